@@ -1,0 +1,74 @@
+"""Semantic segmentation with TensorFlow and Keras: datasets to TFRecords to SavedModels.
+
+`import kerasseg` is cheap: TensorFlow and Keras load at the first use of a name that needs them.
+As soon as Keras is imported, in whichever order, the layers, losses, metrics and schedules of this
+package are registered, so that `keras.models.load_model` finds them.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+__version__ = "0.1.0"
+
+# Label of the pixels that do not count: in records, padding, losses, metrics and pictures.
+IGNORE_LABEL = 255
+
+# The layers are written on TensorFlow operations, so the other Keras backends cannot run them.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+_SUBMODULES = (
+    "callbacks",
+    "inference",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "pipelines",
+    "schedules",
+    "serving",
+    "visualize",
+)
+_FUNCTIONS = {"build": "models", "load": "inference"}
+
+__all__ = ["IGNORE_LABEL", *_SUBMODULES, *_FUNCTIONS]
+
+if TYPE_CHECKING:
+    from . import (  # noqa: F401
+        callbacks,
+        inference,
+        layers,
+        losses,
+        metrics,
+        models,
+        schedules,
+        serving,
+        visualize,
+    )
+    from .inference import load  # noqa: F401
+    from .models import build  # noqa: F401
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a submodule, or the module of a function, at its first use (PEP 562)."""
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists the lazy names too, for completion."""
+    return sorted({*globals(), *__all__})
+
+
+@wrapt.when_imported("keras")
+def _register_classes(keras: Any) -> None:
+    """Registers our Keras classes once Keras is there; Keras loads no unregistered class."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    for name in ("layers", "losses", "metrics", "schedules"):
+        importlib.import_module(f"{__name__}.{name}")

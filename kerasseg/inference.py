@@ -1,0 +1,166 @@
+"""Trained networks at work: loading, prediction and evaluation at native resolution."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from . import IGNORE_LABEL, metrics
+from .layers import FitWithin, ResizeLike
+
+BEST_MODEL = Path("checkpoints", "best.keras")
+
+
+def load(path: Path | str) -> keras.Model:
+    """Loads a trained network.
+
+    Args:
+        path: A run folder, whose best model is taken, or a `.keras` file.
+
+    Returns:
+        A model from images `(batch, height, width, 3)`, float32 RGB in [0, 255] of any size, to
+        logits `(batch, height, width, num_classes)`, float32, at that size.
+
+    Raises:
+        FileNotFoundError: If there is no model.
+    """
+    path = Path(path)
+    file = path / BEST_MODEL if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such model; {path} must be a run with a best model.")
+    from . import _register_classes  # in case keras was imported by a copy that hid the import
+
+    _register_classes(keras)
+    return keras.models.load_model(file, compile=False)
+
+
+def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
+    """Wraps a network so that it sees images at its training resolution.
+
+    Args:
+        model: A network from images to logits of the same size.
+        image_size: `(height, width)` of the box that images are resized to fit before the network,
+            their logits being resized back; None to let the network see the images as they are.
+
+    Returns:
+        A model that shares the network's weights, or the network itself.
+    """
+    if image_size is None:
+        return model
+    images = keras.Input((None, None, model.input_shape[-1]), name="image")
+    fitted = FitWithin(image_size, dtype="float32", name="fit_within")(images)
+    logits = ResizeLike(dtype="float32", name="resize_logits")(model(fitted), images)
+    return keras.Model(images, logits, name=f"{model.name}_inference")
+
+
+def predict_label(model: keras.Model, image: np.ndarray) -> np.ndarray:
+    """Predicts the class of each pixel of one image.
+
+    Args:
+        model: From images to logits.
+        image: (height, width, 3), RGB in [0, 255].
+
+    Returns:
+        uint8 (height, width).
+    """
+    logits = model(tf.cast(image[np.newaxis], tf.float32), training=False)
+    return tf.argmax(logits[0], axis=-1).numpy().astype(np.uint8)
+
+
+class Evaluator:
+    """Counts the confusion matrix of a network over a dataset, on all replicas of a strategy.
+
+    Args:
+        model: From images to logits of the labels' size, built under `strategy`.
+        num_classes: Number of classes.
+        strategy: None for the current one.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        num_classes: int,
+        strategy: tf.distribute.Strategy | None = None,
+    ):
+        self.model = model
+        self.num_classes = num_classes
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self._count = tf.function(self._count_on_replicas, reduce_retracing=True)
+
+    def __call__(self, batches) -> np.ndarray:
+        """Counts all pixels.
+
+        Args:
+            batches: Iterable of images (batch, height, width, 3) and integer labels
+                (batch, height, width), of any sizes.
+
+        Returns:
+            int64 (num_classes, num_classes): labels in the rows, predictions in the columns. It
+            does not depend on the batch size or the number of replicas, but for rounding.
+
+        Raises:
+            ValueError: If a label is neither a class nor 255.
+        """
+        total = np.zeros((self.num_classes, self.num_classes), np.int64)
+        for images, labels in batches:
+            matrix, invalid = self._count(*self._split(images, labels))
+            if int(invalid):
+                raise ValueError(
+                    f"labels must be in [0, {self.num_classes}) or {IGNORE_LABEL} (ignored), "
+                    f"got {int(invalid)} other pixels."
+                )
+            total += matrix.numpy()
+        return total
+
+    def _split(self, images, labels):
+        replicas = self.strategy.num_replicas_in_sync
+        images, labels = pad_batch(tf.convert_to_tensor(images), tf.convert_to_tensor(labels), replicas)
+        if replicas == 1:
+            return images, labels
+        share = images.shape[0] // replicas
+
+        def values(tensor):
+            return self.strategy.experimental_distribute_values_from_function(
+                lambda context: tensor[
+                    context.replica_id_in_sync_group * share :
+                    (context.replica_id_in_sync_group + 1) * share
+                ]
+            )
+
+        return values(images), values(labels)
+
+    def _count_on_replicas(self, images, labels):
+        def count(images, labels):
+            logits = self.model(tf.cast(images, tf.float32), training=False)
+            predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            return metrics.confusion_matrix(labels, predictions, self.num_classes)
+
+        counts = self.strategy.run(count, args=(images, labels))
+        return tuple(
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in counts
+        )
+
+
+def pad_batch(images, labels, multiple: int):
+    """Fills a batch up with black images whose labels are ignored.
+
+    oneDNN crashes on an empty batch, which a replica would get from a batch smaller than their
+    number.
+
+    Args:
+        images: (batch, height, width, 3).
+        labels: (batch, height, width).
+        multiple: What the batch size must be a multiple of.
+
+    Returns:
+        Images and labels, padded.
+    """
+    missing = -images.shape[0] % multiple
+    if not missing:
+        return images, labels
+    sides = [[0, missing], [0, 0], [0, 0]]
+    return (
+        tf.pad(images, [*sides, [0, 0]]),
+        tf.pad(labels, sides, constant_values=IGNORE_LABEL),
+    )

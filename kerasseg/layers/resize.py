@@ -1,0 +1,121 @@
+"""Spatial sizes at run time: resize, pad and crop a map to the size of another.
+
+Keras' own `UpSampling2D("bilinear")` and `keras.ops.image.resize` fail in graphs and in exports
+when height and width are unknown, and segmentation models take images of any size.
+"""
+
+import keras
+import tensorflow as tf
+
+
+class _LikeReference(keras.layers.Layer):
+    """Base of the layers called on `(features, reference)` that give the reference's size."""
+
+    def compute_output_shape(self, features_shape, reference_shape):
+        """Returns the features' batch and channels, at the reference's height and width."""
+        return (features_shape[0], *reference_shape[1:3], features_shape[-1])
+
+    def _with_static_shape(self, result, features, reference):
+        result.set_shape((features.shape[0], *reference.shape[1:3], features.shape[-1]))
+        return result
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class ResizeLike(_LikeReference):
+    """Resizes features bilinearly to the height and width of a reference.
+
+    Pixel centres are at half-integers (PyTorch's `align_corners=False`), without antialiasing.
+
+    Input: `features` (batch, height, width, channels) and `reference` (batch, H, W, any).
+    Output: (batch, H, W, channels), in the layer's compute dtype.
+    """
+
+    def call(self, features, reference):
+        """Returns the features at the reference's size."""
+        resized = tf.image.resize(features, tf.shape(reference)[1:3], "bilinear")
+        return self._with_static_shape(
+            tf.cast(resized, self.compute_dtype), features, reference
+        )
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class PadLike(_LikeReference):
+    """Pads features with zeros to the height and width of a larger reference.
+
+    The smaller half of the padding goes to the top and left, the larger to the bottom and right.
+
+    Input: `features` (batch, height, width, channels) and `reference` (batch, H, W, any), with
+        H >= height and W >= width.
+    Output: (batch, H, W, channels).
+    """
+
+    def call(self, features, reference):
+        """Returns the padded features."""
+        missing = tf.shape(reference)[1:3] - tf.shape(features)[1:3]
+        before = missing // 2
+        sides = tf.stack([before, missing - before], axis=1)
+        padded = tf.pad(features, tf.pad(sides, [[1, 1], [0, 0]]))
+        return self._with_static_shape(padded, features, reference)
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class CenterCropLike(_LikeReference):
+    """Cuts the centre of features to the height and width of a smaller reference.
+
+    Input: `features` (batch, height, width, channels) and `reference` (batch, H, W, any), with
+        H <= height and W <= width.
+    Output: (batch, H, W, channels).
+    """
+
+    def call(self, features, reference):
+        """Returns the central window."""
+        size = tf.shape(reference)[1:3]
+        top, left = tf.unstack((tf.shape(features)[1:3] - size) // 2)
+        window = features[:, top : top + size[0], left : left + size[1]]
+        return self._with_static_shape(window, features, reference)
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class FitWithin(keras.layers.Layer):
+    """Resizes images bilinearly to the largest size within a box, keeping their aspect ratio.
+
+    Args:
+        size: `(height, width)` of the box, in pixels. Smaller images grow, larger ones shrink.
+
+    Input: images (batch, height, width, channels).
+    Output: float32 (batch, h, w, channels), h <= size[0] and w <= size[1], one of them equal.
+    """
+
+    def __init__(self, size: tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"size must be (height, width), both at least 1, got {size}.")
+        self.size = (int(size[0]), int(size[1]))
+
+    def call(self, images):
+        """Returns the resized images."""
+        fitted = fitted_size(tf.shape(images)[1:3], self.size)
+        return tf.image.resize(images, fitted, "bilinear")
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape with height and width unknown: they depend on the aspect ratio."""
+        return (input_shape[0], None, None, input_shape[-1])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "size": self.size}
+
+
+def fitted_size(image_size, box: tuple[int, int]):
+    """Computes the size of an image scaled to fit a box.
+
+    Args:
+        image_size: int32 tensor `[height, width]`.
+        box: `(height, width)` of the box.
+
+    Returns:
+        int32 tensor `[height, width]`, each at least 1.
+    """
+    image_size = tf.cast(image_size, tf.float32)
+    scale = tf.reduce_min(tf.constant(box, tf.float32) / image_size)
+    return tf.maximum(tf.cast(tf.round(image_size * scale), tf.int32), 1)

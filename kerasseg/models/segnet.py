@@ -1,0 +1,91 @@
+"""SegNet (Badrinarayanan et al. 2017): VGG16 mirrored, upsampled by its own pooling indices."""
+
+import keras
+from keras import layers
+
+from ..layers import BatchNormalization, MaxPoolingWithIndices, MaxUnpooling
+from ..layers.preprocessing import preprocess
+from . import check_options
+
+PAPER = "https://arxiv.org/abs/1511.00561"
+VARIANTS = ("paper", "pytorch-semseg")
+
+# Convolutions of VGG16's five stages, and their channels as multiples of the first stage's.
+_DEPTHS = (2, 2, 3, 3, 3)
+_MULTIPLES = (1, 2, 4, 8, 8)
+
+
+def build(
+    *,
+    num_classes: int,
+    variant: str = "paper",
+    filters: int = 64,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "imagenet",
+) -> keras.Model:
+    """Builds SegNet: the 13 convolutions of VGG16 and their mirror, joined by pooling indices.
+
+    Variants:
+        paper: Odd sizes are rounded up when pooled, as Caffe does in the authors' network.
+        pytorch-semseg: Rounded down, as in the widely used PyTorch port.
+
+    Args:
+        num_classes: Number of output channels; the ignored label is not one.
+        variant: One of `VARIANTS`.
+        filters: Channels of the first stage (64 in the paper); the others follow in proportion.
+        input_shape: `(height, width, channels)`; None for any height or width. Images for
+            `pytorch-semseg` have sides of at least 32 pixels.
+        preprocessing: "imagenet" for images in [0, 255]; None for already normalised input.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, float32, at the input's resolution.
+
+    Raises:
+        ValueError: If an argument is out of range or the variant unknown.
+
+    Reference:
+        Badrinarayanan, Kendall and Cipolla, SegNet: A Deep Convolutional Encoder-Decoder
+        Architecture for Image Segmentation, PAMI 2017. https://arxiv.org/abs/1511.00561
+
+    Differs from the paper:
+        The input is RGB normalised with ImageNet's statistics instead of raw BGR.
+    """
+    check_options(num_classes=num_classes, filters=filters, variant=variant, variants=VARIANTS)
+    padding = "same" if variant == "paper" else "valid"
+    images = keras.Input(input_shape, name="image")
+    features = preprocess(images, preprocessing)
+
+    pooled = []
+    for stage, (depth, multiple) in enumerate(zip(_DEPTHS, _MULTIPLES, strict=True), start=1):
+        for index in range(1, depth + 1):
+            features = _conv_bn_relu(features, filters * multiple, f"conv{stage}_{index}")
+        before = features
+        features, indices = MaxPoolingWithIndices(padding, name=f"pool{stage}")(features)
+        pooled.append((indices, before))
+
+    for stage in range(5, 1, -1):
+        features = MaxUnpooling(name=f"upsample{stage}")(features, *pooled[stage - 1])
+        features = _decode_stage(features, filters, stage)
+    features = MaxUnpooling(name="upsample1")(features, *pooled[0])
+    features = _conv_bn_relu(features, filters, "conv1_2_D")
+    logits = layers.Conv2D(
+        num_classes, 3, padding="same", kernel_initializer="he_normal", dtype="float32", name="logits"
+    )(features)
+    return keras.Model(images, logits, name="segnet")
+
+
+def _decode_stage(features, filters: int, stage: int):
+    """Mirrors an encoder stage; its last convolution gives the stage above's channels."""
+    for index in range(_DEPTHS[stage - 1], 0, -1):
+        multiple = _MULTIPLES[stage - 1] if index > 1 else _MULTIPLES[stage - 2]
+        features = _conv_bn_relu(features, filters * multiple, f"conv{stage}_{index}_D")
+    return features
+
+
+def _conv_bn_relu(features, filters: int, name: str):
+    features = layers.Conv2D(
+        filters, 3, padding="same", kernel_initializer="he_normal", name=name
+    )(features)
+    features = BatchNormalization(name=f"{name}_bn")(features)
+    return layers.ReLU(name=f"{name}_relu")(features)

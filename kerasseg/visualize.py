@@ -1,0 +1,63 @@
+"""Label maps in colour. NumPy only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import IGNORE_LABEL
+
+Colors = Sequence[Sequence[int]]
+
+
+def palette(colors: Colors) -> np.ndarray:
+    """Builds the 256-entry palette of a label map.
+
+    Args:
+        colors: (red, green, blue) of each class, in [0, 255].
+
+    Returns:
+        uint8 (256, 3): the classes' colours, white for the ignored label 255, black between.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colors)] = np.asarray(colors)
+    table[IGNORE_LABEL] = 255
+    return table
+
+
+def colorize(label: np.ndarray, colors: Colors) -> np.ndarray:
+    """Paints a label map in its classes' colours.
+
+    Args:
+        label: Integers (height, width).
+        colors: (red, green, blue) of each class, in [0, 255].
+
+    Returns:
+        uint8 (height, width, 3), RGB.
+    """
+    return palette(colors)[label]
+
+
+def overlay(
+    image: np.ndarray, label: np.ndarray, colors: Colors, opacity: float = 0.5
+) -> np.ndarray:
+    """Lays the classes' colours over an image; ignored pixels stay as they are.
+
+    Args:
+        image: (height, width, 3), RGB in [0, 255].
+        label: Integers (height, width).
+        colors: (red, green, blue) of each class, in [0, 255].
+        opacity: Share of the colour, in [0, 1].
+
+    Returns:
+        uint8 (height, width, 3), RGB.
+
+    Raises:
+        ValueError: If sizes differ or the opacity is out of range.
+    """
+    if image.shape[:2] != label.shape:
+        raise ValueError(f"label must have the size {image.shape[:2]}, got {label.shape}.")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1], got {opacity}.")
+    blended = (1 - opacity) * image + opacity * colorize(label, colors)
+    visible = (label != IGNORE_LABEL)[..., np.newaxis]
+    return np.where(visible, np.rint(blended), image).astype(np.uint8)

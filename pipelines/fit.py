@@ -1,0 +1,310 @@
+"""Training: a converted dataset to a run folder."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasseg
+from kerasseg import callbacks, losses, schedules
+
+from . import inputs, records, runs
+from .errors import InputError
+
+OPTIMIZERS = ("adamw", "sgd")
+CLASS_WEIGHTS = ("none", "median-frequency")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that decides a training run, but for the place of its files.
+
+    Attributes:
+        model: Architecture, one of `kerasseg.models.names()`.
+        model_options: Further arguments of the architecture's `build`.
+        epochs: Number of passes over the training split.
+        batch_size: Number of images a step, over all replicas together.
+        image_size: `(height, width)` of the box within which the network sees a whole image, here
+            and in every later stage; None for images as they are.
+        crop_size: `(height, width)` of the training crops; None for `image_size`, or 512 x 512.
+        scale: Range of the random scale on top of it.
+        flip: Whether to mirror at random.
+        augment: Colour policy: "none", "standard" or "rand".
+        optimizer: "adamw" or "sgd" (momentum 0.9).
+        learning_rate: Peak of the poly schedule.
+        power: Exponent of the poly schedule.
+        warmup_epochs: Number of first epochs over which the learning rate rises.
+        weight_decay: Decoupled decay of the convolution kernels.
+        class_weights: "none", or "median-frequency" (SegNet).
+        evaluate_every: Number of epochs from one evaluation to the next.
+        dtype_policy: "float32", "mixed_bfloat16" or "mixed_float16".
+        seed: Of initial weights, order and augmentation.
+    """
+
+    model: str
+    model_options: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 50
+    batch_size: int = 8
+    image_size: tuple[int, int] | None = None
+    crop_size: tuple[int, int] | None = None
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: bool = True
+    augment: str = "standard"
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    power: float = 0.9
+    warmup_epochs: float = 0.0
+    weight_decay: float = 1e-4
+    class_weights: str = "none"
+    evaluate_every: int = 1
+    dtype_policy: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _check(self.evaluate_every >= 1, "evaluate_every", "at least 1", self.evaluate_every)
+        _check(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
+        _check(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        _check(self.warmup_epochs >= 0, "warmup_epochs", "at least 0", self.warmup_epochs)
+        _check(0 < self.scale[0] <= self.scale[1], "scale", "MIN,MAX above 0", self.scale)
+        for name in ("image_size", "crop_size"):
+            size = getattr(self, name)
+            _check(size is None or min(size) >= 8, name, "HEIGHT,WIDTH of at least 8", size)
+        _check(self.optimizer in OPTIMIZERS, "optimizer", f"one of {OPTIMIZERS}", self.optimizer)
+        _check(
+            self.class_weights in CLASS_WEIGHTS,
+            "class_weights",
+            f"one of {CLASS_WEIGHTS}",
+            self.class_weights,
+        )
+
+
+def _check(condition: bool, name: str, requirement: str, received: Any) -> None:
+    if not condition:
+        raise InputError(f"{name} must be {requirement}, got {received!r}.")
+
+
+def run(
+    options: Options,
+    data: Path,
+    folder: Path,
+    *,
+    devices: Sequence[str] | None = None,
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> runs.Run:
+    """Trains a network.
+
+    Args:
+        options: What to train, and how.
+        data: Folder of the converted dataset.
+        folder: Folder of the new run.
+        devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
+        extra_callbacks: Called after those of the run.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: If the options, the dataset or the folder cannot be used.
+    """
+    dataset = records.load(data)
+    _check_data(options, dataset)
+    strategy = tf.distribute.MirroredStrategy(devices)
+    _check(
+        options.batch_size % strategy.num_replicas_in_sync == 0,
+        "batch_size",
+        f"a multiple of the {strategy.num_replicas_in_sync} replicas",
+        options.batch_size,
+    )
+    model = _build_model(options, dataset, strategy)
+    described = runs.create(
+        folder,
+        asdict(options),
+        dataset,
+        parameters=model.count_params(),
+        replicas=strategy.num_replicas_in_sync,
+    )
+    _train(described, options, dataset, model, strategy, extra_callbacks, resume=False)
+    return described
+
+
+def resume(
+    folder: Path,
+    *,
+    data: Path | None = None,
+    devices: Sequence[str] | None = None,
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> runs.Run:
+    """Goes on with a run after its last finished epoch, as if it had not been interrupted.
+
+    Args:
+        folder: The run.
+        data: Folder of the dataset, if it has moved.
+        devices: As for `run`.
+        extra_callbacks: As for `run`.
+
+    Raises:
+        InputError: If there is no such run, or the dataset is not the one it was trained on.
+    """
+    described = runs.load(folder)
+    options = load_options(described)
+    dataset = described.open_dataset(data)
+    if dataset.fingerprint != described.dataset["fingerprint"]:
+        raise InputError(
+            f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
+            f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
+        )
+    strategy = tf.distribute.MirroredStrategy(devices)
+    model = _build_model(options, dataset, strategy)
+    _train(described, options, dataset, model, strategy, extra_callbacks, resume=True)
+    return described
+
+
+def load_options(described: runs.Run) -> Options:
+    """Reads a run's options back."""
+    stored = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in described.options.items()
+    }
+    return Options(**stored)
+
+
+def _check_data(options: Options, dataset: records.Dataset) -> None:
+    for split in ("train", "validation"):
+        dataset.files(split)
+    examples = dataset.splits["train"].examples
+    _check(
+        options.batch_size <= examples,
+        "batch_size",
+        f"at most the {examples} training images",
+        options.batch_size,
+    )
+
+
+def _build_model(options: Options, dataset: records.Dataset, strategy) -> keras.Model:
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.dtype_policy)
+    steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
+    try:
+        with strategy.scope():
+            model = kerasseg.build(
+                options.model, num_classes=len(dataset.classes.names), **options.model_options
+            )
+            model.compile(
+                optimizer=_build_optimizer(options, steps),
+                loss=losses.CrossEntropy(class_weights=_class_weights(options, dataset)),
+                jit_compile=False,
+            )
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
+    return model
+
+
+def _build_optimizer(options: Options, steps: int) -> keras.optimizers.Optimizer:
+    schedule = schedules.Poly(
+        options.learning_rate,
+        steps,
+        options.power,
+        warmup_steps=round(steps * options.warmup_epochs / options.epochs),
+    )
+    if options.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(
+            schedule, momentum=0.9, weight_decay=options.weight_decay or None
+        )
+    else:
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=options.weight_decay)
+    if options.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _class_weights(options: Options, dataset: records.Dataset) -> list[float] | None:
+    if options.class_weights == "none":
+        return None
+    return median_frequency_weights(dataset.splits["train"])
+
+
+def median_frequency_weights(split: records.Split) -> list[float]:
+    """Computes median-frequency class weights.
+
+    `w_c = median_k(f_k) / f_c`, where f_c is the share of class c among the labelled pixels of the
+    images in which it occurs. A class that never occurs has weight 0.
+
+    Reference:
+        Eigen and Fergus, 2015, section 6.3.2; SegNet, section 4. https://arxiv.org/abs/1511.00561
+    """
+    pixels = np.asarray(split.class_pixels, np.float64)
+    totals = np.asarray(split.pixels_with_class, np.float64)
+    frequency = np.divide(pixels, totals, out=np.zeros_like(pixels), where=totals > 0)
+    median = np.median(frequency[frequency > 0])
+    weights = np.divide(median, frequency, out=np.zeros_like(frequency), where=frequency > 0)
+    return weights.tolist()
+
+
+def _train(described, options, dataset, model, strategy, extra_callbacks, *, resume) -> None:
+    split = dataset.splits["train"]
+    checkpoints = described.folder / runs.CHECKPOINTS
+    with strategy.scope():
+        scoring = callbacks.SegmentationMetrics(
+            inputs.evaluation_batches(dataset.files("validation"), options.batch_size),
+            class_names=dataset.classes.names,
+            colors=dataset.classes.colors,
+            directory=described.folder,
+            image_size=options.image_size,
+            every=options.evaluate_every,
+        )
+        saving = callbacks.Checkpoints(checkpoints, scoring)
+        first_epoch = saving.restore(model) if resume and _has_state(checkpoints) else 0
+        batches = inputs.training_batches(
+            dataset.files("train"),
+            examples=split.examples,
+            batch_size=options.batch_size,
+            crop_size=options.crop_size or options.image_size or (512, 512),
+            image_size=options.image_size,
+            scale=options.scale,
+            flip=options.flip,
+            policy=options.augment,
+            seed=options.seed,
+            first_epoch=first_epoch,
+            epochs=options.epochs,
+        )
+        model.fit(
+            _without_auto_sharding(batches),
+            initial_epoch=first_epoch,
+            epochs=options.epochs,
+            steps_per_epoch=split.examples // options.batch_size,
+            shuffle=False,
+            verbose=0,
+            callbacks=[_StopOnNaN(), scoring, saving, *extra_callbacks],
+        )
+
+
+def _has_state(checkpoints: Path) -> bool:
+    return (checkpoints / "state.json").is_file()
+
+
+def _without_auto_sharding(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)
+
+
+class _StopOnNaN(keras.callbacks.Callback):
+    """Stops a run that has diverged, before it overwrites its last good state."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            raise InputError(
+                f"loss must be finite, got {loss} at step {batch + 1} of the epoch; try a lower "
+                "--learning-rate, a longer --warmup-epochs or --dtype-policy float32."
+            )
+
+

@@ -1,0 +1,159 @@
+"""The run folder: what `fit` writes and the later stages read.
+
+    run.json            options, versions, seed, dataset, classes: the run describes itself
+    history.csv, .json  loss and scores of each epoch
+    overlays.png        the last epoch's pictures
+    tensorboard/        the same for TensorBoard
+    checkpoints/        best.keras, last.keras and the state to resume from
+"""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import kerasseg
+from kerasseg import IGNORE_LABEL
+
+from . import records
+from .datasets import ClassSpace
+from .errors import InputError
+
+DESCRIPTION = "run.json"
+CHECKPOINTS = "checkpoints"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, opened.
+
+    Attributes:
+        folder: Where it is.
+        options: The resolved options of `fit`.
+        classes: Names and colours of the classes.
+        dataset: `{"name", "path", "fingerprint"}` of the dataset it was trained on.
+    """
+
+    folder: Path
+    options: dict[str, Any]
+    classes: ClassSpace
+    dataset: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    def open_dataset(self, data: Path | None = None) -> records.Dataset:
+        """Opens the dataset of the run, or another of the same classes.
+
+        Raises:
+            InputError: If it is not there, or its classes differ from the run's.
+        """
+        dataset = records.load(data or self.dataset["path"])
+        if dataset.classes != self.classes:
+            raise InputError(
+                f"{dataset.root}: must have the classes that {self.folder} was trained on:\n"
+                + describe_difference(self.classes, dataset.classes)
+            )
+        return dataset
+
+
+def describe_difference(expected: ClassSpace, received: ClassSpace) -> str:
+    """Lists the classes in which two class spaces differ, a line each."""
+    lines = []
+    for index in range(max(len(expected.names), len(received.names))):
+        one, other = (_describe_class(classes, index) for classes in (expected, received))
+        if one != other:
+            lines.append(f"  class {index}: must be {one}, got {other}")
+    return "\n".join(lines[:12] + (["  ..."] if len(lines) > 12 else []))
+
+
+def _describe_class(classes: ClassSpace, index: int) -> str:
+    if index >= len(classes.names):
+        return "absent"
+    return f"{classes.names[index]} {classes.colors[index]}"
+
+
+def create(folder: Path, options: dict[str, Any], dataset: records.Dataset, **facts: Any) -> Run:
+    """Writes a new run's description.
+
+    Args:
+        folder: Folder of the run; must not hold one already.
+        options: The resolved options of `fit`.
+        dataset: What it is trained on.
+        **facts: More to record, such as the number of parameters.
+
+    Raises:
+        InputError: If there is a run already, or the folder cannot be written.
+    """
+    path = folder / DESCRIPTION
+    if path.exists():
+        raise InputError(
+            f"{folder}: holds a run already; give --resume to go on with it, or another --run."
+        )
+    content = {
+        "format": FORMAT,
+        "options": options,
+        "class_names": dataset.classes.names,
+        "colors": dataset.classes.colors,
+        "ignore_label": IGNORE_LABEL,
+        "dataset": {
+            "name": dataset.name,
+            "path": str(dataset.root.resolve()),
+            "fingerprint": dataset.fingerprint,
+        },
+        "versions": versions(),
+        **facts,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
+    return load(folder)
+
+
+def load(folder: Path) -> Run:
+    """Opens a run folder.
+
+    Raises:
+        InputError: If it is not one.
+    """
+    path = Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: must be a run folder, got no {DESCRIPTION}; make one with 'kerasseg fit'."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        classes = ClassSpace(
+            tuple(content["class_names"]), tuple(tuple(color) for color in content["colors"])
+        )
+        return Run(Path(folder), content["options"], classes, content["dataset"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged run description ({error!r}).") from error
+
+
+def load_model(run: Run):
+    """Loads a run's best network, at native resolution.
+
+    Raises:
+        InputError: If there is none, or it cannot be read.
+    """
+    path = run.folder / kerasseg.inference.BEST_MODEL
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
+    try:
+        return kerasseg.load(run.folder)
+    except Exception as error:  # Keras raises many kinds on a damaged archive
+        raise InputError(f"{path}: cannot be loaded ({error}).") from error
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that a result depends on."""
+    packages = ("kerasseg", "tensorflow", "keras", "numpy", "pillow")
+    return {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
