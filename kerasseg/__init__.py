@@ -33,7 +33,7 @@ _SUBMODULES = (
 )
 _FUNCTIONS = {"build": "models", "load": "inference"}
 
-__all__ = ["IGNORE_LABEL", *_SUBMODULES, *_FUNCTIONS]
+__all__ = ["IGNORE_LABEL", *_SUBMODULES, *_FUNCTIONS]  # noqa: PLE0604 (they are strings)
 
 if TYPE_CHECKING:
     from . import (  # noqa: F401

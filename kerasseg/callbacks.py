@@ -66,9 +66,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         super().set_model(model)
         strategy = tf.distribute.get_strategy()
         self.inference_model = inference.inference_model(model, self.image_size)
-        self._evaluate = inference.Evaluator(
-            self.inference_model, len(self.class_names), strategy
-        )
+        self._evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
 
     def on_train_begin(self, logs=None):
         """Opens the event file."""
@@ -117,6 +115,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
                     tf.summary.scalar(f"class_iou/{name}", value)
         self._writer.flush()
 
+    def _predict(self, image: np.ndarray) -> np.ndarray:
+        return inference.label_of(self.inference_model, tf.cast(image, tf.float32)).numpy()
+
     def _write_pictures(self, epoch: int) -> None:
         """Draws image | truth | prediction, one row an image."""
         rows = [
@@ -124,9 +125,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
                 [
                     image,
                     visualize.overlay(image, label, self.colors),
-                    visualize.overlay(
-                        image, inference.predict_label(self.inference_model, image), self.colors
-                    ),
+                    visualize.overlay(image, self._predict(image), self.colors),
                 ],
                 axis=1,
             )

@@ -54,18 +54,18 @@ def inference_model(model: keras.Model, image_size: tuple[int, int] | None = Non
     return keras.Model(images, logits, name=f"{model.name}_inference")
 
 
-def predict_label(model: keras.Model, image: np.ndarray) -> np.ndarray:
-    """Predicts the class of each pixel of one image.
+def label_of(model: keras.Model, image):
+    """Predicts the class of each pixel of one image; works eagerly and in graphs.
 
     Args:
-        model: From images to logits.
-        image: (height, width, 3), RGB in [0, 255].
+        model: From images to logits of the same size.
+        image: float32 (height, width, 3), RGB in [0, 255].
 
     Returns:
         uint8 (height, width).
     """
-    logits = model(tf.cast(image[np.newaxis], tf.float32), training=False)
-    return tf.argmax(logits[0], axis=-1).numpy().astype(np.uint8)
+    logits = model(image[tf.newaxis], training=False)
+    return tf.cast(tf.argmax(logits[0], axis=-1), tf.uint8)
 
 
 class Evaluator:
@@ -115,7 +115,9 @@ class Evaluator:
 
     def _split(self, images, labels):
         replicas = self.strategy.num_replicas_in_sync
-        images, labels = pad_batch(tf.convert_to_tensor(images), tf.convert_to_tensor(labels), replicas)
+        images, labels = pad_batch(
+            tf.convert_to_tensor(images), tf.convert_to_tensor(labels), replicas
+        )
         if replicas == 1:
             return images, labels
         share = images.shape[0] // replicas
@@ -123,8 +125,10 @@ class Evaluator:
         def values(tensor):
             return self.strategy.experimental_distribute_values_from_function(
                 lambda context: tensor[
-                    context.replica_id_in_sync_group * share :
-                    (context.replica_id_in_sync_group + 1) * share
+                    context.replica_id_in_sync_group * share : (
+                        context.replica_id_in_sync_group + 1
+                    )
+                    * share
                 ]
             )
 

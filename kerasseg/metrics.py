@@ -166,9 +166,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         if sample_weight is not None:
             raise ValueError("sample_weight must be None: pixels are counted, or ignored.")
         predictions = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
-        matrix, invalid = confusion_matrix(
-            y_true, predictions, self.num_classes, self.ignore_label
-        )
+        matrix, invalid = confusion_matrix(y_true, predictions, self.num_classes, self.ignore_label)
         self.matrix.assign_add(matrix)
         self.invalid.assign_add(invalid)
 

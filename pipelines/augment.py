@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from .datasets import IGNORE_LABEL
+from kerasseg import IGNORE_LABEL
 
-POLICIES = ("none", "standard", "rand")
+from .training_options import AUGMENT
 
 # Ranges of photometric distortion: brightness and contrast as factors, saturation as a factor,
 # hue as an angle in radians.
@@ -108,8 +108,8 @@ def photometric(policy: str) -> Callable:
     Raises:
         ValueError: If the policy is unknown.
     """
-    if policy not in POLICIES:
-        raise ValueError(f"augment must be one of {', '.join(POLICIES)}, got {policy!r}.")
+    if policy not in AUGMENT:
+        raise ValueError(f"augment must be one of {', '.join(AUGMENT)}, got {policy!r}.")
     if policy == "none":
         return lambda image, seed: image
     return distort_colors if policy == "standard" else rand_augment

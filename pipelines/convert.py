@@ -23,7 +23,7 @@ import numpy as np
 from . import datasets, records
 from .datasets import IGNORE_LABEL, SPLITS, ClassSpace, Description, Example
 from .errors import InputError
-from .images import ImageProblem, check_image
+from .images import ImageFileError, check_image
 from .labels import LabelMap, decode_label, encode_label, read_file
 
 _REQUIRED_SPLITS = ("train", "validation")
@@ -53,7 +53,9 @@ class ConversionError(InputError):
     """
 
     def __init__(self, problems: list[Problem]):
-        super().__init__(f"{len(problems)} of the pairs cannot be converted; nothing was published.")
+        super().__init__(
+            f"{len(problems)} of the pairs cannot be converted; nothing was published."
+        )
         self.problems = problems
 
 
@@ -312,7 +314,7 @@ def convert_shard(spec: ShardSpec, advance: Callable[[], None] = lambda: None) -
             for example in spec.examples:
                 try:
                     image, label_png, counts = _convert_pair(spec.dataset, example, label_map)
-                except ImageProblem as problem:
+                except ImageFileError as problem:
                     problems.append(Problem(example.filename, problem.what, problem.cause))
                 else:
                     classes = counts[: label_map.num_classes]
@@ -348,17 +350,15 @@ def _encode(example: Example, image: bytes, label_png: bytes) -> bytes:
 def _convert_pair(dataset: str, example: Example, label_map: LabelMap):
     """Reads and checks a pair; returns the image's bytes, the label's PNG and its histogram."""
     module = datasets.module(dataset)
-    if hasattr(module, "read_image"):
-        image, raw = module.read_image(example), module.read_label(example)
-        content = b""
+    if hasattr(module, "read"):
+        image, raw = module.read(example)
     else:
         image = read_file(example.image, "image")
-        content = read_file(example.label, "label")
-        raw = decode_label(content)
+        raw = decode_label(read_file(example.label, "label"))
     height, width = check_image(image)
     label = label_map(raw)
     if label.shape != (height, width):
-        raise ImageProblem(
+        raise ImageFileError(
             f"label must have the image's size {height}x{width}, got "
             f"{label.shape[0]}x{label.shape[1]}",
             "one of the two was resized or rotated",

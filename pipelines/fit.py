@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,84 +13,11 @@ from kerasseg import callbacks, losses, schedules
 
 from . import inputs, records, runs
 from .errors import InputError
-
-OPTIMIZERS = ("adamw", "sgd")
-CLASS_WEIGHTS = ("none", "median-frequency")
-
-
-@dataclass(frozen=True)
-class Options:
-    """Everything that decides a training run, but for the place of its files.
-
-    Attributes:
-        model: Architecture, one of `kerasseg.models.names()`.
-        model_options: Further arguments of the architecture's `build`.
-        epochs: Number of passes over the training split.
-        batch_size: Number of images a step, over all replicas together.
-        image_size: `(height, width)` of the box within which the network sees a whole image, here
-            and in every later stage; None for images as they are.
-        crop_size: `(height, width)` of the training crops; None for `image_size`, or 512 x 512.
-        scale: Range of the random scale on top of it.
-        flip: Whether to mirror at random.
-        augment: Colour policy: "none", "standard" or "rand".
-        optimizer: "adamw" or "sgd" (momentum 0.9).
-        learning_rate: Peak of the poly schedule.
-        power: Exponent of the poly schedule.
-        warmup_epochs: Number of first epochs over which the learning rate rises.
-        weight_decay: Decoupled decay of the convolution kernels.
-        class_weights: "none", or "median-frequency" (SegNet).
-        evaluate_every: Number of epochs from one evaluation to the next.
-        dtype_policy: "float32", "mixed_bfloat16" or "mixed_float16".
-        seed: Of initial weights, order and augmentation.
-    """
-
-    model: str
-    model_options: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 50
-    batch_size: int = 8
-    image_size: tuple[int, int] | None = None
-    crop_size: tuple[int, int] | None = None
-    scale: tuple[float, float] = (0.5, 2.0)
-    flip: bool = True
-    augment: str = "standard"
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    power: float = 0.9
-    warmup_epochs: float = 0.0
-    weight_decay: float = 1e-4
-    class_weights: str = "none"
-    evaluate_every: int = 1
-    dtype_policy: str = "float32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Checks the ranges."""
-        _check(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        _check(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
-        _check(self.evaluate_every >= 1, "evaluate_every", "at least 1", self.evaluate_every)
-        _check(self.learning_rate > 0, "learning_rate", "above 0", self.learning_rate)
-        _check(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
-        _check(self.warmup_epochs >= 0, "warmup_epochs", "at least 0", self.warmup_epochs)
-        _check(0 < self.scale[0] <= self.scale[1], "scale", "MIN,MAX above 0", self.scale)
-        for name in ("image_size", "crop_size"):
-            size = getattr(self, name)
-            _check(size is None or min(size) >= 8, name, "HEIGHT,WIDTH of at least 8", size)
-        _check(self.optimizer in OPTIMIZERS, "optimizer", f"one of {OPTIMIZERS}", self.optimizer)
-        _check(
-            self.class_weights in CLASS_WEIGHTS,
-            "class_weights",
-            f"one of {CLASS_WEIGHTS}",
-            self.class_weights,
-        )
-
-
-def _check(condition: bool, name: str, requirement: str, received: Any) -> None:
-    if not condition:
-        raise InputError(f"{name} must be {requirement}, got {received!r}.")
+from .training_options import TrainingOptions, check_option
 
 
 def run(
-    options: Options,
+    options: TrainingOptions,
     data: Path,
     folder: Path,
     *,
@@ -117,16 +42,16 @@ def run(
     dataset = records.load(data)
     _check_data(options, dataset)
     strategy = tf.distribute.MirroredStrategy(devices)
-    _check(
-        options.batch_size % strategy.num_replicas_in_sync == 0,
+    check_option(
         "batch_size",
+        options.batch_size % strategy.num_replicas_in_sync == 0,
         f"a multiple of the {strategy.num_replicas_in_sync} replicas",
         options.batch_size,
     )
     model = _build_model(options, dataset, strategy)
     described = runs.create(
         folder,
-        asdict(options),
+        options,
         dataset,
         parameters=model.count_params(),
         replicas=strategy.num_replicas_in_sync,
@@ -154,7 +79,7 @@ def resume(
         InputError: If there is no such run, or the dataset is not the one it was trained on.
     """
     described = runs.load(folder)
-    options = load_options(described)
+    options = described.options
     dataset = described.open_dataset(data)
     if dataset.fingerprint != described.dataset["fingerprint"]:
         raise InputError(
@@ -167,28 +92,19 @@ def resume(
     return described
 
 
-def load_options(described: runs.Run) -> Options:
-    """Reads a run's options back."""
-    stored = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in described.options.items()
-    }
-    return Options(**stored)
-
-
-def _check_data(options: Options, dataset: records.Dataset) -> None:
+def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     for split in ("train", "validation"):
         dataset.files(split)
     examples = dataset.splits["train"].examples
-    _check(
-        options.batch_size <= examples,
+    check_option(
         "batch_size",
+        options.batch_size <= examples,
         f"at most the {examples} training images",
         options.batch_size,
     )
 
 
-def _build_model(options: Options, dataset: records.Dataset, strategy) -> keras.Model:
+def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -> keras.Model:
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype_policy)
     steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
@@ -207,7 +123,7 @@ def _build_model(options: Options, dataset: records.Dataset, strategy) -> keras.
     return model
 
 
-def _build_optimizer(options: Options, steps: int) -> keras.optimizers.Optimizer:
+def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
     schedule = schedules.Poly(
         options.learning_rate,
         steps,
@@ -225,7 +141,7 @@ def _build_optimizer(options: Options, steps: int) -> keras.optimizers.Optimizer
     return optimizer
 
 
-def _class_weights(options: Options, dataset: records.Dataset) -> list[float] | None:
+def _class_weights(options: TrainingOptions, dataset: records.Dataset) -> list[float] | None:
     if options.class_weights == "none":
         return None
     return median_frequency_weights(dataset.splits["train"])
@@ -306,5 +222,3 @@ class _StopOnNaN(keras.callbacks.Callback):
                 f"loss must be finite, got {loss} at step {batch + 1} of the epoch; try a lower "
                 "--learning-rate, a longer --warmup-epochs or --dtype-policy float32."
             )
-
-

@@ -10,7 +10,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 
 
-class ImageProblem(Exception):
+class ImageFileError(Exception):
     """An image or label file cannot be used.
 
     Attributes:
@@ -34,7 +34,7 @@ def check_image(content: bytes) -> tuple[int, int]:
         `(height, width)`.
 
     Raises:
-        ImageProblem: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF.
+        ImageFileError: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF.
     """
     check_complete(content)
     try:
@@ -42,9 +42,9 @@ def check_image(content: bytes) -> tuple[int, int]:
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers
-        raise ImageProblem("image cannot be opened", str(error)) from error
+        raise ImageFileError("image cannot be opened", str(error)) from error
     if orientation not in (0, 1):
-        raise ImageProblem(
+        raise ImageFileError(
             f"image is rotated by its EXIF orientation, got {orientation}",
             "TensorFlow ignores EXIF: save the image upright",
         )
@@ -55,16 +55,16 @@ def check_complete(content: bytes) -> None:
     """Walks the chunks of a PNG or the markers of a JPEG to its end.
 
     Raises:
-        ImageProblem: If the file is of another format, cut short or damaged.
+        ImageFileError: If the file is of another format, cut short or damaged.
     """
     if content.startswith(_PNG_SIGNATURE):
         _walk_png(memoryview(content))
     elif content.startswith(b"\xff\xd8"):
         _walk_jpeg(content)
     elif not content:
-        raise ImageProblem("file is empty", "an interrupted copy")
+        raise ImageFileError("file is empty", "an interrupted copy")
     else:
-        raise ImageProblem(
+        raise ImageFileError(
             f"file must be a PNG or a JPEG, got one that begins with {content[:4]!r}",
             "another format under a PNG or JPEG name",
         )
@@ -79,18 +79,18 @@ def _walk_png(content: memoryview) -> None:
             break
         (crc,) = struct.unpack_from(">I", content, end - 4)
         if zlib.crc32(content[position + 4 : end - 4]) != crc:
-            raise ImageProblem("PNG is damaged: a checksum is wrong", "a faulty copy or disk")
+            raise ImageFileError("PNG is damaged: a checksum is wrong", "a faulty copy or disk")
         if content[position + 4 : position + 8] == b"IEND":
             return
         position = end
-    raise ImageProblem("PNG is cut short", "an interrupted copy or download")
+    raise ImageFileError("PNG is cut short", "an interrupted copy or download")
 
 
 def _walk_jpeg(content: bytes) -> None:
     position = 2
     while position + 4 <= len(content):
         if content[position] != 0xFF:
-            raise ImageProblem("JPEG is damaged: a marker is missing", "a faulty copy or disk")
+            raise ImageFileError("JPEG is damaged: a marker is missing", "a faulty copy or disk")
         marker = content[position + 1]
         if marker == 0xDA:  # start of scan: entropy-coded data up to the end-of-image marker
             if content.find(b"\xff\xd9", position) < 0:
@@ -101,4 +101,4 @@ def _walk_jpeg(content: bytes) -> None:
             continue
         (length,) = struct.unpack_from(">H", content, position + 2)
         position += 2 + length
-    raise ImageProblem("JPEG is cut short", "an interrupted copy or download")
+    raise ImageFileError("JPEG is cut short", "an interrupted copy or download")

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from .datasets import IGNORE_LABEL, Description
-from .images import ImageProblem, check_complete
+from .images import ImageFileError, check_complete
 
 _UNKNOWN = -1
 
@@ -24,7 +24,7 @@ def decode_label(content: bytes) -> np.ndarray:
         uint8 (height, width) values, or uint8 (height, width, 3) colours.
 
     Raises:
-        ImageProblem: If the file is damaged, a JPEG, or holds more than 8 bits a channel.
+        ImageFileError: If the file is damaged, a JPEG, or holds more than 8 bits a channel.
     """
     check_complete(content)
     try:
@@ -32,16 +32,16 @@ def decode_label(content: bytes) -> np.ndarray:
             format_, mode = image.format, image.mode
             values = np.asarray(image)
     except Exception as error:  # Pillow raises many kinds on damaged data
-        raise ImageProblem("label cannot be decoded", str(error)) from error
+        raise ImageFileError("label cannot be decoded", str(error)) from error
     if format_ == "JPEG":
-        raise ImageProblem("label must not be a JPEG", "lossy compression changes labels: use PNG")
+        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
     if mode in ("L", "P", "1"):
         return values.astype(np.uint8)
     if mode == "RGB":
         return values
     if mode == "RGBA" and (values[..., 3] == 255).all():
         return values[..., :3]
-    raise ImageProblem(
+    raise ImageFileError(
         f"label must have 8 bits a pixel or be RGB, got mode {mode}",
         "16-bit instance ids? save class numbers as 8-bit PNG"
         if mode.startswith("I")
@@ -75,7 +75,7 @@ class LabelMap:
             uint8 (height, width): classes in [0, num_classes) or 255.
 
         Raises:
-            ImageProblem: If a value or colour is not in the table; its message counts them.
+            ImageFileError: If a value or colour is not in the table; its message counts them.
         """
         return self._from_values(raw) if raw.ndim == 2 else self._from_colors(raw)
 
@@ -85,7 +85,7 @@ class LabelMap:
         if unknown.size:
             listed = ", ".join(f"{value} ({counts[value]} pixels)" for value in unknown[:6])
             more = f" and {unknown.size - 6} more" if unknown.size > 6 else ""
-            raise ImageProblem(
+            raise ImageFileError(
                 f"label values must be {self._allowed()}, got {listed}{more}",
                 self._likely_cause(np.flatnonzero(counts)),
             )
@@ -93,7 +93,7 @@ class LabelMap:
 
     def _from_colors(self, raw: np.ndarray) -> np.ndarray:
         if not self._codes.size:
-            raise ImageProblem("label is an RGB picture", "this dataset has gray or palette labels")
+            raise ImageFileError("label is an RGB picture", "these labels are gray or palette")
         wide = raw.astype(np.uint32)
         codes = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
         position = np.searchsorted(self._codes, codes).clip(max=self._codes.size - 1)
@@ -106,7 +106,7 @@ class LabelMap:
                 for i in largest
             )
             more = f" and {found.size - 4} more" if found.size > 4 else ""
-            raise ImageProblem(
+            raise ImageFileError(
                 f"label colours must be those of the classes, got {listed}{more}",
                 "another colour table" if found.size < 32 else "a resized or JPEG-compressed label",
             )
@@ -145,11 +145,11 @@ def read_file(path: Path | None, what: str) -> bytes:
     """Reads an image or label file.
 
     Raises:
-        ImageProblem: If there is none or it cannot be read.
+        ImageFileError: If there is none or it cannot be read.
     """
     if path is None or not path.is_file():
-        raise ImageProblem(f"{what} is missing", f"no {what} file of this name")
+        raise ImageFileError(f"{what} is missing", f"no {what} file of this name")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ImageProblem(f"{what} cannot be read", str(error.strerror)) from error
+        raise ImageFileError(f"{what} cannot be read", str(error.strerror)) from error

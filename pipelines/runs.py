@@ -1,15 +1,15 @@
 """The run folder: what `fit` writes and the later stages read.
 
-    run.json            options, versions, seed, dataset, classes: the run describes itself
-    history.csv, .json  loss and scores of each epoch
-    overlays.png        the last epoch's pictures
-    tensorboard/        the same for TensorBoard
-    checkpoints/        best.keras, last.keras and the state to resume from
+run.json            options, versions, seed, dataset, classes: the run describes itself
+history.csv, .json  loss and scores of each epoch
+overlays.png        the last epoch's pictures
+tensorboard/        the same for TensorBoard
+checkpoints/        best.keras, last.keras and the state to resume from
 """
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kerasseg import IGNORE_LABEL
 from . import records
 from .datasets import ClassSpace
 from .errors import InputError
+from .training_options import TrainingOptions
 
 DESCRIPTION = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -38,7 +39,7 @@ class Run:
     """
 
     folder: Path
-    options: dict[str, Any]
+    options: TrainingOptions
     classes: ClassSpace
     dataset: dict[str, Any]
 
@@ -78,7 +79,7 @@ def _describe_class(classes: ClassSpace, index: int) -> str:
     return f"{classes.names[index]} {classes.colors[index]}"
 
 
-def create(folder: Path, options: dict[str, Any], dataset: records.Dataset, **facts: Any) -> Run:
+def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **facts: Any) -> Run:
     """Writes a new run's description.
 
     Args:
@@ -97,7 +98,7 @@ def create(folder: Path, options: dict[str, Any], dataset: records.Dataset, **fa
         )
     content = {
         "format": FORMAT,
-        "options": options,
+        "options": asdict(options),
         "class_names": dataset.classes.names,
         "colors": dataset.classes.colors,
         "ignore_label": IGNORE_LABEL,
@@ -133,7 +134,8 @@ def load(folder: Path) -> Run:
         classes = ClassSpace(
             tuple(content["class_names"]), tuple(tuple(color) for color in content["colors"])
         )
-        return Run(Path(folder), content["options"], classes, content["dataset"])
+        options = TrainingOptions.from_json(content["options"])
+        return Run(Path(folder), options, classes, content["dataset"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
 
@@ -157,3 +159,9 @@ def versions() -> dict[str, str]:
     """Returns the versions that a result depends on."""
     packages = ("kerasseg", "tensorflow", "keras", "numpy", "pillow")
     return {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """Reads the epochs of a run, oldest first; empty before the first has ended."""
+    path = folder / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

@@ -33,9 +33,7 @@ class ResizeLike(_LikeReference):
     def call(self, features, reference):
         """Returns the features at the reference's size."""
         resized = tf.image.resize(features, tf.shape(reference)[1:3], "bilinear")
-        return self._with_static_shape(
-            tf.cast(resized, self.compute_dtype), features, reference
-        )
+        return self._with_static_shape(tf.cast(resized, self.compute_dtype), features, reference)
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")

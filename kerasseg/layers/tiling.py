@@ -68,7 +68,7 @@ def padded_size(size, depth: int):
         `2^D m + inner` and is `border` smaller than its input.
     """
     unit = 2**depth
-    # Going up, each level doubles the side and its two convolutions take 4; from a bottom of side m.
+    # Going up from a bottom of side m, each level doubles the side and its convolutions take 4.
     inner = 0
     for _ in range(depth):
         inner = 2 * inner - 4

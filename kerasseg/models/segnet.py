@@ -70,7 +70,12 @@ def build(
     features = MaxUnpooling(name="upsample1")(features, *pooled[0])
     features = _conv_bn_relu(features, filters, "conv1_2_D")
     logits = layers.Conv2D(
-        num_classes, 3, padding="same", kernel_initializer="he_normal", dtype="float32", name="logits"
+        num_classes,
+        3,
+        padding="same",
+        kernel_initializer="he_normal",
+        dtype="float32",
+        name="logits",
     )(features)
     return keras.Model(images, logits, name="segnet")
 
@@ -84,8 +89,8 @@ def _decode_stage(features, filters: int, stage: int):
 
 
 def _conv_bn_relu(features, filters: int, name: str):
-    features = layers.Conv2D(
-        filters, 3, padding="same", kernel_initializer="he_normal", name=name
-    )(features)
+    features = layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(
+        features
+    )
     features = BatchNormalization(name=f"{name}_bn")(features)
     return layers.ReLU(name=f"{name}_relu")(features)

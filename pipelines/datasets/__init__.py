@@ -5,8 +5,9 @@ A dataset's file has
     describe(root, **options) -> Description     its facts; `options` are the dataset's own
     examples(root, split, **options) -> list[Example]
 
-and, where its files are not plain images, `read_image(example) -> bytes` (an encoded PNG or JPEG)
-and `read_label(example) -> np.ndarray` (raw integer values, (height, width)).
+and, where its files are not plain images, `read(example) -> (bytes, np.ndarray)`: an encoded PNG
+or JPEG, and the raw integer values (height, width) of its label. A dataset that is drawn by code,
+and so needs no source, says `IS_DRAWN = True`.
 """
 
 import hashlib

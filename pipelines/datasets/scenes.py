@@ -53,7 +53,7 @@ _ACCENTS = _palette("7d3531 35594f 3a4a69 a58a55")
 _LEAVES = _palette("4d8021 386e26 668729 7a7a1f")
 _PAINTS = _palette("c21a1a 1a459e ebebeb 9ea6b0 24262e edb31f 14757a")
 _CLOTHES = _palette("eb2634 ff9612 2456e0 f5efe2 c02fa8 0fa088 ff6f91")
-_TROUSERS = _palette("242b47 3d5280 292629 806b52")
+_TROUSERS = _palette("36416b 52699c 47424a 947c5c")
 _SKIN = _palette("edbd9e cc9470 7a523d")
 _HAIR = _palette("1f1714 5c381f b88f4d 8c8785")
 _RED, _WHITE, _BLUE, _YELLOW, _BLACK = _palette("d61217 f7f7f2 0d47b8 fccc0d 141417")
@@ -120,10 +120,8 @@ class _Canvas:
         height, width = size
         self.focal = 0.9 * min(height, width / 1.5)
         self.eye = rng.uniform(1.6, 2.1)
-        self.center_x, self.horizon_y = (
-            width * rng.uniform(0.4, 0.6),
-            height * rng.uniform(0.43, 0.5),
-        )
+        self.center_x = width * rng.uniform(0.42, 0.58)
+        self.horizon_y = height * rng.uniform(0.43, 0.5)
         self.color = np.zeros((height * width, 3), np.float32)
         self.label = np.zeros(height * width, np.uint8)
         self.index = np.arange(height * width).reshape(height, width)
@@ -135,9 +133,8 @@ class _Canvas:
         self.zenith, self.horizon, self.sunlight, self.ambient = colors * _jitter(rng, 0.05)
         self.haze, self.clouds = haze * rng.uniform(0.8, 1.3), clouds + rng.uniform(-0.2, 0.2)
         side = 1 if rng.random() < 0.5 else -1
-        self.sun = _unit(
-            (side * rng.uniform(0.25, 1), rng.uniform(0.45, 0.9), rng.uniform(-1, 0.7))
-        )
+        east, up, ahead = rng.uniform((0.25, 0.45, -1.0), (1.0, 0.9, 0.7)).tolist()
+        self.sun = _unit((side * east, up, ahead))
 
     def project(self, corner: Vector, across: Vector, up: Vector) -> _Face | None:
         """Find the pixels of a parallelogram, or None when it is out of view or faces away.
@@ -175,10 +172,10 @@ class _Canvas:
         self.color[pixels] = color[keep]
         self.label[pixels] = class_id
 
-    def in_view(self, x: float, z: float) -> float:
-        """Return the distance, at least `z`, from which `x` is well inside the picture."""
+    def in_view(self, x: float, z: float, reach: float = 0.85) -> float:
+        """Return the distance, at least `z`, that brings `x` within `reach` of the way out."""
         room = self.center_x if x < 0 else self.index.shape[1] - self.center_x
-        return max(z, abs(x) * self.focal / (0.85 * room))
+        return max(z, abs(x) * self.focal / (reach * room))
 
     def _along(self, window: tuple[slice, slice], vector: Vector) -> np.ndarray:
         x, y, z = vector
@@ -626,14 +623,14 @@ def _post_radius(z: float) -> float:
 
 
 def _draw_lamp(canvas: _Canvas, rng: np.random.Generator, x: float, z: float) -> None:
-    radius, tall, metal = _post_radius(z), rng.uniform(3.7, 4.6), _pick(rng, _METAL)
+    radius, tall, metal = _post_radius(z), rng.uniform(3.7, 4.6), _pick(rng, _METAL, 0.03)
     half = 0.75  # the board is centred between the post and the tip of its arm
     post, top = 0.45 if x > 0 else -0.45, tall + 0.25
     shader = _strokes(
         canvas,
         half,
         (post, 0, post, tall, radius, radius, metal),
-        (post, 0, post, 0.6, radius * 1.3, radius * 1.3, metal * 0.9),
+        (post, 0, post, 0.6, radius * 1.25, radius * 1.25, metal * 0.9),
         (post, tall, -post, top, radius * 0.8, radius * 0.8, metal),
         (-0.4 * post, top, -1.2 * post, top, 0.14, 0.11, metal * 0.8),
     )
@@ -654,7 +651,7 @@ def _plate_edge(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _draw_sign(canvas: _Canvas, rng: np.random.Generator, x: float, z: float) -> None:
     radius, tall = _post_radius(z), rng.uniform(2.1, 2.7)
     half = max(rng.uniform(0.42, 0.52), 0.05 * z)
-    post = _strokes(canvas, radius, (0, 0, 0, tall, radius, radius, _pick(rng, _METAL)))
+    post = _strokes(canvas, radius, (0, 0, 0, tall, radius, radius, _pick(rng, _METAL, 0.03)))
     canvas.paint(_board(x, z, radius, tall), _POLE, post)
     shape, border, field, symbol, wide, high = _PLATES[rng.integers(len(_PLATES))]
 
@@ -680,19 +677,19 @@ def _furniture(
         x, crown = street.wall(side) - side * rng.uniform(0.9, 1.3), rng.uniform(1.3, 1.9)
         things.append(_Thing(x, z, 0.5, 0.4, 4.0, partial(_draw_tree, canvas, rng, x, z, crown)))
         z += rng.uniform(7, 10)
-    x, z = kerb + side * 0.45, rng.uniform(7.5, 11)
+    x, z = kerb + side * 0.45, rng.uniform(8, 12)
     z = canvas.in_view(x, z)
     things.append(_Thing(x, z, 0.2, 0.2, 4.5, partial(_draw_lamp, canvas, rng, x, z)))
-    z = canvas.in_view(x, rng.uniform(5.5, 8.5))
+    z = canvas.in_view(x, rng.uniform(5.5, 8.5), 0.92)
     things.append(_Thing(x, z, 0.2, 0.2, 2.6, partial(_draw_sign, canvas, rng, x, z)))
     for _ in range(rng.integers(1, 3)):
-        x = kerb + side * rng.uniform(0.8, street.walk - 0.5)
-        things.append(_walker(canvas, rng, x, rng.uniform(4.8, 7.5)))
+        x = kerb + side * rng.uniform(0.8, 1.6)
+        things.append(_walker(canvas, rng, x, rng.uniform(4.8, 7)))
     return things
 
 
 def _walker(canvas: _Canvas, rng: np.random.Generator, x: float, z: float) -> _Thing:
-    z = canvas.in_view(x, z)
+    z = canvas.in_view(x, z, 0.80)  # further in than the signs, whose posts would hide it
     return _Thing(x, z, 0.32, 0.28, 1.7, partial(_draw_person, canvas, rng, x, z))
 
 
@@ -748,8 +745,8 @@ def draw(seed: int, size: tuple[int, int] = (128, 192)) -> tuple[np.ndarray, np.
         raise ValueError(f"size must be at least {_MIN_SIZE}, got {tuple(size)}")
     rng = np.random.default_rng(seed)
     canvas = _Canvas(rng, size)
-    left, crossing = -rng.uniform(2.0, 4.6), rng.uniform(4.4, 6) if rng.random() < 0.45 else _FAR
-    street = _Street(left, left + rng.uniform(6.0, 6.8), rng.uniform(2.6, 3.2), crossing)
+    left, crossing = -rng.uniform(2.3, 4.2), rng.uniform(4.4, 6) if rng.random() < 0.45 else _FAR
+    street = _Street(left, left + rng.uniform(6.0, 6.8), rng.uniform(2.8, 3.3), crossing)
     _draw_sky(canvas, rng)
     _draw_skyline(canvas, rng)
     _draw_ground(canvas, street, rng)

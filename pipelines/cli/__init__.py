@@ -1,0 +1,45 @@
+"""The command line: one command a file, its bodies import what they need.
+
+`kerasseg --help` imports no TensorFlow, which alone would take seconds.
+"""
+
+import click
+
+import kerasseg
+
+from ..errors import InputError
+from . import (
+    convert,
+    datasets,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    fit,
+    models,
+    predict,
+)
+
+
+class _Group(click.Group):
+    """Prints errors that a user can mend without a traceback, and exits with code 1."""
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise click.ClickException(str(error)) from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Lists the commands in the order of use."""
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(kerasseg.__version__, prog_name="kerasseg")
+def main() -> None:
+    """Semantic segmentation: raw datasets to TFRecords to trained networks to SavedModels."""
+
+
+for _module in (demo, convert, fit, evaluate, predict, export, models, datasets, doctor):
+    main.add_command(_module.command)

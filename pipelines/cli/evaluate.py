@@ -1,0 +1,40 @@
+"""`kerasseg evaluate`."""
+
+import click
+
+from ..datasets import SPLITS
+from . import options, startup
+
+_OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+
+
+@click.command("evaluate")
+@click.argument("run", type=options.folder)
+@click.option("--data", type=options.folder, help="Dataset of the same classes; the run's own.")
+@click.option("--split", type=click.Choice(SPLITS), default="validation", show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+def command(run, data, split, batch_size) -> None:
+    """Score a run's best network over a split, at the images' own size.
+
+    Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/.
+    """
+    startup.load_tensorflow()
+    from .. import evaluate
+
+    print_scores(evaluate.run(run, data=data, split=split, batch_size=batch_size))
+    options.console().print(f"written to {run / 'evaluation' / split}", soft_wrap=True)
+
+
+def print_scores(report) -> None:
+    """Prints per-class and overall scores, in percent."""
+    rows = zip(report["class_names"], report["class_iou"], report["class_accuracy"], strict=True)
+    options.print_table(
+        ("class", "IoU %", "accuracy %"),
+        [(name, options.percent(iou), options.percent(accuracy)) for name, iou, accuracy in rows],
+        title=f"{report['dataset']} {report['split']}, {report['images']} images",
+    )
+    console = options.console()
+    if report["absent_classes"]:
+        console.print(f"not in the labels: {', '.join(report['absent_classes'])}")
+    for name in _OVERALL:
+        console.print(f"{name} {'-' if report[name] is None else format(report[name], '.4f')}")

@@ -1,0 +1,138 @@
+"""`kerasseg fit`."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from kerasseg import models
+
+from ..training_options import (
+    AUGMENT,
+    CLASS_WEIGHTS,
+    DTYPE_POLICIES,
+    OPTIMIZERS,
+    TrainingOptions,
+)
+from . import options, startup
+
+_DEFAULT = {option.name: option.default for option in fields(TrainingOptions)}
+_SIZE = options.Numbers(int, "HEIGHT,WIDTH")
+# Options that a resumed run may be given; all others are those it was begun with.
+_PLACES = {"run", "data", "resume"}
+
+
+def _training_option(name: str, **attributes):
+    """Declares an option of `TrainingOptions`, with its default."""
+    default = _DEFAULT[name.removeprefix("--").split("/")[0].replace("-", "_")]
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    return click.option(name, default=default, show_default=True, **attributes)
+
+
+@click.command("fit")
+@click.option(
+    "--recipe",
+    is_eager=True,
+    callback=options.load_recipe,
+    help=f"Defaults from a TOML file, or one of: {', '.join(options.recipe_names())}.",
+)
+@click.option("--model", type=click.Choice(models.names()), help="Architecture.")
+@click.option(
+    "--model-option",
+    type=options.Assignment(),
+    multiple=True,
+    help="Argument of the architecture, such as variant=milesial; may be repeated.",
+)
+@click.option("--data", type=options.folder, help="Folder of the converted dataset.")
+@click.option("--run", type=options.folder, required=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@_training_option("--epochs", type=int, help="Passes over the training split.")
+@_training_option("--batch-size", type=int, help="Images a step, over all GPUs together.")
+@_training_option(
+    "--image-size", type=_SIZE, help="Box that whole images fit; native if not given."
+)
+@_training_option("--crop-size", type=_SIZE, help="Training crop; --image-size or 512,512.")
+@_training_option("--scale", type=options.Numbers(float, "MIN,MAX"), help="Random scale.")
+@_training_option("--flip/--no-flip", help="Mirror at random.")
+@_training_option("--augment", type=click.Choice(AUGMENT), help="Colours; rand is keras-cv's.")
+@_training_option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimizer.")
+@_training_option("--learning-rate", type=float, help="Peak of the poly schedule.")
+@_training_option("--power", type=float, help="Exponent of the poly schedule.")
+@_training_option("--warmup-epochs", type=float, help="Epochs of rising learning rate.")
+@_training_option("--weight-decay", type=float, help="Decay of the kernels.")
+@_training_option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="In the loss.")
+@_training_option("--evaluate-every", type=int, help="Epochs between evaluations.")
+@_training_option("--dtype-policy", type=click.Choice(DTYPE_POLICIES), help="Precision.")
+@_training_option("--seed", type=int, help="Of weights, order and augmentation.")
+@click.pass_context
+def command(ctx, recipe, run, data, resume, model, model_option, **training) -> None:
+    """Train a network on a converted dataset, on all GPUs or the CPU.
+
+    The run folder describes itself, and holds the history, pictures and the best and last network.
+    """
+    if resume:
+        _refuse_new_options(ctx)
+    elif not model or not data:
+        missing = "--data" if model else "--model"
+        raise click.UsageError(f"Missing option '{missing}', on the command line or in a recipe.")
+
+    startup.load_tensorflow()
+    console = options.console()
+    try:
+        if resume:
+            _resume(console, run, data)
+        else:
+            settings = TrainingOptions(model=model, model_options=dict(model_option), **training)
+            _fit(console, settings, data, run)
+    except KeyboardInterrupt as error:
+        raise click.ClickException(
+            f"interrupted; 'kerasseg fit --run {run} --resume' goes on after the last whole epoch."
+        ) from error
+
+
+def _refuse_new_options(ctx: click.Context) -> None:
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+        if given and param.name not in _PLACES:
+            raise click.UsageError(
+                f"{param.opts[-1]} must not be given with --resume: the run has its own."
+            )
+
+
+def _fit(console, settings: TrainingOptions, data: Path, run: Path) -> None:
+    from .. import fit, progress
+
+    shown = progress.TrainingProgress(console, settings.batch_size)
+    try:
+        fit.run(settings, data, run, extra_callbacks=[shown])
+    finally:
+        shown.close()
+    _report(console, run)
+
+
+def _resume(console, run: Path, data: Path | None) -> None:
+    from .. import fit, progress, runs
+
+    shown = progress.TrainingProgress(console, runs.load(run).options.batch_size)
+    try:
+        fit.resume(run, data=data, extra_callbacks=[shown])
+    finally:
+        shown.close()
+    _report(console, run)
+
+
+def _report(console, run: Path) -> None:
+    from .. import runs
+
+    best = max(
+        (entry for entry in runs.history(run) if entry.get("mean_iou") is not None),
+        key=lambda entry: entry["mean_iou"],
+        default=None,
+    )
+    if best is not None:
+        console.print(
+            f"best mean_iou {best['mean_iou']:.4f} after epoch {best['epoch']}, in {run}",
+            soft_wrap=True,
+        )

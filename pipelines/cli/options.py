@@ -1,0 +1,153 @@
+"""Option types, recipes and tables shared by the commands."""
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+
+existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+folder = click.Path(file_okay=False, path_type=Path)
+
+
+class Numbers(click.ParamType):
+    """Several numbers separated by commas.
+
+    Args:
+        kind: `int` or `float`.
+        metavar: What they are, such as "HEIGHT,WIDTH"; its commas say how many.
+    """
+
+    def __init__(self, kind: type, metavar: str):
+        self._kind = kind
+        self.name = metavar
+
+    def convert(self, value: Any, param, ctx) -> tuple:
+        """Parses the text; tuples, which defaults are, pass."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(self._kind(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != self.name.count(",") + 1:
+            kind = "whole numbers" if self._kind is int else "numbers"
+            self.fail(f"must be {self.name} in {kind}, got {value!r}.", param, ctx)
+        return numbers
+
+
+class Assignment(click.ParamType):
+    """A `NAME=VALUE`, its value a number, true, false or text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param, ctx) -> tuple[str, Any]:
+        """Parses the text."""
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.isidentifier():
+            self.fail(f"must be NAME=VALUE, got {value!r}.", param, ctx)
+        return name, _parse_value(text)
+
+
+def _parse_value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def recipe_names() -> list[str]:
+    """Lists the recipes that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _recipes() if _is_recipe(path.name))
+
+
+def _recipes():
+    return resources.files("kerasseg.pipelines").joinpath("recipes").iterdir()
+
+
+def _is_recipe(name: str) -> bool:
+    return name.endswith(".toml")
+
+
+def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Makes a recipe's values the command's defaults; what is given on the command line wins.
+
+    Raises:
+        click.BadParameter: If there is no such recipe, it is not TOML, or it has an unknown key.
+    """
+    if value is None:
+        return None
+    try:
+        values = tomllib.loads(_read_recipe(value))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{value}: {error}", ctx, param) from error
+    # click itself passes over unknown keys of a default map in silence.
+    known = {_long_name(p): p for p in ctx.command.params if isinstance(p, click.Option)}
+    for key, content in values.items():
+        if key not in known or known[key] is param:
+            keys = ", ".join(sorted(known.keys() - {_long_name(param)}))
+            raise click.BadParameter(f"{value}: keys must be {keys}; got {key!r}.", ctx, param)
+        multiple = known[key].multiple
+        if isinstance(content, list) and not multiple:
+            content = ",".join(map(str, content))
+        ctx.default_map = {**(ctx.default_map or {}), str(known[key].name): content}
+    return value
+
+
+def _long_name(option: click.Parameter) -> str:
+    return option.opts[-1].removeprefix("--")
+
+
+def _read_recipe(value: str) -> str:
+    for path in _recipes():
+        if path.name == f"{value}.toml":
+            return path.read_text(encoding="utf-8")
+    file = Path(value)
+    if not file.is_file():
+        raise OSError(f"no such file or recipe; recipes are {', '.join(recipe_names())}")
+    return file.read_text(encoding="utf-8")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Prints a table; columns whose cells are numbers are set to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [list(row) for row in rows]
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = rows and all(_is_number(row[index]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(",", "").replace(".", "", 1).isdigit()
+
+
+def console():
+    """Returns the console for what a command reports."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=False)
+
+
+def print_problems(problems) -> None:
+    """Prints files that cannot be used: which, what is wrong, and the likely cause."""
+    print_table(
+        ("file", "what is wrong", "likely cause"), [(p.file, p.what, p.cause) for p in problems]
+    )
+
+
+def percent(score: float | None) -> str:
+    """Formats a score for a table: absent scores are a dash, never a zero."""
+    return "-" if score is None else f"{100 * score:.1f}"

@@ -1,0 +1,51 @@
+"""`kerasseg predict`."""
+
+from pathlib import Path
+
+import click
+
+from . import options, startup
+
+
+@click.command("predict")
+@click.argument("run", type=options.folder)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", type=options.folder, help="Where to write; RUN/predictions.")
+@click.option(
+    "--opacity",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Of the colours in the overlay.",
+)
+def command(run, images, output, opacity) -> None:
+    """Predict IMAGES (files, or folders with all below) with a run's best network.
+
+    Writes NAME.png, the class numbers with their colours as palette, and NAME_overlay.png, both at
+    the image's own size.
+    """
+    startup.load_tensorflow()
+    from rich.progress import Progress
+
+    from .. import predict
+
+    console = options.console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("predicting")
+        try:
+            written = predict.run(
+                run,
+                images,
+                output=output,
+                opacity=opacity,
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        except predict.PredictionError as error:
+            progress.stop()
+            options.print_problems(error.problems)
+            raise
+        except KeyboardInterrupt as error:
+            raise click.ClickException("interrupted; the images so far are written.") from error
+    noun = "image" if len(written) == 1 else "images"
+    folder = output or run / "predictions"
+    console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)

@@ -1,0 +1,92 @@
+"""The line that training shows: loss, images a second, time left."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+
+class TrainingProgress(keras.callbacks.Callback):
+    """Shows a bar within each epoch, and prints a line after it.
+
+    Args:
+        console: Where to print; the bar is left out where it is no terminal.
+        batch_size: Number of images a step.
+    """
+
+    def __init__(self, console: Console, batch_size: int):
+        super().__init__()
+        self._console = console
+        self._batch_size = batch_size
+        self._seconds = 0.0  # spent in epochs so far
+        self._epochs = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def on_train_begin(self, logs=None):
+        """Shows the bar."""
+        self._bar.start()
+        self._task = self._bar.add_task("", total=self.params["steps"], text="")
+
+    def on_train_end(self, logs=None):
+        """Removes the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Removes the bar, also when training was interrupted."""
+        self._bar.stop()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Starts the clock."""
+        self._epoch = epoch
+        self._begun = time.monotonic()
+        self._bar.reset(self._task, description=self._title(epoch), total=self.params["steps"])
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the bar."""
+        elapsed = time.monotonic() - self._begun
+        rate = (batch + 1) * self._batch_size / elapsed
+        epoch_time = elapsed / (batch + 1) * self.params["steps"]
+        left = self._time_left(epoch_time, epoch_time - elapsed)
+        text = f"loss {(logs or {})['loss']:.4f}  {rate:.1f} images/s  {_duration(left)} left"
+        self._bar.update(self._task, completed=batch + 1, text=text)
+        if batch + 1 == self.params["steps"]:
+            self._rate = rate
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the epoch's line; runs last, when the scores are in the logs."""
+        logs = logs or {}
+        elapsed = time.monotonic() - self._begun
+        self._seconds += elapsed
+        self._epochs += 1
+        names = ("loss", "mean_iou", "pixel_accuracy")
+        scores = "  ".join(f"{name} {logs[name]:.4f}" for name in names if name in logs)
+        left = _duration(self._time_left(elapsed, 0.0))
+        self._console.print(
+            f"{self._title(epoch)}  {scores}  {self._rate:.1f} images/s  {left} left",
+            highlight=False,
+        )
+
+    def _title(self, epoch: int) -> str:
+        return f"epoch {epoch + 1}/{self.params['epochs']}"
+
+    def _time_left(self, epoch_time: float, rest_of_epoch: float) -> float:
+        """Estimates from whole epochs, validation included, once there is one."""
+        if self._epochs:
+            epoch_time = self._seconds / self._epochs
+        return rest_of_epoch + epoch_time * (self.params["epochs"] - self._epoch - 1)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
