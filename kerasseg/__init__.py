@@ -19,10 +19,13 @@ IGNORE_LABEL = 255
 # The layers are written on TensorFlow operations, so the other Keras backends cannot run them.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-_SUBMODULES = (
+__all__ = [
+    "IGNORE_LABEL",
+    "build",
     "callbacks",
     "inference",
     "layers",
+    "load",
     "losses",
     "metrics",
     "models",
@@ -30,10 +33,10 @@ _SUBMODULES = (
     "schedules",
     "serving",
     "visualize",
-)
-_FUNCTIONS = {"build": "models", "load": "inference"}
+]
 
-__all__ = ["IGNORE_LABEL", *_SUBMODULES, *_FUNCTIONS]  # noqa: PLE0604 (they are strings)
+# Where the functions among these names stand; the other names are submodules.
+_FUNCTIONS = {"build": "models", "load": "inference"}
 
 if TYPE_CHECKING:
     from . import (  # noqa: F401
@@ -53,10 +56,10 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Imports a submodule, or the module of a function, at its first use (PEP 562)."""
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
     if name in _FUNCTIONS:
         return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

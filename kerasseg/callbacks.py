@@ -81,7 +81,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         """Evaluates, and adds the scores to the logs."""
         logs = {} if logs is None else logs
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
-        last = epoch + 1 == self.params.get("epochs")
+        last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
             report = metrics.scores(self._evaluate(self.batches))
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})

@@ -32,7 +32,9 @@ def load(path: Path | str) -> keras.Model:
     from . import _register_classes  # in case keras was imported by a copy that hid the import
 
     _register_classes(keras)
-    return keras.models.load_model(file, compile=False)
+    model = keras.models.load_model(file, compile=False)
+    assert isinstance(model, keras.Model)
+    return model
 
 
 def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:

@@ -35,7 +35,7 @@ def label_png(model: keras.Model, content):
         String scalar, 8-bit gray PNG: the class of each pixel.
     """
     label = label_of(model, decode_image(content))
-    return tf.io.encode_png(label[..., tf.newaxis], compression=1)
+    return tf.io.encode_png(tf.expand_dims(label, -1), compression=1)
 
 
 def save(model: keras.Model, folder: Path | str) -> None:
@@ -66,4 +66,4 @@ def save(model: keras.Model, folder: Path | str) -> None:
     archive.add_endpoint(
         "serving_default", serve, input_signature=[tf.TensorSpec((None,), tf.string, name=INPUT)]
     )
-    archive.write_out(str(folder), verbose=False)
+    archive.write_out(str(folder), verbose=False)  # pyright: ignore[reportAttributeAccessIssue]

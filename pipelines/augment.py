@@ -6,6 +6,7 @@ position in the stream, whatever the number of threads.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -43,7 +44,7 @@ def crop(
         uint8 image (*crop_size, 3), padded with the window's mean, and uint8 label (*crop_size),
         padded with 255. Labels are resized by nearest neighbour, never mixed.
     """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    seeds = tf.unstack(tf.random.split(seed, 4))
     factor = base_scale * tf.random.stateless_uniform((), seeds[0], *scale)
     size = tf.shape(label)
     target = tf.constant(crop_size)
@@ -59,7 +60,7 @@ def crop(
         image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
         label = tf.cond(mirrored, lambda: tf.reverse(label, [1]), lambda: label)
     image = _round_to_uint8(tf.image.resize(image, content, "bilinear"))
-    label = tf.image.resize(label[..., tf.newaxis], content, "nearest")[..., 0]
+    label = tf.squeeze(tf.image.resize(tf.expand_dims(label, -1), content, "nearest"), -1)
     before = _random_offset(target - content, seeds[3])
     image, label = _pad(image, label, before, target - content - before)
     return tf.ensure_shape(image, (*crop_size, 3)), tf.ensure_shape(label, crop_size)
@@ -84,7 +85,7 @@ def _pad(image, label, before, after):
 
     def pad():
         mean = _round_to_uint8(tf.reduce_mean(tf.cast(image, tf.float32), axis=(0, 1)))
-        inside = tf.pad(tf.ones_like(label), sides)[..., tf.newaxis]
+        inside = tf.expand_dims(tf.pad(tf.ones_like(label), sides), -1)
         padded = tf.pad(image, tf.pad(sides, [[0, 1], [0, 0]]))
         return (
             tf.where(inside > 0, padded, mean),
@@ -143,7 +144,7 @@ def color_transform(seed):
     Returns:
         float32 matrix (3, 3) and offset scalar.
     """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+    seeds = tf.unstack(tf.random.split(seed, 4))
     ranges = (_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE)
     brightness, contrast, saturation, hue = (
         tf.random.stateless_uniform((), drawn, *limits)
@@ -194,7 +195,7 @@ def _rand_operations() -> list[Callable]:
     """Builds keras-cv layers of fixed magnitude; equal ends of a range leave nothing to chance."""
     import keras_cv
 
-    layers = keras_cv.layers
+    layers: Any = keras_cv.layers
     full = {"value_range": (0, 255)}
     return [
         tf.identity,

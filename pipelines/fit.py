@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -116,7 +117,6 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
             model.compile(
                 optimizer=_build_optimizer(options, steps),
                 loss=losses.CrossEntropy(class_weights=_class_weights(options, dataset)),
-                jit_compile=False,
             )
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
@@ -124,7 +124,7 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
 
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
-    schedule = schedules.Poly(
+    schedule: Any = schedules.Poly(
         options.learning_rate,
         steps,
         options.power,

@@ -39,7 +39,9 @@ def check_image(content: bytes) -> tuple[int, int]:
     check_complete(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+            # Pillow decodes a whole PNG to look for EXIF behind the pixels.
+            may_have_exif = image.format == "JPEG" or b"eXIf" in content
+            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if may_have_exif else 1
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers
         raise ImageFileError("image cannot be opened", str(error)) from error

@@ -10,6 +10,7 @@ _FEATURES = {
     "filename": tf.io.FixedLenFeature([], tf.string),
 }
 _SHUFFLE_BLOCK = 2048
+_shuffle = tf.random.experimental.stateless_shuffle  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def decode(record):
@@ -67,11 +68,7 @@ def training_batches(
 
     def prepare(position, record):
         image, label = decode(record)
-        seeds = tf.unstack(
-            tf.random.experimental.stateless_split(
-                tf.stack([tf.constant(seed, tf.int64), position]), 2
-            )
-        )
+        seeds = tf.unstack(tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2))
         image, label = augment.crop(
             image,
             label,
@@ -87,12 +84,10 @@ def training_batches(
         # Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is
         # set, and its order could not be rebuilt for a later epoch.
         order_seed = tf.stack([tf.constant(seed, tf.int64), number])
-        shards = tf.random.experimental.stateless_shuffle(tf.constant(files), order_seed)
+        shards = _shuffle(tf.constant(files), order_seed)
         records = tf.data.Dataset.from_tensor_slices(shards)
         records = records.interleave(tf.data.TFRecordDataset, cycle_length=min(4, len(files)))
-        records = records.batch(_SHUFFLE_BLOCK).map(
-            lambda block: tf.random.experimental.stateless_shuffle(block, order_seed)
-        )
+        records = records.batch(_SHUFFLE_BLOCK).map(lambda block: _shuffle(block, order_seed))
         records = records.unbatch().enumerate(start=number * examples)
         return records.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
 
@@ -121,8 +116,8 @@ def evaluation_batches(files: list[str], batch_size: int) -> tf.data.Dataset:
         Batches of uint8 images (batch, height, width, 3) and uint8 labels (batch, height, width).
     """
 
-    def size_key(image, label):
-        shape = tf.shape(label, out_type=tf.int64)
+    def size_key(*example):
+        shape = tf.shape(example[1], out_type=tf.int64)
         return shape[0] * 2**24 + shape[1]
 
     examples = tf.data.TFRecordDataset(files).map(decode, tf.data.AUTOTUNE)

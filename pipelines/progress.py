@@ -32,8 +32,10 @@ class TrainingProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Shows the bar."""
+        assert self.params is not None  # Keras sets it before training
+        self._total_epochs, self._steps = self.params["epochs"], self.params["steps"]
         self._bar.start()
-        self._task = self._bar.add_task("", total=self.params["steps"], text="")
+        self._task = self._bar.add_task("", total=self._steps, text="")
 
     def on_train_end(self, logs=None):
         """Removes the bar."""
@@ -47,17 +49,17 @@ class TrainingProgress(keras.callbacks.Callback):
         """Starts the clock."""
         self._epoch = epoch
         self._begun = time.monotonic()
-        self._bar.reset(self._task, description=self._title(epoch), total=self.params["steps"])
+        self._bar.reset(self._task, description=self._title(epoch), total=self._steps)
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
         elapsed = time.monotonic() - self._begun
         rate = (batch + 1) * self._batch_size / elapsed
-        epoch_time = elapsed / (batch + 1) * self.params["steps"]
+        epoch_time = elapsed / (batch + 1) * self._steps
         left = self._time_left(epoch_time, epoch_time - elapsed)
         text = f"loss {(logs or {})['loss']:.4f}  {rate:.1f} images/s  {_duration(left)} left"
         self._bar.update(self._task, completed=batch + 1, text=text)
-        if batch + 1 == self.params["steps"]:
+        if batch + 1 == self._steps:
             self._rate = rate
 
     def on_epoch_end(self, epoch, logs=None):
@@ -75,13 +77,13 @@ class TrainingProgress(keras.callbacks.Callback):
         )
 
     def _title(self, epoch: int) -> str:
-        return f"epoch {epoch + 1}/{self.params['epochs']}"
+        return f"epoch {epoch + 1}/{self._total_epochs}"
 
     def _time_left(self, epoch_time: float, rest_of_epoch: float) -> float:
         """Estimates from whole epochs, validation included, once there is one."""
         if self._epochs:
             epoch_time = self._seconds / self._epochs
-        return rest_of_epoch + epoch_time * (self.params["epochs"] - self._epoch - 1)
+        return rest_of_epoch + epoch_time * (self._total_epochs - self._epoch - 1)
 
 
 def _duration(seconds: float) -> str:

@@ -94,7 +94,7 @@ class TrainingOptions:
         known = {option.name for option in fields(cls)}
         if stored.keys() - known or "model" not in stored:
             raise InputError(f"options must be among {', '.join(known)}, got {', '.join(stored)}.")
-        values = {
+        values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
         }

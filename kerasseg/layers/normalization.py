@@ -51,6 +51,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         count = tf.cast(count, tf.float32)
         variance = unbiased_variance * (tf.maximum(count - 1.0, 1.0) / count)
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            assert moving is not None  # it is made by build()
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
 
     def get_config(self):

@@ -44,7 +44,9 @@ class MirrorPadForValidConvolutions(keras.layers.Layer):
         position = tf.range(padded) - (padded - size) // 2
         period = tf.maximum(2 * (size - 1), 1)
         folded = tf.math.floormod(position, period)
-        return tf.gather(images, tf.minimum(folded, period - folded) % size, axis=axis)
+        return tf.gather(
+            images, tf.math.floormod(tf.minimum(folded, period - folded), size), axis=axis
+        )
 
     def compute_output_shape(self, input_shape):
         """Returns the padded shape, unknown where the input's is."""

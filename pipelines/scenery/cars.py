@@ -1,6 +1,13 @@
+"""Cars, built from flat faces: a body, and a cabin on top of it."""
+
+from functools import partial
+
+import numpy as np
+
+from .canvas import ALL, CAR, WHITE, Canvas, Face, Quad, Vector, length, palette, pick
+from .things import Thing
+
 _PAINTS = palette("c21a1a 1a459e ebebeb 9ea6b0 24262e edb31f 14757a")
-
-
 # cabin from rear to front at the deck, then at the roof; height of deck and roof; length
 _BODIES = (
     (0.50, 3.30, 1.15, 2.45, 0.90, 1.46, 4.4),
@@ -9,22 +16,33 @@ _BODIES = (
     (0.03, 4.20, 0.12, 3.60, 1.10, 2.02, 4.8),
 )
 
+Outline = list[tuple[float, float]]  # corners seen from above, (ahead, right)
+Panel = tuple[Quad, tuple[float, float]]  # a side, and how much it narrows at its ends
+
 
 class Car:
-    """A car heading along `forward`, built from flat faces; `x`, `z` is below its rear."""
+    """A car, built from flat faces.
 
-    def __init__(self, rng: np.random.Generator, x: float, z: float, forward: Vector) -> None:
+    Args:
+        rng: Decides its body and colour.
+        x: Place of the middle of its rear.
+        z: Distance of its rear.
+        forward: Unit vector of its heading, along x or along z.
+    """
+
+    def __init__(self, rng: np.random.Generator, x: float, z: float, forward: Vector):
         self.base, self.forward = (x, 0.0, z), forward
         self.body = _BODIES[rng.integers(len(_BODIES))]
         self.deck, self.top, self.length = self.body[4:]
         self.half, self.color = rng.uniform(0.86, 0.93), pick(rng, _PAINTS)
 
     def thing(self, canvas: Canvas) -> Thing:
+        """Returns the car as something to be drawn on a canvas."""
         x, _, z = self._place(self.length / 2, 0, 0)
-        axes = (self.half, self.length / 2)
-        return Thing(
-            x, z, *(axes[::-1] if self.forward[0] else axes), 1.0, partial(self._paint, canvas)
-        )
+        wide, deep = self.half, self.length / 2
+        if self.forward[0]:
+            wide, deep = deep, wide
+        return Thing(x, z, wide, deep, 1.0, partial(self._paint, canvas))
 
     def _vector(self, ahead: float, right: float, up: float) -> Vector:
         x, _, z = self.forward
@@ -49,20 +67,20 @@ class Car:
             canvas.paint(quad, CAR, partial(self._glass, canvas, quad, trims))
         canvas.paint(self._lid(roof, self.top), CAR, self._sheet)
 
-    def _lid(self, outline: list, height: float) -> tuple[Vector, Vector, Vector]:
+    def _lid(self, outline: Outline, height: float) -> Quad:
         (rear, left), _, (front, right), _ = outline
         across, along = self._vector(0, right - left, 0), self._vector(front - rear, 0, 0)
         return self._place(rear, left, height), across, along
 
-    def _panels(self, base: list, top: list, low: float, high: float) -> list:
-        """Return the four sides between two outlines, and how much each narrows at its ends."""
-        panels = []
+    def _panels(self, base: Outline, top: Outline, low: float, high: float) -> list[Panel]:
+        """Returns the four sides between two outlines, and how much each narrows at its ends."""
+        panels: list[Panel] = []
         for i in range(4):
             a, b, c, d = base[i], base[i - 3], top[i], top[i - 3]
             axis = 1 - i % 2  # rear and front run across the car, the flanks along it
             lean = (c[0] - a[0], 0.0) if axis else (0.0, c[1] - a[1])
             across = self._vector(b[0] - a[0], b[1] - a[1], 0)
-            quad = (self._place(*a, low), across, self._vector(*lean, high - low))
+            quad = (self._place(a[0], a[1], low), across, self._vector(*lean, high - low))
             panels.append((quad, (abs(c[axis] - a[axis]), abs(d[axis] - b[axis]))))
         return panels
 
@@ -95,7 +113,7 @@ class Car:
         return color * face.light, (face.t > 0.22) | tyres
 
     def _glass(
-        self, canvas: Canvas, quad: tuple, trims: tuple[float, float], face: Face
+        self, canvas: Canvas, quad: Quad, trims: tuple[float, float], face: Face
     ) -> tuple[np.ndarray, np.ndarray]:
         wide, high = length(quad[1]), length(quad[2])
         rise = face.t / high
@@ -107,6 +125,6 @@ class Car:
         return color * face.light, rim > 0
 
 
-def _outline(rear: float, front: float, half: float) -> list[tuple[float, float]]:
-    """Return corners (ahead, right) in the order in which each side is seen left to right."""
+def _outline(rear: float, front: float, half: float) -> Outline:
+    """Returns corners (ahead, right) in the order in which each side is seen left to right."""
     return [(rear, -half), (rear, half), (front, half), (front, -half)]

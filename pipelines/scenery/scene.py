@@ -1,22 +1,33 @@
+"""A whole scene: where everything stands, in which order it is painted, and the photograph."""
+
+from functools import partial
+
+import numpy as np
+
+from .canvas import FAR, Canvas
+from .cars import Car
+from .street import Street, draw_ground, draw_row, draw_sky, draw_skyline
+from .things import Thing, draw_lamp, draw_person, draw_shadow, draw_sign, draw_tree
+
 _MIN_SIZE = (64, 96)
 
 
-def draw(seed: int, size: tuple[int, int] = (128, 192)) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one street scene.
+def draw(seed: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one street scene.
 
     Args:
         seed: Any non-negative integer; it decides everything about the scene.
         size: Height and width in pixels.
 
     Returns:
-        The image, uint8 (height, width, 3) in RGB, and its label, uint8 (height, width), whose
-        values index `CLASS_NAMES`. The same seed and size give the same bytes on any machine.
+        The image, uint8 (height, width, 3) in RGB, and its label, uint8 (height, width), with the
+        classes of `canvas`. The same seed and size give the same bytes on any machine.
 
     Raises:
         ValueError: If the size is smaller than 64 x 96.
     """
     if size[0] < _MIN_SIZE[0] or size[1] < _MIN_SIZE[1]:
-        raise ValueError(f"size must be at least {_MIN_SIZE}, got {tuple(size)}")
+        raise ValueError(f"size must be at least {_MIN_SIZE}, got {tuple(size)}.")
     rng = np.random.default_rng(seed)
     canvas = Canvas(rng, size)
     left, crossing = -rng.uniform(2.3, 4.2), rng.uniform(4.4, 6) if rng.random() < 0.45 else FAR
@@ -38,10 +49,8 @@ def draw(seed: int, size: tuple[int, int] = (128, 192)) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(image[:, ::step]), np.ascontiguousarray(label[:, ::step])
 
 
-def _furniture(
-    canvas: Canvas, street: Street, side: int, rng: np.random.Generator
-) -> list[Thing]:
-    """Return the trees, the lamp, the sign and the walkers of one pavement."""
+def _furniture(canvas: Canvas, street: Street, side: int, rng: np.random.Generator) -> list[Thing]:
+    """Returns the trees, the lamp, the sign and the walkers of one pavement."""
     things, kerb = [], street.kerb(side)
     z = rng.uniform(7.5, 12)
     while z < 26:
@@ -65,7 +74,7 @@ def _walker(canvas: Canvas, rng: np.random.Generator, x: float, z: float) -> Thi
 
 
 def _traffic(canvas: Canvas, street: Street, rng: np.random.Generator) -> list[Thing]:
-    """Return the cars along both kerbs, sometimes one across, and a walker on the zebra."""
+    """Returns the cars along both kerbs, sometimes one across, and a walker on the zebra."""
     cars, middle = [], (street.left + street.right) / 2
     end = rng.uniform(12, 16) if rng.random() < 0.35 else 24
     for side in (-1, 1):
@@ -89,7 +98,7 @@ def _traffic(canvas: Canvas, street: Street, rng: np.random.Generator) -> list[T
 
 
 def _develop(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """Return the picture with a vignette, more contrast and the noise of a sensor."""
+    """Returns the picture with a vignette, more contrast and the noise of a sensor."""
     corner = canvas.ray_x * canvas.ray_x + canvas.ray_y * canvas.ray_y
     color = canvas.color.reshape(*corner.shape, 3)
     color = np.clip(color * (1.06 - 0.14 * corner)[..., None], 0, 1)

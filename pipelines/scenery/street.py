@@ -1,25 +1,64 @@
+"""The street: sky, skyline, road, pavements, and the houses along them."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from .canvas import (
+    ACCENTS,
+    ALL,
+    BUILDING,
+    FAR,
+    LEAVES,
+    NEAR,
+    PAVEMENT,
+    ROAD,
+    TILE,
+    TREE,
+    WHITE,
+    YELLOW,
+    Canvas,
+    Face,
+    Shader,
+    jitter,
+    palette,
+    pick,
+    sample,
+    soft_sample,
+)
+
 _WALLS = palette("a85c45 c7a378 d4c4a8 949194 b88069 8f9ead dbb880 805749 b9c4b4")
-
-
 _ROOFS = palette("8c4533 545966 6b5245")
 
 
 class Street(NamedTuple):
-    """Cross-section of the street as seen from above; the camera stands at x = 0."""
+    """The street as seen from above, in metres; the camera stands at x = 0.
+
+    Attributes:
+        left: Place of the left kerb.
+        right: Place of the right kerb.
+        walk: Width of each pavement.
+        crossing: Distance of the zebra crossing, `FAR` when there is none.
+    """
 
     left: float
     right: float
     walk: float
-    crossing: float  # distance of the zebra crossing, out of sight when there is none
+    crossing: float
 
     def kerb(self, side: int) -> float:
+        """Returns the place of a kerb; side -1 is the left, 1 the right."""
         return self.right if side > 0 else self.left
 
     def wall(self, side: int) -> float:
+        """Returns the place of the house fronts of a side."""
         return self.kerb(side) + side * self.walk
 
 
 def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Draws the sky with its clouds, and a glow when the sun is ahead."""
     rows = math.ceil(canvas.horizon_y) + 1
     height, side = np.maximum(canvas.ray_y[:rows], 0), canvas.ray_x
     color = (
@@ -39,7 +78,7 @@ def draw_sky(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def draw_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Close the street far away, so that no bare horizon shows between the rows."""
+    """Closes the street far away, so that no bare horizon shows between the rows."""
 
     def blocks(face: Face) -> tuple[np.ndarray, np.ndarray]:
         block = sample(canvas.grain, face.s / 7, 0 * face.s)
@@ -56,6 +95,7 @@ def draw_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def draw_ground(canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
+    """Draws the road and both pavements."""
     ahead, beyond = (0.0, 0.0, FAR), street.walk + 40
     road = (street.left, 0.0, NEAR), (street.right - street.left, 0.0, 0.0), ahead
     canvas.paint(road, ROAD, _asphalt(canvas, street, rng))
@@ -67,7 +107,7 @@ def draw_ground(canvas: Canvas, street: Street, rng: np.random.Generator) -> Non
 
 
 def _sunlit(canvas: Canvas, street: Street, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return the light on the ground, shaded by the row of buildings on the side of the sun."""
+    """Returns the light on the ground, shaded by the row of buildings on the side of the sun."""
     side = 1 if canvas.sun[0] > 0 else -1
     roofline = 2.6 + 2.4 * sample(canvas.grain, z / 6, 0 * z)
     reach = min(abs(canvas.sun[0]) / canvas.sun[1], 1.1) * roofline
@@ -116,6 +156,7 @@ def _pavement(
 
 
 def draw_row(canvas: Canvas, street: Street, side: int, rng: np.random.Generator) -> None:
+    """Draws the houses of one side; side -1 is the left, 1 the right."""
     plots, z = [], rng.uniform(-5, 0)
     while z < 38:
         stop = z + rng.uniform(7, 12)
@@ -152,7 +193,7 @@ def _draw_house(
 
 
 def _facade(canvas: Canvas, rng: np.random.Generator, wall: np.ndarray, height: float) -> Shader:
-    """Return the shader of a street front: wall, windows, shops, bands and cornice."""
+    """Returns the shader of a street front: wall, windows, shops, bands and cornice."""
     trim, accent = wall + (0.9 - wall) * rng.uniform(0.4, 0.9), pick(rng, ACCENTS)
     bay, glazed, seed = rng.uniform(1.6, 2.4), rng.uniform(0.40, 0.58), int(rng.integers(TILE))
     shop = rng.random() < 0.6
