@@ -195,7 +195,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save_state(self, epochs_done: int) -> None:
         folder = self.directory / f"state-{epochs_done}"
-        tf.train.Checkpoint(model=self.model).write(str(folder / "state"))
+        _training_state(self.model).write(str(folder / "state"))
         write_json(
             self.directory / "state.json",
             {
@@ -223,9 +223,14 @@ class Checkpoints(keras.callbacks.Callback):
         """
         state = json.loads((self.directory / "state.json").read_text(encoding="utf-8"))
         model.optimizer.build(model.trainable_variables)
-        checkpoint = tf.train.Checkpoint(model=model)
-        status = checkpoint.read(str(self.directory / state["folder"] / "state"))
-        status.assert_existing_objects_matched()
+        status = _training_state(model).read(str(self.directory / state["folder"] / "state"))
+        status.assert_consumed()
         self.best = state["best"]
         self.metrics.history = state["history"]
         return state["epochs_done"]
+
+
+def _training_state(model: keras.Model) -> tf.train.Checkpoint:
+    # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
+    variables = (*model.variables, *model.optimizer.variables)
+    return tf.train.Checkpoint(variables=[variable.value for variable in variables])

@@ -206,6 +206,8 @@ def _rand_operations() -> list[Callable]:
         layers.RandomColorDegeneration(factor=(0.5, 0.5), dtype="float32"),
         layers.RandomBrightness(factor=(0.15, 0.15), **full, dtype="float32"),
         layers.RandomBrightness(factor=(-0.15, -0.15), **full, dtype="float32"),
-        layers.RandomContrast(factor=(0.3, 0.3), **full, dtype="float32"),
+        # This one takes its range as (1 - a, 1 + b).
+        layers.RandomContrast(factor=(-0.3, 0.3), **full, dtype="float32"),
+        layers.RandomContrast(factor=(0.3, -0.3), **full, dtype="float32"),
         layers.RandomSharpness(factor=(0.4, 0.4), **full, dtype="float32"),
     ]

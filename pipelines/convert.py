@@ -140,13 +140,14 @@ def run(
     if final.exists() and not overwrite:
         return _check_finished(final, dataset, content)
     with _writing_to(final):
-        incomplete = final.with_name(f"{records.VERSION}.incomplete")
+        incomplete = final.with_name(records.VERSION + records.INCOMPLETE)
         incomplete.mkdir(parents=True, exist_ok=True)
         specs = {
             split: _plan_shards(dataset, description, split, examples, incomplete, seed)
             for split, examples in splits.items()
         }
         results = _convert_shards(specs, workers or os.cpu_count() or 1, on_progress)
+        _refuse_masks_without_classes(description.classes, list(results.values()))
         _write_metadata(incomplete, dataset, description, specs, results, content)
         _publish(incomplete, final)
     return records.load(final)
@@ -176,8 +177,20 @@ def _list_examples(module, root, description, allow_partial, options) -> dict[st
                 f"{root}: split {split} must have {expected} images, got {len(examples)}; "
                 "--allow-partial accepts it."
             )
+        _refuse_foreign_names(examples)
         splits[split] = examples
     return splits
+
+
+def _refuse_foreign_names(examples: list[Example]) -> None:
+    """Refuses names in another encoding, as old archives have: records hold UTF-8 only."""
+    for example in examples:
+        try:
+            example.filename.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{example.filename!a}: file names must be UTF-8; rename the file."
+            ) from error
 
 
 def _content_hash(classes: ClassSpace, splits: dict[str, list[Example]]) -> str:
@@ -193,6 +206,8 @@ def _content_hash(classes: ClassSpace, splits: dict[str, list[Example]]) -> str:
 def _check_finished(final: Path, dataset: str, content: str) -> records.Dataset:
     """Returns the finished conversion if it is of the same source."""
     finished = records.load(final)
+    for split in finished.splits:
+        finished.files(split)
     stored = json.loads((final / records.MANIFEST).read_text()).get("source_sha256")
     if stored != content:
         raise InputError(
@@ -209,7 +224,7 @@ def _writing_to(folder: Path):
         yield
     except OSError as error:
         where = error.filename or folder
-        raise InputError(f"{where}: cannot be written ({error.strerror}).") from error
+        raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error
 
 
 def _plan_shards(dataset, description, split, examples, folder, seed) -> list[ShardSpec]:
@@ -250,6 +265,17 @@ def _convert_shards(specs, workers, on_progress) -> dict[Path, ShardResult]:
     return results
 
 
+def _refuse_masks_without_classes(classes: ClassSpace, results: list[ShardResult]) -> None:
+    """Refuses 0/255 masks where 255 is the ignored label: each file by itself looks right."""
+    pixels = np.sum([result.class_pixels for result in results], axis=0)
+    ignored = sum(result.ignored_pixels for result in results)
+    if len(pixels) > 1 and ignored and not pixels[1:].any():
+        raise InputError(
+            f"labels must hold more than the first class, got only {classes.names[0]} and ignored "
+            "pixels in all of them; in black-and-white masks save the class as 1 instead of 255."
+        )
+
+
 class _Progress:
     """Counts examples over all threads, and stops the threads when the run is given up."""
 
@@ -272,21 +298,29 @@ class _Progress:
 
 
 def _convert_or_keep(spec: ShardSpec, progress: _Progress) -> ShardResult:
-    """Keeps the shard of an earlier run if its sidecar fits, else converts it."""
-    sidecar = _sidecar(spec.path)
+    """Keeps the shard of an earlier run if there is one that fits, else converts it."""
     fingerprint = spec.fingerprint
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stored = json.loads(sidecar.read_text())
-        result = ShardResult(**stored["result"])
-        if stored["spec"] == fingerprint and spec.path.stat().st_size == result.bytes:
-            progress.advance(result.examples)
-            return result
+    if kept := _shard_of_earlier_run(spec.path, fingerprint):
+        progress.advance(kept.examples)
+        return kept
     result = convert_shard(spec, progress.advance)
     if not result.problems:
+        sidecar = _sidecar(spec.path)
         temporary = sidecar.with_name(f"{sidecar.name}.tmp")
         temporary.write_text(json.dumps({"spec": fingerprint, "result": asdict(result)}))
         os.replace(temporary, sidecar)
     return result
+
+
+def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
+    """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(_sidecar(shard).read_text())
+        result = ShardResult(**stored["result"])
+        with shard.open("rb") as file:
+            whole = hashlib.file_digest(file, "sha256").hexdigest() == result.sha256
+        return result if whole and stored["spec"] == fingerprint else None
+    return None
 
 
 def _sidecar(shard: Path) -> Path:
@@ -484,8 +518,9 @@ def _publish(incomplete: Path, final: Path) -> None:
     for path in incomplete.iterdir():
         if path.name not in shards | _METADATA:
             path.unlink()
-    replaced = final.with_name(f"{final.name}.replaced")
+    replaced = final.with_name(final.name + records.REPLACED)
     if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)  # left by a run that was killed below
         os.replace(final, replaced)
     os.replace(incomplete, final)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -8,6 +8,8 @@ import PIL.Image
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
+# The chunk of PNG 1.5, and the text chunk in which older ImageMagick hides the same.
+_EXIF_IN_PNG = (b"eXIf", b"Raw profile type exif")
 
 
 class ImageFileError(Exception):
@@ -39,8 +41,9 @@ def check_image(content: bytes) -> tuple[int, int]:
     check_complete(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
-            # Pillow decodes a whole PNG to look for EXIF behind the pixels.
-            may_have_exif = image.format == "JPEG" or b"eXIf" in content
+            # Pillow decodes a whole PNG to look for EXIF behind the pixels. What is no PNG is a
+            # JPEG, or what Pillow calls MPO: a camera's JPEG with further pictures behind it.
+            may_have_exif = image.format != "PNG" or any(mark in content for mark in _EXIF_IN_PNG)
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if may_have_exif else 1
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers

@@ -10,6 +10,7 @@ from .datasets import IGNORE_LABEL, Description
 from .images import ImageFileError, check_complete
 
 _UNKNOWN = -1
+_PNG_BIT_DEPTH = 24  # position in the file: the header is always the first chunk
 
 
 def decode_label(content: bytes) -> np.ndarray:
@@ -26,27 +27,34 @@ def decode_label(content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If the file is damaged, a JPEG, or holds more than 8 bits a channel.
     """
-    check_complete(content)
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            format_, mode = image.format, image.mode
-            values = np.asarray(image)
-    except Exception as error:  # Pillow raises many kinds on damaged data
-        raise ImageFileError("label cannot be decoded", str(error)) from error
-    if format_ == "JPEG":
-        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
+    values, mode = _decode_png(content)
+    depth = content[_PNG_BIT_DEPTH]
+    if depth > 8:
+        raise ImageFileError(
+            f"label must have 8 bits a channel, got {depth} bits",
+            "16-bit instance ids? save class numbers as 8-bit PNG",
+        )
+    if mode == "L" and depth < 8:
+        return values // (255 // (2**depth - 1))  # Pillow scales them, so that the largest is 255
     if mode in ("L", "P", "1"):
         return values.astype(np.uint8)
-    if mode == "RGB":
-        return values
-    if mode == "RGBA" and (values[..., 3] == 255).all():
+    if mode == "RGB" or (mode == "RGBA" and (values[..., 3] == 255).all()):
         return values[..., :3]
     raise ImageFileError(
         f"label must have 8 bits a pixel or be RGB, got mode {mode}",
-        "16-bit instance ids? save class numbers as 8-bit PNG"
-        if mode.startswith("I")
-        else "save class numbers as 8-bit PNG",
+        "save class numbers as 8-bit PNG",
     )
+
+
+def _decode_png(content: bytes) -> tuple[np.ndarray, str]:
+    check_complete(content)
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            if image.format == "PNG":
+                return np.asarray(image), image.mode
+    except Exception as error:  # Pillow raises many kinds on damaged data
+        raise ImageFileError("label cannot be decoded", str(error)) from error
+    raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
 
 
 class LabelMap:

@@ -24,6 +24,8 @@ from .datasets import ClassSpace
 from .errors import InputError
 
 MANIFEST = "manifest.json"
+# Suffixes of folders that are not, or no longer, a converted dataset.
+INCOMPLETE, REPLACED = ".incomplete", ".replaced"
 FORMAT = 1
 VERSION = "1.0.0"
 
@@ -153,7 +155,7 @@ class Dataset:
             if size != shard["bytes"]:
                 raise InputError(
                     f"{path}: must have {shard['bytes']} bytes, got "
-                    f"{'no file' if size is None else size}; convert the dataset again."
+                    f"{'no file' if size is None else size}; convert again with --overwrite."
                 )
             files.append(str(path))
         return files
@@ -184,9 +186,13 @@ def load(folder: Path | str) -> Dataset:
         splits = {name: Split(name, **split) for name, split in manifest["splits"].items()}
         stored = manifest["format"], manifest["dataset"], manifest["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged manifest ({error!r}); convert again.") from error
+        raise InputError(
+            f"{path}: damaged manifest ({error!r}); convert again with --overwrite."
+        ) from error
     if stored[0] != FORMAT:
-        raise InputError(f"{path}: format must be {FORMAT}, got {stored[0]}; convert again.")
+        raise InputError(
+            f"{path}: format must be {FORMAT}, got {stored[0]}; convert again with --overwrite."
+        )
     return Dataset(path.parent, stored[1], classes, splits, stored[2])
 
 
@@ -194,7 +200,11 @@ def _find_manifest(folder: Path) -> Path:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make it with 'kerasseg convert'.")
     for pattern in (MANIFEST, f"*/{MANIFEST}", f"*/*/{MANIFEST}"):
-        found = sorted(folder.glob(pattern))
+        found = sorted(
+            path
+            for path in folder.glob(pattern)
+            if path.parent.suffix not in (INCOMPLETE, REPLACED)
+        )
         if len(found) > 1:
             listed = ", ".join(str(path.parent) for path in found)
             raise InputError(f"{folder}: holds several datasets, choose one of {listed}.")

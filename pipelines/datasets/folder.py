@@ -27,7 +27,7 @@ def describe(root: Path) -> Description:
     names, colors, ignored_color = _read_classes(root / "classes.txt")
     classes = ClassSpace(tuple(names), tuple(colors))
     raw_colors = {color: value for value, color in enumerate(colors)}
-    if len(raw_colors) != len(colors):
+    if len(raw_colors) != len(colors) or ignored_color in raw_colors:
         raise InputError(f"{root / 'classes.txt'}: the colours of the classes must differ.")
     if ignored_color is not None:
         raw_colors[ignored_color] = IGNORE_LABEL
@@ -70,14 +70,12 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _read_classes(path: Path):
-    if not path.is_file():
-        raise InputError(f"{path}: must list the classes, one a line: NAME or NAME R G B.")
     names, colors, ignored_color = [], [], None
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
-    for line in lines:
+    for line in _read_lines(path):
         name, color = _parse_line(path, line)
         if name == "ignore":
+            if color is None:
+                raise InputError(f"{path}: ignore must have a colour, as in 'ignore 0 0 0'.")
             ignored_color = color
         else:
             names.append(name)
@@ -85,6 +83,17 @@ def _read_classes(path: Path):
     if not names:
         raise InputError(f"{path}: must list at least one class, got none.")
     return names, colors, ignored_color
+
+
+def _read_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InputError(f"{path}: must list the classes, one a line: NAME or NAME R G B.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be UTF-8 text ({error.reason}).") from error
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _parse_line(path: Path, line: str):

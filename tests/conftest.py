@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import click.testing
+import numpy as np
+import PIL.Image
+import pytest
+
+from kerasseg.pipelines import cli, convert
+from kerasseg.pipelines.training_options import TrainingOptions
+
+CLASSES_TXT = """\
+# Three classes, one with a space in its name.
+
+road 128 64 128
+side walk 244,35,232
+car 0, 0, 142
+ignore 0 0 0
+"""
+
+
+def random_image(seed, size):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def random_label(seed, size, values):
+    return np.random.default_rng(seed).choice(np.array(values, np.uint8), size)
+
+
+def save(path: Path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path, **options)
+
+
+def save_palette(path: Path, indices):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = PIL.Image.fromarray(indices, "L")
+    # The colours of the palette are of the kind that a decoder to gray turns into other numbers.
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [77, 88, 99] * 253)
+    assert picture.mode == "P"
+    picture.save(path)
+
+
+def build_camvid_tree(root: Path, *, train=5, val=3, test=0) -> Path:
+    """Writes SegNet's layout; every image has a size of its own, both sides odd."""
+    for split, count in (("train", train), ("val", val), ("test", test)):
+        for index in range(count):
+            size, name = (13 + 2 * index, 21 + 4 * index), f"0001TP_{index:06}.png"
+            seed = sum(map(ord, split)) + index
+            save(root / split / name, random_image(seed, size))
+            save(root / f"{split}annot" / name, random_label(seed, size, range(12)))
+    return root
+
+
+def build_folder_tree(root: Path) -> Path:
+    """Writes the folder layout, with PNG and JPEG, subfolders, and gray and palette labels."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "classes.txt").write_text(CLASSES_TXT)
+    for split, seed in (("train", 0), ("val", 10)):
+        for index, name in enumerate(("sub/one.jpg", "sub/two.png", "three.png")):
+            size = (11 + 2 * index, 15 + 2 * index)
+            save(root / "images" / split / name, random_image(seed + index, size))
+            label = random_label(seed + index, size, (0, 1, 2, 255))
+            path = (root / "labels" / split / name).with_suffix(".png")
+            (save_palette if name == "three.png" else save)(path, label)
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_camvid_tree():
+    return build_camvid_tree
+
+
+@pytest.fixture
+def camvid_tree(tmp_path) -> Path:
+    return build_camvid_tree(tmp_path / "camvid")
+
+
+@pytest.fixture
+def folder_tree(tmp_path) -> Path:
+    return build_folder_tree(tmp_path / "folder")
+
+
+@pytest.fixture
+def run_cli():
+    """Runs `kerasseg ARGUMENTS`; the result has exit_code, output, stdout and stderr."""
+
+    def run(*arguments):
+        runner = click.testing.CliRunner(env={"COLUMNS": "120"})
+        return runner.invoke(cli.main, [str(argument) for argument in arguments])
+
+    return run
+
+
+def pytest_configure(config):
+    """Splits the CPU into two logical devices, which must precede TensorFlow's first operation."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture
+def two_cpus() -> list[str]:
+    """Two devices that stand in for two GPUs."""
+    return ["CPU:0", "CPU:1"]
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """A converted dataset of three classes: bright squares and dark discs on a gray ground."""
+    root = tmp_path_factory.mktemp("tiny")
+    source = root / "source"
+    (source / "images").mkdir(parents=True)
+    (source / "classes.txt").write_text("ground 128 128 128\nsquare 255 0 0\ndisc 0 0 255\n")
+    for split, count in (("train", 12), ("val", 5)):
+        for index in range(count):
+            # Two sizes, so that validation has batches of different shape and ragged ones.
+            size = (40, 48) if index % 3 else (33, 57)
+            image, label = draw_shapes(index + (100 if split == "val" else 0), size)
+            save(source / "images" / split / f"{index:02}.png", image)
+            save(source / "labels" / split / f"{index:02}.png", label)
+    convert.run("folder", source, root / "data")
+    return root / "data"
+
+
+def draw_shapes(seed, size):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: size[0], : size[1]]
+    label = np.zeros(size, np.uint8)
+    for class_, shape in ((1, "square"), (2, "disc")):
+        center, radius = rng.uniform((8, 8), (size[0] - 8, size[1] - 8)), rng.uniform(5, 9)
+        dy, dx = np.abs(y - center[0]), np.abs(x - center[1])
+        inside = np.maximum(dy, dx) < radius if shape == "square" else np.hypot(dy, dx) < radius
+        label[inside] = class_
+    colors = np.array([[120, 120, 120], [230, 200, 60], [40, 60, 150]])
+    image = colors[label] + rng.normal(scale=10, size=(*size, 3))
+    label[:2] = 255  # a border that is ignored
+    return image.clip(0, 255).astype(np.uint8), label
+
+
+TINY_TRAINING = TrainingOptions(
+    model="unet",
+    model_options={"variant": "milesial", "filters": 4, "depth": 2},
+    epochs=2,
+    batch_size=4,
+    crop_size=(32, 32),
+    learning_rate=3e-3,
+)
+
+
+@pytest.fixture
+def tiny_training() -> TrainingOptions:
+    """Options of a training of a second."""
+    return TINY_TRAINING
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data, tmp_path_factory) -> Path:
+    """A finished run; tests that change it copy it first."""
+    from kerasseg.pipelines import fit
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    fit.run(TINY_TRAINING, tiny_data, folder)
+    return folder

@@ -1,0 +1,77 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg.layers import BatchNormalization
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    return (3 + 2 * rng.normal(size=(4, 5, 6, 8))).astype(np.float32)
+
+
+def test_training_normalises_by_the_batch_and_moves_the_averages(features):
+    layer = BatchNormalization(momentum=0.9, epsilon=1e-5)
+    out = layer(features, training=True)
+    mean, variance = features.mean((0, 1, 2)), features.var((0, 1, 2))
+    np.testing.assert_allclose(out, (features - mean) / np.sqrt(variance + 1e-5), atol=2e-5)
+    np.testing.assert_allclose(layer.moving_mean, 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * variance, rtol=1e-5)
+
+
+def test_inference_normalises_by_the_moving_averages(features):
+    layer = BatchNormalization()
+    layer.build(features.shape)
+    rng = np.random.default_rng(1)
+    gamma, beta, mean = rng.normal(size=(3, 8))
+    variance = rng.uniform(0.5, 2, 8)
+    for weight, value in zip(layer.weights, (gamma, beta, mean, variance), strict=True):
+        weight.assign(value)
+    expected = (features - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+    np.testing.assert_allclose(layer(features, training=False), expected, atol=1e-5)
+
+
+def test_values_and_gradients_equal_those_of_keras_own_layer(features):
+    results = []
+    for layer in (BatchNormalization(), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)):
+        layer.build(features.shape)
+        layer.gamma.assign(np.linspace(0.5, 2, 8))
+        x = tf.Variable(features)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.sin(layer(x, training=True)))
+        results.append(tape.gradient(loss, [x, layer.gamma.value, layer.beta.value]))
+    for ours, keras_own in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=1e-4)
+
+
+def test_a_frozen_layer_uses_its_moving_averages_in_training_too(features):
+    layer = BatchNormalization()
+    layer.build(features.shape)
+    layer.trainable = False
+    expected = features / np.sqrt(1 + 1e-5)
+    np.testing.assert_allclose(layer(features, training=True), expected, rtol=1e-5)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(8))
+
+
+def test_bfloat16_features_stay_bfloat16(features):
+    layer = BatchNormalization(dtype="mixed_bfloat16")
+    for training in (True, False):
+        assert layer(features, training=training).dtype == tf.bfloat16
+
+
+def test_two_replicas_normalise_by_the_whole_batch(features, two_cpus):
+    alone = BatchNormalization()
+    expected = alone(features, training=True).numpy()
+    strategy = tf.distribute.MirroredStrategy(two_cpus)
+    with strategy.scope():
+        layer = BatchNormalization()
+        layer.build(features.shape)
+    halves = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(np.split(features, 2)[context.replica_id_in_sync_group])
+    )
+    out = strategy.run(lambda x: layer(x, training=True), args=(halves,))
+    joined = tf.concat(strategy.experimental_local_results(out), 0)
+    np.testing.assert_allclose(joined, expected, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, alone.moving_variance, rtol=1e-5)

@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from kerasseg.layers.preprocessing import Preprocessing, preprocess
+
+
+def test_imagenet_statistics_are_those_of_the_published_fractions():
+    image = np.array([[[[0, 128, 255]]]], np.uint8)
+    # torchvision's mean and std of images in [0, 1]
+    expected = (image / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(preprocess(image, "imagenet"), expected, atol=1e-4)
+
+
+def test_the_arithmetic_stays_float32_under_a_mixed_policy():
+    layer = Preprocessing((0,), (3,), dtype="mixed_bfloat16")
+    assert layer(np.full((1, 1, 1, 1), 254, np.float32)).numpy()[0, 0, 0, 0] == np.float32(254 / 3)
+
+
+def test_none_leaves_the_input():
+    image = np.ones((1, 2, 2, 3))
+    assert preprocess(image, None) is image
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"\['imagenet'\], got 'vgg'"):
+        preprocess(np.ones((1, 2, 2, 3)), "vgg")
+
+
+def test_a_standard_deviation_of_zero_is_refused():
+    with pytest.raises(ValueError, match="std above 0"):
+        Preprocessing((1, 1, 1), (1, 0, 1))

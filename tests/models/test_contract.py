@@ -1,0 +1,139 @@
+"""What every architecture must do, found by file name as the command line finds them."""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasseg
+from kerasseg import models
+
+NUM_CLASSES = 5
+CASES = [
+    (name, variant)
+    for name in models.names()
+    for variant in importlib.import_module(f"kerasseg.models.{name}").VARIANTS
+]
+every_model = pytest.mark.parametrize(("name", "variant"), CASES)
+
+
+def build(name, variant, **options):
+    return kerasseg.build(name, num_classes=NUM_CLASSES, variant=variant, filters=4, **options)
+
+
+def random_images(*shape):
+    return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def same_weights_in_every_run():
+    keras.utils.set_random_seed(0)
+
+
+@every_model
+@pytest.mark.parametrize("size", [(64, 96), (47, 61), (33, 64)])
+def test_logits_have_the_image_s_size_odd_ones_included(name, variant, size):
+    logits = build(name, variant)(random_images(2, *size, 3))
+    assert logits.shape == (2, *size, NUM_CLASSES)
+    assert logits.dtype == tf.float32
+
+
+@every_model
+def test_the_shape_is_known_when_the_input_s_is(name, variant):
+    model = build(name, variant, input_shape=(64, 96, 3))
+    assert model.output_shape == (None, 64, 96, NUM_CLASSES)
+    assert build(name, variant).output_shape == (None, None, None, NUM_CLASSES)
+
+
+@every_model
+def test_the_gradient_reaches_every_weight(name, variant):
+    model = build(name, variant)
+    with tf.GradientTape() as tape:
+        logits = model(random_images(2, 64, 64, 3), training=True)
+        loss = tf.reduce_mean(tf.square(logits - random_images(*logits.shape) / 255))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+        # A bias before batch normalisation has no effect: its gradient is rounding.
+        if variable.name != "bias":
+            assert np.abs(gradient).max() > 0, variable.path
+
+
+@every_model
+def test_a_saved_model_loads_and_gives_the_same_logits(name, variant, tmp_path):
+    model, images = build(name, variant), random_images(1, 40, 50, 3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+@every_model
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_gives_float32_logits_near_those_of_float32(name, variant, policy):
+    reference, images = build(name, variant), random_images(1, 48, 64, 3)
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = build(name, variant)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model.set_weights(reference.get_weights())
+    logits, expected = model(images).numpy(), reference(images).numpy()
+    assert logits.dtype == np.float32
+    # Root mean square: where two values tie but for rounding, SegNet's pooling indices may differ.
+    assert np.sqrt(np.mean((logits - expected) ** 2)) < 0.1 * np.sqrt(np.mean(expected**2))
+    assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in model.layers)
+
+
+@every_model
+def test_images_of_two_sizes_run_through_one_graph(name, variant):
+    model = build(name, variant)
+    run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    for shape in ((1, 37, 50, 3), (2, 64, 41, 3)):
+        images = random_images(*shape)
+        np.testing.assert_allclose(run(images), model(images), atol=1e-4)
+
+
+@every_model
+def test_already_normalised_input_skips_the_preprocessing(name, variant):
+    images = random_images(1, 40, 40, 3)
+    raw, normalised = build(name, variant), build(name, variant, preprocessing=None)
+    normalised.set_weights(raw.get_weights())
+    by_hand = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(raw(images), normalised(by_hand.astype(np.float32)), atol=1e-4)
+
+
+@every_model
+def test_layer_names_are_words_and_unique(name, variant):
+    names = [layer.name for layer in build(name, variant).layers]
+    assert len(set(names)) == len(names)
+    # Keras' own names ("conv2d_7") count up with every model built: weights would not load by name.
+    assert not [n for n in names if n.startswith(("conv2d", "batch_norm", "re_lu", "concatenate"))]
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"filters": 0}, "filters must be at least 1, got 0"),
+        ({"preprocessing": "caffe"}, "got 'caffe'"),
+        ({"colour": 1}, "got 'colour'"),
+    ],
+)
+def test_bad_options_are_refused_with_the_value(name, variant, options, message):
+    with pytest.raises(ValueError, match=message):
+        kerasseg.build(name, **{"num_classes": 2, "variant": variant, **options})
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_an_unknown_variant_lists_the_known_ones(name):
+    with pytest.raises(ValueError, match=r"variant must be one of paper.*got 'best'"):
+        kerasseg.build(name, num_classes=2, variant="best")
+
+
+def test_an_unknown_architecture_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"segnet, unet.*got 'yolo'"):
+        kerasseg.build("yolo", num_classes=2)

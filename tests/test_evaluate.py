@@ -1,0 +1,87 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import kerasseg
+from kerasseg.pipelines import evaluate, inputs, records
+from kerasseg.pipelines.errors import InputError
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def test_the_scores_are_those_of_a_confusion_matrix_counted_by_hand(run, tiny_data):
+    model = kerasseg.load(run)
+    expected = np.zeros((3, 3), np.int64)
+    files = records.load(tiny_data).files("validation")
+    for images, labels in inputs.evaluation_batches(files, 1):
+        prediction, label = np.argmax(model(images)[0], -1), labels[0].numpy()
+        np.add.at(expected, (label[label != 255], prediction[label != 255]), 1)
+    report = evaluate.run(run)
+    np.testing.assert_array_equal(report["confusion_matrix"], expected)
+    correct, rows, columns = np.diag(expected), expected.sum(1), expected.sum(0)
+    iou = correct / (rows + columns - correct)
+    assert report["mean_iou"] == pytest.approx(np.nanmean(iou))
+    assert report["pixel_accuracy"] == pytest.approx(correct.sum() / expected.sum())
+
+
+def test_the_files_say_what_the_report_says(run):
+    report = evaluate.run(run)
+    folder = run / "evaluation" / "validation"
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert stored == {k: v for k, v in report.items() if k != "confusion_matrix"}
+    header, *rows = csv.reader((folder / "confusion_matrix.csv").open())
+    assert header[1:] == [row[0] for row in rows] == ["ground", "square", "disc"]
+    np.testing.assert_array_equal(np.array([row[1:] for row in rows], int), report["confusion_matrix"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_the_batch_size_and_the_replicas_change_nothing(run, batch_size, two_cpus):
+    expected = evaluate.run(run, batch_size=2)["confusion_matrix"]
+    for devices in (None, two_cpus):
+        matrix = evaluate.run(run, batch_size=batch_size, devices=devices)["confusion_matrix"]
+        np.testing.assert_array_equal(matrix, expected)
+
+
+def test_a_class_that_no_label_has_is_listed(run, tiny_data, tmp_path):
+    report = evaluate.run(run, split="train")
+    assert report["absent_classes"] == []
+
+
+def test_a_dataset_of_other_classes_is_refused_with_the_difference(run, tiny_data, tmp_path):
+    shutil.copytree(tiny_data, tmp_path / "data")
+    manifest = next((tmp_path / "data").rglob("manifest.json"))
+    manifest.write_text(manifest.read_text().replace('"disc"', '"ball"'))
+    message = r"class 2: must be disc \(0, 0, 255\), got ball \(0, 0, 255\)"
+    with pytest.raises(InputError, match=message):
+        evaluate.run(run, data=tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("break_run", "message"),
+    [
+        (lambda run: (run / "run.json").unlink(), "must be a run folder, got no run.json"),
+        (lambda run: (run / "run.json").write_text("{"), "damaged run description"),
+        (lambda run: (run / "checkpoints/best.keras").unlink(), "not finished its first epoch"),
+        (lambda run: (run / "checkpoints/best.keras").write_text("x"), "cannot be loaded"),
+    ],
+)
+def test_a_damaged_run_is_a_clear_error(run, break_run, message):
+    break_run(run)
+    with pytest.raises(InputError, match=message):
+        evaluate.run(run)
+
+
+def test_an_unknown_split_lists_the_known_ones(run):
+    with pytest.raises(InputError, match=r"train, validation, got 'test'"):
+        evaluate.run(run, split="test")
+
+
+def test_a_batch_size_of_zero_is_refused(run):
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        evaluate.run(run, batch_size=0)

@@ -1,0 +1,261 @@
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasseg
+from kerasseg.losses import CrossEntropy
+from kerasseg.pipelines import fit, records, runs
+from kerasseg.pipelines.errors import InputError
+
+
+def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
+    description = json.loads((tiny_run / "run.json").read_text())
+    dataset = records.load(tiny_data)
+    assert description["class_names"] == ["ground", "square", "disc"]
+    assert description["colors"][1] == [255, 0, 0]
+    assert description["dataset"]["fingerprint"] == dataset.fingerprint
+    assert description["versions"]["keras"] == keras.__version__
+    assert description["parameters"] == kerasseg.load(tiny_run).count_params()
+    assert runs.load(tiny_run).options == tiny_training
+
+
+def test_history_has_a_row_an_epoch_with_every_score(tiny_run):
+    history = runs.history(tiny_run)
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    for entry in history:
+        assert 0 < entry["loss"] < 3
+        assert len(entry["class_iou"]) == 3
+        present = [iou for iou in entry["class_iou"] if iou is not None]
+        assert entry["mean_iou"] == pytest.approx(np.mean(present))
+    header, *rows = (tiny_run / "history.csv").read_text().splitlines()
+    assert header.split(",")[:2] == ["epoch", "loss"]
+    assert header.split(",")[-3:] == ["iou ground", "iou square", "iou disc"]
+    assert len(rows) == 2
+
+
+def test_tensorboard_gets_the_scores_and_the_pictures(tiny_run):
+    values = {}
+    for file in (tiny_run / "tensorboard").iterdir():
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                values[value.tag, event.step] = value.tensor
+    for step, entry in enumerate(runs.history(tiny_run), start=1):
+        stored = tf.make_ndarray(values["mean_iou", step])
+        assert stored == pytest.approx(entry["mean_iou"], rel=1e-6)
+        assert ("class_iou/disc", step) in values
+    width, height, picture = values["image | truth | prediction", 2].string_val
+    sheet = tf.io.decode_png(picture).numpy()
+    assert sheet.shape == (int(height), int(width), 3)
+    np.testing.assert_array_equal(
+        sheet, tf.io.decode_png((tiny_run / "overlays.png").read_bytes()).numpy()
+    )
+
+
+def test_the_best_and_the_last_network_are_kept(tiny_data, tiny_training, tmp_path):
+    # A learning rate that ruins the network after some epochs, so that best and last differ.
+    options = dataclasses.replace(tiny_training, epochs=5, learning_rate=0.5, optimizer="sgd")
+    run = fit.run(options, tiny_data, tmp_path / "run")
+    scores = [entry["mean_iou"] for entry in runs.history(run.folder)]
+    dataset = run.open_dataset()
+    for name, score in (("best", max(scores)), ("last", scores[-1])):
+        model = kerasseg.load(run.folder / "checkpoints" / f"{name}.keras")
+        evaluator = kerasseg.inference.Evaluator(model, 3)
+        from kerasseg.pipelines import inputs
+
+        matrix = evaluator(inputs.evaluation_batches(dataset.files("validation"), 4))
+        assert kerasseg.metrics.scores(matrix)["mean_iou"] == pytest.approx(score, abs=1e-6)
+
+
+def test_evaluation_can_be_rarer_and_the_last_epoch_always_has_one(
+    tiny_data, tiny_training, tmp_path
+):
+    options = dataclasses.replace(tiny_training, epochs=3, evaluate_every=2)
+    run = fit.run(options, tiny_data, tmp_path / "run")
+    assert ["mean_iou" in entry for entry in runs.history(run.folder)] == [False, True, True]
+
+
+class Kill(keras.callbacks.Callback):
+    """Stands for a kill at a step: what comes after it in the run is never reached."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.at, self.epoch = (epoch, batch), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kill", [(0, 1), (1, 0), (2, 2)])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    tiny_data, tiny_training, tmp_path, kill
+):
+    # Dropout, whose random state must be restored too, like the optimizer's moments.
+    options = dataclasses.replace(
+        tiny_training,
+        epochs=3,
+        model_options={**tiny_training.model_options, "dropout": 0.3},
+    )
+    whole = fit.run(options, tiny_data, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit.run(options, tiny_data, tmp_path / "killed", extra_callbacks=[Kill(*kill)])
+    resumed = fit.resume(tmp_path / "killed")
+    weights = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (whole, resumed)]
+    for one, other in zip(*(model.get_weights() for model in weights), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert runs.history(whole.folder) == runs.history(resumed.folder)
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    before = (tmp_path / "run/history.json").read_bytes()
+    fit.resume(tmp_path / "run")
+    assert (tmp_path / "run/history.json").read_bytes() == before
+
+
+def test_two_replicas_train_as_one(tiny_data, tiny_training, tmp_path, two_cpus):
+    # Crops larger than the images: the padding is ignored, and differs between the replicas.
+    options = dataclasses.replace(
+        tiny_training, crop_size=(48, 48), optimizer="sgd", learning_rate=0.1
+    )
+    one = fit.run(options, tiny_data, tmp_path / "one", devices=two_cpus[:1])
+    two = fit.run(options, tiny_data, tmp_path / "two", devices=two_cpus)
+    histories = [runs.history(run.folder) for run in (one, two)]
+    for alone, shared in zip(*histories, strict=True):
+        assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert shared["mean_iou"] == pytest.approx(alone["mean_iou"], abs=1e-3)
+    models = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (one, two)]
+    for alone, shared in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(shared, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_the_gradient_of_two_replicas_is_that_of_one_with_ignored_pixels(two_cpus):
+    """The halves of the batch differ in ignored pixels: dividing by each one's own count is wrong."""
+    labels = np.zeros((2, 4, 4), np.uint8)
+    labels[0], labels[1, :2] = 255, 1
+    labels[0, 0, 0] = 2
+    logits = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    loss = CrossEntropy(class_weights=[1.0, 2.0, 5.0])
+
+    def gradient(y, z):
+        z = tf.convert_to_tensor(z)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+            value = loss(y, z) / replicas  # as Keras' training step does
+        return value, tape.gradient(value, z)
+
+    expected, expected_gradient = gradient(labels, logits)
+    strategy = tf.distribute.MirroredStrategy(two_cpus)
+
+    def half(array):
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(array[context.replica_id_in_sync_group][None])
+        )
+
+    value, shared = strategy.run(gradient, args=(half(labels), half(logits)))
+    total = strategy.reduce("SUM", value, axis=None)
+    assert float(total) == pytest.approx(float(expected), rel=1e-6)
+    joined = tf.concat(strategy.experimental_local_results(shared), 0)
+    np.testing.assert_allclose(joined, expected_gradient, atol=1e-7)
+
+
+def test_median_frequency_weights_follow_their_formula():
+    split = records.Split("train", 3, [], [60, 30, 10, 0], [100, 60, 100, 0], 7)
+    # Frequencies .6, .5, .1; their median is .5; class 3 never occurs.
+    expected = [0.5 / 0.6, 1.0, 5.0, 0.0]
+    assert fit.median_frequency_weights(split) == pytest.approx(expected)
+
+
+def test_class_weights_reach_the_loss(tiny_data, tiny_training, tmp_path):
+    options = dataclasses.replace(tiny_training, class_weights="median-frequency", epochs=1)
+    plain = dataclasses.replace(options, class_weights="none")
+    losses = [
+        runs.history(fit.run(o, tiny_data, tmp_path / o.class_weights).folder)[0]["loss"]
+        for o in (options, plain)
+    ]
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def test_a_diverging_run_stops_with_an_error_and_keeps_its_state(
+    tiny_data, tiny_training, tmp_path
+):
+    options = dataclasses.replace(tiny_training, optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(InputError, match=r"loss must be finite, got (nan|inf)"):
+        fit.run(options, tiny_data, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"scale": (2.0, 1.0)}, r"scale must be MIN,MAX above 0, got \(2.0, 1.0\)"),
+        ({"crop_size": (4, 32)}, r"crop_size must be HEIGHT,WIDTH of 8 or more, got \(4, 32\)"),
+        ({"optimizer": "lion"}, "optimizer must be one of adamw, sgd, got 'lion'"),
+        ({"augment": "auto"}, "augment must be one of none, standard, rand, got 'auto'"),
+    ],
+)
+def test_options_out_of_range_are_refused_with_the_value(tiny_training, change, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(tiny_training, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 13}, "batch_size must be at most the 12 training images, got 13"),
+        ({"model": "yolo"}, "model must be one of segnet, unet, got 'yolo'"),
+        ({"model_options": {"filtres": 8}}, "got 'filtres'"),
+        ({"model_options": {"filters": "many"}}, "filters"),
+        ({"model_options": {"variant": "best"}}, "got 'best'"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_no_folder(
+    tiny_data, tiny_training, tmp_path, change, message
+):
+    with pytest.raises(InputError, match=message):
+        fit.run(dataclasses.replace(tiny_training, **change), tiny_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_the_replicas_cannot_share_is_refused(
+    tiny_data, tiny_training, tmp_path, two_cpus
+):
+    options = dataclasses.replace(tiny_training, batch_size=3)
+    with pytest.raises(InputError, match="batch_size must be a multiple of the 2 replicas, got 3"):
+        fit.run(options, tiny_data, tmp_path / "run", devices=two_cpus)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tiny_run, tiny_data, tiny_training):
+    before = (tiny_run / "run.json").read_bytes()
+    with pytest.raises(InputError, match=r"holds a run already; give --resume"):
+        fit.run(tiny_training, tiny_data, tiny_run)
+    assert (tiny_run / "run.json").read_bytes() == before
+
+
+def test_a_shard_cut_short_is_found_before_training(tiny_data, tiny_training, tmp_path):
+    shutil.copytree(tiny_data, tmp_path / "data")
+    shard = next((tmp_path / "data").rglob("*train*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(InputError, match=rf"{shard.name}: must have \d+ bytes.*convert"):
+        fit.run(tiny_training, tmp_path / "data", tmp_path / "run")
+
+
+def test_a_run_resumes_on_its_own_records_only(tiny_run, tiny_data, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    shutil.copytree(tiny_data, tmp_path / "data")
+    manifest = next((tmp_path / "data").rglob("manifest.json"))
+    manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    with pytest.raises(InputError, match="must be the records that"):
+        fit.resume(tmp_path / "run", data=tmp_path / "data")

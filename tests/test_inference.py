@@ -1,0 +1,97 @@
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasseg
+from kerasseg import inference, layers
+from kerasseg.inference import Evaluator, inference_model, pad_batch
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    return kerasseg.build("unet", num_classes=3, variant="milesial", filters=4, depth=2)
+
+
+def test_an_image_size_is_a_resize_before_and_one_after(model):
+    images = np.random.default_rng(0).uniform(0, 255, (1, 50, 70, 3)).astype(np.float32)
+    small = tf.image.resize(images, (25, 35))
+    expected = layers.ResizeLike()(model(small), images)
+    np.testing.assert_allclose(inference_model(model, (25, 40))(images), expected, atol=1e-5)
+
+
+def test_without_image_size_the_network_is_used_as_it_is(model):
+    assert inference_model(model) is model
+
+
+def test_a_run_loads_as_a_model_of_logits_at_any_size(tiny_run):
+    model = kerasseg.load(tiny_run)
+    assert model(np.zeros((2, 37, 51, 3), np.float32)).shape == (2, 37, 51, 3)
+    assert not model.compiled
+
+
+def test_a_missing_model_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"best.keras: no such model"):
+        kerasseg.load(tmp_path)
+
+
+@pytest.mark.parametrize("order", ["import kerasseg, keras", "import keras, kerasseg"])
+def test_keras_loads_a_run_in_a_fresh_process_after_import_kerasseg(tiny_run, order):
+    path = tiny_run / inference.BEST_MODEL
+    code = f"{order}; print(keras.models.load_model({str(path)!r}, compile=False).output_shape)"
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "(None, None, None, 3)"
+
+
+def batches_of(sizes, num_classes=3):
+    rng = np.random.default_rng(0)
+    for batch, height, width in sizes:
+        images = rng.uniform(0, 255, (batch, height, width, 3)).astype(np.float32)
+        yield images, rng.choice([*range(num_classes), 255], (batch, height, width)).astype(np.uint8)
+
+
+def counted_by_hand(model, batches):
+    matrix = np.zeros((3, 3), np.int64)
+    for images, labels in batches:
+        predictions = np.argmax(model(images), axis=-1)
+        valid = labels != 255
+        np.add.at(matrix, (labels[valid], predictions[valid]), 1)
+    return matrix
+
+
+def test_the_evaluator_counts_every_pixel_over_batches_of_any_size(model):
+    batches = list(batches_of([(3, 20, 24), (1, 33, 17), (2, 20, 24)]))
+    matrix = Evaluator(model, 3)(batches)
+    np.testing.assert_array_equal(matrix, counted_by_hand(model, batches))
+
+
+def test_two_replicas_count_what_one_counts_ragged_batches_included(two_cpus):
+    strategy = tf.distribute.MirroredStrategy(two_cpus)
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = kerasseg.build("unet", num_classes=3, variant="milesial", filters=4, depth=2)
+        batches = list(batches_of([(3, 20, 24), (1, 33, 17), (4, 20, 24)]))
+        matrix = Evaluator(model, 3, strategy)(batches)
+    np.testing.assert_array_equal(matrix, counted_by_hand(model, batches))
+
+
+def test_the_evaluator_refuses_labels_out_of_range(model):
+    labels = np.full((1, 8, 8), 3, np.uint8)
+    with pytest.raises(ValueError, match=r"\[0, 3\) or 255 \(ignored\), got 64 other pixels"):
+        Evaluator(model, 3)([(np.zeros((1, 8, 8, 3), np.float32), labels)])
+
+
+def test_a_batch_is_padded_with_ignored_images():
+    images, labels = pad_batch(tf.ones((3, 2, 2, 3)), tf.ones((3, 2, 2), tf.uint8), 4)
+    assert images.shape == (4, 2, 2, 3)
+    assert np.all(labels[3] == 255)
+    assert np.all(labels[:3] == 1)
+    assert pad_batch(images, labels, 2) == (images, labels)
