@@ -190,6 +190,18 @@ def test_tensorflow_datasets_loads_a_folder_of_png_and_jpeg(folder_tree, tmp_pat
     }
 
 
+def test_features_json_promises_one_image_format_only_where_there_is_one(
+    camvid_tree, folder_tree, tmp_path
+):
+    run(camvid_tree, tmp_path)
+    convert.run("folder", folder_tree, tmp_path)
+    for dataset, expected in (("camvid", "png"), ("folder", None)):
+        content = json.loads((tmp_path / dataset / "1.0.0" / "features.json").read_text())
+        features = content["featuresDict"]["features"]
+        assert features["image"]["image"].get("encodingFormat") == expected
+        assert features["segmentation_mask"]["image"]["encodingFormat"] == "png"
+
+
 def test_a_folder_of_png_and_jpeg_comes_back_as_it_was(folder_tree, tmp_path):
     dataset = convert.run("folder", folder_tree, tmp_path)
     rows = read_back(dataset.files("train") + dataset.files("validation"))

@@ -193,6 +193,12 @@ def test_classes_counted_from_1_are_recognised(ignored):
     assert "subtract 1" in refusal.value.cause
 
 
+def test_a_value_too_many_beside_value_0_is_not_taken_for_classes_counted_from_1():
+    with pytest.raises(ImageFileError, match=r"got 3 \(1 pixels\)") as refusal:
+        LabelMap(describe())(np.array([[0, 1, 3]], np.uint8))
+    assert refusal.value.cause == "another class table, or a resized label"
+
+
 COLOR_TABLE = {(128, 64, 128): 0, (0, 0, 142): 1, (107, 142, 35): 2, (0, 0, 0): 255}
 
 
