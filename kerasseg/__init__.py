@@ -39,7 +39,7 @@ __all__ = [
 _FUNCTIONS = {"build": "models", "load": "inference"}
 
 if TYPE_CHECKING:
-    from . import (  # noqa: F401
+    from . import (
         callbacks,
         inference,
         layers,
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
         serving,
         visualize,
     )
-    from .inference import load  # noqa: F401
-    from .models import build  # noqa: F401
+    from .inference import load
+    from .models import build
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,9 @@ def test_the_files_say_what_the_report_says(run):
     assert stored == {k: v for k, v in report.items() if k != "confusion_matrix"}
     header, *rows = csv.reader((folder / "confusion_matrix.csv").open())
     assert header[1:] == [row[0] for row in rows] == ["ground", "square", "disc"]
-    np.testing.assert_array_equal(np.array([row[1:] for row in rows], int), report["confusion_matrix"])
+    np.testing.assert_array_equal(
+        np.array([row[1:] for row in rows], int), report["confusion_matrix"]
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])

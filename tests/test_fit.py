@@ -139,7 +139,7 @@ def test_two_replicas_train_as_one(tiny_data, tiny_training, tmp_path, two_cpus)
 
 
 def test_the_gradient_of_two_replicas_is_that_of_one_with_ignored_pixels(two_cpus):
-    """The halves of the batch differ in ignored pixels: dividing by each one's own count is wrong."""
+    """The halves differ in ignored pixels: dividing by each one's own count is wrong."""
     labels = np.zeros((2, 4, 4), np.uint8)
     labels[0], labels[1, :2] = 255, 1
     labels[0, 0, 0] = 2

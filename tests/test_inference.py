@@ -55,7 +55,10 @@ def batches_of(sizes, num_classes=3):
     rng = np.random.default_rng(0)
     for batch, height, width in sizes:
         images = rng.uniform(0, 255, (batch, height, width, 3)).astype(np.float32)
-        yield images, rng.choice([*range(num_classes), 255], (batch, height, width)).astype(np.uint8)
+        yield (
+            images,
+            rng.choice([*range(num_classes), 255], (batch, height, width)).astype(np.uint8),
+        )
 
 
 def counted_by_hand(model, batches):

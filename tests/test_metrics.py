@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kerasseg import metrics
 
-# Rows are labels, columns predictions. Class 3 occurs nowhere; class 2 is predicted, never labelled.
+# Rows are labels, columns predictions. Class 2 is predicted, never labelled; class 3 is neither.
 MATRIX = np.array([[6, 1, 1, 0], [2, 8, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+
 from kerasseg.pipelines.datasets import scenes
 from kerasseg.pipelines.scenery import canvas
 from kerasseg.pipelines.scenery.scene import draw

@@ -35,7 +35,10 @@ def test_inference_normalises_by_the_moving_averages(features):
 
 def test_values_and_gradients_equal_those_of_keras_own_layer(features):
     results = []
-    for layer in (BatchNormalization(), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)):
+    for layer in (
+        BatchNormalization(),
+        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5),
+    ):
         layer.build(features.shape)
         layer.gamma.assign(np.linspace(0.5, 2, 8))
         x = tf.Variable(features)

@@ -13,7 +13,9 @@ def pool_and_unpool(features, padding):
 @pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 3)])
 def test_each_maximum_returns_to_its_place(size, padding):
     rng = np.random.default_rng(0)
-    features = rng.permutation(2 * size[0] * size[1] * 3).reshape(2, *size, 3).astype(np.float32) + 1
+    features = (
+        rng.permutation(2 * size[0] * size[1] * 3).reshape(2, *size, 3).astype(np.float32) + 1
+    )
     pooled, unpooled = pool_and_unpool(features, padding)
     extra = 1 if padding == "same" else 0
     assert pooled.shape == (2, (size[0] + extra) // 2, (size[1] + extra) // 2, 3)

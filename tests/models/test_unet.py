@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def test_the_padded_network_has_the_published_number_of_parameters():
 def test_the_paper_s_network_has_the_parameters_of_its_figure_1():
     channels = [3, 64, 128, 256, 512, 1024]
     expected = 64 * 2 + 2  # the last 1 x 1 convolution
-    for before, after in zip(channels, channels[1:], strict=False):
+    for before, after in itertools.pairwise(channels):
         expected += 9 * before * after + after + 9 * after * after + after
     for below, level in ((1024, 512), (512, 256), (256, 128), (128, 64)):
         expected += 4 * below * level + level  # up-convolution 2 x 2
@@ -65,7 +67,9 @@ def test_the_padded_network_equals_its_pytorch_reference():
 
 def set_double_convolution(model, name, tensors, prefix):
     for index, position in ((1, 0), (2, 3)):
-        set_convolution(model.get_layer(f"{name}_conv{index}"), tensors[f"{prefix}.{position}.weight"])
+        set_convolution(
+            model.get_layer(f"{name}_conv{index}"), tensors[f"{prefix}.{position}.weight"]
+        )
         set_normalization(model.get_layer(f"{name}_bn{index}"), tensors, f"{prefix}.{position + 1}")
 
 

@@ -1,0 +1,139 @@
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+import kerasseg
+from kerasseg import serving
+from kerasseg.pipelines import export, saved_model
+from kerasseg.pipelines.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def version(tiny_run, tmp_path_factory):
+    return export.run(tiny_run, output=tmp_path_factory.mktemp("saved_models"))
+
+
+def encoded(size, format_, mode="RGB", seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).convert(mode).save(buffer, format_)
+    return buffer.getvalue()
+
+
+def decoded(png):
+    with PIL.Image.open(io.BytesIO(png)) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        return np.asarray(image)
+
+
+def test_the_version_folder_has_the_layout_that_tensorflow_serving_takes(version):
+    assert version.name == "1"
+    assert version.parent.name == "tiny"
+    assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables"}
+    assert [path.name for path in version.parent.iterdir()] == ["1"]
+
+
+def test_the_next_export_is_the_next_version(tiny_run, tmp_path):
+    (tmp_path / "street" / "7").mkdir(parents=True)
+    (tmp_path / "street" / "notes").mkdir()
+    assert export.run(tiny_run, output=tmp_path, name="street") == tmp_path / "street" / "8"
+
+
+def test_the_c_loader_gives_the_labels_of_the_network(version, tiny_run):
+    images = [
+        encoded((37, 53), "PNG"),
+        encoded((64, 31), "PNG", "L"),
+        encoded((20, 20), "PNG", "RGBA"),
+        encoded((45, 70), "JPEG"),
+        encoded((30, 40), "GIF"),
+    ]
+    model = kerasseg.load(tiny_run)
+    answers = saved_model.predict_in_clean_process(version, images)
+    for image, answer in zip(images, answers, strict=True):
+        logits = model(tf.io.decode_image(image, 3, expand_animations=False)[None])[0].numpy()
+        label = decoded(answer)
+        assert label.shape == logits.shape[:2]
+        assert export.labels_agree(label, logits)
+        assert (label == logits.argmax(-1)).mean() > 0.999
+
+
+def test_a_batch_of_different_sizes_and_an_empty_one_are_answered(version, tiny_run):
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    images = [encoded((37, 53), "PNG"), encoded((20, 31), "JPEG")]
+    answers = serve(image_bytes=tf.constant(images))["label_png_bytes"].numpy()
+    assert [decoded(answer).shape for answer in answers] == [(37, 53), (20, 31)]
+    empty = serve(image_bytes=tf.zeros((0,), tf.string))["label_png_bytes"]
+    assert empty.shape == (0,)
+
+
+def test_corrupt_bytes_are_refused_and_the_model_goes_on(version):
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        serve(image_bytes=tf.constant([b"no image"]))
+    assert decoded(
+        serve(image_bytes=tf.constant([encoded((9, 9), "PNG")]))["label_png_bytes"][0].numpy()
+    ).shape == (9, 9)
+
+
+def test_the_graph_holds_no_python_function(version):
+    content = (version / "saved_model.pb").read_bytes()
+    assert b"PyFunc" not in content
+
+
+def test_an_export_that_fails_its_check_leaves_no_version(tiny_run, tmp_path, monkeypatch):
+    blank = [encoded((61, 83), "PNG", "L"), encoded((97, 64), "PNG", "L")]
+    monkeypatch.setattr(saved_model, "predict_in_clean_process", lambda folder, images: blank)
+    with pytest.raises(InputError, match="labels differ from the network's; nothing was exported"):
+        export.run(tiny_run, output=tmp_path)
+    assert list((tmp_path / "tiny").iterdir()) == []
+
+
+def test_a_tf_module_that_holds_the_model_fails_in_the_c_loader(tiny_run, tmp_path):
+    """The way of saving that this project must not take: it would pass a check in Python."""
+    model = kerasseg.load(tiny_run)
+
+    class Module(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name=serving.INPUT)])
+        def __call__(self, image_bytes):
+            fn = lambda content: serving.label_png(self.model, content)  # noqa: E731
+            return {serving.OUTPUT: tf.map_fn(fn, image_bytes, fn_output_signature=tf.string)}
+
+    module = Module()
+    tf.saved_model.save(module, str(tmp_path), signatures=module.__call__)
+    image = encoded((24, 24), "PNG")
+    in_python = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    assert decoded(in_python(tf.constant([image]))[serving.OUTPUT][0].numpy()).shape == (24, 24)
+    with pytest.raises(InputError, match="does not run in a process of its own"):
+        saved_model.predict_in_clean_process(tmp_path, [image])
+
+
+def test_labels_agree_but_for_ties():
+    logits = np.array([[[1.0, 2.0], [3.0, 3.0 + 1e-5], [5.0, 4.0]]])
+    assert export.labels_agree(np.array([[1, 0, 0]]), logits)
+    assert not export.labels_agree(np.array([[0, 0, 0]]), logits)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "two words"])
+def test_names_that_are_no_folder_name_are_refused(tiny_run, tmp_path, name):
+    if name:
+        with pytest.raises(InputError, match="name must be letters"):
+            export.run(tiny_run, output=tmp_path, name=name)
+    assert not (tmp_path.parent / "up").exists()
+
+
+def test_an_output_that_cannot_be_written_is_a_clear_error(tiny_run, tmp_path):
+    (tmp_path / "out").write_text("a file in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        export.run(tiny_run, output=tmp_path / "out")
+
+
+def test_a_folder_without_a_saved_model_is_a_clear_error(tmp_path):
+    with pytest.raises(InputError, match="does not run in a process of its own"):
+        saved_model.predict_in_clean_process(tmp_path, [b""])

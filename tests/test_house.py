@@ -1,0 +1,145 @@
+"""The house rules that a machine can check: imports, packaging, a fast start."""
+
+import ast
+import configparser
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((*ROOT.glob("kerasseg/**/*.py"), *ROOT.glob("pipelines/**/*.py")))
+
+# Folder or file, and the roots of what it may import; standard library aside.
+ALLOWED = {
+    "kerasseg/layers": {"keras", "tensorflow", "numpy"},
+    "kerasseg/losses.py": {"keras", "tensorflow", "numpy", "kerasseg"},
+    "kerasseg/metrics.py": {"keras", "tensorflow", "numpy", "kerasseg"},
+    "kerasseg/schedules.py": {"keras", "tensorflow", "numpy"},
+    "kerasseg/visualize.py": {"keras", "tensorflow", "numpy", "kerasseg"},
+    "kerasseg/models": {"keras", "tensorflow", "numpy", "kerasseg", "kerasseg.layers"},
+    "pipelines/datasets": {"numpy", "PIL", "kerasseg", "pipelines.errors", "pipelines.scenery"},
+    "pipelines/scenery": {"numpy"},
+}
+
+
+def imports(path):
+    """Yields absolute names of what a file imports, `pipelines` standing for itself."""
+    package = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level] if node.level else ()
+            module = ".".join((*base, *((node.module or "").split(".") if node.module else ())))
+            if node.module is None or (node.level and module in ("kerasseg", "pipelines")):
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+            else:
+                yield module
+
+
+def is_standard(name):
+    return name.split(".")[0] in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("place", ALLOWED)
+def test_lower_floors_import_only_what_they_may(place):
+    for path in SOURCES:
+        name = path.relative_to(ROOT).as_posix()
+        if name != place and not name.startswith(f"{place}/"):
+            continue
+        for module in imports(path):
+            own = module == place.replace("/", ".") or module.startswith(
+                place.replace("/", ".") + "."
+            )
+            root = (
+                module if module.startswith(("kerasseg.", "pipelines.")) else module.split(".")[0]
+            )
+            known = any(
+                root == a or root.startswith(f"{a}.") for a in ALLOWED[place] - {"kerasseg"}
+            )
+            constant = (
+                module in ("kerasseg", "kerasseg.IGNORE_LABEL") and "kerasseg" in ALLOWED[place]
+            )
+            assert is_standard(module) or own or known or constant, f"{name} imports {module}"
+
+
+def test_the_library_never_imports_the_application():
+    for path in ROOT.glob("kerasseg/**/*.py"):
+        if path.name != "__main__.py":
+            assert not [
+                m for m in imports(path) if m.startswith(("pipelines", "kerasseg.pipelines"))
+            ]
+
+
+def test_click_is_used_by_the_command_line_only():
+    for path in SOURCES:
+        if "click" in {module.split(".")[0] for module in imports(path)}:
+            assert path.parent == ROOT / "pipelines" / "cli", path
+
+
+def test_every_package_is_listed():
+    listed = configparser.ConfigParser()
+    listed.read(ROOT / "setup.cfg")
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts).replace("pipelines", "kerasseg.pipelines", 1)
+        for top in ("kerasseg", "pipelines")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(listed["options"]["packages"].split()) == folders
+
+
+def test_every_requirement_has_a_lower_and_an_upper_bound():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    extras = config["options.extras_require"].values()
+    for text in (config["options"]["install_requires"], *extras):
+        for requirement in text.split("\n"):
+            assert not requirement or (">=" in requirement and ",<" in requirement), requirement
+
+
+def test_no_registered_class_lives_in_the_application():
+    for path in ROOT.glob("pipelines/**/*.py"):
+        assert "register_keras_serializable" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("command", [[], ["convert"], ["fit"], ["predict"]])
+def test_help_imports_no_tensorflow(command):
+    code = (
+        "import sys; from kerasseg.pipelines.cli import main\n"
+        f"try: main({[*command, '--help']!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'tensorflow', 'keras', 'tensorflow_datasets', 'rich', 'numpy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help_answers_at_once():
+    def seconds():
+        begun = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", "kerasseg", "--help"], check=True, capture_output=True
+        )
+        return time.monotonic() - begun
+
+    # The best of several: other processes share the machine.
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_import_kerasseg_loads_no_tensorflow_and_lists_its_names():
+    code = (
+        "import sys, kerasseg; assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+        "assert set(kerasseg.__all__) <= set(dir(kerasseg))\n"
+        "for name in kerasseg.__all__: getattr(kerasseg, name)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import kerasseg
+
+    with pytest.raises(AttributeError, match="no attribute 'trainer'"):
+        kerasseg.trainer  # noqa: B018
