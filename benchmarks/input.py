@@ -8,6 +8,9 @@ way, keras-cv's layers, and a PyTorch DataLoader with albumentations where these
 (`pip install kerasseg[bench]`). Each runs in a process of its own, in turn.
 """
 
+# The folder pipelines/ is kerasseg.pipelines once installed, which pyright does not follow.
+# pyright: reportMissingImports=false
+
 import argparse
 import importlib.util
 import io
@@ -158,11 +161,11 @@ def _keras_cv(data: Path) -> Iterator[Any]:
 
 
 def _torch(data: Path) -> Iterator[Any]:
-    import albumentations  # pyright: ignore[reportMissingImports]
+    import albumentations
     import numpy as np
     import PIL.Image
     import tensorflow as tf
-    import torch  # pyright: ignore[reportMissingImports]
+    import torch
 
     from kerasseg.pipelines import records
 

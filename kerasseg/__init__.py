@@ -29,7 +29,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
-    "pipelines",
+    "pipelines",  # pyright: ignore[reportUnsupportedDunderAll]
     "schedules",
     "serving",
     "visualize",

@@ -195,6 +195,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save_state(self, epochs_done: int) -> None:
         folder = self.directory / f"state-{epochs_done}"
+        assert self.model is not None  # Keras sets it before training
         _training_state(self.model).write(str(folder / "state"))
         write_json(
             self.directory / "state.json",

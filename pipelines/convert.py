@@ -1,9 +1,8 @@
 """Raw dataset to TFRecords.
 
 Everything is written into `VERSION.incomplete` beside the final folder, which is renamed when all
-is there: what has the final name is whole. A shard is a contiguous range of the shuffled list of
-examples, written by a pure function under a temporary name, with a sidecar that tells what went
-in; a second run keeps the shards whose sidecar still fits.
+is there: what has the final name is whole. Each shard is a contiguous range of the shuffled list
+of examples.
 """
 
 import contextlib
@@ -14,35 +13,18 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import datasets, records
-from .datasets import IGNORE_LABEL, SPLITS, ClassSpace, Description, Example
-from .errors import InputError
-from .images import ImageFileError, check_image
-from .labels import LabelMap, decode_label, encode_label, read_file
+from . import datasets, metadata, records
+from .datasets import SPLITS, ClassSpace, Example
+from .errors import InputError, Problem
+from .shards import ShardResult, ShardSpec, convert_or_keep, file_state
 
 _REQUIRED_SPLITS = ("train", "validation")
 _SHARD_BYTES = 64 * 2**20
-_METADATA = {
-    records.MANIFEST,
-    "dataset_info.json",
-    "features.json",
-    "segmentation_mask.labels.txt",
-}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A pair that cannot be converted: `file`, `what` is wrong, and its likely `cause`."""
-
-    file: str
-    what: str
-    cause: str
 
 
 class ConversionError(InputError):
@@ -57,46 +39,6 @@ class ConversionError(InputError):
             f"{len(problems)} of the pairs cannot be converted; nothing was published."
         )
         self.problems = problems
-
-
-@dataclass(frozen=True)
-class ShardSpec:
-    """All that decides a shard's bytes."""
-
-    dataset: str
-    description: Description
-    examples: tuple[Example, ...]
-    path: Path
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the specification and of the state of its source files."""
-        digest = hashlib.sha256(repr((self.dataset, self.description)).encode())
-        for example in self.examples:
-            digest.update(repr((example, _state(example.image), _state(example.label))).encode())
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What came of a shard; without problems, the shard is on disk."""
-
-    examples: int = 0
-    bytes: int = 0
-    sha256: str = ""
-    class_pixels: list[int] = field(default_factory=list)
-    pixels_with_class: list[int] = field(default_factory=list)
-    ignored_pixels: int = 0
-    problems: list[Problem] = field(default_factory=list)
-
-
-def _state(path: Path | None) -> tuple[int, int] | None:
-    """Returns size and time of change, which tell an edited file from the one converted."""
-    with contextlib.suppress(OSError):
-        if path is not None:
-            status = path.stat()
-            return status.st_size, status.st_mtime_ns
-    return None
 
 
 def run(
@@ -148,7 +90,8 @@ def run(
         }
         results = _convert_shards(specs, workers or os.cpu_count() or 1, on_progress)
         _refuse_masks_without_classes(description.classes, list(results.values()))
-        _write_metadata(incomplete, dataset, description, specs, results, content)
+        shards = {split: [(s, results[s.path]) for s in specs[split]] for split in specs}
+        metadata.write(incomplete, dataset, description, shards, content)
         _publish(incomplete, final)
     return records.load(final)
 
@@ -198,7 +141,9 @@ def _content_hash(classes: ClassSpace, splits: dict[str, list[Example]]) -> str:
     digest = hashlib.sha256(classes.fingerprint.encode())
     for split, examples in splits.items():
         for example in examples:
-            sizes = [state and state[0] for state in map(_state, (example.image, example.label))]
+            sizes = [
+                state and state[0] for state in map(file_state, (example.image, example.label))
+            ]
             digest.update(repr((split, example.filename, sizes)).encode())
     return digest.hexdigest()
 
@@ -229,7 +174,7 @@ def _writing_to(folder: Path):
 
 def _plan_shards(dataset, description, split, examples, folder, seed) -> list[ShardSpec]:
     order = np.random.default_rng(seed).permutation(len(examples))
-    size = sum((_state(example.image) or (0, 0))[0] for example in examples)
+    size = sum((file_state(example.image) or (0, 0))[0] for example in examples)
     # At least eight shards where there is work for them, so that threads and readers can share it.
     count = max(min(8, -(-len(examples) // 8)), -(-size // _SHARD_BYTES))
     bounds = [len(examples) * shard // count for shard in range(count + 1)]
@@ -251,7 +196,7 @@ def _convert_shards(specs, workers, on_progress) -> dict[Path, ShardResult]:
     results: dict[Path, ShardResult] = {}
     pool = ThreadPoolExecutor(workers)
     try:
-        futures = {pool.submit(_convert_or_keep, spec, progress): spec for spec in pending}
+        futures = {pool.submit(convert_or_keep, spec, progress.advance): spec for spec in pending}
         for future in as_completed(futures):
             results[futures[future].path] = future.result()
     except BaseException:
@@ -289,7 +234,7 @@ class _Progress:
     def stop(self) -> None:
         self._stopped = True
 
-    def advance(self, examples: int = 1) -> None:
+    def advance(self, examples: int) -> None:
         if self._stopped:
             raise InterruptedError("conversion was stopped")
         with self._lock:
@@ -297,226 +242,12 @@ class _Progress:
             self._on_progress(self._done, self._total)
 
 
-def _convert_or_keep(spec: ShardSpec, progress: _Progress) -> ShardResult:
-    """Keeps the shard of an earlier run if there is one that fits, else converts it."""
-    fingerprint = spec.fingerprint
-    if kept := _shard_of_earlier_run(spec.path, fingerprint):
-        progress.advance(kept.examples)
-        return kept
-    result = convert_shard(spec, progress.advance)
-    if not result.problems:
-        sidecar = _sidecar(spec.path)
-        temporary = sidecar.with_name(f"{sidecar.name}.tmp")
-        temporary.write_text(json.dumps({"spec": fingerprint, "result": asdict(result)}))
-        os.replace(temporary, sidecar)
-    return result
-
-
-def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
-    """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stored = json.loads(_sidecar(shard).read_text())
-        result = ShardResult(**stored["result"])
-        with shard.open("rb") as file:
-            whole = hashlib.file_digest(file, "sha256").hexdigest() == result.sha256
-        return result if whole and stored["spec"] == fingerprint else None
-    return None
-
-
-def _sidecar(shard: Path) -> Path:
-    return shard.with_name(f"{shard.name}.json")
-
-
-def convert_shard(spec: ShardSpec, advance: Callable[[], None] = lambda: None) -> ShardResult:
-    """Writes one shard; its bytes depend on the specification and its source files only.
-
-    Args:
-        spec: What to write, and where.
-        advance: Called after each example; may raise to give up.
-
-    Returns:
-        The shard's counts and hash, or the problems of its pairs, and then no file.
-    """
-    label_map = LabelMap(spec.description)
-    pixels, pixels_with = np.zeros((2, label_map.num_classes), np.int64)
-    ignored = 0
-    problems: list[Problem] = []
-    temporary = spec.path.with_name(f"{spec.path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            writer = records.RecordWriter(file)
-            for example in spec.examples:
-                try:
-                    image, label_png, counts = _convert_pair(spec.dataset, example, label_map)
-                except ImageFileError as problem:
-                    problems.append(Problem(example.filename, problem.what, problem.cause))
-                else:
-                    classes = counts[: label_map.num_classes]
-                    pixels += classes
-                    pixels_with += np.where(classes > 0, classes.sum(), 0)
-                    ignored += int(counts[IGNORE_LABEL])
-                    if not problems:
-                        writer.write(_encode(example, image, label_png))
-                advance()
-            file.flush()
-            os.fsync(file.fileno())
-        if problems:
-            return ShardResult(problems=problems)
-        os.replace(temporary, spec.path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return ShardResult(
-        writer.examples,
-        writer.bytes,
-        writer.sha256,
-        pixels.tolist(),
-        pixels_with.tolist(),
-        ignored,
-    )
-
-
-def _encode(example: Example, image: bytes, label_png: bytes) -> bytes:
-    return records.encode_example(
-        {"image": image, "segmentation_mask": label_png, "filename": example.filename.encode()}
-    )
-
-
-def _convert_pair(dataset: str, example: Example, label_map: LabelMap):
-    """Reads and checks a pair; returns the image's bytes, the label's PNG and its histogram."""
-    module = datasets.module(dataset)
-    if hasattr(module, "read"):
-        image, raw = module.read(example)
-    else:
-        image = read_file(example.image, "image")
-        raw = decode_label(read_file(example.label, "label"))
-    height, width = check_image(image)
-    label = label_map(raw)
-    if label.shape != (height, width):
-        raise ImageFileError(
-            f"label must have the image's size {height}x{width}, got "
-            f"{label.shape[0]}x{label.shape[1]}",
-            "one of the two was resized or rotated",
-        )
-    return image, encode_label(label), np.bincount(label.reshape(-1), minlength=256)
-
-
-def _write_metadata(folder, dataset, description, specs, results, content) -> None:
-    splits = {
-        split: _describe_split(split, [results[spec.path] for spec in shards], shards)
-        for split, shards in specs.items()
-    }
-    classes = description.classes
-    manifest = {
-        "format": records.FORMAT,
-        "dataset": dataset,
-        "version": records.VERSION,
-        "homepage": description.homepage,
-        "class_names": classes.names,
-        "colors": classes.colors,
-        "ignore_label": IGNORE_LABEL,
-        "classes_fingerprint": classes.fingerprint,
-        "fingerprint": records.fingerprint(classes, splits),
-        "source_sha256": content,
-        "splits": {
-            split.name: {key: value for key, value in asdict(split).items() if key != "name"}
-            for split in splits.values()
-        },
-    }
-    image_format = _common_format(specs)
-    _write_json(folder / "features.json", _tfds_features(len(classes.names), image_format))
-    _write_json(folder / "dataset_info.json", _tfds_info(dataset, description, splits))
-    (folder / "segmentation_mask.labels.txt").write_text(
-        "".join(f"{name}\n" for name in classes.names), encoding="utf-8"
-    )
-    _write_json(folder / records.MANIFEST, manifest)
-
-
-def _describe_split(split: str, results: list[ShardResult], specs) -> records.Split:
-    shards = [
-        {"file": s.path.name, "examples": r.examples, "bytes": r.bytes, "sha256": r.sha256}
-        for s, r in zip(specs, results, strict=True)
-    ]
-    return records.Split(
-        split,
-        sum(result.examples for result in results),
-        shards,
-        np.sum([result.class_pixels for result in results], axis=0).tolist(),
-        np.sum([result.pixels_with_class for result in results], axis=0).tolist(),
-        sum(result.ignored_pixels for result in results),
-    )
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _common_format(specs) -> str | None:
-    """Returns "png" or "jpeg" if all images are of one format, which TFDS then may assume."""
-    suffixes = {
-        example.image.suffix.lower().replace("jpg", "jpeg").lstrip(".")
-        for shards in specs.values()
-        for spec in shards
-        for example in spec.examples
-    }
-    return suffixes.pop() if len(suffixes) == 1 else None
-
-
-def _tfds_features(num_classes: int, image_format: str | None) -> dict[str, Any]:
-    """Describes the records to TensorFlow Datasets, as its own writer would."""
-    prefix = "tensorflow_datasets.core.features"
-
-    def image(channels: int, encoding: str | None, **more: Any) -> dict[str, Any]:
-        shape = {"dimensions": ["-1", "-1", str(channels)]}
-        content = {"dtype": "uint8", "shape": shape, **more}
-        return {**content, "encodingFormat": encoding} if encoding else content
-
-    features = {
-        "filename": {"pythonClassName": f"{prefix}.text_feature.Text", "text": {}},
-        "image": {
-            "pythonClassName": f"{prefix}.image_feature.Image",
-            "image": image(3, image_format),
-        },
-        "segmentation_mask": {
-            "pythonClassName": f"{prefix}.labeled_image.LabeledImage",
-            "image": image(1, "png", label={"numClasses": str(num_classes)}, useColormap=True),
-        },
-    }
-    return {
-        "pythonClassName": f"{prefix}.features_dict.FeaturesDict",
-        "featuresDict": {"features": features},
-    }
-
-
-def _tfds_info(dataset: str, description: Description, splits) -> dict[str, Any]:
-    return {
-        "name": dataset,
-        "version": records.VERSION,
-        "description": f"{dataset}, converted by kerasseg.",
-        "citation": "",
-        "location": {"urls": [description.homepage] if description.homepage else []},
-        "fileFormat": "tfrecord",
-        "moduleName": __name__,
-        "supervisedKeys": {
-            "tuple": {"items": [{"featureKey": "image"}, {"featureKey": "segmentation_mask"}]}
-        },
-        "splits": [
-            {
-                "name": split.name,
-                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
-                "numBytes": str(sum(shard["bytes"] for shard in split.shards)),
-                "shardLengths": [str(shard["examples"]) for shard in split.shards],
-            }
-            for split in splits.values()
-        ],
-    }
-
-
 def _publish(incomplete: Path, final: Path) -> None:
     """Gives the folder its final name, in one step, less sidecars and other runs' leavings."""
     manifest = json.loads((incomplete / records.MANIFEST).read_text())
     shards = {shard["file"] for split in manifest["splits"].values() for shard in split["shards"]}
     for path in incomplete.iterdir():
-        if path.name not in shards | _METADATA:
+        if path.name not in shards | metadata.FILES:
             path.unlink()
     replaced = final.with_name(final.name + records.REPLACED)
     if final.exists():

@@ -20,7 +20,7 @@ from .training_options import TrainingOptions
 TRAINING = TrainingOptions(
     model="unet",
     model_options={"variant": "milesial", "filters": 16, "depth": 3},
-    epochs=16,
+    epochs=12,
     batch_size=8,
     crop_size=scenes.SIZE,
     scale=(0.8, 1.25),
@@ -30,6 +30,7 @@ TRAINING = TrainingOptions(
 )
 _MARKER = ".kerasseg-demo"
 _PICTURED = 3
+_ENLARGEMENT = 2
 
 
 def run(
@@ -86,9 +87,14 @@ def _predict_and_draw(version: Path, path: Path) -> Path:
     for (content, label), answer in zip(pairs, answers, strict=True):
         image, predicted = _decode(content), _decode(answer)
         truth = visualize.overlay(image, label, colors, opacity=0.75)
-        rows.append([image, truth, visualize.overlay(image, predicted, colors, opacity=0.75)])
+        prediction = visualize.overlay(image, predicted, colors, opacity=0.75)
+        rows.append([_enlarge(picture) for picture in (image, truth, prediction)])
     pictures.comparison(rows, ("image", "truth", "prediction"), scenes.CLASSES).save(path)
     return path
+
+
+def _enlarge(picture: np.ndarray) -> np.ndarray:
+    return picture.repeat(_ENLARGEMENT, axis=0).repeat(_ENLARGEMENT, axis=1)
 
 
 def _decode(content: bytes) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""The error that a user can mend."""
+"""The errors that a user can mend."""
+
+from dataclasses import dataclass
 
 
 class InputError(ValueError):
@@ -6,3 +8,12 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with code 1.
     """
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that cannot be used: `file`, `what` is wrong, and its likely `cause`."""
+
+    file: str
+    what: str
+    cause: str

@@ -12,9 +12,8 @@ import tensorflow as tf
 from kerasseg import inference, serving, visualize
 
 from . import pictures, runs
-from .convert import Problem
 from .datasets.folder import IMAGE_SUFFIXES
-from .errors import InputError
+from .errors import InputError, Problem
 from .images import ImageFileError, check_image
 from .labels import read_file
 

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import convert, records
+from kerasseg.pipelines import convert, records, shards
 from kerasseg.pipelines.datasets import scenes
 from kerasseg.pipelines.errors import InputError
 
@@ -696,7 +696,7 @@ def test_a_shard_with_a_bad_pair_leaves_no_file(camvid_tree, tmp_path):
     examples[2].label.write_bytes(b"")
     description = module.describe(camvid_tree)
     path = tmp_path / "shard"
-    result = convert.convert_shard(convert.ShardSpec("camvid", description, examples, path))
+    result = shards.convert_shard(shards.ShardSpec("camvid", description, examples, path))
     assert [problem.file for problem in result.problems] == ["train/0001TP_000002.png"]
     assert list(tmp_path.glob("shard*")) == []
 
