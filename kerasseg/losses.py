@@ -23,8 +23,7 @@ class CrossEntropy(keras.losses.Loss):
 
     Input: `y_true` (batch, height, width), integer labels in [0, classes) or `ignore_label`;
         `y_pred` (batch, height, width, classes), logits.
-    Output: float32 scalar, a replica's share of the loss times the number of replicas, which is
-        what Keras' training step expects.
+    Output: float32 scalar, a replica's share of the loss; the shares add up to the formula.
 
     Raises:
         InvalidArgumentError: When computed, if a label is neither a class nor ignored.
@@ -59,8 +58,8 @@ class CrossEntropy(keras.losses.Loss):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=labels, logits=tf.cast(y_pred, tf.float32)
         )
-        total_weight, replicas = _sum_over_replicas(tf.reduce_sum(weights))
-        return tf.math.divide_no_nan(replicas * tf.reduce_sum(weights * losses), total_weight)
+        total_weight = _sum_over_replicas(tf.reduce_sum(weights))
+        return tf.math.divide_no_nan(tf.reduce_sum(weights * losses), total_weight)
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -76,9 +75,7 @@ def _assert_labels_in_range(labels, num_classes: int) -> None:
 
 
 def _sum_over_replicas(value):
-    """Returns the sum of a scalar over the replicas, and their number."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
-        return value, 1.0
-    total = context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-    return total, float(context.num_replicas_in_sync)
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)

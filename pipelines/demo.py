@@ -20,7 +20,7 @@ from .training_options import TrainingOptions
 TRAINING = TrainingOptions(
     model="unet",
     model_options={"variant": "milesial", "filters": 16, "depth": 3},
-    epochs=12,
+    epochs=13,
     batch_size=8,
     crop_size=scenes.SIZE,
     scale=(0.8, 1.25),

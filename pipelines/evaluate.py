@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kerasseg import inference, metrics
 from kerasseg.callbacks import write_json
 
 from . import inputs, runs
+from .devices import mirrored_strategy
 from .errors import InputError
 
 
@@ -47,7 +47,7 @@ def run(
     described = runs.load(folder)
     dataset = described.open_dataset(data)
     files = dataset.files(split)
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = mirrored_strategy(devices)
     with strategy.scope():
         model = runs.load_model(described)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)

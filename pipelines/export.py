@@ -81,6 +81,8 @@ def labels_agree(label: np.ndarray, logits: np.ndarray, tolerance: float = 1e-4)
         logits: float32 (height, width, classes).
         tolerance: Share of the largest logit by which the chosen one may lie below the highest.
     """
+    if label.max(initial=0) >= logits.shape[-1]:
+        return False
     chosen = np.take_along_axis(logits, label[..., np.newaxis].astype(np.int64), axis=-1)[..., 0]
     return bool((logits.max(axis=-1) - chosen <= tolerance * np.abs(logits).max()).all())
 

@@ -13,6 +13,7 @@ import kerasseg
 from kerasseg import callbacks, losses, schedules
 
 from . import inputs, records, runs
+from .devices import mirrored_strategy
 from .errors import InputError
 from .training_options import TrainingOptions, check_option
 
@@ -42,7 +43,7 @@ def run(
     """
     dataset = records.load(data)
     _check_data(options, dataset)
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = mirrored_strategy(devices)
     check_option(
         "batch_size",
         options.batch_size % strategy.num_replicas_in_sync == 0,
@@ -87,7 +88,7 @@ def resume(
             f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
             f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
         )
-    strategy = tf.distribute.MirroredStrategy(devices)
+    strategy = mirrored_strategy(devices)
     model = _build_model(options, dataset, strategy)
     _train(described, options, dataset, model, strategy, extra_callbacks, resume=True)
     return described
@@ -118,8 +119,11 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
                 optimizer=_build_optimizer(options, steps),
                 loss=losses.CrossEntropy(class_weights=_class_weights(options, dataset)),
             )
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(str(error)) from error
+    except TypeError as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.model_options.items())
+        raise InputError(f"{options.model} cannot be built with {given} ({error}).") from error
     return model
 
 
@@ -178,6 +182,8 @@ def _train(described, options, dataset, model, strategy, extra_callbacks, *, res
         )
         saving = callbacks.Checkpoints(checkpoints, scoring)
         first_epoch = saving.restore(model) if resume and _has_state(checkpoints) else 0
+        if first_epoch == options.epochs:
+            return
         batches = inputs.training_batches(
             dataset.files("train"),
             examples=split.examples,

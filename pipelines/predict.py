@@ -92,23 +92,26 @@ def run(
 
 def _plan(images: Iterable[Path], output: Path) -> list[Prediction]:
     """Names the files to be written, so that none overwrites another or an image."""
-    targets: dict[Path, Path] = {}
+    plan: list[Prediction] = []
+    written: dict[Path, Path] = {}  # which image each file is written for
     for path in images:
         for image, relative in _expand(path):
             label = output / relative.with_suffix(".png")
-            if targets.get(label, image) != image:
-                raise InputError(
-                    f"{label}: would be written for {targets[label]} and {image}; predict them "
-                    "into separate --output folders."
-                )
-            targets[label] = image
-    sources = {image.resolve() for image in targets.values()}
-    plan = []
-    for label, image in targets.items():
-        overlay = label.with_name(f"{label.stem}_overlay.png")
-        if {label.resolve(), overlay.resolve()} & sources:
-            raise InputError(f"{label}: would overwrite an image; choose another --output.")
-        plan.append(Prediction(image, label, overlay))
+            target = Prediction(image, label, label.with_name(f"{label.stem}_overlay.png"))
+            if target in plan:
+                continue
+            for file in (target.label, target.overlay):
+                if file in written:
+                    raise InputError(
+                        f"{file}: would be written for {written[file]} and {image}; predict them "
+                        "into separate --output folders."
+                    )
+                written[file] = image
+            plan.append(target)
+    sources = {target.image.resolve() for target in plan}
+    for file in written:
+        if file.resolve() in sources:
+            raise InputError(f"{file}: would overwrite an image; choose another --output.")
     return plan
 
 

@@ -74,6 +74,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self._console.print(
             f"{self._title(epoch)}  {scores}  {self._rate:.1f} images/s  {left} left",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _title(self, epoch: int) -> str:

@@ -35,7 +35,7 @@ def test_the_files_say_what_the_report_says(run):
     folder = run / "evaluation" / "validation"
     stored = json.loads((folder / "metrics.json").read_text())
     assert stored == {k: v for k, v in report.items() if k != "confusion_matrix"}
-    header, *rows = csv.reader((folder / "confusion_matrix.csv").open())
+    header, *rows = csv.reader((folder / "confusion_matrix.csv").read_text().splitlines())
     assert header[1:] == [row[0] for row in rows] == ["ground", "square", "disc"]
     np.testing.assert_array_equal(
         np.array([row[1:] for row in rows], int), report["confusion_matrix"]

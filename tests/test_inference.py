@@ -10,6 +10,7 @@ import tensorflow as tf
 import kerasseg
 from kerasseg import inference, layers
 from kerasseg.inference import Evaluator, inference_model, pad_batch
+from kerasseg.pipelines.devices import mirrored_strategy
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_evaluator_counts_every_pixel_over_batches_of_any_size(model):
 
 
 def test_two_replicas_count_what_one_counts_ragged_batches_included(two_cpus):
-    strategy = tf.distribute.MirroredStrategy(two_cpus)
+    strategy = mirrored_strategy(two_cpus)
     with strategy.scope():
         keras.utils.set_random_seed(0)
         model = kerasseg.build("unet", num_classes=3, variant="milesial", filters=4, depth=2)

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg.layers import BatchNormalization
+from kerasseg.pipelines.devices import mirrored_strategy
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_bfloat16_features_stay_bfloat16(features):
 def test_two_replicas_normalise_by_the_whole_batch(features, two_cpus):
     alone = BatchNormalization()
     expected = alone(features, training=True).numpy()
-    strategy = tf.distribute.MirroredStrategy(two_cpus)
+    strategy = mirrored_strategy(two_cpus)
     with strategy.scope():
         layer = BatchNormalization()
         layer.build(features.shape)
