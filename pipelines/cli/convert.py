@@ -9,7 +9,9 @@ from . import options
 
 
 @click.command("convert")
-@click.option("--dataset", type=click.Choice(datasets.names()), required=True)
+@click.option(
+    "--dataset", type=click.Choice(datasets.names()), required=True, help="What to convert."
+)
 @click.option("--source", type=options.existing_folder, help="Folder of the raw dataset.")
 @click.option(
     "--output", type=options.folder, default=Path("data"), show_default=True, help="Where to write."

@@ -11,8 +11,20 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
 @click.command("evaluate")
 @click.argument("run", type=options.folder)
 @click.option("--data", type=options.folder, help="Dataset of the same classes; the run's own.")
-@click.option("--split", type=click.Choice(SPLITS), default="validation", show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="validation",
+    show_default=True,
+    help="What to score.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Images at a time; does not change the scores.",
+)
 def command(run, data, split, batch_size) -> None:
     """Score a run's best network over a split, at the images' own size.
 
