@@ -71,8 +71,10 @@ def test_a_saved_model_loads_and_gives_the_same_logits(name, variant, tmp_path):
 
 
 @every_model
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_gives_float32_logits_near_those_of_float32(name, variant, policy):
+@pytest.mark.parametrize(
+    ("policy", "epsilon"), [("mixed_bfloat16", 2**-7), ("mixed_float16", 2**-10)]
+)
+def test_mixed_precision_gives_float32_logits_near_those_of_float32(name, variant, policy, epsilon):
     reference, images = build(name, variant), random_images(1, 48, 64, 3)
     keras.config.set_dtype_policy(policy)
     try:
@@ -83,7 +85,8 @@ def test_mixed_precision_gives_float32_logits_near_those_of_float32(name, varian
     logits, expected = model(images).numpy(), reference(images).numpy()
     assert logits.dtype == np.float32
     # Root mean square: where two values tie but for rounding, SegNet's pooling indices may differ.
-    assert np.sqrt(np.mean((logits - expected) ** 2)) < 0.1 * np.sqrt(np.mean(expected**2))
+    error = np.sqrt(np.mean((logits - expected) ** 2) / np.mean(expected**2))
+    assert error < 32 * epsilon  # some thirty layers, each rounding to the type's precision
     assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in model.layers)
 
 
