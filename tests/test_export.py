@@ -1,5 +1,7 @@
 import io
+import shutil
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -112,6 +114,18 @@ def test_a_tf_module_that_holds_the_model_fails_in_the_c_loader(tiny_run, tmp_pa
     assert decoded(in_python(tf.constant([image]))[serving.OUTPUT][0].numpy()).shape == (24, 24)
     with pytest.raises(InputError, match="does not run in a process of its own"):
         saved_model.predict_in_clean_process(tmp_path, [image])
+
+
+def test_a_network_of_mixed_precision_passes_its_check(tiny_run, tmp_path):
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = kerasseg.build("segnet", num_classes=3, filters=4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    model.save(run / "checkpoints" / "best.keras")
+    assert export.run(run, output=tmp_path / "served").name == "1"
 
 
 def test_labels_agree_but_for_ties():
