@@ -29,9 +29,6 @@ def load(path: Path | str) -> keras.Model:
     file = path / BEST_MODEL if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such model; {path} must be a run with a best model.")
-    from . import _register_classes  # in case keras was imported by a copy that hid the import
-
-    _register_classes(keras)
     model = keras.models.load_model(file, compile=False)
     assert isinstance(model, keras.Model)
     return model

@@ -150,6 +150,10 @@ def _content_hash(classes: ClassSpace, splits: dict[str, list[Example]]) -> str:
 
 def _check_finished(final: Path, dataset: str, content: str) -> records.Dataset:
     """Returns the finished conversion if it is of the same source."""
+    if not (final / records.MANIFEST).is_file():
+        raise InputError(
+            f"{final}: is in the way, and no converted dataset; remove it, or give --overwrite."
+        )
     finished = records.load(final)
     for split in finished.splits:
         finished.files(split)

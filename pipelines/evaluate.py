@@ -10,7 +10,7 @@ import numpy as np
 from kerasseg import inference, metrics
 from kerasseg.callbacks import write_json
 
-from . import inputs, runs
+from . import inputs, records, runs
 from .devices import mirrored_strategy
 from .errors import InputError
 
@@ -51,7 +51,8 @@ def run(
     with strategy.scope():
         model = runs.load_model(described)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)
-        matrix = evaluator(inputs.evaluation_batches(files, batch_size))
+        with records.reading(dataset):
+            matrix = evaluator(inputs.evaluation_batches(files, batch_size))
     report = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,

@@ -197,15 +197,16 @@ def _train(described, options, dataset, model, strategy, extra_callbacks, *, res
             first_epoch=first_epoch,
             epochs=options.epochs,
         )
-        model.fit(
-            _without_auto_sharding(batches),
-            initial_epoch=first_epoch,
-            epochs=options.epochs,
-            steps_per_epoch=split.examples // options.batch_size,
-            shuffle=False,
-            verbose=0,
-            callbacks=[_StopOnNaN(), scoring, saving, *extra_callbacks],
-        )
+        with records.reading(dataset):
+            model.fit(
+                _without_auto_sharding(batches),
+                initial_epoch=first_epoch,
+                epochs=options.epochs,
+                steps_per_epoch=split.examples // options.batch_size,
+                shuffle=False,
+                verbose=0,
+                callbacks=[_StopOnNaN(), scoring, saving, *extra_callbacks],
+            )
 
 
 def _has_state(checkpoints: Path) -> bool:

@@ -10,6 +10,7 @@ Nothing here needs TensorFlow: the format is a dozen lines, and a converter that
 runs in 50 MB is worth them.
 """
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -159,6 +160,25 @@ class Dataset:
                 )
             files.append(str(path))
         return files
+
+
+@contextlib.contextmanager
+def reading(dataset: Dataset):
+    """Turns TensorFlow's error about a damaged record into one that names the remedy.
+
+    Raises:
+        InputError: If the checksum of a record is wrong.
+    """
+    try:
+        yield
+    except Exception as error:
+        # By name: this module does not import TensorFlow.
+        if type(error).__name__ != "DataLossError":
+            raise
+        raise InputError(
+            f"{dataset.root}: a record is damaged ({getattr(error, 'message', error)}); "
+            "convert the dataset again with --overwrite."
+        ) from error
 
 
 def fingerprint(classes: ClassSpace, splits: Mapping[str, Split]) -> str:

@@ -1,8 +1,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import PIL.Image
 import pytest
@@ -195,3 +197,19 @@ def test_the_help_of_no_command_imports_tensorflow_or_anything_else_that_is_slow
     assert {"click", "kerasseg"} <= loaded
     slow = {"tensorflow", "tensorflow_datasets", "keras", "keras_cv", "numpy", "PIL", "rich"}
     assert loaded.isdisjoint(slow)
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing_that_looks_finished(tmp_path):
+    command = [sys.executable, "-m", "kerasseg", "convert", "--dataset", "scenes"]
+    command += ["--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not list(tmp_path.rglob("*.json")):  # until a shard is done
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        output = process.stdout.read().decode()
+        assert process.wait(60) == 1
+    assert "interrupted; the same command goes on" in " ".join(output.split())
+    assert "Traceback" not in output
+    assert [path.name for path in (tmp_path / "scenes").iterdir()] == ["1.0.0.incomplete"]
+    assert not list(tmp_path.rglob("*.tmp"))

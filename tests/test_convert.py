@@ -726,3 +726,9 @@ def test_converting_loads_no_tensorflow(camvid_tree, tmp_path):
     loaded = set(json.loads(finished.stdout))
     assert {"kerasseg", "PIL", "numpy"} <= loaded
     assert loaded.isdisjoint({"tensorflow", "keras", "tensorflow_datasets", "keras_cv", "click"})
+
+
+def test_a_folder_of_the_final_name_that_is_no_dataset_is_refused(camvid_tree, tmp_path):
+    (tmp_path / "out/camvid/1.0.0").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"is in the way.*--overwrite"):
+        convert.run("camvid", camvid_tree, tmp_path / "out", allow_partial=True)

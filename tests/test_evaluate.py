@@ -79,6 +79,16 @@ def test_a_damaged_run_is_a_clear_error(run, break_run, message):
         evaluate.run(run)
 
 
+def test_a_record_with_a_wrong_byte_is_a_clear_error(run, tiny_data, tmp_path):
+    shutil.copytree(tiny_data, tmp_path / "data")
+    shard = next((tmp_path / "data").rglob("*validation*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=r"a record is damaged .* with --overwrite"):
+        evaluate.run(run, data=tmp_path / "data")
+
+
 def test_an_unknown_split_lists_the_known_ones(run):
     with pytest.raises(InputError, match=r"train, validation, got 'test'"):
         evaluate.run(run, split="test")

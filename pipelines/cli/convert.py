@@ -25,14 +25,11 @@ def command(dataset, source, output, workers, allow_partial, overwrite) -> None:
     Every label is checked value by value; bad pairs are listed, and nothing is published. An
     interrupted conversion goes on where it stopped when the command is given again.
     """
-    from rich.progress import Progress
-
     from .. import convert
 
     console = options.console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"converting {dataset}")
-        try:
+    try:
+        with options.progress_bar(f"converting {dataset}") as on_progress:
             converted = convert.run(
                 dataset,
                 source,
@@ -40,16 +37,15 @@ def command(dataset, source, output, workers, allow_partial, overwrite) -> None:
                 workers=workers,
                 allow_partial=allow_partial,
                 overwrite=overwrite,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+                on_progress=on_progress,
             )
-        except convert.ConversionError as error:
-            progress.stop()
-            options.print_problems(error.problems)
-            raise
-        except KeyboardInterrupt as error:
-            raise click.ClickException(
-                f"interrupted; the same command goes on with {output / dataset}."
-            ) from error
+    except convert.ConversionError as error:
+        options.print_problems(error.problems)
+        raise
+    except KeyboardInterrupt as error:
+        raise click.ClickException(
+            f"interrupted; the same command goes on with {output / dataset}."
+        ) from error
     for split in converted.splits.values():
         size = sum(shard["bytes"] for shard in split.shards) / 2**20
         console.print(

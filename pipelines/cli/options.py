@@ -1,5 +1,6 @@
 """Option types, recipes and tables shared by the commands."""
 
+import contextlib
 import tomllib
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -139,6 +140,17 @@ def console():
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=False)
+
+
+@contextlib.contextmanager
+def progress_bar(text: str):
+    """Shows a bar where the output is a terminal; yields what to call with done and total."""
+    from rich.progress import Progress
+
+    shown = console()
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
+        task = progress.add_task(text)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def print_problems(problems) -> None:

@@ -25,27 +25,19 @@ def command(run, images, output, opacity) -> None:
     the image's own size.
     """
     startup.load_tensorflow()
-    from rich.progress import Progress
-
     from .. import predict
 
     console = options.console()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("predicting")
-        try:
+    try:
+        with options.progress_bar("predicting") as on_progress:
             written = predict.run(
-                run,
-                images,
-                output=output,
-                opacity=opacity,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+                run, images, output=output, opacity=opacity, on_progress=on_progress
             )
-        except predict.PredictionError as error:
-            progress.stop()
-            options.print_problems(error.problems)
-            raise
-        except KeyboardInterrupt as error:
-            raise click.ClickException("interrupted; the images so far are written.") from error
+    except predict.PredictionError as error:
+        options.print_problems(error.problems)
+        raise
+    except KeyboardInterrupt as error:
+        raise click.ClickException("interrupted; the images so far are written.") from error
     noun = "image" if len(written) == 1 else "images"
     folder = output or run / "predictions"
     console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 import kerasseg
-from kerasseg import models
+from kerasseg import models, serving
+from kerasseg.pipelines import saved_model
+from kerasseg.pipelines.export import labels_agree
 
 NUM_CLASSES = 5
 CASES = [
@@ -97,6 +99,19 @@ def test_images_of_two_sizes_run_through_one_graph(name, variant):
     for shape in ((1, 37, 50, 3), (2, 64, 41, 3)):
         images = random_images(*shape)
         np.testing.assert_allclose(run(images), model(images), atol=1e-4)
+
+
+@every_model
+def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant, tmp_path):
+    model = build(name, variant)
+    serving.save(model, tmp_path / "1")
+    images = random_images(1, 45, 62, 3).round()
+    png = tf.io.encode_png(tf.cast(images[0], tf.uint8)).numpy()
+    (answer,) = saved_model.predict_in_clean_process(tmp_path / "1", [png])
+    label = tf.io.decode_png(answer)[..., 0].numpy()
+    run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    assert labels_agree(label, run(images)[0].numpy())
+    assert len(np.unique(label)) > 1
 
 
 @every_model
