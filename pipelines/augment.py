@@ -192,7 +192,10 @@ def rand_augment(image, seed):
 
 @functools.cache
 def _rand_operations() -> list[Callable]:
-    """Builds keras-cv layers of fixed magnitude; equal ends of a range leave nothing to chance."""
+    """Builds keras-cv layers of fixed magnitude; equal ends of a range leave nothing to chance.
+
+    Without its Equalization, which cannot be traced into a graph under Python 3.13.
+    """
     import keras_cv
 
     layers: Any = keras_cv.layers
@@ -200,7 +203,6 @@ def _rand_operations() -> list[Callable]:
     return [
         tf.identity,
         layers.AutoContrast(**full, dtype="float32"),
-        layers.Equalization(**full, dtype="float32"),
         layers.Posterization(bits=5, **full, dtype="float32"),
         layers.Solarization(threshold_factor=(192, 192), **full, dtype="float32"),
         layers.RandomColorDegeneration(factor=(0.5, 0.5), dtype="float32"),
