@@ -98,8 +98,8 @@ def _plan(images: Iterable[Path], output: Path) -> list[Prediction]:
         for image, relative in _expand(path):
             label = output / relative.with_suffix(".png")
             target = Prediction(image, label, label.with_name(f"{label.stem}_overlay.png"))
-            if target in plan:
-                continue
+            if written.get(label) == image:
+                continue  # given twice
             for file in (target.label, target.overlay):
                 if file in written:
                     raise InputError(

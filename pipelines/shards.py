@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -122,6 +123,7 @@ def convert_shard(
 
 
 def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
+    module = datasets.module(spec.dataset)
     label_map = LabelMap(spec.description)
     writer = records.RecordWriter(file)
     pixels, pixels_with = np.zeros((2, label_map.num_classes), np.int64)
@@ -129,7 +131,7 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
     problems: list[Problem] = []
     for example in spec.examples:
         try:
-            image, label_png, counts = _convert_pair(spec.dataset, example, label_map)
+            image, label_png, counts = _convert_pair(module, example, label_map)
         except ImageFileError as problem:
             problems.append(Problem(example.filename, problem.what, problem.cause))
         else:
@@ -151,9 +153,8 @@ def _encode(example: Example, image: bytes, label_png: bytes) -> bytes:
     )
 
 
-def _convert_pair(dataset: str, example: Example, label_map: LabelMap):
+def _convert_pair(module: ModuleType, example: Example, label_map: LabelMap):
     """Reads and checks a pair; returns the image's bytes, the label's PNG and its histogram."""
-    module = datasets.module(dataset)
     if hasattr(module, "read"):
         image, raw = module.read(example)
     else:
