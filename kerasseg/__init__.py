@@ -23,6 +23,8 @@ __all__ = [
     "IGNORE_LABEL",
     "build",
     "callbacks",
+    "checkpoints",
+    "encoders",
     "inference",
     "layers",
     "load",
@@ -41,6 +43,8 @@ _FUNCTIONS = {"build": "models", "load": "inference"}
 if TYPE_CHECKING:
     from . import (
         callbacks,
+        checkpoints,
+        encoders,
         inference,
         layers,
         losses,

@@ -19,7 +19,16 @@ ALLOWED = {
     "kerasseg/metrics.py": {"keras", "tensorflow", "numpy", "kerasseg"},
     "kerasseg/schedules.py": {"keras", "tensorflow", "numpy"},
     "kerasseg/visualize.py": {"keras", "tensorflow", "numpy", "kerasseg"},
-    "kerasseg/models": {"keras", "tensorflow", "numpy", "kerasseg", "kerasseg.layers"},
+    "kerasseg/encoders": {"keras", "tensorflow", "numpy", "keras_hub", "kerasseg.layers"},
+    "kerasseg/models": {
+        "keras",
+        "tensorflow",
+        "numpy",
+        "kerasseg",
+        "kerasseg.layers",
+        "kerasseg.encoders",
+    },
+    "kerasseg/checkpoints/readers.py": {"numpy", "safetensors", "h5py", "kerasseg.checkpoints"},
     "pipelines/datasets": {"numpy", "PIL", "kerasseg", "pipelines.errors", "pipelines.scenery"},
     "pipelines/scenery": {"numpy"},
 }

@@ -9,7 +9,16 @@ import tensorflow as tf
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-PRESETS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
+# Channel means of Caffe's ImageNet models, in their order BGR.
+CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
+
+# Mean, standard deviation and channel order of the encoders' trainings.
+PRESETS = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD, "rgb"),
+    "caffe": (CAFFE_MEAN, (1.0, 1.0, 1.0), "bgr"),
+    "tf": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "rgb"),
+    "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0), "rgb"),
+}
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -21,14 +30,21 @@ class Preprocessing(keras.layers.Layer):
     Args:
         mean: One value a channel, in the image's range [0, 255].
         std: One positive value a channel, in the same unit.
+        channel_order: "rgb", or "bgr" for networks that take blue first; mean and std are in this
+            order.
 
     Input: images `(batch, height, width, channels)`, any numeric dtype, RGB in [0, 255].
     Output: float32 of the same shape.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], channel_order: str = "rgb", **kwargs
+    ):
         kwargs["dtype"] = "float32"
         super().__init__(**kwargs)
+        if channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {channel_order!r}.")
+        self.channel_order = channel_order
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(
                 "mean and std must have one value a channel, std above 0, "
@@ -39,6 +55,8 @@ class Preprocessing(keras.layers.Layer):
 
     def call(self, images):
         """Returns the standardised images."""
+        if self.channel_order == "bgr":
+            images = images[..., ::-1]
         return (tf.cast(images, tf.float32) - self.mean) / self.std
 
     def compute_output_shape(self, input_shape):
@@ -47,15 +65,22 @@ class Preprocessing(keras.layers.Layer):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "mean": self.mean, "std": self.std}
+        return {
+            **super().get_config(),
+            "mean": self.mean,
+            "std": self.std,
+            "channel_order": self.channel_order,
+        }
 
 
-def preprocess(images, preprocessing: str | None):
+def preprocess(images, preprocessing: str | None, of_encoder: str = "imagenet"):
     """Applies a named preprocessing at a model's entrance.
 
     Args:
         images: The model's input, `(batch, height, width, 3)`.
-        preprocessing: A name in `PRESETS`, or None when the caller normalises.
+        preprocessing: A name in `PRESETS`, "encoder" for the encoder's own, or None when the caller
+            normalises.
+        of_encoder: The encoder's own.
 
     Returns:
         The tensor that the encoder sees.
@@ -65,9 +90,12 @@ def preprocess(images, preprocessing: str | None):
     """
     if preprocessing is None:
         return images
+    if preprocessing == "encoder":
+        preprocessing = of_encoder
     if preprocessing not in PRESETS:
         raise ValueError(
-            f"preprocessing must be None or one of {sorted(PRESETS)}, got {preprocessing!r}."
+            f"preprocessing must be None, encoder or one of {', '.join(PRESETS)}, "
+            f"got {preprocessing!r}."
         )
-    mean, std = PRESETS[preprocessing]
-    return Preprocessing(mean, std, name="preprocessing")(images)
+    mean, std, channel_order = PRESETS[preprocessing]
+    return Preprocessing(mean, std, channel_order, name="preprocessing")(images)

@@ -22,18 +22,86 @@ class _LikeReference(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class ResizeLike(_LikeReference):
-    """Resizes features bilinearly to the height and width of a reference.
+    """Resizes features bilinearly to the height and width of a reference, without antialiasing.
 
-    Pixel centres are at half-integers (PyTorch's `align_corners=False`), without antialiasing.
+    Args:
+        align_corners: Where the pixel centres of both sizes meet: in the corners if True (Caffe's
+            and the first DeepLabs' way), at half-integers if False (the usual one). PyTorch's
+            argument of the same name.
 
     Input: `features` (batch, height, width, channels) and `reference` (batch, H, W, any).
     Output: (batch, H, W, channels), in the layer's compute dtype.
     """
 
+    def __init__(self, align_corners: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.align_corners = align_corners
+
     def call(self, features, reference):
         """Returns the features at the reference's size."""
-        resized = tf.image.resize(features, tf.shape(reference)[1:3], "bilinear")
+        resized = resize_bilinear(features, tf.shape(reference)[1:3], self.align_corners)
         return self._with_static_shape(tf.cast(resized, self.compute_dtype), features, reference)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "align_corners": self.align_corners}
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class Upsample(keras.layers.Layer):
+    """Enlarges features bilinearly by a whole factor.
+
+    Args:
+        factor: Output side / input side.
+        align_corners: As for `ResizeLike`.
+
+    Input: features (batch, height, width, channels).
+    Output: (batch, factor * height, factor * width, channels), in the layer's compute dtype.
+    """
+
+    def __init__(self, factor: int, align_corners: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        if factor < 1:
+            raise ValueError(f"factor must be at least 1, got {factor}.")
+        self.factor = factor
+        self.align_corners = align_corners
+
+    def call(self, features):
+        """Returns the enlarged features."""
+        size = tf.shape(features)[1:3] * self.factor
+        resized = tf.cast(resize_bilinear(features, size, self.align_corners), self.compute_dtype)
+        resized.set_shape(self.compute_output_shape(features.shape))
+        return resized
+
+    def compute_output_shape(self, input_shape):
+        """Returns the enlarged shape."""
+        sides = [None if side is None else side * self.factor for side in input_shape[1:3]]
+        return (input_shape[0], *sides, input_shape[-1])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "factor": self.factor,
+            "align_corners": self.align_corners,
+        }
+
+
+def resize_bilinear(features, size, align_corners: bool):
+    """Resizes features bilinearly, in float32.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        size: int32 tensor `[height, width]`.
+        align_corners: As for `ResizeLike`.
+
+    Returns:
+        float32 `(batch, *size, channels)`.
+    """
+    if not align_corners:
+        return tf.image.resize(features, size, "bilinear")
+    # The only operation with aligned corners; tf.image.resize dropped them.
+    return tf.raw_ops.ResizeBilinear(images=features, size=size, align_corners=True)
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")

@@ -52,16 +52,32 @@ def build(name: str, **options: Any) -> "keras.Model":
 
 
 def check_options(
-    *, num_classes: int, filters: int, variant: str, variants: tuple[str, ...]
+    *, num_classes: int, variant: str, variants: tuple[str, ...], **at_least_one: int
 ) -> None:
     """Checks the options that every architecture takes.
+
+    Args:
+        num_classes: Number of classes.
+        variant: The variant asked for.
+        variants: Those that there are.
+        **at_least_one: Further whole numbers, by name, that must be at least 1.
 
     Raises:
         ValueError: If one is out of range, naming it and the value received.
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
-    if filters < 1:
-        raise ValueError(f"filters must be at least 1, got {filters}.")
+    for name, value in {"num_classes": num_classes, **at_least_one}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
     if variant not in variants:
         raise ValueError(f"variant must be one of {', '.join(variants)}, got {variant!r}.")
+
+
+def check_output_stride(output_stride: int, allowed: tuple[int, ...]) -> None:
+    """Checks an output stride.
+
+    Raises:
+        ValueError: If it is not among those that the architecture takes.
+    """
+    if output_stride not in allowed:
+        known = ", ".join(map(str, allowed))
+        raise ValueError(f"output_stride must be one of {known}, got {output_stride!r}.")

@@ -1,0 +1,68 @@
+"""OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
+
+MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
+PREPROCESSING = "imagenet"
+RESIZES_LOGITS = False
+
+
+def infer(state: dict, model: str) -> dict:
+    """Reads the arguments of an architecture off its tensors."""
+    found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
+    found["auxiliary"] = "auxiliary_head.conv_seg.weight" in state
+    if "backbone.layer1.0.conv1.weight" in state:
+        found["encoder"] = resnet_name(state, "backbone.")
+    return found
+
+
+def resnet_name(state: dict, prefix: str) -> str:
+    """Tells which ResNet the tensors `PREFIXlayerN.BLOCK.convK` belong to."""
+    depth = sum(
+        name.startswith(f"{prefix}layer") and name.endswith("conv1.weight") for name in state
+    )
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
+    # (blocks, bottleneck) of each
+    known = {(8, False): 18, (16, False): 34, (16, True): 50, (33, True): 101, (50, True): 152}
+    if (depth, bottleneck) not in known:
+        raise ValueError(f"state must hold a ResNet of 18 to 152 layers, got {depth} blocks.")
+    return f"resnet{known[depth, bottleneck]}"
+
+
+def resnet_renames(prefix: str) -> list[tuple[str, str]]:
+    """Returns the table of a ResNet's stages in the names of torchvision, which most share."""
+    block = rf"{prefix}layer(\d)\.(\d+)\."
+    return [
+        (rf"{block}conv(\d)", r"encoder_layer\1_\2_\3_conv"),
+        (rf"{block}bn(\d)", r"encoder_layer\1_\2_\3_bn"),
+        (rf"{block}downsample\.0", r"encoder_layer\1_\2_downsample_conv"),
+        (rf"{block}downsample\.1", r"encoder_layer\1_\2_downsample_bn"),
+    ]
+
+
+def deep_stem_renames(prefix: str) -> list[tuple[str, str]]:
+    """Returns the table of a stem of three units in one `Sequential`: 0 1 (2) 3 4 (5) 6 7."""
+    return [
+        (rf"{prefix}{position}", f"encoder_stem{unit}_{kind}")
+        for unit in (1, 2, 3)
+        for position, kind in ((3 * unit - 3, "conv"), (3 * unit - 2, "bn"))
+    ]
+
+
+def renames(model: str) -> list[tuple[str, str]]:
+    """Returns the rename table of an architecture."""
+    return [
+        *resnet_renames(r"backbone\."),
+        *deep_stem_renames(r"backbone\.stem\."),
+        (r"decode_head\.conv_seg", "logits"),
+        (r"auxiliary_head\.conv_seg", "auxiliary_logits"),
+        (r"auxiliary_head\.convs\.0\.(conv|bn)", r"auxiliary_\1"),
+        *_HEADS[model],
+    ]
+
+
+_HEADS = {
+    "pspnet": [
+        (rf"decode_head\.psp_modules\.{index}\.1\.(conv|bn)", rf"ppm{bins}_\1")
+        for index, bins in enumerate((1, 2, 3, 6))
+    ]
+    + [(r"decode_head\.bottleneck\.(conv|bn)", r"head_\1")],
+}

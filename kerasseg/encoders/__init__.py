@@ -1,0 +1,30 @@
+"""Encoders: one family a file, image to `{stride: features}`, dilated where asked."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+def families() -> list[str]:
+    """Lists the families, in alphabetical order. Loads no Keras."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def family(name: str, allowed: tuple[str, ...]) -> ModuleType:
+    """Returns the module of an encoder.
+
+    Args:
+        name: Of the encoder, such as "resnet50"; what follows a colon is an argument, as in
+            "mobilenetv2:0.5" (width) or "hub:PRESET" (a backbone of keras-hub).
+        allowed: Families that the architecture takes.
+
+    Raises:
+        ValueError: If there is no such encoder among them.
+    """
+    modules = [importlib.import_module(f"{__name__}.{member}") for member in allowed]
+    for module in modules:
+        stem = name.partition(":")[0] if module.TAKES_ARGUMENT else name
+        if stem in module.NAMES:
+            return module
+    known = ", ".join(known for module in modules for known in module.NAMES)
+    raise ValueError(f"encoder must be one of {known}, got {name!r}.")

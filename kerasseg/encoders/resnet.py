@@ -1,0 +1,134 @@
+"""ResNet 18 to 152 (He et al. 2016), dilated or not."""
+
+from collections.abc import Sequence
+
+import keras
+
+from ..layers import MaxPooling2D, conv_bn
+
+PAPER = "https://arxiv.org/abs/1512.03385"
+PREPROCESSING = "imagenet"
+
+# Blocks of the four stages, and whether they are bottlenecks.
+_STAGES = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
+}
+NAMES = tuple(_STAGES)
+TAKES_ARGUMENT = False
+
+DEEP_STEM = (64, 64, 128)  # of the official PSPNet
+V1C_STEM = (32, 32, 64)  # of OpenMMLab's ResNetV1c
+
+
+def features(
+    images,
+    name: str,
+    *,
+    output_stride: int = 32,
+    stem: Sequence[int] | None = None,
+    stride_in_first: bool = False,
+    halve_first_dilation: bool = False,
+    last_dilations: Sequence[int] | None = None,
+    ceil_pooling: bool = False,
+    filters: int = 64,
+) -> dict:
+    """Applies a ResNet.
+
+    Args:
+        images: Normalised images `(batch, height, width, 3)`.
+        name: One of `NAMES`.
+        output_stride: 8, 16 or 32: stages beyond it keep their resolution and dilate instead.
+        stem: Channels of the three 3 x 3 convolutions of a deep stem; None for one of 7 x 7.
+        stride_in_first: Whether a bottleneck's stride is in its first 1 x 1 convolution, as in the
+            paper and Caffe, instead of in the 3 x 3 (torchvision and most others since).
+        halve_first_dilation: Whether the first block of a dilated stage has the dilation of the
+            stage before, as in torchvision and OpenMMLab.
+        last_dilations: Dilation of each block of the last stage, None for `32 / output_stride`.
+        ceil_pooling: Whether the stem's pooling rounds odd sizes up, as Caffe does.
+        filters: Channels of the first stage, 64 in the paper; the others follow in proportion.
+
+    Returns:
+        `{stride: features}` for the strides 2 (stem), 4, 8, 16 and 32, each key being the stride
+        that its stage would have without dilation.
+
+    Raises:
+        ValueError: If the output stride or the number of `last_dilations` is not valid.
+
+    Reference:
+        He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
+        https://arxiv.org/abs/1512.03385
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
+    depths, bottleneck = _STAGES[name]
+    if last_dilations is not None and len(last_dilations) != depths[-1]:
+        raise ValueError(
+            f"multi_grid must have {depths[-1]} numbers, one a block of the last stage, "
+            f"got {tuple(last_dilations)}."
+        )
+    result = _apply_stem(images, stem, filters)
+    found = {2: result}
+    result = MaxPooling2D(3, 2, padding=1, ceil=ceil_pooling, name="encoder_pool")(result)
+
+    stride, dilation = 4, 1
+    for stage, depth in enumerate(depths, start=1):
+        step = 1 if stage == 1 else 2
+        before = dilation
+        if stride * step > output_stride:
+            dilation, step = dilation * step, 1
+        stride *= step
+        dilations = [dilation] * depth
+        if halve_first_dilation:
+            dilations[0] = before
+        if stage == 4 and last_dilations is not None:
+            dilations = list(last_dilations)
+        for index, rate in enumerate(dilations):
+            result = _apply_block(
+                result,
+                filters * 2 ** (stage - 1),
+                step if index == 0 else 1,
+                rate,
+                bottleneck=bottleneck,
+                stride_in_first=stride_in_first,
+                name=f"encoder_layer{stage}_{index}",
+            )
+        found[2 ** (stage + 1)] = result
+    return found
+
+
+def _apply_stem(images, stem: Sequence[int] | None, filters: int):
+    if stem is None:
+        return conv_bn(images, filters, 7, strides=2, name="encoder_stem1")
+    result = images
+    for index, channels in enumerate(stem, start=1):
+        channels = channels * filters // 64
+        result = conv_bn(
+            result, channels, 3, strides=2 if index == 1 else 1, name=f"encoder_stem{index}"
+        )
+    return result
+
+
+def _apply_block(
+    features, filters: int, strides: int, rate: int, *, bottleneck, stride_in_first, name: str
+):
+    if bottleneck:
+        first, second = (strides, 1) if stride_in_first else (1, strides)
+        result = conv_bn(features, filters, 1, strides=first, name=f"{name}_1")
+        result = conv_bn(result, filters, 3, strides=second, dilation_rate=rate, name=f"{name}_2")
+        result = conv_bn(result, 4 * filters, 1, activation=None, name=f"{name}_3")
+    else:
+        result = conv_bn(
+            features, filters, 3, strides=strides, dilation_rate=rate, name=f"{name}_1"
+        )
+        result = conv_bn(result, filters, 3, dilation_rate=rate, activation=None, name=f"{name}_2")
+    channels = result.shape[-1]
+    if strides > 1 or features.shape[-1] != channels:
+        features = conv_bn(
+            features, channels, 1, strides=strides, activation=None, name=f"{name}_downsample"
+        )
+    result = keras.layers.Add(name=f"{name}_add")([result, features])
+    return keras.layers.ReLU(name=f"{name}_relu")(result)

@@ -1,0 +1,238 @@
+"""Convolutions that keep the centre of the kernel on the pixel, dilated ones at full speed."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .normalization import BatchNormalization
+
+
+def _symmetric_padding(kernel_size, dilation_rate) -> list[tuple[int, int]]:
+    """Returns the zeros before and after rows and columns: as many on either side."""
+    return [
+        (rate * (size - 1) // 2,) * 2 for size, rate in zip(kernel_size, dilation_rate, strict=True)
+    ]
+
+
+def _padded_shape(input_shape, padding):
+    sides = [
+        None if side is None else side + before + after
+        for side, (before, after) in zip(input_shape[1:3], padding, strict=True)
+    ]
+    return (input_shape[0], *sides, input_shape[-1])
+
+
+class _SymmetricPadding:
+    """Mixed into Keras' convolutions: adds `padding="symmetric"`.
+
+    Keras' "same" puts one zero more at the bottom and right when a strided convolution meets an
+    even size: half a pixel off from Caffe and PyTorch, in which the published networks were
+    trained.
+    """
+
+    def _read_padding(self, padding: str) -> str:
+        self.symmetric = padding == "symmetric"
+        return "valid" if self.symmetric else padding
+
+    def _pad(self, features):
+        this: Any = self
+        if not self.symmetric:
+            return features, this.padding.upper()
+        # Without a stride TensorFlow's own padding is the same, and saves a copy.
+        if max(this.strides) == 1 and all(size % 2 for size in this.kernel_size):
+            return features, "SAME"
+        padding = _symmetric_padding(this.kernel_size, this.dilation_rate)
+        return tf.pad(features, [(0, 0), *padding, (0, 0)]), "VALID"
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape of the output."""
+        this: Any = self
+        if self.symmetric:
+            padding = _symmetric_padding(this.kernel_size, this.dilation_rate)
+            input_shape = _padded_shape(input_shape, padding)
+        return super().compute_output_shape(input_shape)  # pyright: ignore
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()  # pyright: ignore[reportAttributeAccessIssue]
+        return {**config, "padding": "symmetric"} if self.symmetric else config
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
+    """Convolution by TensorFlow's native operation, dilated or not.
+
+    Keras' layer computes a dilated convolution as an undilated one over rearranged batches, which
+    takes 5 to 100 times as long and several times the memory.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: Side of the kernel, or `(height, width)`.
+        strides: Step, the same along both axes.
+        padding: "symmetric" (zeros on all sides alike, so that stride 1 keeps the size), or Keras'
+            "same" and "valid".
+        dilation_rate: Distance between neighbouring taps.
+        **kwargs: Further arguments of `keras.layers.Conv2D`.
+
+    Input: features (batch, height, width, channels).
+    Output: (batch, ceil(height / strides), ceil(width / strides), filters) if not "valid".
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size,
+        strides=1,
+        padding: str = "symmetric",
+        kernel_initializer: Any = "he_normal",
+        **kwargs,
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=self._read_padding(padding),
+            kernel_initializer=kernel_initializer,
+            **kwargs,
+        )
+
+    def convolution_op(self, inputs, kernel):
+        """Returns the convolved features, without bias."""
+        features, padding = self._pad(inputs)
+        return tf.nn.conv2d(
+            features, kernel, list(self.strides), padding, dilations=list(self.dilation_rate)
+        )
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
+    """Depthwise convolution: one filter a channel.
+
+    Dilated ones go the slow way of rearranged batches: TensorFlow's native operation takes a
+    dilation in one CPU library only, and there its gradient is silently that of rate 1.
+
+    Args:
+        kernel_size: Side of the kernel, or `(height, width)`.
+        strides: Step, the same along both axes; 1 if dilated.
+        padding: "symmetric", "same" or "valid", as for `Conv2D`.
+        **kwargs: Further arguments of `keras.layers.DepthwiseConv2D`.
+
+    Input: features (batch, height, width, channels).
+    Output: (batch, ceil(height / strides), ceil(width / strides), channels) if not "valid".
+    """
+
+    def __init__(
+        self,
+        kernel_size,
+        strides=1,
+        padding: str = "symmetric",
+        depthwise_initializer: Any = "he_normal",
+        **kwargs,
+    ):
+        super().__init__(
+            kernel_size,
+            strides=strides,
+            padding=self._read_padding(padding),
+            depthwise_initializer=depthwise_initializer,
+            **kwargs,
+        )
+
+    def call(self, inputs):
+        """Returns the convolved features."""
+        features, padding = self._pad(inputs)
+        outputs = tf.nn.depthwise_conv2d(
+            features,
+            self.kernel,
+            (1, *self.strides, 1),
+            padding,
+            dilations=list(self.dilation_rate),
+        )
+        if self.use_bias:
+            outputs += self.bias
+        return self.activation(outputs) if self.activation is not None else outputs
+
+
+def conv_bn(
+    features,
+    filters: int,
+    kernel_size: int,
+    *,
+    name: str,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    activation: str | None = "relu",
+    use_bias: bool = False,
+    epsilon: float = 1e-5,
+    padding: str = "symmetric",
+):
+    """Applies convolution, batch normalisation and an activation.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        filters: Number of output channels.
+        kernel_size: Side of the kernel.
+        name: The layers are called `NAME_conv`, `NAME_bn` and `NAME_relu`.
+        strides: Step of the convolution.
+        dilation_rate: Distance between neighbouring taps.
+        activation: Keras' name of the activation, or None.
+        use_bias: Whether the convolution has a bias too.
+        epsilon: Of the batch normalisation.
+        padding: As for `Conv2D`.
+
+    Returns:
+        The activated features.
+    """
+    features = Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        dilation_rate=dilation_rate,
+        use_bias=use_bias,
+        padding=padding,
+        name=f"{name}_conv",
+    )(features)
+    features = BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(features)
+    if activation is None:
+        return features
+    return keras.layers.Activation(activation, name=f"{name}_{activation}")(features)
+
+
+def depthwise_bn(
+    features,
+    *,
+    name: str,
+    kernel_size: int = 3,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    activation: str | None = "relu",
+    epsilon: float = 1e-5,
+    padding: str = "symmetric",
+):
+    """Applies depthwise convolution, batch normalisation and an activation.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        name: The layers are called `NAME_conv`, `NAME_bn` and by the activation.
+        kernel_size: Side of the kernel.
+        strides: Step of the convolution.
+        dilation_rate: Distance between neighbouring taps.
+        activation: Keras' name of the activation, or None.
+        epsilon: Of the batch normalisation.
+        padding: As for `DepthwiseConv2D`.
+
+    Returns:
+        The activated features.
+    """
+    features = DepthwiseConv2D(
+        kernel_size,
+        strides=strides,
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        padding=padding,
+        name=f"{name}_conv",
+    )(features)
+    features = BatchNormalization(epsilon=epsilon, name=f"{name}_bn")(features)
+    if activation is None:
+        return features
+    return keras.layers.Activation(activation, name=f"{name}_{activation}")(features)

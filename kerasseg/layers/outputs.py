@@ -1,0 +1,54 @@
+"""How a network ends: its logits, and an auxiliary head that counts in training only."""
+
+import keras
+
+from .preprocessing import Preprocessing  # noqa: F401 - registered together with the model
+from .resize import ResizeLike
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class SegmentationModel(keras.Model):
+    """A functional model with an auxiliary head.
+
+    Called for training it returns `{"logits": ..., "auxiliary": ...}`, the auxiliary head's logits
+    being for a second loss; otherwise the logits alone. Its weights are those of both heads.
+
+    Input: images (batch, height, width, 3).
+    Output: float32 logits (batch, height, width, num_classes).
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Returns the logits; in training those of both heads, by name."""
+        outputs = super().call(inputs, training=training, mask=mask)
+        return outputs if training else outputs["logits"]
+
+
+def end(images, logits, auxiliary=None, *, resize_logits: bool, align_corners: bool, name: str):
+    """Makes a model of an input and its logits.
+
+    Args:
+        images: The model's input.
+        logits: Float32 logits at the decoder's stride.
+        auxiliary: Float32 logits of the auxiliary head, or None.
+        resize_logits: Whether to resize both to the size of the images.
+        align_corners: Of that resizing.
+        name: Of the model.
+
+    Returns:
+        A `keras.Model`, or a `SegmentationModel` if there is an auxiliary head.
+    """
+    if resize_logits:
+        resize = {"align_corners": align_corners, "dtype": "float32"}
+        logits = ResizeLike(**resize, name="resize_logits")(logits, images)
+        if auxiliary is not None:
+            auxiliary = ResizeLike(**resize, name="resize_auxiliary")(auxiliary, images)
+    if auxiliary is None:
+        return keras.Model(images, logits, name=name)
+    return SegmentationModel(images, {"logits": logits, "auxiliary": auxiliary}, name=name)
+
+
+def without_auxiliary(model: keras.Model) -> keras.Model:
+    """Returns the model without its auxiliary head, sharing its weights; others as they are."""
+    if not isinstance(model, SegmentationModel):
+        return model
+    return keras.Model(model.inputs[0], model.output["logits"], name=model.name)

@@ -1,0 +1,108 @@
+"""PSPNet (Zhao et al. 2017): a dilated ResNet, pyramid pooling and a 3 x 3 head."""
+
+import keras
+from keras import layers
+
+from .. import encoders
+from ..encoders import resnet
+from ..layers import AdaptiveAveragePooling2D, Conv2D, ResizeLike, conv_bn
+from ..layers.outputs import end
+from ..layers.preprocessing import preprocess
+from . import check_options, check_output_stride
+
+PAPER = "https://arxiv.org/abs/1612.01105"
+VARIANTS = ("paper", "mmseg")
+ENCODERS = ("resnet", "hub")
+OUTPUT_STRIDES = (8, 16, 32)
+
+_BINS = (1, 2, 3, 6)
+
+
+def build(
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "paper",
+    output_stride: int = 8,
+    filters: int = 512,
+    dropout: float = 0.1,
+    auxiliary: bool = True,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model:
+    """Builds PSPNet: a dilated encoder, pyramid pooling and a 3 x 3 head.
+
+    Variants:
+        paper: The authors' PyTorch code: stem of three 3 x 3 convolutions (64, 64, 128), all blocks
+            of a stage dilated alike, resizing with aligned corners. Its trainings take sizes
+            8 k + 1, such as 473 and 713.
+        mmseg: OpenMMLab's: stem (32, 32, 64), the first block of a dilated stage with the dilation
+            of the stage before, corners not aligned.
+
+    Args:
+        num_classes: Number of output channels; the ignored label is not one.
+        encoder: One of `encoders.resnet.NAMES`, or "hub:PRESET".
+        variant: One of `VARIANTS`.
+        output_stride: Input size / feature size of the encoder: 8, 16 or 32.
+        filters: Channels of the head; each pooled map has a quarter of the encoder's.
+        dropout: Fraction of channels dropped before the classifiers, in [0, 1).
+        auxiliary: Whether to add the head on the encoder's third stage for training (its loss has
+            weight 0.4 in the paper).
+        input_shape: `(height, width, channels)`; None for any height or width.
+        preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
+            normalised input.
+        resize_logits: Whether to resize the logits to the input's resolution.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, float32, at the input's resolution or, if not
+        `resize_logits`, at `output_stride`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the encoder or variant unknown.
+
+    Reference:
+        Zhao et al., Pyramid Scene Parsing Network, CVPR 2017. https://arxiv.org/abs/1612.01105
+        Authors' PyTorch code: https://github.com/hszhao/semseg
+    """
+    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    check_output_stride(output_stride, OUTPUT_STRIDES)
+    family = encoders.family(encoder, ENCODERS)
+    paper = variant == "paper"
+    images = keras.Input(input_shape, name="image")
+    found = family.features(
+        preprocess(images, preprocessing, family.PREPROCESSING),
+        encoder,
+        output_stride=output_stride,
+        **_resnet_form(paper) if family is resnet else {},
+    )
+    pooled = _pyramid_pooling(found[32], align_corners=paper)
+    logits = _classify(pooled, num_classes, filters, dropout, "head")
+    extra = _classify(found[16], num_classes, 256, dropout, "auxiliary") if auxiliary else None
+    return end(
+        images, logits, extra, resize_logits=resize_logits, align_corners=paper, name="pspnet"
+    )
+
+
+def _resnet_form(paper: bool) -> dict:
+    if paper:
+        return {"stem": resnet.DEEP_STEM}
+    return {"stem": resnet.V1C_STEM, "halve_first_dilation": True}
+
+
+def _pyramid_pooling(features, *, align_corners: bool):
+    """The pyramid pooling module: means over 1, 2, 3 and 6 bins a side beside the features."""
+    maps = [features]
+    for bins in _BINS:
+        pooled = AdaptiveAveragePooling2D(bins, name=f"ppm{bins}_pool")(features)
+        pooled = conv_bn(pooled, features.shape[-1] // len(_BINS), 1, name=f"ppm{bins}")
+        maps.append(ResizeLike(align_corners, name=f"ppm{bins}_resize")(pooled, features))
+    return layers.Concatenate(name="ppm_concat")(maps)
+
+
+def _classify(features, num_classes: int, filters: int, dropout: float, name: str):
+    features = conv_bn(features, filters, 3, name=name)
+    features = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
+    name = "logits" if name == "head" else f"{name}_logits"
+    return Conv2D(num_classes, 1, dtype="float32", name=name)(features)
