@@ -65,8 +65,13 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
 
 
 def fill(
-    model: keras.Model, state: dict[str, np.ndarray], renames: Renames, *, keep_heads: bool = False
-) -> None:
+    model: keras.Model,
+    state: dict[str, np.ndarray],
+    renames: Renames,
+    *,
+    keep_heads: bool = False,
+    only: str = "",
+) -> int:
     """Assigns every tensor to its variable.
 
     Args:
@@ -74,12 +79,16 @@ def fill(
         state: Arrays in PyTorch's layout.
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
+        only: What the names of the layers to fill begin with.
+
+    Returns:
+        The number of variables filled.
 
     Raises:
         ValueError: If a tensor is left over, missing, or of another shape; it lists them.
     """
     table = [(re.compile(pattern), becomes) for pattern, becomes in renames]
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {layer.name: layer for layer in model.layers if layer.name.startswith(only)}
     open_variables = {
         f"{layer.name}/{variable.name}": (layer, variable)
         for layer in layers.values()
@@ -110,6 +119,7 @@ def fill(
         raise ValueError(_describe(model.name, problems))
     for variable, values in found:
         variable.assign(values)
+    return len(found)
 
 
 def _describe(name: str, problems: list[str]) -> str:

@@ -59,10 +59,33 @@ def renames(model: str) -> list[tuple[str, str]]:
     ]
 
 
+_ASPP = [
+    (r"decode_head\.image_pool\.1\.(conv|bn)", r"aspp_pool_\1"),
+    (r"decode_head\.aspp_modules\.(\d)\.(conv|bn)", r"aspp\1_\2"),
+    (r"decode_head\.bottleneck\.(conv|bn)", r"aspp_project_\1"),
+]
+
 _HEADS = {
     "pspnet": [
         (rf"decode_head\.psp_modules\.{index}\.1\.(conv|bn)", rf"ppm{bins}_\1")
         for index, bins in enumerate((1, 2, 3, 6))
     ]
     + [(r"decode_head\.bottleneck\.(conv|bn)", r"head_\1")],
+    "deeplabv3": _ASPP,
+    "deeplabv3plus": [
+        *_ASPP,
+        (
+            r"decode_head\.aspp_modules\.(\d)\.(depthwise|pointwise)_conv\.(conv|bn)",
+            r"aspp\1_\2_\3",
+        ),
+        (r"decode_head\.c1_bottleneck\.(conv|bn)", r"low_level_\1"),
+        (
+            r"decode_head\.sep_bottleneck\.0\.(depthwise|pointwise)_conv\.(conv|bn)",
+            r"decoder1_\1_\2",
+        ),
+        (
+            r"decode_head\.sep_bottleneck\.1\.(depthwise|pointwise)_conv\.(conv|bn)",
+            r"decoder2_\1_\2",
+        ),
+    ],
 }

@@ -21,10 +21,11 @@ def family(name: str, allowed: tuple[str, ...]) -> ModuleType:
     Raises:
         ValueError: If there is no such encoder among them.
     """
-    modules = [importlib.import_module(f"{__name__}.{member}") for member in allowed]
-    for module in modules:
+    names: list[str] = []
+    for member in allowed:
+        module = importlib.import_module(f"{__name__}.{member}")
         stem = name.partition(":")[0] if module.TAKES_ARGUMENT else name
         if stem in module.NAMES:
             return module
-    known = ", ".join(known for module in modules for known in module.NAMES)
-    raise ValueError(f"encoder must be one of {known}, got {name!r}.")
+        names += module.NAMES
+    raise ValueError(f"encoder must be one of {', '.join(names)}, got {name!r}.")

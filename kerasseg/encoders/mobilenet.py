@@ -1,0 +1,155 @@
+"""MobileNetV2 of any width (Sandler et al. 2018), dilated or not."""
+
+import keras
+
+from ..layers import conv_bn, depthwise_bn
+
+PAPER = "https://arxiv.org/abs/1801.04381"
+PREPROCESSING = "tf"
+NAMES = ("mobilenetv2",)
+TAKES_ARGUMENT = True
+
+# Expansion, channels, repeats and stride of the groups of inverted residual blocks (table 2).
+_GROUPS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def features(
+    images,
+    name: str,
+    *,
+    output_stride: int = 32,
+    halve_first_dilation: bool = False,
+    last_filters: int | None = None,
+    padding: str = "same",
+    epsilon: float = 1e-3,
+    divisor: int = 8,
+) -> dict:
+    """Applies MobileNetV2.
+
+    Args:
+        images: Normalised images `(batch, height, width, 3)`.
+        name: "mobilenetv2", or with a width as in "mobilenetv2:0.5".
+        output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead.
+        halve_first_dilation: Whether the block that would have had the stride keeps the dilation
+            from before, as in TensorFlow's DeepLab.
+        last_filters: Channels of the last 1 x 1 convolution (1280 for ImageNet); None for none, as
+            in DeepLab.
+        padding: "same" as in TensorFlow, where the ImageNet weights come from, or "symmetric" as
+            in PyTorch.
+        epsilon: Of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in PyTorch.
+        divisor: What the scaled numbers of channels are multiples of: 8, or 1 as in DeepLab's
+            trainings at other widths than 1.
+
+    Returns:
+        `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
+        group would have without dilation.
+
+    Raises:
+        ValueError: If output stride or width are not valid.
+
+    Reference:
+        Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
+        https://arxiv.org/abs/1801.04381
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
+    width = parse_width(name)
+    form = {"padding": padding, "epsilon": epsilon}
+    result = conv_bn(
+        images,
+        _scaled(32, width, divisor),
+        3,
+        strides=2,
+        activation="relu6",
+        name="encoder_stem",
+        **form,
+    )
+    found = {}
+    nominal, stride, dilation, block = 2, 2, 1, 0
+    for expansion, channels, repeats, step in _GROUPS:
+        nominal *= step
+        before = dilation
+        if stride * step > output_stride:
+            dilation, step = dilation * step, 1
+        stride *= step
+        for index in range(repeats):
+            block += 1
+            first = index == 0
+            result = _inverted_residual(
+                result,
+                expansion,
+                _scaled(channels, width, divisor),
+                strides=step if first else 1,
+                dilation_rate=before if first and halve_first_dilation else dilation,
+                name=f"encoder_block{block}",
+                **form,
+            )
+        found[nominal] = result
+    if last_filters is not None:
+        found[32] = conv_bn(
+            result,
+            _scaled(last_filters, max(width, 1.0), divisor),
+            1,
+            activation="relu6",
+            name="encoder_last",
+            **form,
+        )
+    return found
+
+
+def parse_width(name: str) -> float:
+    """Reads the width off an encoder's name: "mobilenetv2:0.5" is half as wide.
+
+    Raises:
+        ValueError: If it is not a number above 0.
+    """
+    text = name.partition(":")[2] or "1"
+    try:
+        width = float(text)
+    except ValueError:
+        width = 0.0
+    if not 0 < width < 10:
+        raise ValueError(f"encoder width must be a number above 0, as in 0.5, got {name!r}.")
+    return width
+
+
+def _scaled(channels: int, width: float, divisor: int) -> int:
+    """Rounds to a multiple of the divisor, never down by more than a tenth, as the authors do."""
+    exact = channels * width
+    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * exact else rounded
+
+
+def _inverted_residual(
+    features, expansion: int, filters: int, *, strides: int, dilation_rate: int, name: str, **form
+):
+    result = features
+    if expansion > 1:
+        result = conv_bn(
+            result,
+            expansion * features.shape[-1],
+            1,
+            activation="relu6",
+            name=f"{name}_expand",
+            **form,
+        )
+    result = depthwise_bn(
+        result,
+        strides=strides,
+        dilation_rate=dilation_rate,
+        activation="relu6",
+        name=f"{name}_depthwise",
+        **form,
+    )
+    result = conv_bn(result, filters, 1, activation=None, name=f"{name}_project", **form)
+    if strides > 1 or features.shape[-1] != filters:
+        return result
+    return keras.layers.Add(name=f"{name}_add")([features, result])

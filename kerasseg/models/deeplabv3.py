@@ -1,0 +1,161 @@
+"""DeepLab v3 (Chen et al. 2017): a dilated encoder and atrous spatial pyramid pooling."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from .. import encoders
+from ..encoders import mobilenet, resnet
+from ..layers import Conv2D, conv_bn
+from ..layers.aspp import atrous_spatial_pyramid_pooling
+from ..layers.outputs import end
+from ..layers.preprocessing import preprocess
+from . import check_options, check_output_stride
+
+PAPER = "https://arxiv.org/abs/1706.05587"
+VARIANTS = ("paper", "official", "torchvision", "mmseg")
+ENCODERS = ("resnet", "mobilenet", "hub")
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+def build(
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    multi_grid: Sequence[int] | None = None,
+    atrous_rates: Sequence[int] | None = None,
+    filters: int | None = None,
+    dropout: float = 0.1,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model:
+    """Builds DeepLab v3: a dilated encoder, atrous spatial pyramid pooling and a classifier.
+
+    Variants:
+        paper: Output stride 16, rates (6, 12, 18) (doubled at stride 8, halved at 32), the last
+            stage of a ResNet dilated by (1, 2, 4) times its rate, 256 channels.
+        official: TensorFlow's DeepLab: as `paper`, corners aligned when resizing; on MobileNetV2 no
+            3 x 3 branches and no last 1 x 1 convolution in the encoder.
+        torchvision: Output stride 8, rates (12, 24, 36), no multi-grid, the first block of a
+            dilated stage with the dilation before, dropout 0.5 as well after the pyramid, and one
+            more 3 x 3 convolution.
+        mmseg: OpenMMLab's: output stride 8, rates (12, 24, 36), 512 channels, stem (32, 32, 64), a
+            3 x 3 convolution after the pyramid; `multi_grid` gives dilations, not factors.
+
+    Args:
+        num_classes: Number of output channels; the ignored label is not one.
+        encoder: One of `encoders.resnet.NAMES`, "mobilenetv2", "mobilenetv2:WIDTH", or
+            "hub:PRESET".
+        variant: One of `VARIANTS`.
+        output_stride: Input size / feature size: 8, 16 or 32; None for the variant's.
+        multi_grid: A number for each block of the last stage (ResNet only); None for the variant's.
+        atrous_rates: Of the pyramid's 3 x 3 convolutions; None for the variant's.
+        filters: Channels of the pyramid; None for the variant's.
+        dropout: Fraction dropped before the classifier, in [0, 1).
+        auxiliary: Whether to add a head on the encoder's third stage for training.
+        input_shape: `(height, width, channels)`; None for any height or width.
+        preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
+            normalised input.
+        resize_logits: Whether to resize the logits to the input's resolution.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, float32, at the input's resolution or, if not
+        `resize_logits`, at `output_stride`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the encoder or variant unknown.
+
+    Reference:
+        Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, 2017.
+        https://arxiv.org/abs/1706.05587
+
+    Differs from the paper:
+        Dropout before the classifier, as in the authors' code; the paper has none.
+    """
+    filters = filters if filters is not None else (512 if variant == "mmseg" else 256)
+    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    if output_stride is None:
+        output_stride = 16 if variant in ("paper", "official") else 8
+    check_output_stride(output_stride, OUTPUT_STRIDES)
+    family = encoders.family(encoder, ENCODERS)
+    if atrous_rates is None:
+        atrous_rates = _atrous_rates(variant, output_stride, family)
+    images = keras.Input(input_shape, name="image")
+    found = family.features(
+        preprocess(images, preprocessing, family.PREPROCESSING),
+        encoder,
+        output_stride=output_stride,
+        **encoder_form(family, encoder, variant, output_stride, multi_grid),
+    )
+    features = atrous_spatial_pyramid_pooling(
+        found[32],
+        atrous_rates,
+        filters=filters,
+        pool_first=variant != "torchvision",
+        project_kernel=3 if variant == "mmseg" else 1,
+        epsilon=pyramid_epsilon(variant, family),
+    )
+    if variant == "torchvision":
+        features = layers.Dropout(0.5, name="aspp_dropout")(features)
+        features = conv_bn(features, filters, 3, name="head")
+    else:
+        features = layers.Dropout(dropout, name="head_dropout")(features)
+    return end(
+        images,
+        Conv2D(num_classes, 1, dtype="float32", name="logits")(features),
+        auxiliary_head(found[16], num_classes) if auxiliary else None,
+        resize_logits=resize_logits,
+        align_corners=variant == "official",
+        name="deeplabv3",
+    )
+
+
+def auxiliary_head(features, num_classes: int):
+    """Classifies the encoder's third stage, as torchvision and OpenMMLab do in training."""
+    features = conv_bn(features, 256, 3, name="auxiliary")
+    features = layers.Dropout(0.1, name="auxiliary_dropout")(features)
+    return Conv2D(num_classes, 1, dtype="float32", name="auxiliary_logits")(features)
+
+
+def pyramid_epsilon(variant: str, family) -> float:
+    """Returns the epsilon of the decoder's normalisation: TensorFlow's with TensorFlow's nets."""
+    torch = variant in ("torchvision", "mmseg", "smp") or family not in (mobilenet,)
+    return 1e-5 if torch else 1e-3
+
+
+def encoder_form(
+    family, encoder: str, variant: str, output_stride: int, multi_grid: Sequence[int] | None
+) -> dict:
+    """Returns the encoder's options in the form of a variant."""
+    if family is not resnet:
+        if multi_grid is not None:
+            raise ValueError(f"multi_grid must be None for encoder {encoder}, got {multi_grid}.")
+        if family is mobilenet and variant == "official":
+            return {"halve_first_dilation": True, "divisor": 8 if encoder == "mobilenetv2" else 1}
+        return {}
+    form: dict = {}
+    if variant == "mmseg":
+        form["stem"] = resnet.V1C_STEM
+    if variant in ("mmseg", "torchvision"):
+        # Their numbers are the dilations themselves; the paper's multiply the stage's.
+        return {**form, "halve_first_dilation": True, "last_dilations": multi_grid}
+    blocks = resnet.last_blocks(encoder)
+    if multi_grid is None and blocks == 3:
+        multi_grid = (1, 2, 4)
+    if multi_grid is not None:
+        form["last_dilations"] = [factor * 32 // output_stride for factor in multi_grid]
+    return form
+
+
+def _atrous_rates(variant: str, output_stride: int, family) -> tuple[int, ...]:
+    if variant == "official" and family is mobilenet:
+        return ()
+    if variant in ("torchvision", "mmseg"):
+        return (12, 24, 36)
+    return tuple(max(1, rate * 16 // output_stride) for rate in (6, 12, 18))

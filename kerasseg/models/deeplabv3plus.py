@@ -1,0 +1,160 @@
+"""DeepLab v3+ (Chen et al. 2018): DeepLab v3 with a decoder at a quarter of the resolution."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from .. import encoders
+from ..encoders import mobilenet, resnet
+from ..layers import Conv2D, ResizeLike, conv_bn
+from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
+from ..layers.outputs import end
+from ..layers.preprocessing import preprocess
+from . import check_options, check_output_stride
+from .deeplabv3 import auxiliary_head
+
+PAPER = "https://arxiv.org/abs/1802.02611"
+VARIANTS = ("paper", "mmseg", "smp")
+ENCODERS = ("resnet", "mobilenet", "xception", "hub")
+OUTPUT_STRIDES = (8, 16, 32)
+
+_LOW_LEVEL_FILTERS = 48
+
+
+def build(
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    atrous_rates: Sequence[int] | None = None,
+    separable: bool | None = None,
+    filters: int | None = None,
+    dropout: float = 0.1,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model:
+    """Builds DeepLab v3+: a dilated encoder, atrous spatial pyramid pooling and a decoder.
+
+    The pyramid's result is enlarged to the encoder's features of stride 4, which 1 x 1 convolutions
+    reduce to 48 channels, and both pass two 3 x 3 convolutions before the classifier.
+
+    Variants:
+        paper: Output stride 16, rates (6, 12, 18) (doubled at stride 8, halved at 32); plain
+            convolutions with a ResNet, depthwise separable ones with Xception and MobileNetV2;
+            corners aligned when resizing, as in the authors' code.
+        mmseg: OpenMMLab's: output stride 8, rates (12, 24, 36), 512 channels, separable, stem
+            (32, 32, 64), a 3 x 3 convolution after the pyramid.
+        smp: segmentation_models.pytorch's: output stride 16, rates (12, 24, 36), separable without
+            normalisation in between, one convolution before and one after the concatenation.
+
+    Args:
+        num_classes: Number of output channels; the ignored label is not one.
+        encoder: One of `encoders.resnet.NAMES`, "xception65", "mobilenetv2", "mobilenetv2:WIDTH",
+            or "hub:PRESET".
+        variant: One of `VARIANTS`.
+        output_stride: Input size / feature size of the encoder: 8, 16 or 32; None for the
+            variant's.
+        atrous_rates: Of the pyramid's 3 x 3 convolutions; None for the variant's.
+        separable: Whether pyramid and decoder have separable convolutions; None for the variant's.
+        filters: Channels of pyramid and decoder; None for the variant's.
+        dropout: Fraction dropped after the pyramid (`mmseg`: before the classifier), in [0, 1).
+        auxiliary: Whether to add a head on the encoder's third stage for training.
+        input_shape: `(height, width, channels)`; None for any height or width.
+        preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
+            normalised input.
+        resize_logits: Whether to resize the logits to the input's resolution.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, float32, at the input's resolution or, if not
+        `resize_logits`, at stride 4.
+
+    Raises:
+        ValueError: If an argument is out of range, or the encoder or variant unknown.
+
+    Reference:
+        Chen et al., Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+        Segmentation, ECCV 2018. https://arxiv.org/abs/1802.02611
+    """
+    filters = filters if filters is not None else (512 if variant == "mmseg" else 256)
+    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    if output_stride is None:
+        output_stride = 8 if variant == "mmseg" else 16
+    check_output_stride(output_stride, OUTPUT_STRIDES)
+    family = encoders.family(encoder, ENCODERS)
+    light = family.__name__.rpartition(".")[2] in ("xception", "mobilenet")
+    if separable is None:
+        separable = variant != "paper" or light
+    if atrous_rates is None:
+        scale = output_stride if variant == "paper" else 8
+        atrous_rates = tuple(max(1, rate * 16 // scale) for rate in (6, 12, 18))
+    # TensorFlow's epsilon goes with its encoders.
+    epsilon = 1e-3 if variant == "paper" and light else 1e-5
+    images = keras.Input(input_shape, name="image")
+    found = family.features(
+        preprocess(images, preprocessing, family.PREPROCESSING),
+        encoder,
+        output_stride=output_stride,
+        **_encoder_form(family, variant),
+    )
+    context = atrous_spatial_pyramid_pooling(
+        found[32],
+        atrous_rates,
+        filters=filters,
+        separable=separable,
+        normalize_depthwise=variant != "smp",
+        pool_first=variant != "smp",
+        project_kernel=3 if variant == "mmseg" else 1,
+        epsilon=epsilon,
+    )
+    features = _decode(context, found[4], filters, dropout, separable, variant, epsilon)
+    return end(
+        images,
+        Conv2D(num_classes, 1, dtype="float32", name="logits")(features),
+        auxiliary_head(found[16], num_classes) if auxiliary else None,
+        resize_logits=resize_logits,
+        align_corners=variant != "mmseg",
+        name="deeplabv3plus",
+    )
+
+
+def _decode(context, low_level, filters, dropout, separable, variant, epsilon):
+    def convolve(features, name):
+        if separable:
+            return separable_conv_bn(
+                features,
+                filters,
+                normalize_depthwise=variant != "smp",
+                epsilon=epsilon,
+                name=name,
+            )
+        return conv_bn(features, filters, 3, epsilon=epsilon, name=name)
+
+    if variant == "smp":
+        context = layers.Dropout(0.5, name="aspp_dropout")(context)
+        context = convolve(context, "decoder0")
+    elif variant == "paper":
+        context = layers.Dropout(dropout, name="aspp_dropout")(context)
+    low_level = conv_bn(low_level, _LOW_LEVEL_FILTERS, 1, epsilon=epsilon, name="low_level")
+    context = ResizeLike(variant != "mmseg", name="aspp_resize")(context, low_level)
+    features = layers.Concatenate(name="decoder_concat")([context, low_level])
+    features = convolve(features, "decoder1")
+    if variant != "smp":
+        features = convolve(features, "decoder2")
+    if variant == "mmseg":
+        features = layers.Dropout(dropout, name="head_dropout")(features)
+    return features
+
+
+def _encoder_form(family, variant: str) -> dict:
+    if family is mobilenet and variant == "paper":
+        return {"halve_first_dilation": True}
+    if family is mobilenet:
+        return {"padding": "symmetric", "epsilon": 1e-5, "last_filters": 1280}
+    if family is resnet and variant == "mmseg":
+        return {"stem": resnet.V1C_STEM, "halve_first_dilation": True}
+    return {}

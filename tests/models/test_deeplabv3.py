@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from parity import parameters
+
+import kerasseg
+from kerasseg.models import deeplabv3
+
+WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights"
+
+
+def build(**options):
+    return deeplabv3.build(**{"num_classes": 21, **options})
+
+
+def test_the_numbers_of_parameters_are_the_published_ones():
+    # torchvision 0.22, deeplabv3_resnet50 without and with its auxiliary head
+    assert parameters(build(variant="torchvision")) == 39_638_869
+    assert parameters(build(variant="torchvision", auxiliary=True)) == 42_004_074
+
+
+def test_the_paper_s_pyramid_has_the_parameters_of_its_figure_5():
+    encoder = 23_508_032  # ResNet-50 without its classifier, He et al.
+    normalization = 2 * 256
+    branches = 2048 * 256 + 3 * 9 * 2048 * 256 + 2048 * 256 + 5 * normalization
+    rest = 5 * 256 * 256 + normalization + 256 * 21 + 21
+    assert parameters(build()) == encoder + branches + rest
+
+
+def dilations(model, stage):
+    layers = [layer for layer in model.layers if layer.name.startswith(f"encoder_layer{stage}_")]
+    return [layer.dilation_rate[0] for layer in layers if layer.name.endswith("_2_conv")]
+
+
+@pytest.mark.parametrize(
+    ("options", "third", "fourth"),
+    [
+        # "Rate of the stage times (1, 2, 4)", section 3.2 of the paper
+        ({"output_stride": 16}, [1] * 6, [2, 4, 8]),
+        ({"output_stride": 8}, [2] * 6, [4, 8, 16]),
+        ({"output_stride": 32}, [1] * 6, [1, 2, 4]),
+        ({"output_stride": 16, "multi_grid": (1, 1, 1)}, [1] * 6, [2, 2, 2]),
+        # The first block keeps the dilation from before.
+        ({"variant": "torchvision"}, [1, 2, 2, 2, 2, 2], [2, 4, 4]),
+        # OpenMMLab's d16-mg124 gives the dilations themselves.
+        (
+            {"variant": "mmseg", "output_stride": 16, "multi_grid": (1, 2, 4)},
+            [1] * 6,
+            [1, 2, 4],
+        ),
+    ],
+)
+def test_the_last_stages_dilate_as_published(options, third, fourth):
+    model = build(**options)
+    assert dilations(model, 3) == third
+    assert dilations(model, 4) == fourth
+
+
+@pytest.mark.parametrize(("output_stride", "rates"), [(16, [6, 12, 18]), (8, [12, 24, 36])])
+def test_the_rates_double_at_output_stride_8(output_stride, rates):
+    model = build(encoder="resnet18", output_stride=output_stride)
+    found = [model.get_layer(f"aspp{index}_conv").dilation_rate[0] for index in (1, 2, 3)]
+    assert found == rates
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_logits_without_resizing_have_the_output_stride(output_stride):
+    model = build(encoder="resnet18", output_stride=output_stride, resize_logits=False)
+    assert model(np.zeros((1, 65, 97, 3), np.float32)).shape == (
+        1,
+        64 // output_stride + 1,
+        96 // output_stride + 1,
+        21,
+    )
+
+
+def load_voc_network():
+    """DeepLab v3 on MobileNetV2 of width 0.5, normalisation folded into kernels and biases."""
+    if not WEIGHTS.is_dir():
+        pytest.skip("no trained weights")
+    model = build(
+        encoder="mobilenetv2:0.5", variant="official", output_stride=8, preprocessing="tf"
+    )
+    blocks = [
+        f"encoder_block{block}_{part}"
+        for block in range(1, 18)
+        for part in ("expand", "depthwise", "project")
+        if (block, part) != (1, "expand")
+    ]
+    stored = np.load(WEIGHTS / "deeplabv3_mobilenetv2_05_voc.npz")
+    units = ["encoder_stem", *blocks, "aspp_pool", "aspp0", "aspp_project"]
+    for index, unit in enumerate(units):
+        kind = "depthwise" if unit.endswith("depthwise") else "conv"
+        kernel, bias = (stored[f"{index:02}.{kind}.{part}"] for part in ("kernel", "bias"))
+        layer = model.get_layer(f"{unit}_conv")
+        layer.set_weights([kernel.reshape(layer.weights[0].shape)])
+        normalization = model.get_layer(f"{unit}_bn")
+        ones = np.ones_like(bias)
+        # With this variance the division is by exactly one.
+        normalization.set_weights([ones, bias, 0 * ones, ones - normalization.epsilon])
+    model.get_layer("logits").set_weights([stored["54.conv.kernel"], stored["54.conv.bias"]])
+    return model
+
+
+def test_a_trained_network_gives_all_the_expected_labels():
+    model = load_voc_network()
+    expected = np.load(WEIGHTS / "deeplabv3_mobilenetv2_05_voc_expected.npz")
+    photos = [name.removesuffix(".image") for name in expected.files if name.endswith(".image")]
+    assert len(photos) == 4
+    for photo in photos:
+        logits = model(expected[f"{photo}.image"][np.newaxis].astype(np.float32)).numpy()[0]
+        np.testing.assert_allclose(
+            logits[::4, ::4], expected[f"{photo}.logits_every_4"], atol=1e-3, rtol=1e-4
+        )
+        np.testing.assert_array_equal(logits.argmax(-1), expected[f"{photo}.labels"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": "resnet49"}, r"encoder must be one of resnet18, .*got 'resnet49'"),
+        ({"encoder": "mobilenetv2:wide"}, "width must be a number above 0.*got 'mobilenetv2:wide'"),
+        ({"output_stride": 4}, "output_stride must be one of 8, 16, 32, got 4"),
+        ({"multi_grid": (1, 2)}, r"multi_grid must have 3 numbers.*got \(2, 4\)"),
+        ({"encoder": "mobilenetv2", "multi_grid": (1, 2, 4)}, "multi_grid must be None"),
+        ({"filters": 0}, "filters must be at least 1, got 0"),
+    ],
+)
+def test_its_own_options_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        kerasseg.build("deeplabv3", num_classes=2, **options)
