@@ -132,3 +132,8 @@ def _apply_block(
         )
     result = keras.layers.Add(name=f"{name}_add")([result, features])
     return keras.layers.ReLU(name=f"{name}_relu")(result)
+
+
+def last_blocks(name: str) -> int:
+    """Returns the number of blocks of a ResNet's last stage."""
+    return _STAGES[name][0][-1]
