@@ -71,6 +71,11 @@ _HEADS = {
         for index, bins in enumerate((1, 2, 3, 6))
     ]
     + [(r"decode_head\.bottleneck\.(conv|bn)", r"head_\1")],
+    "fcn": [
+        (r"decode_head\.convs\.0\.(conv|bn)", r"head1_\1"),
+        (r"decode_head\.convs\.1\.(conv|bn)", r"head2_\1"),
+        (r"decode_head\.conv_cat\.(conv|bn)", r"head_\1"),
+    ],
     "deeplabv3": _ASPP,
     "deeplabv3plus": [
         *_ASPP,

@@ -1,19 +1,21 @@
 """Keras layers of segmentation networks, all registered under the package name `kerasseg`."""
 
-from .convolution import Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
+from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .normalization import BatchNormalization
 from .outputs import SegmentationModel
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
 from .preprocessing import Preprocessing
-from .resize import CenterCropLike, FitWithin, PadLike, ResizeLike, Upsample
+from .resize import CenterCropLike, CropLike, FitWithin, PadLike, ResizeLike, Upsample
 from .tiling import MirrorPadForValidConvolutions
 from .unpooling import MaxPoolingWithIndices, MaxUnpooling
 
 __all__ = [
     "AdaptiveAveragePooling2D",
     "BatchNormalization",
+    "BilinearConv2DTranspose",
     "CenterCropLike",
     "Conv2D",
+    "CropLike",
     "DepthwiseConv2D",
     "FitWithin",
     "MaxPooling2D",

@@ -142,6 +142,36 @@ class CenterCropLike(_LikeReference):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
+class CropLike(_LikeReference):
+    """Cuts a window of the size of a smaller reference out of features, at a fixed offset.
+
+    Args:
+        offset: Rows and columns left out at the top and left.
+
+    Input: `features` (batch, height, width, channels) and `reference` (batch, H, W, any), with
+        H + offset <= height and W + offset <= width.
+    Output: (batch, H, W, channels).
+    """
+
+    def __init__(self, offset: int, **kwargs):
+        super().__init__(**kwargs)
+        if offset < 0:
+            raise ValueError(f"offset must be at least 0, got {offset}.")
+        self.offset = offset
+
+    def call(self, features, reference):
+        """Returns the window."""
+        height, width = tf.unstack(tf.shape(reference)[1:3])
+        begin = self.offset
+        window = features[:, begin : begin + height, begin : begin + width]
+        return self._with_static_shape(window, features, reference)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "offset": self.offset}
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
 class FitWithin(keras.layers.Layer):
     """Resizes images bilinearly to the largest size within a box, keeping their aspect ratio.
 

@@ -1,0 +1,44 @@
+"""torchvision.models.segmentation. https://github.com/pytorch/vision (BSD-3-Clause)."""
+
+from .mmseg import resnet_name, resnet_renames
+
+MODELS = ("deeplabv3", "fcn")
+PREPROCESSING = "imagenet"
+RESIZES_LOGITS = True
+
+
+def infer(state: dict, model: str) -> dict:
+    """Reads the arguments of an architecture off its tensors."""
+    return {
+        "variant": "torchvision",
+        "encoder": resnet_name(state, "backbone."),
+        "num_classes": len(state["classifier.4.weight"]),
+        "auxiliary": "aux_classifier.4.weight" in state,
+    }
+
+
+def renames(model: str) -> list[tuple[str, str]]:
+    """Returns the rename table of an architecture."""
+    return [
+        *resnet_renames(r"backbone\."),
+        (r"backbone\.conv1", "encoder_stem1_conv"),
+        (r"backbone\.bn1", "encoder_stem1_bn"),
+        (r"classifier\.4", "logits"),
+        (r"aux_classifier\.0", "auxiliary_conv"),
+        (r"aux_classifier\.1", "auxiliary_bn"),
+        (r"aux_classifier\.4", "auxiliary_logits"),
+        *(_DEEPLABV3 if model == "deeplabv3" else _FCN),
+    ]
+
+
+_FCN = [(r"classifier\.0", "head_conv"), (r"classifier\.1", "head_bn")]
+_DEEPLABV3 = [
+    (r"classifier\.0\.convs\.4\.1", "aspp_pool_conv"),
+    (r"classifier\.0\.convs\.4\.2", "aspp_pool_bn"),
+    (r"classifier\.0\.convs\.(\d)\.0", r"aspp\1_conv"),
+    (r"classifier\.0\.convs\.(\d)\.1", r"aspp\1_bn"),
+    (r"classifier\.0\.project\.0", "aspp_project_conv"),
+    (r"classifier\.0\.project\.1", "aspp_project_bn"),
+    (r"classifier\.1", "head_conv"),
+    (r"classifier\.2", "head_bn"),
+]

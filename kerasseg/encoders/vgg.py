@@ -1,0 +1,80 @@
+"""VGG16 (Simonyan and Zisserman 2015), also in the forms of FCN and DeepLab."""
+
+from keras import layers
+
+from ..layers import Conv2D, MaxPooling2D
+
+PAPER = "https://arxiv.org/abs/1409.1556"
+PREPROCESSING = "caffe"
+NAMES = ("vgg16",)
+TAKES_ARGUMENT = False
+
+# Convolutions of the five stages, and their channels as multiples of the first stage's.
+_DEPTHS = (2, 2, 3, 3, 3)
+_MULTIPLES = (1, 2, 4, 8, 8)
+
+
+def features(
+    images,
+    name: str,
+    *,
+    output_stride: int = 32,
+    pool_size: int = 2,
+    ceil_pooling: bool = False,
+    border: int = 1,
+    filters: int = 64,
+) -> dict:
+    """Applies the 13 convolutions and five poolings of VGG16.
+
+    Args:
+        images: Normalised images `(batch, height, width, 3)`.
+        name: "vgg16".
+        output_stride: 8, 16 or 32: poolings beyond it have stride 1, and the convolutions after
+            the fourth dilate instead.
+        pool_size: 2 as in VGG16, or 3 (with a border of 1) as in DeepLab.
+        ceil_pooling: Whether pooling rounds odd sizes up, as Caffe does.
+        border: Zeros around the image: 1 as in VGG16, 100 in FCN.
+        filters: Channels of the first stage, 64 in the paper; the others follow in proportion.
+
+    Returns:
+        `{stride: features}` after the pooling of each stage, for the strides 2, 4, 8, 16 and 32,
+        each key being the stride that its stage would have without dilation.
+
+    Raises:
+        ValueError: If the output stride is not valid.
+
+    Reference:
+        Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition,
+        ICLR 2015. https://arxiv.org/abs/1409.1556
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
+    result = images
+    if border != 1:
+        result = layers.ZeroPadding2D(border, name="encoder_border")(result)
+    found = {}
+    stride, dilation = 1, 1
+    for stage, (depth, multiple) in enumerate(zip(_DEPTHS, _MULTIPLES, strict=True), start=1):
+        for index in range(1, depth + 1):
+            first = (stage, index) == (1, 1)
+            result = Conv2D(
+                filters * multiple,
+                3,
+                padding="valid" if first and border != 1 else "symmetric",
+                dilation_rate=dilation,
+                activation="relu",
+                name=f"encoder_conv{stage}_{index}",
+            )(result)
+        step = 2 if stride < output_stride else 1
+        stride *= step
+        result = MaxPooling2D(
+            pool_size,
+            step,
+            padding=pool_size // 2 if pool_size % 2 else 0,
+            ceil=ceil_pooling,
+            name=f"encoder_pool{stage}",
+        )(result)
+        # The pooling that lost its stride doubles the distance of the taps after it.
+        dilation *= 2 // step
+        found[2**stage] = result
+    return found

@@ -1,0 +1,127 @@
+"""DeepLab v1 (Chen et al. 2015) and v2 (2018): dilation, a large field of view, ASPP."""
+
+import keras
+from keras import layers
+
+from .. import encoders
+from ..encoders import resnet, vgg
+from ..layers import Conv2D
+from ..layers.outputs import end
+from ..layers.preprocessing import preprocess
+from . import check_options
+
+PAPER = "https://arxiv.org/abs/1606.00915"
+VARIANTS = ("paper", "v1", "largefov-pytorch")
+ENCODERS = ("resnet", "vgg", "hub")
+OUTPUT_STRIDES = (8,)
+
+_ASPP_RATES = (6, 12, 18, 24)
+_LARGE_FOV_RATES = (12,)
+
+
+def build(
+    *,
+    num_classes: int,
+    encoder: str = "resnet101",
+    variant: str = "paper",
+    output_stride: int = 8,
+    filters: int | None = None,
+    dropout: float = 0.5,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "caffe",
+    resize_logits: bool = True,
+) -> keras.Model:
+    """Builds DeepLab v2, or v1, on a ResNet or VGG16 of output stride 8.
+
+    Variants:
+        paper: Version 2, ASPP-L: four classifiers over dilations 6, 12, 18 and 24, summed.
+        v1: Version 1, LargeFOV: one classifier of dilation 12.
+        largefov-pytorch: Version 1 on VGG16 as in a PyTorch port: poolings round down, and the
+            network ends in the logarithm of the softmax.
+
+    The CRF of the papers is a layer of its own, applied to the result.
+
+    Args:
+        num_classes: Number of output channels; the ignored label is not one.
+        encoder: One of `encoders.resnet.NAMES` (in the form of Caffe), "vgg16", or "hub:PRESET".
+        variant: One of `VARIANTS`.
+        output_stride: 8, the papers'.
+        filters: Channels of fc6 and fc7 on VGG16; None for 1024.
+        dropout: Fraction dropped after fc6 and fc7 on VGG16, in [0, 1).
+        input_shape: `(height, width, channels)`; None for any height or width.
+        preprocessing: "caffe" for images in [0, 255] from which Caffe's mean is subtracted, or the
+            name of another preset; None for already normalised input.
+        resize_logits: Whether to resize the logits to the input's resolution.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, float32, at the input's resolution or, if not
+        `resize_logits`, at stride 8.
+
+    Raises:
+        ValueError: If an argument is out of range, or the encoder or variant unknown.
+
+    Reference:
+        Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous
+        Convolution, and Fully Connected CRFs, PAMI 2018. https://arxiv.org/abs/1606.00915
+        Chen et al., Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected
+        CRFs, ICLR 2015. https://arxiv.org/abs/1412.7062
+    """
+    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS)
+    if filters is not None and filters < 1:
+        raise ValueError(f"filters must be at least 1, got {filters}.")
+    if output_stride not in OUTPUT_STRIDES:
+        raise ValueError(f"output_stride must be 8, got {output_stride!r}.")
+    family = encoders.family(encoder, ENCODERS)
+    if variant == "largefov-pytorch" and family is not vgg:
+        raise ValueError(f"encoder must be vgg16 for variant {variant}, got {encoder!r}.")
+    images = keras.Input(input_shape, name="image")
+    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    rates = _ASPP_RATES if variant == "paper" else _LARGE_FOV_RATES
+    if family is vgg:
+        features = _apply_vgg(normalized, encoder, variant, filters or 1024)
+        branches = [
+            _classify_vgg(features, num_classes, rate, filters or 1024, dropout, index)
+            for index, rate in enumerate(rates)
+        ]
+    else:
+        form = {"stride_in_first": True, "ceil_pooling": True} if family is resnet else {}
+        features = family.features(normalized, encoder, output_stride=8, **form)[32]
+        branches = [
+            Conv2D(num_classes, 3, dilation_rate=rate, dtype="float32", name=f"aspp_logits{index}")(
+                features
+            )
+            for index, rate in enumerate(rates)
+        ]
+    logits = branches[0]
+    if len(branches) > 1:
+        logits = layers.Add(dtype="float32", name="sum_logits")(branches)
+    if variant == "largefov-pytorch":
+        logits = layers.Activation("log_softmax", dtype="float32", name="log_softmax")(logits)
+    return end(images, logits, resize_logits=resize_logits, align_corners=True, name="deeplab")
+
+
+def _apply_vgg(images, encoder: str, variant: str, filters: int):
+    features = vgg.features(
+        images,
+        encoder,
+        output_stride=8,
+        pool_size=3,
+        ceil_pooling=variant != "largefov-pytorch",
+        filters=max(1, filters // 16),
+    )[32]
+    if variant == "paper":
+        return features
+    # The average of zeros beyond the border counts, as in Caffe.
+    features = layers.ZeroPadding2D(1, name="pool5a_border")(features)
+    return layers.AveragePooling2D(3, 1, name="pool5a")(features)
+
+
+def _classify_vgg(features, num_classes: int, rate: int, filters: int, dropout: float, index: int):
+    branch = Conv2D(filters, 3, dilation_rate=rate, activation="relu", name=f"fc6_{index}")(
+        features
+    )
+    branch = layers.Dropout(dropout, name=f"fc6_{index}_dropout")(branch)
+    branch = Conv2D(filters, 1, activation="relu", name=f"fc7_{index}")(branch)
+    branch = layers.Dropout(dropout, name=f"fc7_{index}_dropout")(branch)
+    return Conv2D(num_classes, 1, dtype="float32", name=f"aspp_logits{index}")(branch)

@@ -1,0 +1,162 @@
+"""FCN (Long et al. 2015): VGG16 made convolutional, and the dilated ResNet called by its name."""
+
+import keras
+from keras import layers
+
+from .. import encoders
+from ..encoders import resnet, vgg
+from ..layers import BilinearConv2DTranspose, Conv2D, CropLike, conv_bn
+from ..layers.outputs import end
+from ..layers.preprocessing import preprocess
+from . import check_options, check_output_stride
+
+PAPER = "https://arxiv.org/abs/1411.4038"
+VARIANTS = ("paper", "torchvision", "mmseg")
+ENCODERS = ("vgg", "resnet", "hub")
+OUTPUT_STRIDES = (8, 16, 32)
+
+# Where the enlarged maps are cut so that they lie on the image: half of what the border of 100 and
+# the valid 7 x 7 convolution add, at the stride of the map.
+_BORDER = 100
+_OFFSETS = {32: 19, 16: 27, 8: 31}
+_POOL4_OFFSET, _POOL3_OFFSET = 5, 9
+
+
+def build(
+    *,
+    num_classes: int,
+    encoder: str = "vgg16",
+    variant: str = "paper",
+    stride: int = 8,
+    output_stride: int = 8,
+    filters: int | None = None,
+    dropout: float | None = None,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model:
+    """Builds FCN-32s, FCN-16s or FCN-8s on VGG16, or a dilated encoder with a convolutional head.
+
+    Variants:
+        paper: On VGG16 the authors' network. On another encoder the form that later papers call
+            FCN: dilated, one 3 x 3 convolution of a quarter of the channels, a classifier.
+        torchvision: The latter with torchvision's ResNet (the first block of a dilated stage keeps
+            the dilation from before).
+        mmseg: OpenMMLab's: stem (32, 32, 64), two 3 x 3 convolutions of 512 and a third over their
+            result beside their input.
+
+    Args:
+        num_classes: Number of output channels; the ignored label is not one.
+        encoder: "vgg16", one of `encoders.resnet.NAMES`, or "hub:PRESET".
+        variant: One of `VARIANTS`.
+        stride: 32, 16 or 8, the finest map that VGG16's form classifies.
+        output_stride: 8, 16 or 32, of the other encoders.
+        filters: Channels of the head: None for 4096 on VGG16, a quarter of the encoder's, or 512.
+        dropout: Fraction dropped in the head, in [0, 1); None for 0.5 on VGG16, else 0.1.
+        auxiliary: Whether to add a head on the encoder's third stage for training (not VGG16).
+        input_shape: `(height, width, channels)`; None for any height or width.
+        preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
+            normalised input.
+        resize_logits: Whether to resize the logits to the input's resolution; VGG16's form ends
+            there by itself.
+
+    Returns:
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, float32, at the input's resolution or, if not
+        `resize_logits`, at `output_stride`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the encoder or variant unknown.
+
+    Reference:
+        Long, Shelhamer and Darrell, Fully Convolutional Networks for Semantic Segmentation, CVPR
+        2015. https://arxiv.org/abs/1411.4038
+
+    Differs from the paper:
+        The score layers start at small random values, not at zero: in an at-once training from
+        zeros the layers below would receive no gradient in the first step.
+    """
+    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS)
+    if filters is not None and filters < 1:
+        raise ValueError(f"filters must be at least 1, got {filters}.")
+    if stride not in _OFFSETS:
+        raise ValueError(f"stride must be one of 32, 16, 8, got {stride!r}.")
+    check_output_stride(output_stride, OUTPUT_STRIDES)
+    family = encoders.family(encoder, ENCODERS)
+    images = keras.Input(input_shape, name="image")
+    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    if family is vgg:
+        if variant != "paper" or auxiliary:
+            raise ValueError(
+                "encoder must be a ResNet for the variants torchvision and mmseg and for an "
+                f"auxiliary head, got {encoder!r}."
+            )
+        rate = 0.5 if dropout is None else dropout
+        logits = _decode_vgg(normalized, encoder, num_classes, stride, filters or 4096, rate)
+        logits = CropLike(_OFFSETS[stride], dtype="float32", name="crop_logits")(logits, images)
+        return keras.Model(images, logits, name="fcn")
+    form: dict = {}
+    if family is resnet and variant != "paper":
+        form["halve_first_dilation"] = True
+        form["stem"] = resnet.V1C_STEM if variant == "mmseg" else None
+    found = family.features(normalized, encoder, output_stride=output_stride, **form)
+    rate = 0.1 if dropout is None else dropout
+    return end(
+        images,
+        _classify_dilated(found[32], num_classes, variant, filters, rate),
+        _classify(found[16], num_classes, None, rate, "auxiliary") if auxiliary else None,
+        resize_logits=resize_logits,
+        align_corners=False,
+        name="fcn",
+    )
+
+
+def _decode_vgg(images, encoder: str, num_classes: int, stride: int, filters: int, dropout: float):
+    # Small networks have small encoders too.
+    found = vgg.features(
+        images, encoder, border=_BORDER, ceil_pooling=True, filters=max(1, filters // 64)
+    )
+    features = found[32]
+    for name, size in (("fc6", 7), ("fc7", 1)):
+        features = Conv2D(filters, size, padding="valid", activation="relu", name=name)(features)
+        features = layers.Dropout(dropout, name=f"{name}_dropout")(features)
+    logits = _score(features, num_classes, "score_fr")
+    if stride < 32:
+        logits = _enlarge(logits, 2, "upscore2")
+        logits = _add_skip(logits, found[16], num_classes, _POOL4_OFFSET, "pool4")
+    if stride < 16:
+        logits = _enlarge(logits, 2, "upscore_pool4")
+        logits = _add_skip(logits, found[8], num_classes, _POOL3_OFFSET, "pool3")
+    return _enlarge(logits, stride, f"upscore{stride}")
+
+
+def _score(features, num_classes: int, name: str):
+    return Conv2D(num_classes, 1, dtype="float32", name=name)(features)
+
+
+def _enlarge(logits, factor: int, name: str):
+    return BilinearConv2DTranspose(factor, dtype="float32", name=name)(logits)
+
+
+def _add_skip(logits, features, num_classes: int, offset: int, name: str):
+    skip = _score(features, num_classes, f"score_{name}")
+    skip = CropLike(offset, dtype="float32", name=f"crop_{name}")(skip, logits)
+    return layers.Add(dtype="float32", name=f"fuse_{name}")([logits, skip])
+
+
+def _classify_dilated(features, num_classes: int, variant: str, filters, dropout: float):
+    if variant != "mmseg":
+        return _classify(features, num_classes, filters, dropout, "head")
+    filters = filters or 512
+    result = conv_bn(features, filters, 3, name="head1")
+    result = conv_bn(result, filters, 3, name="head2")
+    result = layers.Concatenate(name="head_concat")([features, result])
+    return _classify(result, num_classes, filters, dropout, "head")
+
+
+def _classify(features, num_classes: int, filters, dropout: float, name: str):
+    filters = filters or max(1, features.shape[-1] // 4)
+    features = conv_bn(features, filters, 3, name=name)
+    features = layers.Dropout(dropout, name=f"{name}_dropout")(features)
+    return _score(features, num_classes, "logits" if name == "head" else f"{name}_logits")
