@@ -13,7 +13,8 @@ from .. import models
 
 # A table: pairs of a pattern and what it becomes; the first full match counts.
 # A pattern matches the name of a PyTorch module ("backbone.bn1") and becomes the name of one of our
-# layers; or a tensor's whole name and becomes "LAYER/VARIABLE", or "" if nobody needs it.
+# layers; or a tensor's whole name and becomes "LAYER/VARIABLE" ("=LAYER/VARIABLE" if the values are
+# in Keras' layout already), or "" if nobody needs it.
 Renames = Sequence[tuple[str, str]]
 
 _VARIABLES = {
@@ -100,11 +101,13 @@ def fill(
         place = _place(name, table, open_variables)
         if place == "":
             continue
+        as_it_is = bool(place) and place.startswith("=")
+        place = place and place.removeprefix("=")
         if place not in open_variables:
             problems.append(f"{name} {tensor.shape}: no place for it")
             continue
         layer, variable = open_variables.pop(place)
-        values = _to_keras_layout(tensor, layer, variable)
+        values = _to_keras_layout(tensor, layer, variable, as_it_is=as_it_is)
         if keep_heads and _HEADS.fullmatch(layer.name):
             continue
         if values is None:
@@ -148,10 +151,12 @@ def _place(name: str, table, variables) -> str | None:
     return None
 
 
-def _to_keras_layout(tensor: np.ndarray, layer, variable) -> np.ndarray | None:
+def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray | None:
     """Returns the values in Keras' layout, None if the shape is another."""
     values = np.asarray(tensor)
-    if variable.name == "kernel" and values.ndim == 4:
+    if as_it_is:
+        pass
+    elif variable.name == "kernel" and values.ndim == 4:
         # (out, in, h, w) -> (h, w, in, out); transposed (in, out, h, w) -> (h, w, out, in);
         # depthwise (channels, 1, h, w) -> (h, w, channels, 1).
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)

@@ -1,5 +1,7 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
+from .segmenter import encoder_options
+
 MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
 PREPROCESSING = "imagenet"
 RESIZES_LOGITS = False
@@ -7,11 +9,32 @@ RESIZES_LOGITS = False
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture off its tensors."""
+    if model == "segmenter":
+        return _infer_segmenter(state)
     found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
     found["auxiliary"] = "auxiliary_head.conv_seg.weight" in state
-    if "backbone.layer1.0.conv1.weight" in state:
+    if model == "unet":
+        found["filters"] = len(state["backbone.encoder.0.0.convs.0.conv.weight"])
+    else:
         found["encoder"] = resnet_name(state, "backbone.")
     return found
+
+
+def _infer_segmenter(state: dict) -> dict:
+    found = encoder_options(state, "backbone.pos_embed", "backbone.patch_embed.projection")
+    found["variant"] = "mmseg"
+    if "decode_head.cls_emb" not in state:
+        return {
+            **found,
+            "decoder": "linear",
+            "num_classes": len(state["decode_head.conv_seg.weight"]),
+        }
+    return {
+        **found,
+        "decoder": "mask",
+        "decoder_depth": sum(name.startswith("decode_head.layers.") for name in state) // 12,
+        "num_classes": state["decode_head.cls_emb"].shape[1],
+    }
 
 
 def resnet_name(state: dict, prefix: str) -> str:
@@ -75,6 +98,45 @@ _HEADS = {
         (r"decode_head\.convs\.0\.(conv|bn)", r"head1_\1"),
         (r"decode_head\.convs\.1\.(conv|bn)", r"head2_\1"),
         (r"decode_head\.conv_cat\.(conv|bn)", r"head_\1"),
+    ],
+    "unet": [
+        # The first stage has no pooling before it.
+        (rf"backbone\.encoder\.(\d)\.[01]\.convs\.{index}\.(conv|bn)", rf"down\1_{index + 1}_\2")
+        for index in (0, 1)
+    ]
+    + [
+        (
+            rf"backbone\.decoder\.(\d)\.conv_block\.convs\.{index}\.(conv|bn)",
+            rf"up\1_{index + 1}_\2",
+        )
+        for index in (0, 1)
+    ]
+    + [
+        (r"backbone\.decoder\.(\d)\.upsample\.interp_upsample\.1\.(conv|bn)", r"up\1_up_\2"),
+        (r"decode_head\.convs\.0\.(conv|bn)", r"head_\1"),
+    ],
+    "segmenter": [
+        (r"backbone\.cls_token", "encoder_tokens/class_token"),
+        (r"backbone\.pos_embed", "encoder_tokens/position_embedding"),
+        (r"backbone\.patch_embed\.projection", "encoder_patches"),
+        (r"backbone\.ln1", "encoder_norm"),
+        *[
+            (rf"{theirs}\.layers\.(\d+)\.{part}", rf"{ours}_block\1_{becomes}")
+            for theirs, ours in (("backbone", "encoder"), ("decode_head", "decoder"))
+            for part, becomes in (
+                (r"ln(\d)", r"norm\2"),
+                (r"attn\.attn\.in_proj_weight", "qkv/kernel"),
+                (r"attn\.attn\.in_proj_bias", "qkv/bias"),
+                (r"attn\.attn\.out_proj", "proj"),
+                (r"ffn\.layers\.0\.0", "fc1"),
+                (r"ffn\.layers\.1", "fc2"),
+            )
+        ],
+        (r"decode_head\.cls_emb", "class_embedding/embedding"),
+        (r"decode_head\.dec_proj", "decoder_proj"),
+        (r"decode_head\.patch_proj", "project_patches"),
+        (r"decode_head\.classes_proj", "project_classes"),
+        (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
     ],
     "deeplabv3": _ASPP,
     "deeplabv3plus": [

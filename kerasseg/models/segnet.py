@@ -21,7 +21,8 @@ def build(
     variant: str = "paper",
     filters: int = 64,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
-    preprocessing: str | None = "imagenet",
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
 ) -> keras.Model:
     """Builds SegNet: the 13 convolutions of VGG16 and their mirror, joined by pooling indices.
 
@@ -35,7 +36,9 @@ def build(
         filters: Channels of the first stage (64 in the paper); the others follow in proportion.
         input_shape: `(height, width, channels)`; None for any height or width. Images for
             `pytorch-semseg` have sides of at least 32 pixels.
-        preprocessing: "imagenet" for images in [0, 255]; None for already normalised input.
+        preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
+            of a preset; None for already normalised input.
+        resize_logits: Of no effect: the network itself decodes to the input's resolution.
 
     Returns:
         A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to

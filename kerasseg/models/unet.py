@@ -6,14 +6,18 @@ from keras import layers
 from ..layers import (
     BatchNormalization,
     CenterCropLike,
+    Conv2D,
     MirrorPadForValidConvolutions,
     PadLike,
+    ResizeLike,
+    conv_bn,
 )
+from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
 from . import check_options
 
 PAPER = "https://arxiv.org/abs/1505.04597"
-VARIANTS = ("paper", "milesial")
+VARIANTS = ("paper", "milesial", "mmseg")
 
 
 def build(
@@ -23,8 +27,10 @@ def build(
     filters: int = 64,
     depth: int = 4,
     dropout: float | None = None,
+    auxiliary: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
-    preprocessing: str | None = "imagenet",
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
 ) -> keras.Model:
     """Builds U-Net: an encoder and a mirrored decoder joined by concatenation at every level.
 
@@ -33,17 +39,22 @@ def build(
             are cropped; dropout at the end of the contracting path.
         milesial: Zero-padded convolutions with batch normalisation and no bias; the upsampled map
             is padded to odd skips. The form most often trained today.
+        mmseg: OpenMMLab's: as `milesial`, but enlarged by resizing and a 1 x 1 convolution, and
+            with one more 3 x 3 convolution before the classifier.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
         filters: Channels of the first level; each level below has twice as many.
-        depth: Number of 2 x 2 poolings, at least 1. Images for `milesial` have sides of at least
-            `2**depth` pixels.
+        depth: Number of 2 x 2 poolings, at least 1. Images for the padded variants have
+            sides of at least `2**depth` pixels.
         dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for the
-            variant's own, 0.5 for `paper` and 0 for `milesial`.
+            variant's own, 0.5 for `paper` and 0 for the others.
+        auxiliary: Whether to add a head at half the resolution for training (`mmseg` only).
         input_shape: `(height, width, channels)`; None for any height or width.
-        preprocessing: "imagenet" for images in [0, 255]; None for already normalised input.
+        preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
+            of a preset; None for already normalised input.
+        resize_logits: Of no effect: the network itself decodes to the input's resolution.
 
     Returns:
         A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
@@ -61,9 +72,11 @@ def build(
         The input may have any number of channels and any size: the mirrored border is chosen so
         that the output covers the image, then cropped to it. The weighted loss is not part of it.
     """
-    check_options(num_classes=num_classes, filters=filters, variant=variant, variants=VARIANTS)
-    if depth < 1:
-        raise ValueError(f"depth must be at least 1, got {depth}.")
+    check_options(
+        num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters, depth=depth
+    )
+    if auxiliary and variant != "mmseg":
+        raise ValueError(f"variant must be mmseg for an auxiliary head, got {variant!r}.")
     valid = variant == "paper"
     if dropout is None:
         dropout = 0.5 if valid else 0.0
@@ -84,38 +97,55 @@ def build(
             features = layers.Dropout(dropout, name=f"down{level}_dropout")(features)
         skips.append(features)
 
+    decoded = {}
     for level in reversed(range(depth)):
-        features = _up(features, skips[level], filters * 2**level, valid, f"up{level}")
+        features = _up(features, skips[level], filters * 2**level, variant, f"up{level}")
+        decoded[level] = features
 
-    logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(features)
+    if variant == "mmseg":
+        logits = _head(features, num_classes, filters, "head")
+    else:
+        logits = Conv2D(num_classes, 1, dtype="float32", name="logits")(features)
     if valid:
         logits = CenterCropLike(dtype="float32", name="crop_logits")(logits, images)
-    return keras.Model(images, logits, name="unet")
+    extra = (
+        _head(decoded[min(1, depth - 1)], num_classes, filters, "auxiliary") if auxiliary else None
+    )
+    return end(images, logits, extra, resize_logits=auxiliary, align_corners=False, name="unet")
 
 
 def _double_conv(features, filters: int, valid: bool, name: str):
     for index in (1, 2):
-        features = layers.Conv2D(
-            filters,
-            3,
-            padding="valid" if valid else "same",
-            use_bias=valid,
-            kernel_initializer="he_normal",
-            name=f"{name}_conv{index}",
-        )(features)
-        if not valid:
-            features = BatchNormalization(name=f"{name}_bn{index}")(features)
-        features = layers.ReLU(name=f"{name}_relu{index}")(features)
+        if valid:
+            features = Conv2D(
+                filters, 3, padding="valid", activation="relu", name=f"{name}_{index}_conv"
+            )(features)
+        else:
+            features = conv_bn(features, filters, 3, name=f"{name}_{index}")
     return features
 
 
-def _up(features, skip, filters: int, valid: bool, name: str):
-    features = layers.Conv2DTranspose(
-        filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv"
-    )(features)
-    if valid:
-        skip = CenterCropLike(name=f"{name}_crop")(skip, features)
+def _up(features, skip, filters: int, variant: str, name: str):
+    if variant == "mmseg":
+        # The 1 x 1 convolution commutes with the resizing, and costs a quarter before it.
+        features = Conv2D(filters, 1, use_bias=False, name=f"{name}_up_conv")(features)
+        features = ResizeLike(name=f"{name}_up_resize")(features, skip)
+        features = BatchNormalization(name=f"{name}_up_bn")(features)
+        features = layers.ReLU(name=f"{name}_up_relu")(features)
     else:
+        features = layers.Conv2DTranspose(
+            filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv"
+        )(features)
+    if variant == "paper":
+        skip = CenterCropLike(name=f"{name}_crop")(skip, features)
+    elif variant == "milesial":
         features = PadLike(name=f"{name}_pad")(features, skip)
     features = layers.Concatenate(name=f"{name}_concat")([skip, features])
-    return _double_conv(features, filters, valid, name)
+    return _double_conv(features, filters, variant == "paper", name)
+
+
+def _head(features, num_classes: int, filters: int, name: str):
+    features = conv_bn(features, filters, 3, name=name)
+    features = layers.Dropout(0.1, name=f"{name}_dropout")(features)
+    name = "logits" if name == "head" else f"{name}_logits"
+    return Conv2D(num_classes, 1, dtype="float32", name=name)(features)
