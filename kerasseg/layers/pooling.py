@@ -17,7 +17,8 @@ class MaxPooling2D(keras.layers.Layer):
     Input: features (batch, height, width, channels).
     Output: (batch, h, w, channels), where h = (height + 2 padding - pool_size) / strides + 1, the
         division rounded up if `ceil`, else down. A last window that would begin beyond the image
-        and its top border is left out, as in both frameworks.
+        and its top border is left out, as in both frameworks; of a side shorter than the window
+        one window is left.
     """
 
     def __init__(
@@ -44,7 +45,10 @@ class MaxPooling2D(keras.layers.Layer):
         sides = tf.shape(features)[1:3]
         # The last border is as long as the number of windows asks for.
         windows = tf.stack(
-            [self._windows(sides[0], tf.minimum), self._windows(sides[1], tf.minimum)]
+            [
+                self._windows(sides[0], tf.minimum, tf.maximum),
+                self._windows(sides[1], tf.minimum, tf.maximum),
+            ]
         )
         after = (windows - 1) * self.strides + self.pool_size - sides - self.padding
         after = tf.maximum(after, 0)
@@ -55,15 +59,19 @@ class MaxPooling2D(keras.layers.Layer):
         pooled.set_shape(self.compute_output_shape(features.shape))
         return pooled
 
-    def _windows(self, side, minimum):
+    def _windows(self, side, minimum, maximum):
         span = side + 2 * self.padding - self.pool_size
-        if not self.ceil:
-            return span // self.strides + 1
-        return minimum(-(-span // self.strides), (side + self.padding - 1) // self.strides) + 1
+        if self.ceil:
+            last = minimum(-(-span // self.strides), (side + self.padding - 1) // self.strides)
+        else:
+            last = span // self.strides
+        return maximum(last, 0) + 1
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the output."""
-        sides = [None if side is None else self._windows(side, min) for side in input_shape[1:3]]
+        sides = [
+            None if side is None else self._windows(side, min, max) for side in input_shape[1:3]
+        ]
         return (input_shape[0], *sides, input_shape[-1])
 
     def get_config(self):
