@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from . import IGNORE_LABEL, metrics
 from .layers import FitWithin, ResizeLike
+from .layers.outputs import without_auxiliary
 
 BEST_MODEL = Path("checkpoints", "best.keras")
 
@@ -31,7 +32,7 @@ def load(path: Path | str) -> keras.Model:
         raise FileNotFoundError(f"{file}: no such model; {path} must be a run with a best model.")
     model = keras.models.load_model(file, compile=False)
     assert isinstance(model, keras.Model)
-    return model
+    return without_auxiliary(model)
 
 
 def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
@@ -43,8 +44,9 @@ def inference_model(model: keras.Model, image_size: tuple[int, int] | None = Non
             their logits being resized back; None to let the network see the images as they are.
 
     Returns:
-        A model that shares the network's weights, or the network itself.
+        A model that shares the network's weights, but for an auxiliary head, or the network itself.
     """
+    model = without_auxiliary(model)
     if image_size is None:
         return model
     images = keras.Input((None, None, model.input_shape[-1]), name="image")

@@ -1,5 +1,6 @@
 """Training: a converted dataset to a run folder."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import callbacks, losses, schedules
+from kerasseg.checkpoints import assign, imagenet
+from kerasseg.layers.outputs import SegmentationModel
 
 from . import inputs, records, runs
 from .devices import mirrored_strategy
@@ -51,12 +54,14 @@ def run(
         options.batch_size,
     )
     model = _build_model(options, dataset, strategy)
+    loaded = _load_weights(model, options)
     described = runs.create(
         folder,
         options,
         dataset,
         parameters=model.count_params(),
         replicas=strategy.num_replicas_in_sync,
+        **loaded,
     )
     _train(described, options, dataset, model, strategy, extra_callbacks, resume=False)
     return described
@@ -115,9 +120,13 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
             model = kerasseg.build(
                 options.model, num_classes=len(dataset.classes.names), **options.model_options
             )
+            _freeze_batch_norm(model, options.batch_norm)
+            loss = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
+            weights = {"logits": 1.0, "auxiliary": options.auxiliary_weight}
             model.compile(
                 optimizer=_build_optimizer(options, steps),
-                loss=losses.CrossEntropy(class_weights=_class_weights(options, dataset)),
+                loss=loss,
+                loss_weights=weights if isinstance(model, SegmentationModel) else None,
             )
     except ValueError as error:
         raise InputError(str(error)) from error
@@ -125,6 +134,55 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
         given = ", ".join(f"{name}={value!r}" for name, value in options.model_options.items())
         raise InputError(f"{options.model} cannot be built with {given} ({error}).") from error
     return model
+
+
+def _freeze_batch_norm(model: keras.Model, batch_norm: str) -> None:
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            encoder = layer.name.startswith("encoder_")
+            frozen = batch_norm == "frozen" or (batch_norm == "frozen-encoder" and encoder)
+            layer.trainable = not frozen
+
+
+def _load_weights(model: keras.Model, options: TrainingOptions) -> dict[str, Any]:
+    """Gives the network its first weights; returns what was loaded, for the run's description."""
+    loaded: dict[str, Any] = {}
+    try:
+        if options.encoder_weights != "none":
+            encoder = options.model_options.get("encoder") or default_encoder(options.model)
+            loaded["encoder_variables_loaded"] = imagenet.load_encoder(
+                model, encoder, options.encoder_weights
+            )
+        if options.init_from is not None:
+            source = _load_source(Path(options.init_from))
+            anew = assign.copy_weights(source, model, reset_head=options.reset_head)
+            loaded["layers_started_anew"] = anew
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return loaded
+
+
+def default_encoder(model: str) -> str:
+    """Returns the encoder that an architecture has unless told otherwise.
+
+    Raises:
+        InputError: If it takes none.
+    """
+    option = inspect.signature(kerasseg.models.builder(model)).parameters.get("encoder")
+    if option is None:
+        raise InputError(f"encoder_weights must be none for {model}: it has no encoder to choose.")
+    return option.default
+
+
+def _load_source(path: Path) -> keras.Model:
+    try:
+        return kerasseg.load(path)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"init_from must be a run or a .keras file, got {path}: {error}"
+        ) from error
+    except Exception as error:  # Keras raises many kinds on a damaged archive
+        raise InputError(f"{path}: cannot be loaded ({error}).") from error
 
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
@@ -148,7 +206,10 @@ def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.O
 def _class_weights(options: TrainingOptions, dataset: records.Dataset) -> list[float] | None:
     if options.class_weights == "none":
         return None
-    return median_frequency_weights(dataset.splits["train"])
+    weights = median_frequency_weights(dataset.splits["train"])
+    if options.class_weights == "sqrt-median-frequency":
+        return np.sqrt(weights).tolist()
+    return weights
 
 
 def median_frequency_weights(split: records.Split) -> list[float]:

@@ -54,13 +54,22 @@ class Run:
         Raises:
             InputError: If it is not there, or its classes differ from the run's.
         """
+        if data is None and not self.dataset["path"]:
+            raise InputError(f"{self.folder}: weights that were imported need --data.")
         dataset = records.load(data or self.dataset["path"])
-        if dataset.classes != self.classes:
+        unnamed = self.classes == placeholder_classes(len(dataset.classes.names))
+        if dataset.classes != self.classes and not unnamed:
             raise InputError(
                 f"{dataset.root}: must have the classes that {self.folder} was trained on:\n"
                 + describe_difference(self.classes, dataset.classes)
             )
         return dataset
+
+
+def placeholder_classes(count: int) -> ClassSpace:
+    """Returns the classes of imported weights whose names are not known: class_0 and so on."""
+    palette = [((37 * i) % 256, (97 * i + 60) % 256, (173 * i + 120) % 256) for i in range(count)]
+    return ClassSpace(tuple(f"class_{index}" for index in range(count)), tuple(palette))
 
 
 def describe_difference(expected: ClassSpace, received: ClassSpace) -> str:
@@ -91,28 +100,51 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
     Raises:
         InputError: If there is a run already, or the folder cannot be written.
     """
-    path = folder / DESCRIPTION
-    if path.exists():
+    origin = {
+        "name": dataset.name,
+        "path": str(dataset.root.resolve()),
+        "fingerprint": dataset.fingerprint,
+    }
+    if (folder / DESCRIPTION).exists():
         raise InputError(
             f"{folder}: holds a run already; give --resume to go on with it, or another --run."
         )
+    return describe(folder, options, dataset.classes, origin, **facts)
+
+
+def describe(
+    folder: Path,
+    options: TrainingOptions,
+    classes: ClassSpace,
+    origin: dict[str, Any],
+    **facts: Any,
+) -> Run:
+    """Writes the description of a run.
+
+    Args:
+        folder: Folder of the run.
+        options: How it is, or would be, trained.
+        classes: Names and colours of the classes.
+        origin: `{"name", "path", "fingerprint"}` of the dataset.
+        **facts: More to record.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
     content = {
         "format": FORMAT,
         "options": asdict(options),
-        "class_names": dataset.classes.names,
-        "colors": dataset.classes.colors,
+        "class_names": classes.names,
+        "colors": classes.colors,
         "ignore_label": IGNORE_LABEL,
-        "dataset": {
-            "name": dataset.name,
-            "path": str(dataset.root.resolve()),
-            "fingerprint": dataset.fingerprint,
-        },
+        "dataset": origin,
         "versions": versions(),
         **facts,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1) + "\n"
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
     return load(folder)

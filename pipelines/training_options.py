@@ -10,13 +10,15 @@ from .errors import InputError
 
 AUGMENT = ("none", "standard", "rand")
 OPTIMIZERS = ("adamw", "sgd")
-CLASS_WEIGHTS = ("none", "median-frequency")
+CLASS_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
+BATCH_NORM = ("train", "frozen-encoder", "frozen")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 _CHOICES = {
     "augment": AUGMENT,
     "optimizer": OPTIMIZERS,
     "class_weights": CLASS_WEIGHTS,
+    "batch_norm": BATCH_NORM,
     "dtype_policy": DTYPE_POLICIES,
 }
 
@@ -28,6 +30,12 @@ class TrainingOptions:
     Attributes:
         model: Architecture, one of `kerasseg.models.names()`.
         model_options: Further arguments of the architecture's `build`.
+        encoder_weights: "none", "imagenet", or a file of ImageNet weights for the encoder.
+        init_from: Run folder or `.keras` file whose weights the network starts from; None for none.
+        reset_head: Whether classifiers for another number of classes may start anew then.
+        batch_norm: "train"; "frozen-encoder" or "frozen" (all) to keep statistics and parameters of
+            the batch normalisation as they are at the start.
+        auxiliary_weight: Weight of the auxiliary head's loss, if the network has one.
         epochs: Number of passes over the training split.
         batch_size: Number of images a step, over all replicas together.
         image_size: `(height, width)` of the box within which the network sees a whole image, here
@@ -41,7 +49,8 @@ class TrainingOptions:
         power: Exponent of the poly schedule.
         warmup_epochs: Number of first epochs over which the learning rate rises.
         weight_decay: Decoupled decay of the kernels; biases and normalisation have none.
-        class_weights: "none", or "median-frequency" (SegNet).
+        class_weights: "none", "median-frequency" (SegNet), or the square root of those, which
+            helps rare classes at less cost to the others.
         evaluate_every: Number of epochs from one evaluation to the next.
         dtype_policy: Keras' policy of computation, one of `DTYPE_POLICIES`.
         seed: Of initial weights, order and augmentation.
@@ -52,6 +61,11 @@ class TrainingOptions:
 
     model: str
     model_options: dict[str, Any] = field(default_factory=dict)
+    encoder_weights: str = "none"
+    init_from: str | None = None
+    reset_head: bool = False
+    batch_norm: str = "train"
+    auxiliary_weight: float = 0.4
     epochs: int = 50
     batch_size: int = 8
     image_size: tuple[int, int] | None = None
@@ -73,7 +87,13 @@ class TrainingOptions:
         """Checks the ranges."""
         for name in ("epochs", "batch_size", "evaluate_every"):
             check_option(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in ("power", "warmup_epochs", "weight_decay", "seed"):
+        for name in (
+            "power",
+            "warmup_epochs",
+            "weight_decay",
+            "auxiliary_weight",
+            "seed",
+        ):
             check_option(name, getattr(self, name) >= 0, "at least 0", getattr(self, name))
         check_option("learning_rate", self.learning_rate > 0, "above 0", self.learning_rate)
         check_option("scale", 0 < self.scale[0] <= self.scale[1], "MIN,MAX above 0", self.scale)

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 # Sources and the file of each; a file tells in MODELS which architectures it has.
 SOURCES = (
     "deeplab-pytorch",
-    "keras",
     "largefov-pytorch",
     "milesial",
     "mmseg",

@@ -25,7 +25,7 @@ _VARIABLES = {
 }
 
 # Layers whose shape the number of classes decides.
-_HEADS = re.compile(r"(.*_)?(logits\d*|upscore.*|class_embedding|mask_norm)")
+_HEADS = re.compile(r"(.*_)?logits\d*|(up)?score.*|class_embedding|mask_norm")
 
 
 def clean(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -125,10 +125,65 @@ def fill(
     return len(found)
 
 
+def copy_weights(source: keras.Model, model: keras.Model, *, reset_head: bool) -> list[str]:
+    """Copies the weights of another network of the same architecture, layer by layer.
+
+    Args:
+        source: The network to copy from; it may lack the auxiliary head.
+        model: The network to fill; it changes only if all fits.
+        reset_head: Whether classifiers for another number of classes may keep their values.
+
+    Returns:
+        Names of the layers that keep their values.
+
+    Raises:
+        ValueError: If a layer is missing, left over, or of another shape; it lists them.
+    """
+    given, ours = _layers_with_weights(source), _layers_with_weights(model)
+    problems, anew, pairs = [], [], []
+    for name, layer in ours.items():
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        other = [tuple(weight.shape) for weight in given[name].weights] if name in given else None
+        if shapes == other:
+            pairs.append((layer, given[name]))
+        elif _may_start_anew(name, missing=other is None, reset_head=reset_head):
+            anew.append(name)
+        else:
+            advice = "; --reset-head lets it start anew" if _HEADS.fullmatch(name) else ""
+            problems.append(f"{name}: must be {shapes}, got {other or 'none'}{advice}")
+    problems += [
+        f"{name}: no place for it"
+        for name in given
+        if name not in ours and not name.startswith("auxiliary")
+    ]
+    if problems:
+        raise ValueError(_describe(model.name, problems))
+    for layer, from_layer in pairs:
+        layer.set_weights(from_layer.get_weights())
+    return anew
+
+
+def _may_start_anew(name: str, *, missing: bool, reset_head: bool) -> bool:
+    if missing:
+        return name.startswith("auxiliary")
+    return reset_head and bool(_HEADS.fullmatch(name))
+
+
+def _layers_with_weights(model: keras.Model) -> dict[str, Any]:
+    """Lists layers by name, those of nested models too (a network that sees resized images)."""
+    found = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found |= _layers_with_weights(layer)
+        elif layer.weights:
+            found[layer.name] = layer
+    return found
+
+
 def _describe(name: str, problems: list[str]) -> str:
     shown = problems[:20]
     more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
-    return "\n  ".join([f"state must fit {name} tensor by tensor, got:", *shown, *more])
+    return "\n  ".join([f"weights must fit {name} one by one, got:", *shown, *more])
 
 
 def _is_fixed(layer) -> bool:

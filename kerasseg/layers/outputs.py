@@ -2,7 +2,6 @@
 
 import keras
 
-from .preprocessing import Preprocessing  # noqa: F401 - registered together with the model
 from .resize import ResizeLike
 
 
@@ -21,6 +20,12 @@ class SegmentationModel(keras.Model):
         """Returns the logits; in training those of both heads, by name."""
         outputs = super().call(inputs, training=training, mask=mask)
         return outputs if training else outputs["logits"]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Returns the weighted loss of both heads against the same label."""
+        if isinstance(y_pred, dict):
+            y = dict.fromkeys(y_pred, y)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
 def end(images, logits, auxiliary=None, *, resize_logits: bool, align_corners: bool, name: str):

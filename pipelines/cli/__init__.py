@@ -16,6 +16,7 @@ from . import (
     evaluate,
     export,
     fit,
+    import_weights,
     models,
     predict,
 )
@@ -41,5 +42,16 @@ def main() -> None:
     """Semantic segmentation: raw datasets to TFRecords to trained networks to SavedModels."""
 
 
-for _module in (demo, convert, fit, evaluate, predict, export, models, datasets, doctor):
+for _module in (
+    demo,
+    convert,
+    fit,
+    evaluate,
+    predict,
+    export,
+    import_weights,
+    models,
+    datasets,
+    doctor,
+):
     main.add_command(_module.command)

@@ -10,6 +10,7 @@ from kerasseg import models
 
 from ..training_options import (
     AUGMENT,
+    BATCH_NORM,
     CLASS_WEIGHTS,
     DTYPE_POLICIES,
     OPTIMIZERS,
@@ -45,6 +46,15 @@ def _training_option(name: str, **attributes):
     multiple=True,
     help="Argument of the architecture, such as variant=milesial; may be repeated.",
 )
+@click.option("--encoder", help="Encoder, such as resnet50; the architecture's own if not given.")
+@click.option("--output-stride", type=int, help="Input size / feature size of the encoder.")
+@_training_option("--encoder-weights", help="none, imagenet, or a file of ImageNet weights.")
+@_training_option("--init-from", help="Run or .keras file whose weights to start from.")
+@_training_option(
+    "--reset-head/--no-reset-head", help="Let classifiers of other sizes start anew then."
+)
+@_training_option("--batch-norm", type=click.Choice(BATCH_NORM), help="What of it to keep fixed.")
+@_training_option("--auxiliary-weight", type=float, help="Weight of the auxiliary head's loss.")
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
@@ -67,7 +77,9 @@ def _training_option(name: str, **attributes):
 @_training_option("--dtype-policy", type=click.Choice(DTYPE_POLICIES), help="Precision.")
 @_training_option("--seed", type=int, help="Of weights, order and augmentation.")
 @click.pass_context
-def command(ctx, recipe, run, data, resume, model, model_option, **training) -> None:
+def command(
+    ctx, recipe, run, data, resume, model, model_option, encoder, output_stride, **training
+) -> None:
     """Train a network on a converted dataset, on all GPUs or the CPU.
 
     The run folder describes itself, and holds the history, pictures and the best and last network.
@@ -84,7 +96,11 @@ def command(ctx, recipe, run, data, resume, model, model_option, **training) -> 
         if resume:
             _resume(console, run, data)
         else:
-            settings = TrainingOptions(model=model, model_options=dict(model_option), **training)
+            chosen = {"encoder": encoder, "output_stride": output_stride}
+            given = {name: value for name, value in chosen.items() if value is not None}
+            settings = TrainingOptions(
+                model=model, model_options={**dict(model_option), **given}, **training
+            )
             _fit(console, settings, data, run)
     except KeyboardInterrupt as error:
         raise click.ClickException(

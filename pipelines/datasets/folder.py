@@ -24,7 +24,7 @@ def describe(root: Path) -> Description:
     Raises:
         InputError: If the file is missing, empty or malformed.
     """
-    names, colors, ignored_color = _read_classes(root / "classes.txt")
+    names, colors, ignored_color = read_classes(root / "classes.txt")
     classes = ClassSpace(tuple(names), tuple(colors))
     raw_colors = {color: value for value, color in enumerate(colors)}
     if len(raw_colors) != len(colors) or ignored_color in raw_colors:
@@ -69,7 +69,15 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _read_classes(path: Path):
+def read_classes(path: Path):
+    """Reads a `classes.txt`.
+
+    Returns:
+        Names, colours (chosen where not given), and the colour of ignored pixels or None.
+
+    Raises:
+        InputError: If it is missing, empty, or a line is not `NAME` or `NAME R G B`.
+    """
     names, colors, ignored_color = [], [], None
     for line in _read_lines(path):
         name, color = _parse_line(path, line)

@@ -36,7 +36,7 @@ def test_logits_without_resizing_have_stride_4(encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (X),
+        ({"encoder": "vgg16"}, r"encoder must be one of resnet18, .*got 'vgg16'"),
         ({"output_stride": 12}, "output_stride must be one of 8, 16, 32, got 12"),
         ({"filters": 0}, "filters must be at least 1, got 0"),
     ],

@@ -1,0 +1,57 @@
+"""`kerasseg import-weights`."""
+
+from pathlib import Path
+
+import click
+
+from kerasseg import checkpoints, models
+
+from . import options, startup
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("import-weights")
+@click.argument("file", type=_file)
+@click.option("--model", type=click.Choice(models.names()), required=True, help="Architecture.")
+@click.option(
+    "--source",
+    type=click.Choice(checkpoints.SOURCES),
+    required=True,
+    help="Implementation that the checkpoint comes from.",
+)
+@click.option("--encoder", help="Encoder, if the tensors do not tell it.")
+@click.option(
+    "--model-option",
+    type=options.Assignment(),
+    multiple=True,
+    help="Argument of the architecture, such as output_stride=16; may be repeated.",
+)
+@click.option("--num-classes", type=click.IntRange(1), help="Another number of classes.")
+@click.option("--reset-head", is_flag=True, help="Let the classifier start anew for it.")
+@click.option("--classes", type=_file, help="classes.txt: a name and a colour a line.")
+@click.option("--output", type=options.folder, required=True, help="Run folder to write.")
+def command(
+    file, model, source, encoder, model_option, num_classes, reset_head, classes, output
+) -> None:
+    """Import published weights into a run that evaluate, predict, fit and export take.
+
+    Reads .pth (without PyTorch, executing nothing), .safetensors and .npz. The preprocessing that
+    the weights expect becomes part of the network.
+    """
+    startup.load_tensorflow()
+    from .. import import_weights
+
+    given = {"encoder": encoder} if encoder else {}
+    described = import_weights.run(
+        file,
+        output,
+        model=model,
+        source=source,
+        model_options={**dict(model_option), **given},
+        num_classes=num_classes,
+        reset_head=reset_head,
+        classes=classes,
+    )
+    count = len(described.classes.names)
+    options.console().print(f"{model} of {count} classes written to {output}", soft_wrap=True)

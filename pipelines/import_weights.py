@@ -1,0 +1,94 @@
+"""Published weights to a run folder that every later stage takes."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kerasseg import checkpoints
+from kerasseg.checkpoints import readers
+
+from . import runs
+from .datasets import ClassSpace
+from .datasets.folder import read_classes
+from .errors import InputError
+from .training_options import TrainingOptions
+
+
+def run(
+    file: Path,
+    output: Path,
+    *,
+    model: str,
+    source: str,
+    model_options: dict[str, Any] | None = None,
+    num_classes: int | None = None,
+    reset_head: bool = False,
+    classes: Path | None = None,
+) -> runs.Run:
+    """Imports a checkpoint.
+
+    Args:
+        file: The checkpoint: `.pth`, `.safetensors`, `.npz`.
+        output: The run folder to write; must not exist.
+        model: Name of the architecture.
+        source: Implementation that it comes from, one of `kerasseg.checkpoints.SOURCES`.
+        model_options: Further arguments of the architecture that the tensors do not tell.
+        num_classes: Number of classes, if another than the checkpoint's.
+        reset_head: Whether the classifier may start anew then.
+        classes: A `classes.txt` with names and colours; None for class_0, class_1 and so on.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: If the file cannot be read, its tensors do not fit, or the output exists.
+    """
+    if output.exists():
+        raise InputError(f"{output}: must not exist yet; choose another --output.")
+    options = dict(model_options or {})
+    try:
+        network = checkpoints.from_state_dict(
+            readers.read(file),
+            source=source,
+            model=model,
+            num_classes=num_classes,
+            preprocessing="source",
+            resize_logits=True,
+            reset_head=reset_head,
+            **options,
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: {error}") from error
+    # The shape of a network with an auxiliary head has a name for each.
+    shape: Any = network.output_shape
+    count = (shape["logits"] if isinstance(shape, dict) else shape)[-1]
+    space = _classes(classes, count)
+    writing = output.with_name(f"writing-{output.name}")
+    try:
+        shutil.rmtree(writing, ignore_errors=True)
+        (writing / runs.CHECKPOINTS).mkdir(parents=True)
+        network.save(writing / runs.CHECKPOINTS / "best.keras")
+        runs.describe(
+            writing,
+            TrainingOptions(model=model, model_options=options),
+            space,
+            {"name": "imported", "path": "", "fingerprint": ""},
+            imported={"file": file.name, "source": source},
+            parameters=network.count_params(),
+        )
+        os.replace(writing, output)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(writing, ignore_errors=True)
+    return runs.load(output)
+
+
+def _classes(file: Path | None, count: int) -> ClassSpace:
+    if file is None:
+        return runs.placeholder_classes(count)
+    names, colors, _ = read_classes(file)
+    if len(names) != count:
+        raise InputError(f"{file}: must list the network's {count} classes, got {len(names)}.")
+    return ClassSpace(tuple(names), tuple(colors))
