@@ -3,11 +3,16 @@
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._convolutionalize import convolutionalize as convolutionalize
 
 
 def families() -> list[str]:
     """Lists the families, in alphabetical order. Loads no Keras."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 def family(name: str, allowed: tuple[str, ...]) -> ModuleType:
@@ -29,3 +34,10 @@ def family(name: str, allowed: tuple[str, ...]) -> ModuleType:
             return module
         names += module.NAMES
     raise ValueError(f"encoder must be one of {', '.join(names)}, got {name!r}.")
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `convolutionalize` at its first use: it needs Keras."""
+    if name == "convolutionalize":
+        return importlib.import_module(f"{__name__}._convolutionalize").convolutionalize
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

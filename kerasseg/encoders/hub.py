@@ -1,5 +1,136 @@
-"""Backbones of keras-hub (being written)."""
+"""Any keras-hub backbone with a feature pyramid, dilated by cloning it."""
 
+from typing import Any
+
+import keras
+
+from ..layers import Conv2D, DepthwiseConv2D
+
+PAPER = "https://keras.io/keras_hub/"
+PREPROCESSING = "imagenet"
 NAMES = ("hub",)
 TAKES_ARGUMENT = True
-PREPROCESSING = "imagenet"
+
+
+def features(images, name: str, *, output_stride: int = 32) -> dict:
+    """Applies a backbone of keras-hub, with the weights of its preset.
+
+    Args:
+        images: Normalised images `(batch, height, width, 3)`.
+        name: "hub:PRESET": a preset's name such as "hub:resnet_50_imagenet", from keras-hub's
+            cache or the network, or a folder that holds one.
+        output_stride: 8, 16 or 32: strides beyond it become dilations.
+
+    Returns:
+        `{stride: features}` for the strides of the pyramid up to 32, each key being the stride that
+        its level would have without dilation.
+
+    Raises:
+        ValueError: If keras-hub is not installed, the preset cannot be loaded or has no pyramid, or
+            the output stride is not valid.
+
+    Reference:
+        https://keras.io/keras_hub/presets/
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
+    backbone = _load(name)
+    outputs: Any = getattr(backbone, "pyramid_outputs", None)
+    if not outputs:
+        raise ValueError(f"encoder must be a backbone with a feature pyramid, got {name!r}.")
+    levels = {2 ** int(level[1:]): outputs[level] for level in outputs if int(level[1:]) <= 5}
+    strides = sorted(levels)
+    # Inputs of unknown size, whatever the preset's image shape is.
+    pyramid = keras.Model(backbone.inputs, [levels[stride] for stride in strides])
+    pyramid = _clone(pyramid, output_stride)
+    return dict(zip(strides, pyramid(images), strict=True))
+
+
+def _load(name: str):
+    preset = name.partition(":")[2]
+    try:
+        import keras_hub  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ValueError(f"encoder {name} needs keras-hub: pip install 'kerasseg[hub]'.") from error
+    try:
+        return keras_hub.models.Backbone.from_preset(preset)
+    except Exception as error:  # keras-hub and its downloads raise many kinds
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"encoder must be a preset of keras-hub that can be loaded, got {name!r} ({reason})."
+        ) from error
+
+
+def _clone(model: keras.Model, output_stride: int) -> keras.Model:
+    """Copies a model with its weights, strides beyond the output stride turned into dilations."""
+    dilations = _dilations(model, output_stride)
+    # Borders of their own before a convolution would have to grow with its dilation.
+    padded = {name: _padding_before(model.get_layer(name)) for name in dilations}
+
+    def clone_layer(layer):
+        config = layer.get_config()
+        if layer.name in padded.values():
+            config["padding"] = 0
+        if layer.name not in dilations:
+            return layer.__class__.from_config(config)
+        config["strides"], config["dilation_rate"] = dilations[layer.name]
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            kind = DepthwiseConv2D
+        else:
+            kind = Conv2D  # Keras' own takes several times as long when dilated
+        if padded[layer.name]:
+            config["padding"] = "symmetric"
+        return kind.from_config(config)
+
+    clone = keras.models.clone_model(model, clone_function=clone_layer)
+    clone.set_weights(model.get_weights())
+    clone.name = "encoder_hub"
+    return clone
+
+
+def _padding_before(layer) -> str | None:
+    """Returns the name of the layer that pads the input of a convolution, if there is one."""
+    before = layer.input._keras_history.operation
+    wide = max(layer.kernel_size) > 1 and layer.padding == "valid"
+    return before.name if wide and isinstance(before, keras.layers.ZeroPadding2D) else None
+
+
+def _dilations(model: keras.Model, output_stride: int) -> dict[str, tuple[int, int]]:
+    """Returns the new stride and dilation of each strided or later convolution.
+
+    A tensor's dilation is what its inputs lost in resolution so far.
+    """
+    changed: dict[str, tuple[int, int]] = {}
+    stride_of: dict[int, int] = {}
+    dilation_of: dict[int, int] = {}
+    for layer in model.layers:
+        for node in layer._inbound_nodes:
+            inputs = [id(tensor) for tensor in node.input_tensors]
+            stride = max((stride_of.get(tensor, 1) for tensor in inputs), default=1)
+            dilation = max((dilation_of.get(tensor, 1) for tensor in inputs), default=1)
+            step = _step(layer)
+            if stride * step > output_stride:
+                dilation, kept = dilation * step, 1
+            else:
+                kept = step
+            # A kernel of more than one tap sees its input at the input's own distance; a strided
+            # one, as in a dilated ResNet, already at the new.
+            if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) and (
+                dilation > 1
+            ):
+                taps = max(layer.kernel_size)
+                changed[layer.name] = (kept, dilation if taps > 1 else 1)
+            elif kept != step:
+                raise ValueError(
+                    f"output_stride must be 32 for {model.name}: its layer {layer.name} lowers "
+                    f"the resolution in another way than by convolution, got {output_stride}."
+                )
+            for tensor in node.outputs:
+                stride_of[id(tensor)] = stride * kept
+                dilation_of[id(tensor)] = dilation
+    return changed
+
+
+def _step(layer) -> int:
+    strides = getattr(layer, "strides", 1)
+    return max(strides) if isinstance(strides, tuple | list) else int(strides or 1)

@@ -91,7 +91,14 @@ def build(
 
 
 def _conv(features, filters: int, name: str, use_bias: bool = False):
-    return Conv2D(filters, 3, use_bias=use_bias, name=f"{name}_conv")(features)
+    # Small at the start: without normalisation the many sums would grow beyond half precision.
+    return Conv2D(
+        filters,
+        3,
+        use_bias=use_bias,
+        kernel_initializer=keras.initializers.VarianceScaling(0.25),
+        name=f"{name}_conv",
+    )(features)
 
 
 def _refine(coarse, fine, filters: int, poolings: int, name: str):

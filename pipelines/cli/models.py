@@ -7,8 +7,8 @@ from . import options, startup
 
 @click.command("models")
 def command() -> None:
-    """List the architectures with their variants, parameters and papers."""
+    """List the architectures with their variants, encoders, parameters and papers."""
     startup.load_tensorflow()
-    from ..model_table import rows
+    from ..model_table import COLUMNS, rows
 
-    options.print_table(("model", "variant", "parameters (19 classes)", "paper"), rows())
+    options.print_table(COLUMNS, rows())

@@ -56,6 +56,12 @@ def random_images(*shape):
     return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
 
+def assert_close(logits, expected):
+    """As for the references: at most 1e-4 of the largest logit."""
+    expected = np.asarray(expected)
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
 @pytest.fixture(autouse=True)
 def same_weights_in_every_run():
     keras.utils.set_random_seed(0)
@@ -85,15 +91,15 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     coarse = build(name, variant, resize_logits=False)
     coarse.set_weights(model.get_weights())
     height, width = coarse(images).shape[1:3]
-    assert 64 % height == 0
-    assert 64 // height == 96 // width
+    # Caffe's pooling rounds up: one row more at stride 8.
+    assert round(64 / height) == round(96 / width)
     logits, expected = coarse(images), model(images)
     if height < 64 and name != "segmenter":
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:
         logits = resize_bilinear(logits, (64, 96), False)
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert_close(logits, expected)
 
 
 @every_model
@@ -148,14 +154,15 @@ def test_images_of_two_sizes_run_through_one_graph(name, variant):
     run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
     for shape in ((1, 37, 50, 3), (2, 64, 41, 3)):
         images = random_images(*shape)
-        np.testing.assert_allclose(run(images), model(images), atol=1e-4)
+        assert_close(run(images), model(images))
 
 
 @every_model
 def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant, tmp_path):
     model = build(name, variant)
     serving.save(without_auxiliary(model), tmp_path / "1")
-    images = random_images(1, 45, 62, 3).round()
+    # Darker to the left, or an untrained network sees the same everywhere.
+    images = (random_images(1, 45, 62, 3) * np.linspace(0, 1, 62)[:, None]).round()
     png = tf.io.encode_png(tf.cast(images[0], tf.uint8)).numpy()
     (answer,) = saved_model.predict_in_clean_process(tmp_path / "1", [png])
     label = tf.io.decode_png(answer)[..., 0].numpy()
@@ -172,7 +179,7 @@ def test_already_normalised_input_skips_the_preprocessing(name, variant):
     layer = raw.get_layer("preprocessing")
     channels = images[..., ::-1] if layer.channel_order == "bgr" else images
     by_hand = (channels - np.array(layer.mean)) / np.array(layer.std)
-    np.testing.assert_allclose(raw(images), normalised(by_hand.astype(np.float32)), atol=1e-4)
+    assert_close(raw(images), normalised(by_hand.astype(np.float32)))
 
 
 @every_model

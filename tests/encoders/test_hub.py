@@ -1,0 +1,90 @@
+import keras
+import numpy as np
+import pytest
+
+import kerasseg
+from kerasseg.encoders import hub, resnet
+
+keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """A ResNet-50 of keras-hub, saved as a preset of its own."""
+    keras.utils.set_random_seed(0)
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[3, 4, 6, 3],
+        stackwise_num_strides=[1, 2, 2, 2],
+        block_type="bottleneck_block",
+        image_shape=(None, None, 3),
+    )
+    rng = np.random.default_rng(0)
+    for weight in backbone.weights:
+        if weight.name in ("moving_mean", "beta"):
+            weight.assign(rng.normal(scale=0.1, size=weight.shape))
+        if weight.name in ("moving_variance", "gamma"):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    folder = tmp_path_factory.mktemp("presets") / "small"
+    backbone.save_to_preset(folder)
+    return folder, backbone
+
+
+def ours(backbone, images, output_stride):
+    """Our own ResNet-50 with the backbone's weights."""
+    inputs = keras.Input((None, None, 3))
+    found = resnet.features(inputs, "resnet50", output_stride=output_stride)
+    model = keras.Model(inputs, [found[stride] for stride in (4, 8, 16, 32)])
+    for layer in backbone.layers:
+        if layer.weights:
+            model.get_layer(our_name(layer.name)).set_weights(layer.get_weights())
+    return [features.numpy() for features in model(images)]
+
+
+def our_name(name):
+    # conv1_conv, stack0_block1_2_bn, stack0_block0_0_conv (the shortcut)
+    part, _, kind = name.rpartition("_")
+    if part.startswith("conv1"):
+        return f"encoder_stem1_{kind}"
+    stack, block, unit = part.split("_")
+    place = f"encoder_layer{int(stack[5:]) + 1}_{block[5:]}"
+    return f"{place}_{'downsample' if unit == '0' else unit}_{kind}"
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_a_dilated_backbone_equals_our_own_dilated_resnet(preset, output_stride):
+    folder, backbone = preset
+    images = np.random.default_rng(1).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    found = hub.features(keras.Input((None, None, 3)), f"hub:{folder}", output_stride=output_stride)
+    assert sorted(found)[-4:] == [4, 8, 16, 32]
+    inputs = keras.Input((None, None, 3))
+    found = hub.features(inputs, f"hub:{folder}", output_stride=output_stride)
+    model = keras.Model(inputs, [found[stride] for stride in (4, 8, 16, 32)])
+    expected = ours(backbone, images, output_stride)
+    for features, other in zip(model(images), expected, strict=True):
+        assert features.shape == other.shape
+        np.testing.assert_allclose(features, other, atol=1e-4 * np.abs(other).max())
+
+
+def test_an_architecture_takes_a_backbone_for_any_size(preset, tmp_path):
+    model = kerasseg.build(
+        "deeplabv3plus", num_classes=3, encoder=f"hub:{preset[0]}", filters=8, output_stride=16
+    )
+    images = np.zeros((1, 47, 61, 3), np.float32)
+    assert model(images).shape == (1, 47, 61, 3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_a_preset_that_cannot_be_loaded_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"must be a preset of keras-hub.*got 'hub:.*absent'"):
+        kerasseg.build("pspnet", num_classes=2, encoder=f"hub:{tmp_path / 'absent'}")
+
+
+def test_a_missing_keras_hub_is_told(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "keras_hub", None)
+    with pytest.raises(ValueError, match=r"needs keras-hub: pip install 'kerasseg\[hub\]'"):
+        kerasseg.build("pspnet", num_classes=2, encoder="hub:resnet_50_imagenet")
