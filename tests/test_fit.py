@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from kerasseg.losses import CrossEntropy
 from kerasseg.pipelines import fit, records, runs
 from kerasseg.pipelines.devices import mirrored_strategy
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.training_options import TrainingOptions
 
 
 def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
@@ -259,3 +261,92 @@ def test_a_run_resumes_on_its_own_records_only(tiny_run, tiny_data, tmp_path):
     manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     with pytest.raises(InputError, match="must be the records that"):
         fit.resume(tmp_path / "run", data=tmp_path / "data")
+
+
+@pytest.fixture
+def pspnet_training():
+    return TrainingOptions(
+        model="pspnet",
+        model_options={"encoder": "resnet18", "filters": 8, "output_stride": 32},
+        epochs=1,
+        batch_size=4,
+        crop_size=(32, 32),
+        learning_rate=1e-2,
+    )
+
+
+def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
+    pspnet_training, tiny_data, tmp_path
+):
+    fit.run(pspnet_training, tiny_data, tmp_path / "run")
+    model = kerasseg.load(tmp_path / "run")
+    assert model.output_shape == (None, None, None, 3)
+    assert not [layer.name for layer in model.layers if layer.name.startswith("auxiliary")]
+    # Without its loss nothing moves the head.
+    silent = replace(pspnet_training, auxiliary_weight=0.0)
+    dataset = records.load(tiny_data)
+    moved = []
+    for options in (silent, pspnet_training):
+        trained = fit._build_model(options, dataset, tf.distribute.get_strategy())
+        head = trained.get_layer("auxiliary_logits")
+        before = head.kernel.numpy()
+        batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+        trained.train_on_batch(batch, np.ones((4, 32, 32), np.int32))
+        # Weight decay is proportional to the learning rate: far less than a gradient's step.
+        moved.append(np.abs(head.kernel.numpy() - before).max())
+    assert moved[0] < 1e-5
+    assert moved[1] > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "encoder_moves", "head_moves"),
+    [("train", True, True), ("frozen-encoder", False, True), ("frozen", False, False)],
+)
+def test_frozen_batch_normalisation_keeps_its_values(
+    batch_norm, encoder_moves, head_moves, pspnet_training, tiny_data
+):
+    options = replace(pspnet_training, batch_norm=batch_norm)
+    model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
+    layers = [model.get_layer(name) for name in ("encoder_layer2_0_1_bn", "head_bn")]
+    before = [layer.get_weights() for layer in layers]
+    batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    model.train_on_batch(batch, np.ones((4, 32, 32), np.int32))
+    for layer, old, moves in zip(layers, before, (encoder_moves, head_moves), strict=True):
+        same = [np.array_equal(a, b) for a, b in zip(layer.get_weights(), old, strict=True)]
+        assert not any(same[2:]) if moves else all(same)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_norm": "sync"}, "batch_norm must be one of train, frozen-encoder, frozen"),
+        ({"auxiliary_weight": -1.0}, "auxiliary_weight must be at least 0, got -1.0"),
+    ],
+)
+def test_new_options_are_checked(options, message, pspnet_training):
+    with pytest.raises(InputError, match=message):
+        replace(pspnet_training, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder_weights": "missing.h5"}, "must be none, imagenet or a file, got 'missing.h5'"),
+        ({"encoder_weights": "imagenet"}, "must be a file of torchvision or timm"),
+        ({"init_from": "nowhere"}, "init_from must be a run or a .keras file, got nowhere"),
+    ],
+)
+def test_weights_that_cannot_be_had_leave_no_run(
+    options, message, pspnet_training, tiny_data, tmp_path
+):
+    with pytest.raises(InputError, match=message):
+        fit.run(replace(pspnet_training, **options), tiny_data, tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_encoder_weights_of_an_architecture_without_encoder_are_refused(
+    tiny_training, tiny_data, tmp_path
+):
+    options = replace(tiny_training, encoder_weights="imagenet")
+    with pytest.raises(InputError, match="must be none for unet: it has no encoder"):
+        fit.run(options, tiny_data, tmp_path / "run")

@@ -5,7 +5,7 @@ PREPROCESSING = "caffe"
 RESIZES_LOGITS = False
 
 _PARTS = {"reduce": "1", "conv3x3": "2", "increase": "3", "shortcut": "downsample"}
-_BLOCKS = {(3, 4, 6): 50, (3, 4, 23): 101, (3, 8, 36): 152}
+_BLOCKS: dict[tuple[int, ...], int] = {(3, 4, 6): 50, (3, 4, 23): 101, (3, 8, 36): 152}
 
 
 def infer(state: dict, model: str) -> dict:

@@ -2,7 +2,7 @@
 
 import pickle
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -23,17 +23,17 @@ class Storage(NamedTuple):
 
     key: str
     kind: _Kind
-    count: int
+    length: int
 
     @property
     def item_size(self) -> int:
         """Bytes of an element."""
         return np.dtype(self.kind.dtype).itemsize
 
-    def decode(self, raw: bytes, byte_order: str) -> np.ndarray:
+    def decode(self, raw: bytes, byte_order: Literal["<", ">"]) -> np.ndarray:
         """Returns the elements in the machine's byte order."""
         dtype = np.dtype(self.kind.dtype)
-        values = np.frombuffer(raw, dtype.newbyteorder(byte_order), count=self.count).astype(dtype)
+        values = np.frombuffer(raw, dtype.newbyteorder(byte_order), count=self.length).astype(dtype)
         return (values.astype(np.uint32) << 16).view(np.float32) if self.kind.bfloat16 else values
 
 

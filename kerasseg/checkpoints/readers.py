@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -121,7 +121,7 @@ def _read_legacy(path: Path) -> Any:
         for key in Loader(file).load():
             (count,) = struct.unpack("<q", _read_exactly(file, 8))
             storage = loader.storages.get(key)
-            if storage is None or count != storage.count:
+            if storage is None or count != storage.length:
                 raise CheckpointError(f"storage {key!r} must be one that is used, of its size.")
             storages[key] = _read_exactly(file, count * storage.item_size)
     order = "<" if system.get("little_endian", True) else ">"
@@ -135,14 +135,14 @@ def _read_exactly(file, count: int) -> bytes:
     return content
 
 
-def _materialize(content: Any, load_bytes, byte_order: str) -> Any:
+def _materialize(content: Any, load_bytes, byte_order: Literal["<", ">"]) -> Any:
     """Replaces the lazy tensors of nested dicts by arrays; shared storages are read once."""
     cache: dict[str, np.ndarray] = {}
 
     def storage_of(storage: Storage) -> np.ndarray:
         if storage.key not in cache:
             raw = load_bytes(storage)
-            if len(raw) < storage.count * storage.item_size:
+            if len(raw) < storage.length * storage.item_size:
                 raise CheckpointError(
                     f"storage {storage.key!r} must be whole, got {len(raw)} bytes."
                 )

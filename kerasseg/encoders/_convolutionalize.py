@@ -83,4 +83,4 @@ def _convolve(dense, features, size: tuple[int, int]):
     result = convolution(features)
     kernel, *bias = dense.get_weights()
     # Flatten runs over rows, columns and channels in this order, as a kernel does.
-    return result, (convolution, [kernel.reshape(convolution.kernel.shape), *bias])
+    return result, (convolution, [kernel.reshape((*size, -1, dense.units)), *bias])

@@ -189,7 +189,7 @@ class BilinearConv2DTranspose(keras.layers.Layer):
             trainable=False,
         )
 
-    def _bilinear(self, shape, dtype=None):
+    def _bilinear(self, shape, dtype="float32"):
         center = (self.side - 1) / 2
         triangle = 1 - abs(tf.range(self.side, dtype="float32") - center) / self.factor
         window = triangle[:, None] * triangle[None, :]

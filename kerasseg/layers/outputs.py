@@ -1,5 +1,7 @@
 """How a network ends: its logits, and an auxiliary head that counts in training only."""
 
+from typing import Any
+
 import keras
 
 from .resize import ResizeLike
@@ -56,4 +58,5 @@ def without_auxiliary(model: keras.Model) -> keras.Model:
     """Returns the model without its auxiliary head, sharing its weights; others as they are."""
     if not isinstance(model, SegmentationModel):
         return model
-    return keras.Model(model.inputs[0], model.output["logits"], name=model.name)
+    outputs: Any = model.output
+    return keras.Model(model.inputs[0], outputs["logits"], name=model.name)

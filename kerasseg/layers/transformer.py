@@ -1,5 +1,7 @@
 """The parts of a vision transformer that are not dense layers and normalisations."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -23,7 +25,7 @@ class PadToMultiple(keras.layers.Layer):
 
     def call(self, images):
         """Returns the padded images."""
-        height, width = tf.unstack(-tf.shape(images)[1:3] % self.multiple)
+        height, width = tf.unstack(tf.math.floormod(-tf.shape(images)[1:3], self.multiple))
         padded = tf.pad(images, [[0, 0], [0, height], [0, width], [0, 0]])
         padded.set_shape(self.compute_output_shape(images.shape))
         return padded
@@ -157,7 +159,7 @@ class PatchMap(keras.layers.Layer):
         super().__init__(**kwargs)
         self.classifier_classes = classifier_classes
 
-    def build(self, tokens_shape, patches_shape):
+    def build(self, tokens_shape, patches_shape):  # pyright: ignore
         """Makes the unused classifier, if there is one."""
         if self.classifier_classes:
             count = self.classifier_classes
@@ -252,7 +254,8 @@ class DropPath(keras.layers.Layer):
         if not training or self.rate == 0:
             return features
         shape = (tf.shape(features)[0],) + (1,) * (len(features.shape) - 1)
-        kept = keras.random.uniform(shape, seed=self.seed_generator) >= self.rate
+        kept: Any = keras.random.uniform(shape, seed=self.seed_generator)
+        kept = kept >= self.rate
         return features * tf.cast(kept, features.dtype) / (1 - self.rate)
 
     def compute_output_shape(self, input_shape):
@@ -364,6 +367,7 @@ def transformer_block(
         `(batch, tokens, width)`.
     """
     width = tokens.shape[-1]
+    initializer: Any = keras.initializers.TruncatedNormal(stddev=0.02)
 
     def normalize(values, index):
         return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
@@ -372,7 +376,7 @@ def transformer_block(
         values = keras.layers.Dense(
             units,
             activation=activation,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            kernel_initializer=initializer,
             name=f"{name}_{part}",
         )(values)
         if dropout and part != "qkv":

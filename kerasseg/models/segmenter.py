@@ -1,5 +1,7 @@
 """Segmenter (Strudel et al. 2021): a vision transformer and a linear or mask decoder."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -109,7 +111,7 @@ def _decode_masks(features, num_classes: int, depth: int, width: int):
             tokens, width // 64, epsilon=1e-5, dropout=0.1, name=f"decoder_block{index}"
         )
     tokens = layers.LayerNormalization(epsilon=1e-5, name="decoder_norm")(tokens)
-    initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
+    initializer: Any = keras.initializers.RandomNormal(stddev=width**-0.5)
     projected = [
         layers.Dense(width, use_bias=False, kernel_initializer=initializer, name=name)(tokens)
         for name in ("project_patches", "project_classes")
