@@ -22,10 +22,19 @@ def test_none_leaves_the_input():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['imagenet'\], got 'vgg'"):
+    with pytest.raises(ValueError, match="one of imagenet, caffe, tf, unit, got 'vgg'"):
         preprocess(np.ones((1, 2, 2, 3)), "vgg")
 
 
 def test_a_standard_deviation_of_zero_is_refused():
     with pytest.raises(ValueError, match="std above 0"):
         Preprocessing((1, 1, 1), (1, 0, 1))
+
+
+def test_networks_of_caffe_see_blue_first():
+    layer = Preprocessing((1.0, 2.0, 3.0), (1.0, 1.0, 2.0), "bgr")
+    image = np.array([[[[10.0, 20.0, 30.0]]]], np.float32)
+    np.testing.assert_array_equal(layer(image)[0, 0, 0], [29.0, 18.0, 3.5])
+    assert layer.__class__.from_config(layer.get_config()).channel_order == "bgr"
+    with pytest.raises(ValueError, match="channel_order must be 'rgb' or 'bgr', got 'gbr'"):
+        Preprocessing((0.0,), (1.0,), "gbr")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.layers import CenterCropLike, FitWithin, PadLike, ResizeLike
+from kerasseg.layers import CenterCropLike, CropLike, FitWithin, PadLike, ResizeLike, Upsample
 
 
 def bilinear_by_formula(image, height, width):
@@ -73,3 +73,39 @@ def test_sizes_known_only_at_run_time_work_in_a_graph(layer):
         sizes = (large, small) if layer is CenterCropLike else (small, large)
         out = run(tf.zeros((1, *sizes[0], 2)), tf.zeros((1, *sizes[1], 3)))
         assert out.shape == (1, *sizes[1], 2)
+
+
+def interpolate_aligned(samples, size):
+    """Linear interpolation along the first axis, the outermost samples kept in place."""
+    position = np.linspace(0, len(samples) - 1, size)
+    below = np.minimum(position.astype(int), len(samples) - 1)
+    above = np.minimum(below + 1, len(samples) - 1)
+    share = (position - below).reshape(-1, *[1] * (samples.ndim - 1))
+    return samples[below] * (1 - share) + samples[above] * share
+
+
+@pytest.mark.parametrize("size", [(9, 13), (33, 5), (4, 6)])
+def test_aligned_corners_stay_in_the_corners(size):
+    features = np.random.default_rng(0).normal(size=(1, 5, 7, 2)).astype(np.float32)
+    expected = interpolate_aligned(features[0], size[0])
+    expected = interpolate_aligned(expected.swapaxes(0, 1), size[1]).swapaxes(0, 1)
+    resized = ResizeLike(align_corners=True)(features, np.zeros((1, *size, 1), np.float32))
+    np.testing.assert_allclose(resized[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_upsampling_by_a_factor_is_resizing_to_the_multiple(align_corners):
+    features = np.random.default_rng(0).normal(size=(1, 5, 7, 2)).astype(np.float32)
+    reference = np.zeros((1, 15, 21, 1), np.float32)
+    layer = Upsample(3, align_corners)
+    expected = ResizeLike(align_corners)(features, reference)
+    np.testing.assert_allclose(layer(features), expected, atol=1e-6)
+    assert layer.compute_output_shape(features.shape) == (1, 15, 21, 2)
+
+
+def test_a_window_is_cut_at_its_offset():
+    features = np.arange(30, dtype=np.float32).reshape(1, 5, 6, 1)
+    window = CropLike(2)(features, np.zeros((1, 3, 2, 1), np.float32))
+    np.testing.assert_array_equal(window, features[:, 2:5, 2:4])
+    with pytest.raises(ValueError, match="offset must be at least 0, got -1"):
+        CropLike(-1)

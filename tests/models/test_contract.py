@@ -170,10 +170,10 @@ def test_images_of_two_sizes_run_through_one_graph(name, variant):
 @every_model
 def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant, tmp_path):
     model = build(name, variant)
-    balance_classes(model, images)
-    serving.save(without_auxiliary(model), tmp_path / "1")
     # Darker to the left, or an untrained network sees the same everywhere.
     images = (random_images(1, 45, 62, 3) * np.linspace(0, 1, 62)[:, None]).round()
+    balance_classes(model, images)
+    serving.save(without_auxiliary(model), tmp_path / "1")
     png = tf.io.encode_png(tf.cast(images[0], tf.uint8)).numpy()
     (answer,) = saved_model.predict_in_clean_process(tmp_path / "1", [png])
     label = tf.io.decode_png(answer)[..., 0].numpy()

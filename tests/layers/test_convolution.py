@@ -1,0 +1,139 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg.layers import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D
+
+
+def random(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+def convolve(features, kernel, strides, rate):
+    """Cross-correlation with `rate * (side - 1) / 2` zeros on every side, tap by tap."""
+    border = rate * (kernel.shape[0] - 1) // 2
+    padded = np.pad(features, ((0, 0), (border,) * 2, (border,) * 2, (0, 0)))
+    height, width = (-(-side // strides) for side in features.shape[1:3])
+    result = np.zeros((len(features), height, width, kernel.shape[-1]))
+    for row, column in itertools.product(range(kernel.shape[0]), range(kernel.shape[1])):
+        part = padded[:, row * rate :, column * rate :][:, ::strides, ::strides]
+        result += part[:, :height, :width] @ kernel[row, column]
+    return result
+
+
+@pytest.mark.parametrize("size", [(9, 12), (10, 7)])
+@pytest.mark.parametrize(
+    ("kernel_size", "strides", "rate"),
+    [(1, 1, 1), (1, 2, 1), (3, 1, 1), (3, 2, 1), (7, 2, 1), (3, 1, 2), (3, 1, 4), (3, 1, 12)],
+)
+def test_symmetric_padding_keeps_the_kernel_on_the_pixel(size, kernel_size, strides, rate):
+    layer = Conv2D(5, kernel_size, strides=strides, dilation_rate=rate, use_bias=False)
+    features = random(2, *size, 3)
+    result = layer(features)
+    expected = convolve(features, layer.kernel.numpy(), strides, rate)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+    assert layer.compute_output_shape((2, *size, 3)) == result.shape
+
+
+@pytest.mark.parametrize("rate", [1, 2, 4])
+def test_gradients_are_those_of_the_slow_convolution(rate):
+    layer = Conv2D(4, 3, dilation_rate=rate, use_bias=False)
+    features = tf.constant(random(2, 11, 13, 3))
+    with tf.GradientTape() as tape, tf.GradientTape() as slow:
+        tape.watch(features)
+        slow.watch(features)
+        loss = tf.reduce_sum(layer(features) ** 2)
+        other = tf.nn.convolution(features, layer.kernel, padding="SAME", dilations=rate)
+        expected = tf.reduce_sum(other**2)
+    found = tape.gradient(loss, [features, *layer.trainable_variables])
+    wanted = slow.gradient(expected, [features, *layer.trainable_variables])
+    for gradient, correct in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(gradient, correct, rtol=1e-4, atol=1e-3)
+
+
+def test_no_dilated_layer_goes_through_rearranged_batches():
+    layer = Conv2D(4, 3, dilation_rate=4)
+    layer.build((None, None, None, 3))
+    graph = tf.function(layer).get_concrete_function(tf.TensorSpec((None, None, None, 3))).graph
+    assert "SpaceToBatchND" not in {operation.type for operation in graph.get_operations()}
+
+
+@pytest.mark.parametrize("size", [(9, 12), (10, 7)])
+@pytest.mark.parametrize(("strides", "rate"), [(1, 1), (2, 1), (1, 2), (1, 6)])
+def test_depthwise_convolution_filters_each_channel(size, strides, rate):
+    layer = DepthwiseConv2D(3, strides=strides, dilation_rate=rate, use_bias=False)
+    features = random(2, *size, 3)
+    result = layer(features)
+    # The same as a full convolution whose kernel mixes no channels.
+    kernel = layer.kernel.numpy()[..., 0][..., None] * np.eye(3)
+    np.testing.assert_allclose(result, convolve(features, kernel, strides, rate), atol=1e-4)
+    assert layer.compute_output_shape((2, *size, 3)) == result.shape
+
+
+def test_the_gradient_of_a_dilated_depthwise_convolution_is_that_of_its_rate():
+    """TensorFlow's native operation computes that of rate 1."""
+    layer = DepthwiseConv2D(3, dilation_rate=2, use_bias=False)
+    features = random(1, 9, 9, 2)
+    layer.build(features.shape)
+    kernel = layer.kernel
+
+    def loss():
+        return tf.reduce_sum(layer(features) ** 2)
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradient = tape.gradient(value, kernel).numpy()
+    start, step = kernel.numpy(), 1e-2
+    for place in ((0, 0, 0, 0), (1, 2, 1, 0)):
+        values = []
+        for sign in (1, -1):
+            moved = start.copy()
+            moved[place] += sign * step
+            kernel.assign(moved)
+            values.append(float(loss()))
+        kernel.assign(start)
+        # The loss is quadratic in the kernel, so the central difference is exact.
+        np.testing.assert_allclose(gradient[place], (values[0] - values[1]) / (2 * step), rtol=1e-2)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_the_upscoring_kernel_interpolates_bilinearly(factor):
+    layer = BilinearConv2DTranspose(factor)
+    ramp = np.arange(6, dtype=np.float32)[None, :, None, None] * np.ones((1, 6, 6, 2), np.float32)
+    result = layer(ramp).numpy()
+    assert result.shape[1] == 5 * factor + layer.side == layer.compute_output_shape(ramp.shape)[1]
+    # Inside, a ramp stays a ramp of 1 / factor a row.
+    inner = result[0, layer.side : 5 * factor, 3 * factor, 0]
+    np.testing.assert_allclose(np.diff(inner), 1 / factor, atol=1e-5)
+    assert not layer.trainable_variables
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Conv2D(4, 3, strides=2), DepthwiseConv2D(3, dilation_rate=2), BilinearConv2DTranspose(4)],
+)
+def test_a_configuration_makes_the_same_layer(layer):
+    copy = layer.__class__.from_config(layer.get_config())
+    features = random(1, 8, 9, 3)
+    layer(features), copy(features)
+    copy.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(layer(features), copy(features))
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(ValueError, match="mirror"):
+        Conv2D(4, 3, padding="mirror")
+    with pytest.raises(ValueError, match="factor must be at least 1, got 0"):
+        BilinearConv2DTranspose(0)
+
+
+def test_registered_layers_load_in_a_model(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, Conv2D(2, 3, strides=2)(inputs))
+    model.save(tmp_path / "model.keras")
+    images = random(1, 7, 8, 3)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
