@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 CLASSES = 19
 # Ours, and the peers that do the same: networks of the same parameters but for keras-hub's, whose
@@ -34,7 +35,7 @@ FORMS = {
 
 def main() -> None:
     """Prints the two tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measures architectures.")
     parser.add_argument("names", nargs="*", help="architectures; all if none is given")
     parser.add_argument("--size", default="256,256")
     parser.add_argument("--batch", type=int, default=2)
@@ -143,7 +144,7 @@ def serve(options) -> None:
     try:
         make = torch_steps if kind == "torch" else keras_steps
         parameters, steps = make(kind, name, (options.batch, height, width))
-    except Exception as error:  # noqa: BLE001 - told to the parent
+    except Exception as error:  # told to the parent
         send(error=f"{type(error).__name__}: {str(error).splitlines()[0]}")
         return
     send(parameters=parameters)
@@ -153,7 +154,8 @@ def serve(options) -> None:
         if mode == "end":
             break
         if mode not in warm:
-            steps[mode](), steps[mode]()
+            steps[mode]()
+            steps[mode]()
             warm.add(mode)
         begun, count = time.perf_counter(), 0
         while count < 2 or time.perf_counter() - begun < 3:
@@ -181,7 +183,8 @@ def keras_steps(kind: str, name: str, shape):
             loss = loss_of(model(images, training=True), labels)
         gradients = tape.gradient(loss, [v.value for v in variables])
         for variable, gradient, kept in zip(variables, gradients, momentum, strict=True):
-            kept.assign(0.9 * kept + gradient)
+            kept.assign(0.9 * kept)
+            kept.assign_add(gradient)
             variable.value.assign_sub(1e-4 * kept)
         return loss
 
@@ -232,7 +235,7 @@ def _hub_model(shape):
     import keras
     import keras_hub  # pyright: ignore[reportMissingImports]
 
-    size = (*shape[1:], 3)
+    size: Any = (*shape[1:], 3)
     encoder = keras_hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
@@ -250,7 +253,7 @@ def _hub_model(shape):
         image_shape=size,
     )
     logits = keras.layers.Conv2D(CLASSES, 1)(backbone.output)
-    logits = keras.layers.Resizing(*size[:2])(logits)
+    logits = keras.layers.Resizing(size[0], size[1])(logits)
     return keras.Model(backbone.inputs, logits)
 
 
