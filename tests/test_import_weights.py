@@ -154,6 +154,24 @@ def test_a_prefix_of_parallel_training_and_batch_counters_do_not_matter():
     assert semseg.infer(assign.clean(state), "pspnet")["encoder"] == "resnet50"
 
 
+@pytest.mark.parametrize(
+    ("name", "preprocessing"),
+    [
+        # (mean, std, channel order) that the configurations of the sources give
+        ("segmenter_tiny_mask_mmseg", ((127.5,) * 3, (127.5,) * 3, "rgb")),
+        ("unet_milesial", ((0.0,) * 3, (255.0,) * 3, "rgb")),
+        ("deeplabv1_largefov_vgg16", ((104.00699, 116.66877, 122.67892), (1.0,) * 3, "bgr")),
+    ],
+)
+def test_the_preprocessing_of_the_source_becomes_part_of_the_network(name, preprocessing):
+    reference, tensors, _ = load(name)
+    model = kerasseg.checkpoints.from_state_dict(
+        tensors, source=reference["source"], model=reference["model"], preprocessing="source"
+    )
+    layer = model.get_layer("preprocessing")
+    assert (layer.mean, layer.std, layer.channel_order) == preprocessing
+
+
 def test_an_unknown_source_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"source must be one of deeplab-pytorch.*got 'caffe'"):
         kerasseg.checkpoints.from_state_dict({}, source="caffe", model="fcn")

@@ -89,7 +89,8 @@ def from_state_dict(
     elif stored_classes is not None:
         inferred["num_classes"] = stored_classes
     if preprocessing == "source":
-        preprocessing = module.PREPROCESSING
+        exceptions = getattr(module, "PREPROCESSING_OF", {})
+        preprocessing = exceptions.get(model, module.PREPROCESSING)
     if resize_logits is None:
         resize_logits = module.RESIZES_LOGITS
     built = assign.build(

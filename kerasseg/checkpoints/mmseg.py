@@ -4,6 +4,7 @@ from .segmenter import encoder_options
 
 MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
 PREPROCESSING = "imagenet"
+PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
 
 
