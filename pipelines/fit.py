@@ -122,12 +122,9 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
             )
             _freeze_batch_norm(model, options.batch_norm)
             loss = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
-            weights = {"logits": 1.0, "auxiliary": options.auxiliary_weight}
-            model.compile(
-                optimizer=_build_optimizer(options, steps),
-                loss=loss,
-                loss_weights=weights if isinstance(model, SegmentationModel) else None,
-            )
+            model.compile(optimizer=_build_optimizer(options, steps), loss=loss)
+            if isinstance(model, SegmentationModel):
+                model.set_auxiliary_loss(loss, options.auxiliary_weight)
     except ValueError as error:
         raise InputError(str(error)) from error
     except TypeError as error:

@@ -23,11 +23,24 @@ class SegmentationModel(keras.Model):
         outputs = super().call(inputs, training=training, mask=mask)
         return outputs if training else outputs["logits"]
 
+    def set_auxiliary_loss(self, loss, weight: float) -> None:
+        """Sets what the auxiliary head adds to the loss of training; nothing if never called.
+
+        Args:
+            loss: A function of label and logits.
+            weight: Factor of its value (0.4 in PSPNet's paper).
+        """
+        self._auxiliary_loss = loss
+        self._auxiliary_weight = weight
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the weighted loss of both heads against the same label."""
-        if isinstance(y_pred, dict):
-            y = dict.fromkeys(y_pred, y)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        """Returns the loss of the logits, and in training that of the auxiliary head as well."""
+        if not isinstance(y_pred, dict):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        total = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
+        if getattr(self, "_auxiliary_loss", None) is None:
+            return total
+        return total + self._auxiliary_weight * self._auxiliary_loss(y, y_pred["auxiliary"])
 
 
 def end(images, logits, auxiliary=None, *, resize_logits: bool, align_corners: bool, name: str):
