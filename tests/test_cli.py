@@ -100,7 +100,7 @@ def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "yolo"], "'yolo' is not one of 'segnet', 'unet'"),
+        (["--model", "yolo"], "'yolo' is not one of 'deeplab', 'deeplabv3'"),
         (["--model", "unet"], "Missing option '--data'"),
         (["--data", "x"], "Missing option '--model'"),
         (

@@ -105,7 +105,7 @@ def build(
     if variant == "mmseg":
         logits = _head(features, num_classes, filters, "head")
     else:
-        logits = Conv2D(num_classes, 1, dtype="float32", name="logits")(features)
+        logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(features)
     if valid:
         logits = CenterCropLike(dtype="float32", name="crop_logits")(logits, images)
     extra = (
@@ -148,4 +148,4 @@ def _head(features, num_classes: int, filters: int, name: str):
     features = conv_bn(features, filters, 3, name=name)
     features = layers.Dropout(0.1, name=f"{name}_dropout")(features)
     name = "logits" if name == "head" else f"{name}_logits"
-    return Conv2D(num_classes, 1, dtype="float32", name=name)(features)
+    return layers.Conv2D(num_classes, 1, dtype="float32", name=name)(features)

@@ -211,8 +211,9 @@ def test_layer_names_are_words_and_unique(name, variant):
     ],
 )
 def test_bad_options_are_refused_with_the_value(name, variant, options, message):
+    small = SMALL_VARIANTS.get((name, variant), SMALL[name])
     with pytest.raises(ValueError, match=message):
-        kerasseg.build(name, **{"num_classes": 2, "variant": variant, **options})
+        kerasseg.build(name, **{"num_classes": 2, "variant": variant, **small, **options})
 
 
 @pytest.mark.parametrize("name", models.names())
