@@ -13,6 +13,7 @@ import tensorflow as tf
 import kerasseg
 from kerasseg import callbacks, losses, schedules
 from kerasseg.checkpoints import assign, imagenet
+from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
 from . import inputs, records, runs
@@ -120,7 +121,7 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
             model = kerasseg.build(
                 options.model, num_classes=len(dataset.classes.names), **options.model_options
             )
-            _freeze_batch_norm(model, options.batch_norm)
+            _freeze_batch_norm(model.layers, options.batch_norm)
             loss = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
             model.compile(optimizer=_build_optimizer(options, steps), loss=loss)
             if isinstance(model, SegmentationModel):
@@ -133,12 +134,15 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
     return model
 
 
-def _freeze_batch_norm(model: keras.Model, batch_norm: str) -> None:
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            encoder = layer.name.startswith("encoder_")
+def _freeze_batch_norm(layers: list[keras.layers.Layer], batch_norm: str, part: str = "") -> None:
+    for layer in layers:
+        if isinstance(layer, keras.Model):  # an encoder of keras-hub
+            _freeze_batch_norm(layer.layers, batch_norm, layer.name)
+        elif isinstance(layer, BatchNormalization):
+            encoder = (part or layer.name).startswith("encoder_")
             frozen = batch_norm == "frozen" or (batch_norm == "frozen-encoder" and encoder)
             layer.trainable = not frozen
+            layer.frozen_statistics = batch_norm == "frozen-statistics"
 
 
 def _load_weights(model: keras.Model, options: TrainingOptions) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .errors import InputError
 AUGMENT = ("none", "standard", "rand")
 OPTIMIZERS = ("adamw", "sgd")
 CLASS_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
-BATCH_NORM = ("train", "frozen-encoder", "frozen")
+BATCH_NORM = ("train", "frozen-statistics", "frozen-encoder", "frozen")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 _CHOICES = {
@@ -30,11 +30,13 @@ class TrainingOptions:
     Attributes:
         model: Architecture, one of `kerasseg.models.names()`.
         model_options: Further arguments of the architecture's `build`.
-        encoder_weights: "none", "imagenet", or a file of ImageNet weights for the encoder.
+        encoder_weights: "none", "imagenet", "hub:PRESET", or a file of ImageNet weights for the
+            encoder.
         init_from: Run folder or `.keras` file whose weights the network starts from; None for none.
         reset_head: Whether classifiers for another number of classes may start anew then.
-        batch_norm: "train"; "frozen-encoder" or "frozen" (all) to keep statistics and parameters of
-            the batch normalisation as they are at the start.
+        batch_norm: "train"; "frozen-statistics" to keep the moving statistics of all batch
+            normalisation as they are at the start and train its scale and offset; "frozen-encoder"
+            or "frozen" (all) to keep scale and offset as well.
         auxiliary_weight: Weight of the auxiliary head's loss, if the network has one.
         epochs: Number of passes over the training split.
         batch_size: Number of images a step, over all replicas together.

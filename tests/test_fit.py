@@ -298,12 +298,21 @@ def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
     assert moved[1] > 1e-3
 
 
+# Which of (scale, offset, mean, variance) change in a training step.
+ALL, NONE, AFFINE = (True,) * 4, (False,) * 4, (True, True, False, False)
+
+
 @pytest.mark.parametrize(
-    ("batch_norm", "encoder_moves", "head_moves"),
-    [("train", True, True), ("frozen-encoder", False, True), ("frozen", False, False)],
+    ("batch_norm", "in_encoder", "in_head"),
+    [
+        ("train", ALL, ALL),
+        ("frozen-statistics", AFFINE, AFFINE),
+        ("frozen-encoder", NONE, ALL),
+        ("frozen", NONE, NONE),
+    ],
 )
 def test_frozen_batch_normalisation_keeps_its_values(
-    batch_norm, encoder_moves, head_moves, pspnet_training, tiny_data
+    batch_norm, in_encoder, in_head, pspnet_training, tiny_data
 ):
     options = replace(pspnet_training, batch_norm=batch_norm)
     model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
@@ -311,15 +320,15 @@ def test_frozen_batch_normalisation_keeps_its_values(
     before = [layer.get_weights() for layer in layers]
     batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
     model.train_on_batch(batch, np.ones((4, 32, 32), np.int32))
-    for layer, old, moves in zip(layers, before, (encoder_moves, head_moves), strict=True):
-        same = [np.array_equal(a, b) for a, b in zip(layer.get_weights(), old, strict=True)]
-        assert not any(same[2:]) if moves else all(same)
+    for layer, old, expected in zip(layers, before, (in_encoder, in_head), strict=True):
+        pairs = zip(layer.get_weights(), old, strict=True)
+        assert tuple(not np.array_equal(new, value) for new, value in pairs) == expected
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_norm": "sync"}, "batch_norm must be one of train, frozen-encoder, frozen"),
+        ({"batch_norm": "sync"}, "batch_norm must be one of train, frozen-statistics, "),
         ({"auxiliary_weight": -1.0}, "auxiliary_weight must be at least 0, got -1.0"),
     ],
 )
@@ -331,8 +340,11 @@ def test_new_options_are_checked(options, message, pspnet_training):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder_weights": "missing.h5"}, "must be none, imagenet or a file, got 'missing.h5'"),
-        ({"encoder_weights": "imagenet"}, "must be a file of torchvision or timm"),
+        (
+            {"encoder_weights": "missing.h5"},
+            "must be none, imagenet, hub:PRESET or a file, got 'missing.h5'",
+        ),
+        ({"encoder_weights": "hub:missing"}, "must be a preset of keras-hub.*got .missing"),
         ({"init_from": "nowhere"}, "init_from must be a run or a .keras file, got nowhere"),
     ],
 )

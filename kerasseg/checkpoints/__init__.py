@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # Sources and the file of each; a file tells in MODELS which architectures it has.
 SOURCES = (
     "deeplab-pytorch",
+    "keras-deeplab",
     "largefov-pytorch",
     "milesial",
     "mmseg",
@@ -50,7 +51,7 @@ def from_state_dict(
     """Builds an architecture and fills it with published weights.
 
     Args:
-        state: Arrays in PyTorch's layout by their published names.
+        state: Arrays by their published names, in the layout of their framework.
         source: One of `SOURCES`, the implementation that they come from; it implies the variant.
         model: Name of the architecture, or "encoders.FAMILY" for an encoder alone.
         num_classes: Number of classes; read off the tensors if None.
@@ -76,7 +77,7 @@ def from_state_dict(
         raise ValueError(
             f"model must be one of {', '.join(module.MODELS)} for source {source}, got {model!r}."
         )
-    state = assign.clean(state)
+    state = getattr(module, "clean", assign.clean)(state)
     try:
         inferred = module.infer(state, model)
     except KeyError as error:

@@ -5,7 +5,10 @@ import re
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from .. import encoders
+from ..encoders import resnet
 from . import assign
 
 # Names of keras.applications' layers and ours.
@@ -20,6 +23,14 @@ _MOBILENET = (
     (r"Conv_1_bn", "encoder_last_bn"),
 )
 _VGG = ((r"block(\d)_conv(\d)", r"encoder_conv\1_\2"), (r"fc1", "fc6"), (r"fc2", "fc7"))
+# Those of keras-hub's ResNets; in both, stacks or stages have blocks of numbered units.
+_RESNET = (
+    (r"conv1_(conv|bn)", r"encoder_stem1_\1"),
+    (r"stack(\d)_block(\d+)_0_(conv|bn)", r"encoder_layer+\1_\2_downsample_\3"),
+    (r"stack(\d)_block(\d+)_(\d)_(conv|bn)", r"encoder_layer+\1_\2_\3_\4"),
+)
+# Depths for which keras-hub has ImageNet weights of the plain ResNet.
+_HUB_PRESETS = ("resnet18", "resnet50", "resnet101", "resnet152")
 
 
 def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
@@ -28,9 +39,11 @@ def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
     Args:
         model: A model built by this package.
         encoder: Name of its encoder.
-        weights: "imagenet" for those of keras.applications, which are downloaded and cached, or a
-            file: of keras.applications (`.h5`) for MobileNetV2 and VGG16, of torchvision or timm
-            (`.pth`, `.safetensors`) for ResNet and Xception-65.
+        weights: "imagenet" for those of keras.applications (MobileNetV2, VGG16) or keras-hub
+            (ResNet), which are downloaded and cached; "hub:PRESET" for another preset of keras-hub
+            of the same ResNet, or a folder that holds one; or a file: of keras.applications
+            (`.h5`) for MobileNetV2 and VGG16, of torchvision or timm (`.pth`, `.safetensors`) for
+            ResNet, ViT and Xception-65.
 
     Returns:
         The number of variables filled.
@@ -41,31 +54,70 @@ def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
     stem = encoder.partition(":")[0]
     if stem == "hub":
         raise ValueError(f"encoder weights must be none for {encoder}: its preset has its own.")
-    if weights != "imagenet" and not Path(weights).is_file():
-        raise ValueError(f"encoder weights must be none, imagenet or a file, got {weights!r}.")
+    from_hub = weights.startswith("hub:")
+    if weights != "imagenet" and not from_hub and not Path(weights).is_file():
+        raise ValueError(
+            f"encoder weights must be none, imagenet, hub:PRESET or a file, got {weights!r}."
+        )
+    if stem in resnet.NAMES and weights == "imagenet":
+        return _copy(_hub(_imagenet_preset(stem)), model, _RESNET)
+    if from_hub and stem not in resnet.NAMES:
+        raise ValueError(
+            f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: keras-hub "
+            "has no network of this form."
+        )
+    if from_hub:
+        return _copy(_hub(weights.removeprefix("hub:")), model, _RESNET)
     if stem == "mobilenetv2":
         return _copy(_mobilenet(encoder, weights), model, _MOBILENET)
     if stem == "vgg16":
         return _copy(_vgg(weights, model), model, _VGG)
     if weights == "imagenet":
         raise ValueError(
-            f"encoder weights of {encoder} must be a file of torchvision or timm, got 'imagenet': "
-            "keras.applications has no network of this form."
+            f"encoder weights of {encoder} must be a file of timm, got 'imagenet': neither "
+            "keras.applications nor keras-hub has a network of this form."
         )
     return _fill_from_torch(model, encoder, weights)
+
+
+def _imagenet_preset(encoder: str) -> str:
+    if encoder not in _HUB_PRESETS:
+        raise ValueError(
+            f"encoder weights of {encoder} must be a file of torchvision or timm, got 'imagenet': "
+            f"keras-hub has those of {', '.join(_HUB_PRESETS)}."
+        )
+    return f"resnet_{encoder.removeprefix('resnet')}_imagenet"
+
+
+def _hub(preset: str) -> keras.Model:
+    from ..encoders import hub
+
+    return hub.load_backbone(preset, f"encoder weights of keras-hub's {preset}")
 
 
 def _fill_from_torch(model: keras.Model, encoder: str, weights: str) -> int:
     from . import readers, timm
 
-    family = f"encoders.{re.sub('[0-9]+$', '', encoder)}"
-    if family not in timm.MODELS:
-        raise ValueError(f"encoder weights of {encoder} must be none, got {weights!r}.")
+    family = encoders.family(encoder, tuple(encoders.families())).__name__.rpartition(".")[2]
     state = assign.clean(readers.read(weights))
+    if family == "vit":
+        state = _fit_positions(state, model.get_layer("encoder_tokens"))
     try:
-        return assign.fill(model, state, timm.renames(family), only="encoder_")
+        return assign.fill(model, state, timm.renames(f"encoders.{family}"), only="encoder_")
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
+
+
+def _fit_positions(state: dict, tokens) -> dict:
+    """Resizes the position embeddings to the grid that the model keeps, as the Segmenter does."""
+    from ..layers.transformer import resize_position_embedding
+
+    embedding = state.get("pos_embed", np.zeros(0))
+    side = math.isqrt(max(embedding.shape[1] - 1, 0)) if embedding.ndim == 3 else 0
+    if side == 0 or embedding.shape[1] != 1 + side * side:
+        return state  # its absence or shape is an error like any other tensor's
+    resized = resize_position_embedding(embedding, (side, side), tokens.grid, tokens.interpolation)
+    return {**state, "pos_embed": np.asarray(resized)}
 
 
 def _mobilenet(encoder: str, weights: str) -> keras.Model:
@@ -134,6 +186,6 @@ def _renamed(name: str, table) -> str | None:
     for pattern, becomes in table:
         match = re.fullmatch(pattern, name)
         if match:
-            # "block+K" is our block K + 1: we count the first, "expanded_conv", too.
-            return re.sub(r"block\+(\d+)", lambda m: f"block{int(m[1]) + 1}", match.expand(becomes))
+            # "block+K" is our block K + 1: their count begins one later, or from 0.
+            return re.sub(r"\+(\d+)", lambda m: str(int(m[1]) + 1), match.expand(becomes))
     return None

@@ -11,6 +11,7 @@ def infer(state: dict, model: str) -> dict:
         "variant": "milesial",
         "num_classes": len(state["outc.conv.weight"]),
         "filters": len(state["inc.double_conv.0.weight"]),
+        "bilinear": "up1.up.weight" not in state,
         "input_shape": (None, None, state["inc.double_conv.0.weight"].shape[1]),
     }
 

@@ -1,9 +1,9 @@
-"""ImageNet classifiers of timm and torchvision, without their last layer.
+"""ImageNet classifiers of timm, torchvision and others, without their last layer.
 
 https://github.com/huggingface/pytorch-image-models (Apache-2.0)
 """
 
-from .mmseg import resnet_name, resnet_renames
+from .mmseg import deep_stem_renames, resnet_name, resnet_renames
 
 MODELS = ("encoders.resnet", "encoders.vit", "encoders.xception")
 PREPROCESSING = None
@@ -31,8 +31,10 @@ def renames(model: str) -> list[tuple[str, str]]:
     if model == "encoders.resnet":
         return [
             *resnet_renames(""),
-            (r"conv1", "encoder_stem1_conv"),
-            (r"bn1", "encoder_stem1_bn"),
+            # Deep stems: conv1 to conv3 in the official PSPNet's weights, stem.0 on in OpenMMLab's.
+            (r"conv(\d)", r"encoder_stem\1_conv"),
+            (r"bn(\d)", r"encoder_stem\1_bn"),
+            *deep_stem_renames(r"stem\."),
             *classifier,
         ]
     return [*(_VIT if model == "encoders.vit" else _XCEPTION), *classifier]

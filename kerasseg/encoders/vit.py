@@ -2,8 +2,8 @@
 
 from keras import layers
 
-from ..layers import Conv2D
-from ..layers.transformer import PadToMultiple, PatchMap, PatchTokens, transformer_block
+from ..layers import Conv2D, PadToMultiple
+from ..layers.transformer import PatchMap, PatchTokens, transformer_block
 
 PAPER = "https://arxiv.org/abs/2010.11929"
 PREPROCESSING = "tf"

@@ -5,7 +5,15 @@ from .normalization import BatchNormalization
 from .outputs import SegmentationModel
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
 from .preprocessing import Preprocessing
-from .resize import CenterCropLike, CropLike, FitWithin, PadLike, ResizeLike, Upsample
+from .resize import (
+    CenterCropLike,
+    CropLike,
+    FitWithin,
+    PadLike,
+    PadToMultiple,
+    ResizeLike,
+    Upsample,
+)
 from .tiling import MirrorPadForValidConvolutions
 from .unpooling import MaxPoolingWithIndices, MaxUnpooling
 
@@ -23,6 +31,7 @@ __all__ = [
     "MaxUnpooling",
     "MirrorPadForValidConvolutions",
     "PadLike",
+    "PadToMultiple",
     "Preprocessing",
     "ResizeLike",
     "SegmentationModel",

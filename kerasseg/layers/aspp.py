@@ -16,7 +16,6 @@ def separable_conv_bn(
     name: str,
     dilation_rate: int = 1,
     normalize_depthwise: bool = True,
-    epsilon: float = 1e-5,
 ):
     """Applies a 3 x 3 depthwise and a 1 x 1 convolution with batch normalisation and ReLU.
 
@@ -27,20 +26,17 @@ def separable_conv_bn(
         dilation_rate: Of the depthwise convolution.
         normalize_depthwise: Whether normalisation and ReLU stand after the depthwise convolution
             too, as in the authors' code.
-        epsilon: Of the batch normalisation.
 
     Returns:
         `(batch, height, width, filters)`.
     """
     if normalize_depthwise:
-        features = depthwise_bn(
-            features, dilation_rate=dilation_rate, epsilon=epsilon, name=f"{name}_depthwise"
-        )
+        features = depthwise_bn(features, dilation_rate=dilation_rate, name=f"{name}_depthwise")
     else:
         features = DepthwiseConv2D(
             3, dilation_rate=dilation_rate, use_bias=False, name=f"{name}_depthwise_conv"
         )(features)
-    return conv_bn(features, filters, 1, epsilon=epsilon, name=f"{name}_pointwise")
+    return conv_bn(features, filters, 1, name=f"{name}_pointwise")
 
 
 def atrous_spatial_pyramid_pooling(
@@ -52,7 +48,6 @@ def atrous_spatial_pyramid_pooling(
     normalize_depthwise: bool = True,
     pool_first: bool = True,
     project_kernel: int = 1,
-    epsilon: float = 1e-5,
 ):
     """Applies parallel convolutions of several dilations, and the image's mean, to features.
 
@@ -65,7 +60,6 @@ def atrous_spatial_pyramid_pooling(
         pool_first: Whether the image's mean comes first in the concatenation, as in the authors'
             code, or last, as in torchvision's.
         project_kernel: Side of the kernel of the last convolution, 1 in the paper.
-        epsilon: Of the batch normalisation.
 
     Returns:
         `(batch, height, width, filters)`.
@@ -74,9 +68,9 @@ def atrous_spatial_pyramid_pooling(
         Chen et al., Rethinking Atrous Convolution for Semantic Image Segmentation, 2017, figure 5.
         https://arxiv.org/abs/1706.05587
     """
-    branches = [conv_bn(features, filters, 1, epsilon=epsilon, name="aspp0")]
+    branches = [conv_bn(features, filters, 1, name="aspp0")]
     for index, rate in enumerate(atrous_rates, start=1):
-        options = {"dilation_rate": rate, "epsilon": epsilon, "name": f"aspp{index}"}
+        options = {"dilation_rate": rate, "name": f"aspp{index}"}
         if separable:
             branches.append(
                 separable_conv_bn(
@@ -86,8 +80,8 @@ def atrous_spatial_pyramid_pooling(
         else:
             branches.append(conv_bn(features, filters, 3, **options))
     pooled = AdaptiveAveragePooling2D(1, name="aspp_pool_mean")(features)
-    pooled = conv_bn(pooled, filters, 1, epsilon=epsilon, name="aspp_pool")
+    pooled = conv_bn(pooled, filters, 1, name="aspp_pool")
     pooled = ResizeLike(name="aspp_pool_resize")(pooled, features)
     branches = [pooled, *branches] if pool_first else [*branches, pooled]
     result = layers.Concatenate(name="aspp_concat")(branches)
-    return conv_bn(result, filters, project_kernel, epsilon=epsilon, name="aspp_project")
+    return conv_bn(result, filters, project_kernel, name="aspp_project")

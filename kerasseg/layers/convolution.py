@@ -1,5 +1,6 @@
 """Convolutions that keep the centre of the kernel on the pixel, dilated ones at full speed."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,12 +8,20 @@ import tensorflow as tf
 
 from .normalization import BatchNormalization
 
+# Standard deviation of a standard normal distribution cut off at two standard deviations.
+_TRUNCATION = 0.87962566103423978
+
 
 def _symmetric_padding(kernel_size, dilation_rate) -> list[tuple[int, int]]:
     """Returns the zeros before and after rows and columns: as many on either side."""
     return [
         (rate * (size - 1) // 2,) * 2 for size, rate in zip(kernel_size, dilation_rate, strict=True)
     ]
+
+
+def _he_normal_of_one_channel(kernel_size):
+    taps = kernel_size**2 if isinstance(kernel_size, int) else math.prod(kernel_size)
+    return keras.initializers.TruncatedNormal(stddev=math.sqrt(2.0 / taps) / _TRUNCATION)
 
 
 def _padded_shape(input_shape, padding):
@@ -116,6 +125,9 @@ class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
         kernel_size: Side of the kernel, or `(height, width)`.
         strides: Step, the same along both axes; 1 if dilated.
         padding: "symmetric", "same" or "valid", as for `Conv2D`.
+        depthwise_initializer: Of the kernel; None for He's normal distribution over the inputs that
+            an output really has, the taps of one channel. (Keras' "he_normal" counts all channels
+            in, and its depthwise kernels begin smaller by the root of their number.)
         **kwargs: Further arguments of `keras.layers.DepthwiseConv2D`.
 
     Input: features (batch, height, width, channels).
@@ -127,9 +139,11 @@ class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
         kernel_size,
         strides=1,
         padding: str = "symmetric",
-        depthwise_initializer: Any = "he_normal",
+        depthwise_initializer: Any = None,
         **kwargs,
     ):
+        if depthwise_initializer is None:
+            depthwise_initializer = _he_normal_of_one_channel(kernel_size)
         super().__init__(
             kernel_size,
             strides=strides,

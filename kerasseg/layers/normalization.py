@@ -12,6 +12,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     composes six: training is about four times faster on a CPU and needs less memory. Under a
     `tf.distribute` strategy of several replicas the statistics are those of the global batch.
 
+    Attributes:
+        frozen_statistics: Whether training, too, normalises by the moving averages and leaves them
+            as they are, while scale and offset are trained: for batches too small for statistics,
+            as DeepLab's authors fine-tune. (`trainable = False` keeps scale and offset as well.)
+
     Args:
         momentum: Share of the old moving average kept at each step, in [0, 1).
         epsilon: Added to the variance.
@@ -26,10 +31,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs):
         kwargs["synchronized"] = True
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        self.frozen_statistics = False
 
     def call(self, inputs, training=None, mask=None):
         """Returns the normalised features."""
-        train = bool(training) and self.trainable
+        train = bool(training) and self.trainable and not self.frozen_statistics
         if train and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             return super().call(inputs, training=training, mask=mask)
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from .resize import ResizeLike
+from .resize import CropLike, PadToMultiple, ResizeLike
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -43,7 +43,34 @@ class SegmentationModel(keras.Model):
         return total + self._auxiliary_weight * self._auxiliary_loss(y, y_pred["auxiliary"])
 
 
-def end(images, logits, auxiliary=None, *, resize_logits: bool, align_corners: bool, name: str):
+def pad_for_aligned_corners(images, output_stride: int):
+    """Pads images so that features lie on pixels: with aligned corners at other sizes they drift.
+
+    DeepLab's and PSPNet's authors train and test at such sizes only (513, 473), padding images with
+    their mean, which is zero once they are normalised.
+
+    Args:
+        images: Normalised images `(batch, height, width, 3)`.
+        output_stride: Of the encoder.
+
+    Returns:
+        Images of sides k * output_stride + 1.
+    """
+    return PadToMultiple(output_stride, extra=1, name="encoder_pad")(images)
+
+
+def end(
+    images,
+    logits,
+    auxiliary=None,
+    *,
+    resize_logits: bool,
+    align_corners: bool,
+    name: str,
+    padded=None,
+    stride: int = 1,
+    auxiliary_stride: int = 1,
+):
     """Makes a model of an input and its logits.
 
     Args:
@@ -53,18 +80,28 @@ def end(images, logits, auxiliary=None, *, resize_logits: bool, align_corners: b
         resize_logits: Whether to resize both to the size of the images.
         align_corners: Of that resizing.
         name: Of the model.
+        padded: What `pad_for_aligned_corners` made of the images; the logits of the padding are cut
+            off. None if it was not called.
+        stride: Of the logits before resizing, if there is padding.
+        auxiliary_stride: Of the auxiliary head's.
 
     Returns:
         A `keras.Model`, or a `SegmentationModel` if there is an auxiliary head.
     """
-    if resize_logits:
-        resize = {"align_corners": align_corners, "dtype": "float32"}
-        logits = ResizeLike(**resize, name="resize_logits")(logits, images)
-        if auxiliary is not None:
-            auxiliary = ResizeLike(**resize, name="resize_auxiliary")(auxiliary, images)
+
+    def finish(features, head: str, stride: int):
+        if resize_logits:
+            resize = ResizeLike(align_corners, dtype="float32", name=f"resize_{head}")
+            features, stride = resize(features, images if padded is None else padded), 1
+        if padded is None:
+            return features
+        return CropLike(0, stride, dtype="float32", name=f"crop_{head}")(features, images)
+
+    logits = finish(logits, "logits", stride)
     if auxiliary is None:
         return keras.Model(images, logits, name=name)
-    return SegmentationModel(images, {"logits": logits, "auxiliary": auxiliary}, name=name)
+    heads = {"logits": logits, "auxiliary": finish(auxiliary, "auxiliary", auxiliary_stride)}
+    return SegmentationModel(images, heads, name=name)
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:

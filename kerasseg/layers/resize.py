@@ -125,6 +125,49 @@ class PadLike(_LikeReference):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
+class PadToMultiple(keras.layers.Layer):
+    """Pads images with zeros at the bottom and right to sides of k * multiple + extra pixels.
+
+    Args:
+        multiple: At least 1.
+        extra: In [0, multiple): 1 for networks with aligned corners, whose features of stride
+            `multiple` then lie on the pixels 0, `multiple`, 2 `multiple` and so on, to the last.
+
+    Input: images (batch, height, width, channels).
+    Output: (batch, H, W, channels).
+    """
+
+    def __init__(self, multiple: int, extra: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        if multiple < 1 or not 0 <= extra < multiple:
+            raise ValueError(
+                "multiple must be at least 1 and extra in [0, multiple), "
+                f"got multiple={multiple}, extra={extra}."
+            )
+        self.multiple = multiple
+        self.extra = extra
+
+    def call(self, images):
+        """Returns the padded images."""
+        height, width = tf.unstack(self._missing(tf.shape(images)[1:3]))
+        padded = tf.pad(images, [[0, 0], [0, height], [0, width], [0, 0]])
+        padded.set_shape(self.compute_output_shape(images.shape))
+        return padded
+
+    def _missing(self, side):
+        return (self.extra - side) % self.multiple
+
+    def compute_output_shape(self, input_shape):
+        """Returns the padded shape."""
+        sides = [None if s is None else s + self._missing(s) for s in input_shape[1:3]]
+        return (input_shape[0], *sides, input_shape[-1])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "multiple": self.multiple, "extra": self.extra}
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
 class CenterCropLike(_LikeReference):
     """Cuts the centre of features to the height and width of a smaller reference.
 
@@ -147,28 +190,39 @@ class CropLike(_LikeReference):
 
     Args:
         offset: Rows and columns left out at the top and left.
+        stride: What the reference's sides are divided by, rounded up, to give those of the window.
 
     Input: `features` (batch, height, width, channels) and `reference` (batch, H, W, any), with
-        H + offset <= height and W + offset <= width.
-    Output: (batch, H, W, channels).
+        H / stride + offset <= height and W / stride + offset <= width.
+    Output: (batch, ceil(H / stride), ceil(W / stride), channels).
     """
 
-    def __init__(self, offset: int, **kwargs):
+    def __init__(self, offset: int, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
-        if offset < 0:
-            raise ValueError(f"offset must be at least 0, got {offset}.")
+        if offset < 0 or stride < 1:
+            raise ValueError(
+                "offset must be at least 0 and stride at least 1, "
+                f"got offset={offset}, stride={stride}."
+            )
         self.offset = offset
+        self.stride = stride
 
     def call(self, features, reference):
         """Returns the window."""
-        height, width = tf.unstack(tf.shape(reference)[1:3])
+        height, width = tf.unstack(-(-tf.shape(reference)[1:3] // self.stride))
         begin = self.offset
         window = features[:, begin : begin + height, begin : begin + width]
-        return self._with_static_shape(window, features, reference)
+        window.set_shape(self.compute_output_shape(features.shape, reference.shape))
+        return window
+
+    def compute_output_shape(self, features_shape, reference_shape):
+        """Returns the features' batch and channels, at the window's height and width."""
+        sides = [None if side is None else -(-side // self.stride) for side in reference_shape[1:3]]
+        return (features_shape[0], *sides, features_shape[-1])
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "offset": self.offset}
+        return {**super().get_config(), "offset": self.offset, "stride": self.stride}
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")

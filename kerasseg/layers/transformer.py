@@ -7,40 +7,6 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class PadToMultiple(keras.layers.Layer):
-    """Pads images with zeros at the bottom and right to sides that a number divides.
-
-    Args:
-        multiple: The number, at least 1.
-
-    Input: images (batch, height, width, channels).
-    Output: (batch, H, W, channels).
-    """
-
-    def __init__(self, multiple: int, **kwargs):
-        super().__init__(**kwargs)
-        if multiple < 1:
-            raise ValueError(f"multiple must be at least 1, got {multiple}.")
-        self.multiple = multiple
-
-    def call(self, images):
-        """Returns the padded images."""
-        height, width = tf.unstack(tf.math.floormod(-tf.shape(images)[1:3], self.multiple))
-        padded = tf.pad(images, [[0, 0], [0, height], [0, width], [0, 0]])
-        padded.set_shape(self.compute_output_shape(images.shape))
-        return padded
-
-    def compute_output_shape(self, input_shape):
-        """Returns the padded shape."""
-        sides = [None if s is None else s + -s % self.multiple for s in input_shape[1:3]]
-        return (input_shape[0], *sides, input_shape[-1])
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "multiple": self.multiple}
-
-
-@keras.saving.register_keras_serializable(package="kerasseg")
 class PatchTokens(keras.layers.Layer):
     """Turns a map of patches into tokens: a class token first, position embeddings added.
 
@@ -87,14 +53,12 @@ class PatchTokens(keras.layers.Layer):
         """Returns the tokens."""
         shape = tf.shape(patches)
         width = patches.shape[-1]
-        embedding = tf.cast(self.position_embedding, tf.float32)
-        table = tf.reshape(embedding[:, 1:], (*self.grid, width))
-        rows, columns = (
-            interpolation_matrix(shape[axis + 1], side, self.interpolation)
-            for axis, side in enumerate(self.grid)
+        embedding = resize_position_embedding(
+            tf.cast(self.position_embedding, tf.float32),
+            self.grid,
+            (shape[1], shape[2]),
+            self.interpolation,
         )
-        resized = tf.einsum("ir,rcd,jc->ijd", rows, table, columns)
-        embedding = tf.concat([embedding[:, :1], tf.reshape(resized, (1, -1, width))], axis=1)
         first = tf.broadcast_to(tf.cast(self.class_token, patches.dtype), (shape[0], 1, width))
         tokens = tf.concat([first, tf.reshape(patches, (shape[0], -1, width))], axis=1)
         return tokens + tf.cast(embedding, tokens.dtype)
@@ -108,6 +72,27 @@ class PatchTokens(keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "grid": self.grid, "interpolation": self.interpolation}
+
+
+def resize_position_embedding(embedding, grid, size, interpolation: str):
+    """Resizes position embeddings to another grid of patches; the class token's stays.
+
+    Args:
+        embedding: float32 `(1, 1 + rows * columns, width)`, the class token's first.
+        grid: `(rows, columns)` of the embeddings.
+        size: `(rows, columns)` of the result, ints or int32 tensors.
+        interpolation: As for `PatchTokens`.
+
+    Returns:
+        float32 `(1, 1 + size[0] * size[1], width)`.
+    """
+    width = embedding.shape[-1]
+    table = tf.reshape(embedding[:, 1:], (*grid, width))
+    rows, columns = (
+        interpolation_matrix(new, old, interpolation) for new, old in zip(size, grid, strict=True)
+    )
+    resized = tf.einsum("ir,rcd,jc->ijd", rows, table, columns)
+    return tf.concat([embedding[:, :1], tf.reshape(resized, (1, -1, width))], axis=1)
 
 
 def interpolation_matrix(size, source: int, interpolation: str):

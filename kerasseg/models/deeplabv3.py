@@ -9,7 +9,7 @@ from .. import encoders
 from ..encoders import mobilenet, resnet
 from ..layers import Conv2D, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling
-from ..layers.outputs import end
+from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
 from . import check_options, check_output_stride
 
@@ -87,8 +87,11 @@ def build(
     if atrous_rates is None:
         atrous_rates = _atrous_rates(variant, output_stride, family)
     images = keras.Input(input_shape, name="image")
+    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    official = variant == "official"
+    padded = pad_for_aligned_corners(normalized, output_stride) if official else None
     found = family.features(
-        preprocess(images, preprocessing, family.PREPROCESSING),
+        normalized if padded is None else padded,
         encoder,
         output_stride=output_stride,
         **encoder_form(family, encoder, variant, output_stride, multi_grid),
@@ -99,7 +102,6 @@ def build(
         filters=filters,
         pool_first=variant != "torchvision",
         project_kernel=3 if variant == "mmseg" else 1,
-        epsilon=pyramid_epsilon(variant, family),
     )
     if variant == "torchvision":
         features = layers.Dropout(0.5, name="aspp_dropout")(features)
@@ -111,8 +113,11 @@ def build(
         Conv2D(num_classes, 1, dtype="float32", name="logits")(features),
         auxiliary_head(found[16], num_classes) if auxiliary else None,
         resize_logits=resize_logits,
-        align_corners=variant == "official",
+        align_corners=official,
         name="deeplabv3",
+        padded=padded,
+        stride=output_stride,
+        auxiliary_stride=min(output_stride, 16),
     )
 
 
@@ -121,12 +126,6 @@ def auxiliary_head(features, num_classes: int):
     features = conv_bn(features, 256, 3, name="auxiliary")
     features = layers.Dropout(0.1, name="auxiliary_dropout")(features)
     return Conv2D(num_classes, 1, dtype="float32", name="auxiliary_logits")(features)
-
-
-def pyramid_epsilon(variant: str, family) -> float:
-    """Returns the epsilon of the decoder's normalisation: TensorFlow's with TensorFlow's nets."""
-    torch = variant in ("torchvision", "mmseg", "smp") or family not in (mobilenet,)
-    return 1e-5 if torch else 1e-3
 
 
 def encoder_form(

@@ -9,7 +9,7 @@ from .. import encoders
 from ..encoders import mobilenet, resnet
 from ..layers import Conv2D, ResizeLike, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
-from ..layers.outputs import end
+from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
 from . import check_options, check_output_stride
 from .deeplabv3 import auxiliary_head
@@ -45,7 +45,8 @@ def build(
     Variants:
         paper: Output stride 16, rates (6, 12, 18) (doubled at stride 8, halved at 32); plain
             convolutions with a ResNet, depthwise separable ones with Xception and MobileNetV2;
-            corners aligned when resizing, as in the authors' code.
+            corners aligned when resizing and, for that, images padded to sides of
+            k * output_stride + 1, as in the authors' code.
         mmseg: OpenMMLab's: output stride 8, rates (12, 24, 36), 512 channels, separable, stem
             (32, 32, 64), a 3 x 3 convolution after the pyramid.
         smp: segmentation_models.pytorch's: output stride 16, rates (12, 24, 36), separable without
@@ -92,11 +93,11 @@ def build(
     if atrous_rates is None:
         scale = output_stride if variant == "paper" else 8
         atrous_rates = tuple(max(1, rate * 16 // scale) for rate in (6, 12, 18))
-    # TensorFlow's epsilon goes with its encoders.
-    epsilon = 1e-3 if variant == "paper" and light else 1e-5
     images = keras.Input(input_shape, name="image")
+    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    padded = pad_for_aligned_corners(normalized, output_stride) if variant == "paper" else None
     found = family.features(
-        preprocess(images, preprocessing, family.PREPROCESSING),
+        normalized if padded is None else padded,
         encoder,
         output_stride=output_stride,
         **_encoder_form(family, variant),
@@ -109,9 +110,8 @@ def build(
         normalize_depthwise=variant != "smp",
         pool_first=variant != "smp",
         project_kernel=3 if variant == "mmseg" else 1,
-        epsilon=epsilon,
     )
-    features = _decode(context, found[4], filters, dropout, separable, variant, epsilon)
+    features = _decode(context, found[4], filters, dropout, separable, variant)
     return end(
         images,
         Conv2D(num_classes, 1, dtype="float32", name="logits")(features),
@@ -119,27 +119,26 @@ def build(
         resize_logits=resize_logits,
         align_corners=variant != "mmseg",
         name="deeplabv3plus",
+        padded=padded,
+        stride=4,
+        auxiliary_stride=min(output_stride, 16),
     )
 
 
-def _decode(context, low_level, filters, dropout, separable, variant, epsilon):
+def _decode(context, low_level, filters, dropout, separable, variant):
     def convolve(features, name):
         if separable:
             return separable_conv_bn(
-                features,
-                filters,
-                normalize_depthwise=variant != "smp",
-                epsilon=epsilon,
-                name=name,
+                features, filters, normalize_depthwise=variant != "smp", name=name
             )
-        return conv_bn(features, filters, 3, epsilon=epsilon, name=name)
+        return conv_bn(features, filters, 3, name=name)
 
     if variant == "smp":
         context = layers.Dropout(0.5, name="aspp_dropout")(context)
         context = convolve(context, "decoder0")
     elif variant == "paper":
         context = layers.Dropout(dropout, name="aspp_dropout")(context)
-    low_level = conv_bn(low_level, _LOW_LEVEL_FILTERS, 1, epsilon=epsilon, name="low_level")
+    low_level = conv_bn(low_level, _LOW_LEVEL_FILTERS, 1, name="low_level")
     context = ResizeLike(variant != "mmseg", name="aspp_resize")(context, low_level)
     features = layers.Concatenate(name="decoder_concat")([context, low_level])
     features = convolve(features, "decoder1")

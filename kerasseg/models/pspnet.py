@@ -6,7 +6,7 @@ from keras import layers
 from .. import encoders
 from ..encoders import resnet
 from ..layers import AdaptiveAveragePooling2D, Conv2D, ResizeLike, conv_bn
-from ..layers.outputs import end
+from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
 from . import check_options, check_output_stride
 
@@ -35,8 +35,8 @@ def build(
 
     Variants:
         paper: The authors' PyTorch code: stem of three 3 x 3 convolutions (64, 64, 128), all blocks
-            of a stage dilated alike, resizing with aligned corners. Its trainings take sizes
-            8 k + 1, such as 473 and 713.
+            of a stage dilated alike, resizing with aligned corners. Images are padded to sides of
+            k * output_stride + 1, the only ones that the authors' code takes (473, 713).
         mmseg: OpenMMLab's: stem (32, 32, 64), the first block of a dilated stage with the dilation
             of the stage before, corners not aligned.
 
@@ -71,8 +71,10 @@ def build(
     family = encoders.family(encoder, ENCODERS)
     paper = variant == "paper"
     images = keras.Input(input_shape, name="image")
+    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    padded = pad_for_aligned_corners(normalized, output_stride) if paper else None
     found = family.features(
-        preprocess(images, preprocessing, family.PREPROCESSING),
+        normalized if padded is None else padded,
         encoder,
         output_stride=output_stride,
         **_resnet_form(paper) if family is resnet else {},
@@ -81,7 +83,15 @@ def build(
     logits = _classify(pooled, num_classes, filters, dropout, "head")
     extra = _classify(found[16], num_classes, 256, dropout, "auxiliary") if auxiliary else None
     return end(
-        images, logits, extra, resize_logits=resize_logits, align_corners=paper, name="pspnet"
+        images,
+        logits,
+        extra,
+        resize_logits=resize_logits,
+        align_corners=paper,
+        name="pspnet",
+        padded=padded,
+        stride=output_stride,
+        auxiliary_stride=min(output_stride, 16),
     )
 
 

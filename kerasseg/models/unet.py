@@ -10,6 +10,7 @@ from ..layers import (
     MirrorPadForValidConvolutions,
     PadLike,
     ResizeLike,
+    Upsample,
     conv_bn,
 )
 from ..layers.outputs import end
@@ -27,6 +28,7 @@ def build(
     filters: int = 64,
     depth: int = 4,
     dropout: float | None = None,
+    bilinear: bool = False,
     auxiliary: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
@@ -50,6 +52,8 @@ def build(
             sides of at least `2**depth` pixels.
         dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for the
             variant's own, 0.5 for `paper` and 0 for the others.
+        bilinear: Whether maps are enlarged by bilinear resizing instead of a transposed
+            convolution, with half of the channels below the first level (`milesial` only).
         auxiliary: Whether to add a head at half the resolution for training (`mmseg` only).
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
@@ -75,13 +79,10 @@ def build(
     check_options(
         num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters, depth=depth
     )
-    if auxiliary and variant != "mmseg":
-        raise ValueError(f"variant must be mmseg for an auxiliary head, got {variant!r}.")
     valid = variant == "paper"
     if dropout is None:
         dropout = 0.5 if valid else 0.0
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
+    _check(variant, dropout, bilinear, auxiliary)
 
     images = keras.Input(input_shape, name="image")
     features = preprocess(images, preprocessing)
@@ -92,14 +93,20 @@ def build(
     for level in range(depth + 1):
         if level > 0:
             features = layers.MaxPooling2D(2, name=f"down{level}_pool")(features)
-        features = _double_conv(features, filters * 2**level, valid, f"down{level}")
+        channels = filters * 2**level
+        if bilinear and level == depth:
+            channels //= 2  # the deepest map is enlarged as it is, without halving
+        features = _double_conv(features, (channels, channels), valid, f"down{level}")
         if dropout and level >= depth - 1:
             features = layers.Dropout(dropout, name=f"down{level}_dropout")(features)
         skips.append(features)
 
     decoded = {}
     for level in reversed(range(depth)):
-        features = _up(features, skips[level], filters * 2**level, variant, f"up{level}")
+        channels = filters * 2**level
+        features = _up(features, skips[level], channels, variant, bilinear, f"up{level}")
+        after = channels // 2 if bilinear and level > 0 else channels
+        features = _double_conv(features, (channels, after), valid, f"up{level}")
         decoded[level] = features
 
     if variant == "mmseg":
@@ -114,24 +121,36 @@ def build(
     return end(images, logits, extra, resize_logits=auxiliary, align_corners=False, name="unet")
 
 
-def _double_conv(features, filters: int, valid: bool, name: str):
-    for index in (1, 2):
+def _check(variant: str, dropout: float, bilinear: bool, auxiliary: bool) -> None:
+    if auxiliary and variant != "mmseg":
+        raise ValueError(f"variant must be mmseg for an auxiliary head, got {variant!r}.")
+    if bilinear and variant != "milesial":
+        raise ValueError(f"variant must be milesial for bilinear enlarging, got {variant!r}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
+
+
+def _double_conv(features, filters: tuple[int, int], valid: bool, name: str):
+    for index, channels in enumerate(filters, start=1):
         if valid:
             features = Conv2D(
-                filters, 3, padding="valid", activation="relu", name=f"{name}_{index}_conv"
+                channels, 3, padding="valid", activation="relu", name=f"{name}_{index}_conv"
             )(features)
         else:
-            features = conv_bn(features, filters, 3, name=f"{name}_{index}")
+            features = conv_bn(features, channels, 3, name=f"{name}_{index}")
     return features
 
 
-def _up(features, skip, filters: int, variant: str, name: str):
+def _up(features, skip, filters: int, variant: str, bilinear: bool, name: str):
+    """Enlarges features and joins them with the skip."""
     if variant == "mmseg":
         # The 1 x 1 convolution commutes with the resizing, and costs a quarter before it.
         features = Conv2D(filters, 1, use_bias=False, name=f"{name}_up_conv")(features)
         features = ResizeLike(name=f"{name}_up_resize")(features, skip)
         features = BatchNormalization(name=f"{name}_up_bn")(features)
         features = layers.ReLU(name=f"{name}_up_relu")(features)
+    elif bilinear:
+        features = Upsample(2, align_corners=True, name=f"{name}_upsample")(features)
     else:
         features = layers.Conv2DTranspose(
             filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv"
@@ -140,8 +159,7 @@ def _up(features, skip, filters: int, variant: str, name: str):
         skip = CenterCropLike(name=f"{name}_crop")(skip, features)
     elif variant == "milesial":
         features = PadLike(name=f"{name}_pad")(features, skip)
-    features = layers.Concatenate(name=f"{name}_concat")([skip, features])
-    return _double_conv(features, filters, variant == "paper", name)
+    return layers.Concatenate(name=f"{name}_concat")([skip, features])
 
 
 def _head(features, num_classes: int, filters: int, name: str):

@@ -48,7 +48,9 @@ def _training_option(name: str, **attributes):
 )
 @click.option("--encoder", help="Encoder, such as resnet50; the architecture's own if not given.")
 @click.option("--output-stride", type=int, help="Input size / feature size of the encoder.")
-@_training_option("--encoder-weights", help="none, imagenet, or a file of ImageNet weights.")
+@_training_option(
+    "--encoder-weights", help="none, imagenet, hub:PRESET, or a file of ImageNet weights."
+)
 @_training_option("--init-from", help="Run or .keras file whose weights to start from.")
 @_training_option(
     "--reset-head/--no-reset-head", help="Let classifiers of other sizes start anew then."

@@ -4,6 +4,8 @@ import pytest
 
 import kerasseg
 from kerasseg.encoders import hub, resnet
+from kerasseg.layers import BatchNormalization
+from kerasseg.pipelines import fit
 
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
 
@@ -79,8 +81,19 @@ def test_an_architecture_takes_a_backbone_for_any_size(preset, tmp_path):
     np.testing.assert_array_equal(loaded(images), model(images))
 
 
+def test_its_normalisation_is_ours_and_can_be_frozen(preset):
+    model = kerasseg.build("pspnet", num_classes=3, encoder=f"hub:{preset[0]}", filters=8)
+    fit._freeze_batch_norm(model.layers, "frozen-encoder")
+    encoder = model.get_layer("encoder_hub")
+    found = [la for la in encoder.layers if isinstance(la, keras.layers.BatchNormalization)]
+    assert len(found) == 53  # one for each convolution of a ResNet-50
+    assert all(isinstance(layer, BatchNormalization) for layer in found)
+    assert not any(layer.trainable for layer in found)
+    assert model.get_layer("head_bn").trainable
+
+
 def test_a_preset_that_cannot_be_loaded_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"must be a preset of keras-hub.*got 'hub:.*absent'"):
+    with pytest.raises(ValueError, match=r"must be a preset of keras-hub.*got '.*absent'"):
         kerasseg.build("pspnet", num_classes=2, encoder=f"hub:{tmp_path / 'absent'}")
 
 

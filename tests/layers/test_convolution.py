@@ -99,6 +99,16 @@ def test_the_gradient_of_a_dilated_depthwise_convolution_is_that_of_its_rate():
         np.testing.assert_allclose(gradient[place], (values[0] - values[1]) / (2 * step), rtol=1e-2)
 
 
+@pytest.mark.parametrize("kernel_size", [3, (5, 3)])
+def test_a_depthwise_kernel_begins_as_he_s_for_the_taps_of_one_channel(kernel_size):
+    keras.utils.set_random_seed(0)
+    layer = DepthwiseConv2D(kernel_size)
+    layer.build((None, None, None, 4096))
+    # He et al. 2015, equation 10: variance 2 / n, n being the number of inputs of an output.
+    taps = np.prod(layer.kernel_size)
+    assert np.std(layer.kernel) == pytest.approx(np.sqrt(2 / taps), rel=0.02)
+
+
 @pytest.mark.parametrize("factor", [2, 3, 8])
 def test_the_upscoring_kernel_interpolates_bilinearly(factor):
     layer = BilinearConv2DTranspose(factor)

@@ -59,6 +59,35 @@ def test_a_frozen_layer_uses_its_moving_averages_in_training_too(features):
     np.testing.assert_array_equal(layer.moving_mean, np.zeros(8))
 
 
+def test_frozen_statistics_leave_scale_and_offset_to_be_trained(features):
+    layer = BatchNormalization(epsilon=1e-5)
+    layer.build(features.shape)
+    layer.frozen_statistics = True
+    rng = np.random.default_rng(1)
+    gamma, beta, mean = rng.normal(size=(3, 8)).astype(np.float32)
+    variance = rng.uniform(0.5, 2, 8).astype(np.float32)
+    layer.set_weights([gamma, beta, mean, variance])
+    upstream = rng.normal(size=features.shape).astype(np.float32)
+    x = tf.Variable(features)
+    with tf.GradientTape() as tape:
+        out = layer(x, training=True)
+        loss = tf.reduce_sum(out * upstream)
+    gradients = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+    # y = gamma n + beta, with n = (x - mean) / sqrt(variance + epsilon) and constant statistics
+    scale = 1 / np.sqrt(variance + 1e-5)
+    normalized = (features - mean) * scale
+    np.testing.assert_allclose(out, gamma * normalized + beta, atol=1e-5)
+    expected = (
+        upstream * gamma * scale,
+        (upstream * normalized).sum((0, 1, 2)),
+        upstream.sum((0, 1, 2)),
+    )
+    for gradient, value in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, value, atol=1e-4)
+    np.testing.assert_array_equal(layer.moving_mean, mean)
+    np.testing.assert_array_equal(layer.moving_variance, variance)
+
+
 def test_bfloat16_features_stay_bfloat16(features):
     layer = BatchNormalization(dtype="mixed_bfloat16")
     for training in (True, False):

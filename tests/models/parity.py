@@ -23,12 +23,21 @@ def load(name):
     tensors = {
         entry[0]: state.tensor(*entry) for entry in reference["tensors"] if entry[2] != "fixed"
     }
+    if reference.get("layout") == "keras":
+        tensors = {name: _to_keras_layout(name, values) for name, values in tensors.items()}
     stored = np.load(FOLDER / f"{name}.npz")
     cases = [
         (state.image(case["input"], case["seed"]).transpose(0, 2, 3, 1), stored[f"logits_{index}"])
         for index, case in enumerate(reference["cases"])
     ]
     return reference, tensors, cases
+
+
+def _to_keras_layout(name, values):
+    """Drawn in PyTorch's layout, (out, in, h, w), like all the others."""
+    if values.ndim < 4:
+        return values
+    return values.transpose((2, 3, 0, 1) if "depthwise_kernel" in name else (2, 3, 1, 0))
 
 
 def parameters(model):

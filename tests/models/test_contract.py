@@ -104,7 +104,10 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     # Caffe's pooling rounds up: one row more at stride 8.
     assert round(64 / height) == round(96 / width)
     logits, expected = coarse(images), model(images)
-    if height < 64 and name != "segmenter":
+    if "encoder_pad" in [layer.name for layer in model.layers] and name != "segmenter":
+        # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
+        expected = expected[:, :: 64 // height, :: 96 // width]
+    elif height < 64 and name != "segmenter":
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:

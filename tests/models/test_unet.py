@@ -12,6 +12,8 @@ from kerasseg.models import unet
 def test_the_padded_network_has_the_published_number_of_parameters():
     # https://github.com/milesial/Pytorch-UNet with 3 channels and 2 classes, counted in PyTorch
     assert parameters(unet.build(num_classes=2, variant="milesial")) == 31_037_698
+    bilinear = unet.build(num_classes=2, variant="milesial", bilinear=True)
+    assert parameters(bilinear) == 17_263_042
 
 
 def test_the_paper_s_network_has_the_parameters_of_its_figure_1():
@@ -54,6 +56,8 @@ def test_dropout_is_in_force_in_training_only():
     [
         ({"depth": 0}, "depth must be at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"bilinear": True}, "variant must be milesial for bilinear enlarging, got 'paper'"),
+        ({"auxiliary": True}, "variant must be mmseg for an auxiliary head, got 'paper'"),
     ],
 )
 def test_its_own_options_are_checked(options, message):

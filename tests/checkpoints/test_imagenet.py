@@ -1,0 +1,195 @@
+"""ImageNet weights of an encoder, against the networks that they come from."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import kerasseg
+from kerasseg.checkpoints import imagenet
+from kerasseg.layers.transformer import resize_position_embedding
+
+MOBILENET = (
+    Path(__file__).parents[2].parent / "shared/weights/mobilenet_v2_imagenet_no_top.weights.h5"
+)
+
+
+def draw_weights(network):
+    """Gives every weight values of its own, so that a mix-up cannot hide."""
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        low, high = (0.5, 1.5) if weight.name in ("gamma", "moving_variance") else (-0.1, 0.1)
+        weight.assign(rng.uniform(low, high, weight.shape))
+    return network
+
+
+def encoder_output(model, layer, images):
+    return keras.Model(model.input, model.get_layer(layer).output)(images).numpy()
+
+
+def assert_equal(features, expected):
+    expected = np.asarray(expected)
+    assert features.shape == expected.shape
+    assert np.abs(features - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def random_images(*shape):
+    return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("width", [0.35, 1.0])
+def test_mobilenetv2_equals_that_of_keras_applications(width, tmp_path):
+    images = random_images(1, 96, 64, 3)
+    reference = draw_weights(
+        keras.applications.MobileNetV2(
+            (None, None, 3), alpha=width, include_top=False, weights=None
+        )
+    )
+    file = tmp_path / "mobilenet.weights.h5"
+    reference.save_weights(file)
+    encoder = f"mobilenetv2:{width}"
+    model = kerasseg.build(
+        "deeplabv3plus", num_classes=2, encoder=encoder, output_stride=32, preprocessing=None
+    )
+    imagenet.load_encoder(model, encoder, str(file))
+    expected = keras.Model(reference.input, reference.get_layer("block_16_project_BN").output)
+    assert_equal(encoder_output(model, "encoder_block17_project_bn", images), expected(images))
+
+
+@pytest.mark.skipif(not MOBILENET.is_file(), reason="no ImageNet weights")
+def test_trained_weights_of_mobilenetv2_load_from_their_file():
+    reference = keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None)
+    reference.load_weights(MOBILENET)
+    images = random_images(1, 96, 96, 3)
+    model = kerasseg.build(
+        "deeplabv3plus",
+        num_classes=2,
+        encoder="mobilenetv2",
+        output_stride=32,
+        preprocessing=None,
+    )
+    assert imagenet.load_encoder(model, "mobilenetv2", str(MOBILENET)) == 5 * 51
+    expected = keras.Model(reference.input, reference.get_layer("block_16_project_BN").output)
+    assert_equal(encoder_output(model, "encoder_block17_project_bn", images), expected(images))
+
+
+def resnet_of_keras_hub(depth):
+    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
+    return draw_weights(
+        keras_hub.models.ResNetBackbone(
+            input_conv_filters=[64],
+            input_conv_kernel_sizes=[7],
+            stackwise_num_filters=[64, 128, 256, 512],
+            stackwise_num_blocks=[2, 2, 2, 2] if depth == 18 else [3, 4, 6, 3],
+            stackwise_num_strides=[1, 2, 2, 2],
+            block_type="basic_block" if depth == 18 else "bottleneck_block",
+            image_shape=(None, None, 3),
+        )
+    )
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_resnets_equal_those_of_keras_hub(depth, tmp_path):
+    reference = resnet_of_keras_hub(depth)
+    reference.save_to_preset(tmp_path / "preset")
+    encoder = f"resnet{depth}"
+    model = kerasseg.build(
+        "deeplabv3plus",
+        num_classes=2,
+        encoder=encoder,
+        output_stride=32,
+        preprocessing=None,
+        filters=8,
+    )
+    loaded = imagenet.load_encoder(model, encoder, f"hub:{tmp_path / 'preset'}")
+    assert loaded == len(reference.weights)
+    images = random_images(1, 64, 96, 3)
+    last = "encoder_layer4_1_relu" if depth == 18 else "encoder_layer4_2_relu"
+    assert_equal(encoder_output(model, last, images), reference(images))
+
+
+def test_imagenet_means_the_preset_of_keras_hub_for_a_resnet(monkeypatch):
+    keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
+    reference, asked = resnet_of_keras_hub(18), []
+
+    def from_preset(preset):
+        asked.append(preset)
+        return reference
+
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", from_preset)
+    model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="resnet18", filters=8)
+    imagenet.load_encoder(model, "resnet18", "imagenet")
+    assert asked == ["resnet_18_imagenet"]
+    np.testing.assert_array_equal(
+        model.get_layer("encoder_stem1_conv").kernel, reference.get_layer("conv1_conv").kernel
+    )
+
+
+def test_a_vision_transformer_takes_position_embeddings_of_another_grid(tmp_path):
+    width, side = 192, 3
+    rng = np.random.default_rng(0)
+    model = kerasseg.build("segmenter", num_classes=2, encoder="vit_tiny", grid=(4, 4))
+    state = {}
+    for layer in model.layers:
+        if not layer.name.startswith("encoder_") or not layer.weights:
+            continue
+        name = layer.name.removeprefix("encoder_")
+        if name == "tokens":
+            state["cls_token"] = rng.normal(size=(1, 1, width))
+            state["pos_embed"] = rng.normal(size=(1, 1 + side * side, width))
+            continue
+        if name.startswith("block"):
+            block, _, part = name.partition("_")
+            place = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+            name = f"blocks.{block[5:]}.{place.get(part, part)}"
+        name = "patch_embed.proj" if name == "patches" else name
+        shape = layer.weights[0].shape
+        torch_shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        state[f"{name}.weight"] = rng.normal(size=torch_shape)
+        state[f"{name}.bias"] = rng.normal(size=layer.weights[1].shape)
+    state = {name: np.float32(values) for name, values in state.items()}
+    safetensors.numpy.save_file(state, tmp_path / "vit.safetensors")
+    imagenet.load_encoder(model, "vit_tiny", str(tmp_path / "vit.safetensors"))
+    kernel = model.get_layer("encoder_block11_fc2").kernel
+    np.testing.assert_array_equal(kernel, state["blocks.11.mlp.fc2.weight"].T)
+    tokens = model.get_layer("encoder_tokens")
+    np.testing.assert_array_equal(tokens.position_embedding[:, 0], state["pos_embed"][:, 0])
+    # Bilinear from 3 to 4 samples a side: the corner's centre lies beyond the outermost sample.
+    np.testing.assert_allclose(tokens.position_embedding[0, 1], state["pos_embed"][0, 1], rtol=1e-6)
+    # The second of four lies at (1 + 0.5) * 3 / 4 - 0.5 = 0.625, between the first two of three.
+    expected = 0.375 * state["pos_embed"][0, 1] + 0.625 * state["pos_embed"][0, 2]
+    np.testing.assert_allclose(tokens.position_embedding[0, 2], expected, atol=1e-6)
+
+
+def test_position_embeddings_of_the_same_grid_stay():
+    embedding = np.random.default_rng(0).normal(size=(1, 7, 5)).astype(np.float32)
+    resized = resize_position_embedding(embedding, (2, 3), (2, 3), "bicubic")
+    np.testing.assert_allclose(resized, embedding, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "encoder", "weights", "message"),
+    [
+        ("pspnet", "resnet34", "imagenet", "must be a file of torchvision or timm, got 'imagenet'"),
+        ("segmenter", "vit_tiny", "imagenet", "must be a file of timm, got 'imagenet'"),
+        ("pspnet", "resnet18", "hub:absent", "must be a preset of keras-hub.*got 'absent'"),
+        ("segmenter", "vit_tiny", "hub:absent", "must be imagenet or a file, got 'hub:absent'"),
+        ("pspnet", "resnet18", "absent.pth", "imagenet, hub:PRESET or a file, got 'absent.pth'"),
+    ],
+)
+def test_weights_that_are_not_to_be_had_are_errors(model, encoder, weights, message):
+    network = kerasseg.build(model, num_classes=2, encoder=encoder)
+    with pytest.raises(ValueError, match=message):
+        imagenet.load_encoder(network, encoder, weights)
+
+
+def test_a_resnet_of_another_depth_fills_nothing(tmp_path):
+    resnet_of_keras_hub(50).save_to_preset(tmp_path / "preset")
+    model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="resnet18", filters=8)
+    before = [weight.numpy().copy() for weight in model.weights]
+    with pytest.raises(ValueError, match=r"weights of encoder_layer1_0_1_conv must have"):
+        imagenet.load_encoder(model, "resnet18", f"hub:{tmp_path / 'preset'}")
+    for weight, values in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, values)
