@@ -1,8 +1,8 @@
 """Semantic segmentation with TensorFlow and Keras: datasets to TFRecords to SavedModels.
 
 `import kerasseg` is cheap: TensorFlow and Keras load at the first use of a name that needs them.
-As soon as Keras is imported, in whichever order, the layers, losses, metrics and schedules of this
-package are registered, so that `keras.models.load_model` finds them.
+As soon as Keras is imported, in whichever order, the layers, losses, metrics, optimizers and
+schedules of this package are registered, so that `keras.models.load_model` finds them.
 """
 
 import importlib
@@ -31,6 +31,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "optimizers",
     "pipelines",  # pyright: ignore[reportUnsupportedDunderAll]
     "schedules",
     "serving",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         losses,
         metrics,
         models,
+        optimizers,
         schedules,
         serving,
         visualize,
@@ -77,5 +79,5 @@ def _register_classes(keras: Any) -> None:
     """Registers our Keras classes once Keras is there; Keras loads no unregistered class."""
     if keras.backend.backend() != "tensorflow":
         return
-    for name in ("layers", "losses", "metrics", "schedules"):
+    for name in ("layers", "losses", "metrics", "optimizers", "schedules"):
         importlib.import_module(f"{__name__}.{name}")

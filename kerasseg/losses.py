@@ -45,13 +45,7 @@ class CrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the loss."""
-        num_classes = y_pred.shape[-1]
-        labels = tf.cast(y_true, tf.int32)
-        if labels.shape.rank == y_pred.shape.rank:
-            labels = tf.squeeze(labels, -1)
-        valid = labels != self.ignore_label
-        labels = tf.where(valid, labels, 0)
-        _assert_labels_in_range(labels, num_classes)
+        labels, valid = _split_labels(y_true, y_pred, self.ignore_label)
         weights = tf.cast(valid, tf.float32)
         if self.class_weights is not None:
             weights *= tf.gather(tf.constant(self.class_weights, tf.float32), labels)
@@ -68,14 +62,134 @@ class CrossEntropy(keras.losses.Loss):
         return {**config, "class_weights": self.class_weights, "ignore_label": self.ignore_label}
 
 
+@keras.saving.register_keras_serializable(package="kerasseg")
+class Dice(keras.losses.Loss):
+    r"""One minus the mean Dice coefficient of the classes that occur in the labels.
+
+    `1 - mean_c (2 sum_i p_ic y_ic) / (sum_i p_ic + sum_i y_ic)`, p being the softmax of the logits,
+    y the labels as zeros and ones, i the pixels of the global batch that are not ignored, and c the
+    classes with at least one of them. Every class counts alike, however few pixels it has, which
+    cross-entropy leaves to chance; added to it, as is usual, it raises the mean IoU. A batch with
+    every pixel ignored has a loss and a gradient of zero.
+
+    Args:
+        ignore_label: Label of the pixels that do not count.
+
+    Input: `y_true` (batch, height, width), integer labels in [0, classes) or `ignore_label`;
+        `y_pred` (batch, height, width, classes), logits.
+    Output: float32 scalar, a replica's share of the loss; the shares add up to the formula.
+
+    Raises:
+        InvalidArgumentError: When computed, if a label is neither a class nor ignored.
+
+    Reference:
+        Milletari et al., V-Net, 3DV 2016, section 3. https://arxiv.org/abs/1606.04797
+    """
+
+    def __init__(self, ignore_label: int = IGNORE_LABEL, name: str = "dice", **kwargs):
+        kwargs["reduction"] = None
+        super().__init__(name=name, **kwargs)
+        self.ignore_label = ignore_label
+
+    def call(self, y_true, y_pred):
+        """Returns the loss."""
+        labels, valid = _split_labels(y_true, y_pred, self.ignore_label)
+        counted = tf.cast(valid, tf.float32)[..., tf.newaxis]
+        probabilities = tf.nn.softmax(tf.cast(y_pred, tf.float32)) * counted
+        truth = tf.one_hot(labels, y_pred.shape[-1]) * counted
+        over_pixels = [0, 1, 2]
+        sums = tf.stack(
+            [
+                tf.reduce_sum(probabilities * truth, over_pixels),
+                tf.reduce_sum(probabilities, over_pixels),
+                tf.reduce_sum(truth, over_pixels),
+            ]
+        )
+        intersection, predicted, labelled = tf.unstack(_sum_over_replicas(sums))
+        occurs = tf.cast(labelled > 0, tf.float32)
+        coefficients = tf.math.divide_no_nan(2.0 * intersection, predicted + labelled)
+        missing = tf.reduce_sum(occurs * (1.0 - coefficients))
+        # All replicas have the same sums: each returns its share.
+        return tf.math.divide_no_nan(missing, tf.reduce_sum(occurs)) / _replicas()
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        del config["reduction"]
+        return {**config, "ignore_label": self.ignore_label}
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class WeightedSum(keras.losses.Loss):
+    """A weighted sum of losses, such as `WeightedSum([CrossEntropy(), Dice()], [1.0, 0.5])`.
+
+    Args:
+        losses: Losses over label maps, each returning a scalar.
+        weights: Factor of each, at least 0.
+
+    Input: That of the losses.
+    Output: float32 scalar.
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[keras.losses.Loss],
+        weights: Sequence[float],
+        name: str = "weighted_sum",
+        **kwargs,
+    ):
+        kwargs["reduction"] = None
+        super().__init__(name=name, **kwargs)
+        if len(losses) != len(weights) or not losses or min(weights) < 0:
+            raise ValueError(
+                "weights must be one number of at least 0 for each loss, "
+                f"got {tuple(weights)} for {len(losses)} losses."
+            )
+        self.losses = list(losses)
+        self.weights = [float(weight) for weight in weights]
+
+    def call(self, y_true, y_pred):
+        """Returns the sum."""
+        terms = zip(self.weights, self.losses, strict=True)
+        return tf.add_n([weight * loss(y_true, y_pred) for weight, loss in terms])
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        config = super().get_config()
+        del config["reduction"]
+        losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
+        return {**config, "losses": losses, "weights": self.weights}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the sum of a configuration."""
+        losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
+        return cls(**{**config, "losses": losses})
+
+
+def _split_labels(y_true, y_pred, ignore_label: int):
+    """Returns int32 labels, 0 where they are ignored, and a bool map of where they count."""
+    labels = tf.cast(y_true, tf.int32)
+    if labels.shape.rank == y_pred.shape.rank:
+        labels = tf.squeeze(labels, -1)
+    valid = labels != ignore_label
+    labels = tf.where(valid, labels, 0)
+    _assert_labels_in_range(labels, y_pred.shape[-1])
+    return labels, valid
+
+
 def _assert_labels_in_range(labels, num_classes: int) -> None:
     in_range = tf.reduce_all((labels >= 0) & (labels < num_classes))
     message = f"labels must be in [0, {num_classes}) or the ignored label, got up to"
     tf.debugging.Assert(in_range, [message, tf.reduce_max(labels)])
 
 
-def _sum_over_replicas(value):
+def _replicas() -> int:
     context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def _sum_over_replicas(value):
+    if _replicas() == 1:
         return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import kerasseg
-from kerasseg import callbacks, losses, schedules
+from kerasseg import callbacks, losses, optimizers, schedules
 from kerasseg.checkpoints import assign, imagenet
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
@@ -122,7 +122,7 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
                 options.model, num_classes=len(dataset.classes.names), **options.model_options
             )
             _freeze_batch_norm(model.layers, options.batch_norm)
-            loss = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
+            loss = _build_loss(options, dataset)
             model.compile(optimizer=_build_optimizer(options, steps), loss=loss)
             if isinstance(model, SegmentationModel):
                 model.set_auxiliary_loss(loss, options.auxiliary_weight)
@@ -193,15 +193,23 @@ def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.O
         options.power,
         warmup_steps=round(steps * options.warmup_epochs / options.epochs),
     )
+    factor = {"encoder_factor": options.encoder_learning_rate_factor}
     if options.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(
-            schedule, momentum=0.9, weight_decay=options.weight_decay or None
+        optimizer = optimizers.SGD(
+            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **factor
         )
     else:
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=options.weight_decay)
+        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **factor)
     if options.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _build_loss(options: TrainingOptions, dataset: records.Dataset) -> keras.losses.Loss:
+    cross_entropy = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
+    if options.dice_weight == 0:
+        return cross_entropy
+    return losses.WeightedSum([cross_entropy, losses.Dice()], [1.0, options.dice_weight])
 
 
 def _class_weights(options: TrainingOptions, dataset: records.Dataset) -> list[float] | None:

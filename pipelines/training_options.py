@@ -48,11 +48,14 @@ class TrainingOptions:
         augment: Colour policy, one of `AUGMENT`.
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: Peak of the poly schedule.
+        encoder_learning_rate_factor: Learning rate of the encoder, as a share of that of the layers
+            upon it; 0.1 in DeepLab's and PSPNet's trainings from ImageNet weights.
         power: Exponent of the poly schedule.
         warmup_epochs: Number of first epochs over which the learning rate rises.
         weight_decay: Decoupled decay of the kernels; biases and normalisation have none.
         class_weights: "none", "median-frequency" (SegNet), or the square root of those, which
             helps rare classes at less cost to the others.
+        dice_weight: Weight of the Dice loss that is added to the cross-entropy.
         evaluate_every: Number of epochs from one evaluation to the next.
         dtype_policy: Keras' policy of computation, one of `DTYPE_POLICIES`.
         seed: Of initial weights, order and augmentation.
@@ -77,10 +80,12 @@ class TrainingOptions:
     augment: str = "standard"
     optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    encoder_learning_rate_factor: float = 1.0
     power: float = 0.9
     warmup_epochs: float = 0.0
     weight_decay: float = 1e-4
     class_weights: str = "none"
+    dice_weight: float = 0.0
     evaluate_every: int = 1
     dtype_policy: str = "float32"
     seed: int = 0
@@ -94,6 +99,8 @@ class TrainingOptions:
             "warmup_epochs",
             "weight_decay",
             "auxiliary_weight",
+            "dice_weight",
+            "encoder_learning_rate_factor",
             "seed",
         ):
             check_option(name, getattr(self, name) >= 0, "at least 0", getattr(self, name))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kerasseg
-from kerasseg.losses import CrossEntropy
+from kerasseg.losses import CrossEntropy, Dice, WeightedSum
 from kerasseg.pipelines import fit, records, runs
 from kerasseg.pipelines.devices import mirrored_strategy
 from kerasseg.pipelines.errors import InputError
@@ -141,13 +141,21 @@ def test_two_replicas_train_as_one(tiny_data, tiny_training, tmp_path, two_cpus)
         np.testing.assert_allclose(shared, alone, atol=1e-5, rtol=0)
 
 
-def test_the_gradient_of_two_replicas_is_that_of_one_with_ignored_pixels(two_cpus):
+@pytest.mark.parametrize(
+    "loss",
+    [
+        CrossEntropy(class_weights=[1.0, 2.0, 5.0]),
+        Dice(),
+        WeightedSum([CrossEntropy(), Dice()], [1.0, 0.5]),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_the_gradient_of_two_replicas_is_that_of_one_with_ignored_pixels(loss, two_cpus):
     """The halves differ in ignored pixels: dividing by each one's own count is wrong."""
     labels = np.zeros((2, 4, 4), np.uint8)
     labels[0], labels[1, :2] = 255, 1
     labels[0, 0, 0] = 2
     logits = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
-    loss = CrossEntropy(class_weights=[1.0, 2.0, 5.0])
 
     def gradient(y, z):
         z = tf.convert_to_tensor(z)

@@ -71,10 +71,14 @@ def _training_option(name: str, **attributes):
 @_training_option("--augment", type=click.Choice(AUGMENT), help="Colours; rand is keras-cv's.")
 @_training_option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimizer.")
 @_training_option("--learning-rate", type=float, help="Peak of the poly schedule.")
+@_training_option(
+    "--encoder-learning-rate-factor", type=float, help="The encoder's share of it, such as 0.1."
+)
 @_training_option("--power", type=float, help="Exponent of the poly schedule.")
 @_training_option("--warmup-epochs", type=float, help="Epochs of rising learning rate.")
 @_training_option("--weight-decay", type=float, help="Decay of the kernels.")
 @_training_option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="In the loss.")
+@_training_option("--dice-weight", type=float, help="Of a Dice loss beside the cross-entropy.")
 @_training_option("--evaluate-every", type=int, help="Epochs between evaluations.")
 @_training_option("--dtype-policy", type=click.Choice(DTYPE_POLICIES), help="Precision.")
 @_training_option("--seed", type=int, help="Of weights, order and augmentation.")
