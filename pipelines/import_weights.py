@@ -29,7 +29,7 @@ def run(
     """Imports a checkpoint.
 
     Args:
-        file: The checkpoint: `.pth`, `.safetensors`, `.npz`.
+        file: The checkpoint: `.pth`, `.safetensors`, `.h5`, `.npz`.
         output: The run folder to write; must not exist.
         model: Name of the architecture.
         source: Implementation that it comes from, one of `kerasseg.checkpoints.SOURCES`.

@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Import published weights into a run that evaluate, predict, fit and export take.
 
-    Reads .pth (without PyTorch, executing nothing), .safetensors and .npz. The preprocessing that
-    the weights expect becomes part of the network.
+    Reads .pth (without PyTorch, executing nothing), .safetensors, .h5 and .npz. The preprocessing
+    that the weights expect becomes part of the network.
     """
     startup.load_tensorflow()
     from .. import import_weights

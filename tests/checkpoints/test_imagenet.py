@@ -1,5 +1,6 @@
 """ImageNet weights of an encoder, against the networks that they come from."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -161,6 +162,51 @@ def test_a_vision_transformer_takes_position_embeddings_of_another_grid(tmp_path
     # The second of four lies at (1 + 0.5) * 3 / 4 - 0.5 = 0.625, between the first two of three.
     expected = 0.375 * state["pos_embed"][0, 1] + 0.625 * state["pos_embed"][0, 2]
     np.testing.assert_allclose(tokens.position_embedding[0, 2], expected, atol=1e-6)
+
+
+def torch_state(model, stem):
+    """The encoder's weights under the names of torchvision, the stem's by a pattern."""
+    state = {}
+    for layer in model.layers:
+        if not layer.name.startswith("encoder_") or not layer.weights:
+            continue
+        name = re.sub(r"encoder_layer(\d)_(\d+)_(\d)_(conv|bn)", r"layer\1.\2.\4\3", layer.name)
+        name = re.sub(r"encoder_layer(\d)_(\d+)_downsample_", r"layer\1.\2.downsample.", name)
+        name = name.replace("downsample.conv", "downsample.0").replace(
+            "downsample.bn", "downsample.1"
+        )
+        match = re.fullmatch(r"encoder_stem(\d)_(conv|bn)", name)
+        name = stem(int(match[1]), match[2]) if match else name
+        values = layer.get_weights()
+        if len(values) == 1:
+            state[f"{name}.weight"] = np.ascontiguousarray(values[0].transpose(3, 2, 0, 1))
+        else:
+            parts = ("weight", "bias", "running_mean", "running_var")
+            state |= {f"{name}.{part}": value for part, value in zip(parts, values, strict=True)}
+    return {**state, "fc.weight": np.zeros((2, 2), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("variant", "stem"),
+    [
+        ("paper", lambda unit, kind: f"{kind}{unit}"),  # official PSPNet: conv1, bn1, conv2 ...
+        ("mmseg", lambda unit, kind: f"stem.{3 * unit - 3 + (kind == 'bn')}"),  # ResNetV1c
+    ],
+    ids=["official PSPNet", "OpenMMLab"],
+)
+def test_weights_of_resnets_with_deep_stems_load(variant, stem, tmp_path):
+    def build():
+        return kerasseg.build("pspnet", num_classes=2, encoder="resnet18", variant=variant)
+
+    source, model = draw_weights(build()), build()
+    safetensors.numpy.save_file(torch_state(source, stem), tmp_path / "resnet.safetensors")
+    imagenet.load_encoder(model, "resnet18", str(tmp_path / "resnet.safetensors"))
+    for layer in source.layers:
+        if layer.name.startswith("encoder_"):
+            for ours, theirs in zip(
+                model.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True
+            ):
+                np.testing.assert_array_equal(ours, theirs)
 
 
 def test_position_embeddings_of_the_same_grid_stay():

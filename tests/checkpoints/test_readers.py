@@ -162,3 +162,20 @@ def test_a_missing_file_a_folder_and_a_file_without_tensors_are_errors(tmp_path)
     path = write_zip(tmp_path / "empty.pth", pickle.dumps({"epoch": 3}))
     with pytest.raises(CheckpointError, match=r"must hold tensors by name, got \['epoch'\]"):
         read(path)
+
+
+def test_keras_2_weights_are_read_by_layer_and_variable(tmp_path):
+    """Keras 2 files a variable under its layer's name, twice; `model.save` adds a folder on top."""
+    import h5py
+
+    from kerasseg.checkpoints import keras_deeplab
+
+    values = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)
+    for top in ("", "model_weights/"):
+        path = tmp_path / "weights.h5"
+        with h5py.File(path, "w") as file:
+            file[f"{top}aspp0/aspp0/kernel:0"] = values
+            file[f"{top}aspp0_BN/aspp0_BN/moving_variance:0"] = values[0, 0, 0]
+        state = keras_deeplab.clean(read(path))
+        assert sorted(state) == ["aspp0/kernel", "aspp0_BN/moving_variance"]
+        np.testing.assert_array_equal(state["aspp0/kernel"], values)
