@@ -1,6 +1,7 @@
 """Losses over label maps with ignored pixels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -150,8 +151,11 @@ class WeightedSum(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the sum."""
-        terms = zip(self.weights, self.losses, strict=True)
-        return tf.add_n([weight * loss(y_true, y_pred) for weight, loss in terms])
+        total = tf.zeros(())
+        for weight, loss in zip(self.weights, self.losses, strict=True):
+            value: Any = loss(y_true, y_pred)
+            total += weight * value
+        return total
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -34,7 +34,7 @@ class _EncoderFactor:
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class AdamW(_EncoderFactor, keras.optimizers.AdamW):
+class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
     """AdamW, with a learning rate of its own for the encoder.
 
     Args:

@@ -31,6 +31,7 @@ def features(
     padding: str = "same",
     epsilon: float = 1e-3,
     divisor: int = 8,
+    depthwise_low_level: bool = False,
 ) -> dict:
     """Applies MobileNetV2.
 
@@ -47,6 +48,10 @@ def features(
         epsilon: Of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in PyTorch.
         divisor: What the scaled numbers of channels are multiples of: 8, or 1 as in DeepLab's
             trainings at other widths than 1.
+
+        depthwise_low_level: Whether the features of stride 4 are what the depthwise convolution of
+            the last block there gives, six times as many channels, as TensorFlow's DeepLab takes
+            them for its decoder.
 
     Returns:
         `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
@@ -80,10 +85,11 @@ def features(
         if stride * step > output_stride:
             dilation, step = dilation * step, 1
         stride *= step
+        depthwise = result
         for index in range(repeats):
             block += 1
             first = index == 0
-            result = _inverted_residual(
+            result, depthwise = _inverted_residual(
                 result,
                 expansion,
                 _scaled(channels, width, divisor),
@@ -92,7 +98,7 @@ def features(
                 name=f"encoder_block{block}",
                 **form,
             )
-        found[nominal] = result
+        found[nominal] = depthwise if nominal == 4 and depthwise_low_level else result
     if last_filters is not None:
         found[32] = conv_bn(
             result,
@@ -131,6 +137,7 @@ def _scaled(channels: int, width: float, divisor: int) -> int:
 def _inverted_residual(
     features, expansion: int, filters: int, *, strides: int, dilation_rate: int, name: str, **form
 ):
+    """Returns the block's output, and that of its depthwise convolution."""
     result = features
     if expansion > 1:
         result = conv_bn(
@@ -141,7 +148,7 @@ def _inverted_residual(
             name=f"{name}_expand",
             **form,
         )
-    result = depthwise_bn(
+    depthwise = depthwise_bn(
         result,
         strides=strides,
         dilation_rate=dilation_rate,
@@ -149,7 +156,7 @@ def _inverted_residual(
         name=f"{name}_depthwise",
         **form,
     )
-    result = conv_bn(result, filters, 1, activation=None, name=f"{name}_project", **form)
-    if strides > 1 or features.shape[-1] != filters:
-        return result
-    return keras.layers.Add(name=f"{name}_add")([features, result])
+    result = conv_bn(depthwise, filters, 1, activation=None, name=f"{name}_project", **form)
+    if strides == 1 and features.shape[-1] == filters:
+        result = keras.layers.Add(name=f"{name}_add")([features, result])
+    return result, depthwise

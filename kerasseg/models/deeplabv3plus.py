@@ -151,7 +151,7 @@ def _decode(context, low_level, filters, dropout, separable, variant):
 
 def _encoder_form(family, variant: str) -> dict:
     if family is mobilenet and variant == "paper":
-        return {"halve_first_dilation": True}
+        return {"halve_first_dilation": True, "depthwise_low_level": True}
     if family is mobilenet:
         return {"padding": "symmetric", "epsilon": 1e-5, "last_filters": 1280}
     if family is resnet and variant == "mmseg":

@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.layers import CenterCropLike, CropLike, FitWithin, PadLike, ResizeLike, Upsample
+from kerasseg.layers import (
+    CenterCropLike,
+    CropLike,
+    FitWithin,
+    PadLike,
+    PadToMultiple,
+    ResizeLike,
+    Upsample,
+)
 
 
 def bilinear_by_formula(image, height, width):
@@ -107,5 +115,31 @@ def test_a_window_is_cut_at_its_offset():
     features = np.arange(30, dtype=np.float32).reshape(1, 5, 6, 1)
     window = CropLike(2)(features, np.zeros((1, 3, 2, 1), np.float32))
     np.testing.assert_array_equal(window, features[:, 2:5, 2:4])
-    with pytest.raises(ValueError, match="offset must be at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"offset must be at least 0 .*, got offset=-1"):
         CropLike(-1)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 49), (40, 63)])
+def test_padded_sides_are_multiples_and_an_extra_pixel(size):
+    images = np.random.default_rng(0).normal(size=(1, *size, 2)).astype(np.float32)
+    layer = PadToMultiple(16, extra=1)
+    padded = layer(images).numpy()
+    expected = tuple(-(-(side - 1) // 16) * 16 + 1 for side in size)
+    assert padded.shape[1:3] == expected == layer.compute_output_shape(images.shape)[1:3]
+    np.testing.assert_array_equal(padded[:, : size[0], : size[1]], images)
+    assert np.count_nonzero(padded) == np.count_nonzero(images)
+
+
+def test_an_extra_beyond_the_multiple_is_refused():
+    with pytest.raises(ValueError, match="got multiple=8, extra=8"):
+        PadToMultiple(8, extra=8)
+
+
+def test_a_crop_by_stride_keeps_the_rows_that_stand_for_the_image():
+    features = np.arange(5 * 7, dtype=np.float32).reshape(1, 5, 7, 1)
+    image = np.zeros((1, 15, 24, 3), np.float32)
+    layer = CropLike(0, stride=4)
+    np.testing.assert_array_equal(layer(features, image), features[:, :4, :6])
+    assert layer.compute_output_shape(features.shape, image.shape) == (1, 4, 6, 1)
+    with pytest.raises(ValueError, match="stride at least 1, got offset=0, stride=0"):
+        CropLike(0, stride=0)

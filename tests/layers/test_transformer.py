@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasseg.layers import PadToMultiple
 from kerasseg.layers.transformer import (
     AppendClassTokens,
     ClassMasks,
     DropPath,
     MultiHeadAttention,
-    PadToMultiple,
     PatchTokens,
     interpolation_matrix,
 )
@@ -112,7 +112,7 @@ def test_a_dropped_path_is_dropped_for_whole_images_and_kept_on_average():
         (lambda: PatchTokens((2, 3), "nearest"), "interpolation must be .*got 'nearest'"),
         (lambda: MultiHeadAttention(0), "heads must be at least 1, got 0"),
         (lambda: DropPath(1.0), r"rate must be in \[0, 1\), got 1.0"),
-        (lambda: PadToMultiple(0), "multiple must be at least 1, got 0"),
+        (lambda: PadToMultiple(0), "multiple must be at least 1 and extra.*got multiple=0"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):

@@ -27,6 +27,20 @@ def test_the_decoder_has_the_parameters_of_the_paper():
     assert parameters(model) == 23_508_032 + pyramid + decoder + 256 * 21 + 21
 
 
+@pytest.mark.parametrize(
+    ("encoder", "channels"),
+    [
+        ("resnet50", 256),  # the second stage's, section 3.1 of the paper
+        ("xception65", 256),  # block 2's second separable convolution
+        ("mobilenetv2", 144),  # the authors' "layer_4/depthwise_output": 24 channels, expanded by 6
+    ],
+)
+def test_the_decoder_s_low_level_features_are_the_authors(encoder, channels):
+    model = deeplabv3plus.build(num_classes=2, encoder=encoder)
+    assert model.get_layer("low_level_conv").kernel.shape == (1, 1, channels, 48)
+    assert model.get_layer("low_level_bn").epsilon == 1e-5
+
+
 @pytest.mark.parametrize("encoder", ["resnet18", "mobilenetv2:0.25"])
 def test_logits_without_resizing_have_stride_4(encoder):
     model = deeplabv3plus.build(num_classes=3, encoder=encoder, resize_logits=False)
