@@ -121,7 +121,7 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
             model = kerasseg.build(
                 options.model, num_classes=len(dataset.classes.names), **options.model_options
             )
-            _freeze_batch_norm(model.layers, options.batch_norm)
+            _set_batch_norm(model.layers, options)
             loss = _build_loss(options, dataset)
             model.compile(optimizer=_build_optimizer(options, steps), loss=loss)
             if isinstance(model, SegmentationModel):
@@ -134,15 +134,20 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
     return model
 
 
-def _freeze_batch_norm(layers: list[keras.layers.Layer], batch_norm: str, part: str = "") -> None:
+def _set_batch_norm(
+    layers: list[keras.layers.Layer], options: TrainingOptions, part: str = ""
+) -> None:
     for layer in layers:
         if isinstance(layer, keras.Model):  # an encoder of keras-hub
-            _freeze_batch_norm(layer.layers, batch_norm, layer.name)
+            _set_batch_norm(layer.layers, options, layer.name)
         elif isinstance(layer, BatchNormalization):
             encoder = (part or layer.name).startswith("encoder_")
-            frozen = batch_norm == "frozen" or (batch_norm == "frozen-encoder" and encoder)
-            layer.trainable = not frozen
-            layer.frozen_statistics = batch_norm == "frozen-statistics"
+            layer.trainable = not (
+                options.batch_norm == "frozen"
+                or (options.batch_norm == "frozen-encoder" and encoder)
+            )
+            layer.frozen_statistics = options.batch_norm == "frozen-statistics"
+            layer.momentum = options.batch_norm_momentum
 
 
 def _load_weights(model: keras.Model, options: TrainingOptions) -> dict[str, Any]:

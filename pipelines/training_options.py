@@ -37,6 +37,8 @@ class TrainingOptions:
         batch_norm: "train"; "frozen-statistics" to keep the moving statistics of all batch
             normalisation as they are at the start and train its scale and offset; "frozen-encoder"
             or "frozen" (all) to keep scale and offset as well.
+        batch_norm_momentum: Share of the moving statistics that a step keeps, in [0, 1). Small
+            batches want more of it (0.99), few steps less.
         auxiliary_weight: Weight of the auxiliary head's loss, if the network has one.
         epochs: Number of passes over the training split.
         batch_size: Number of images a step, over all replicas together.
@@ -70,6 +72,7 @@ class TrainingOptions:
     init_from: str | None = None
     reset_head: bool = False
     batch_norm: str = "train"
+    batch_norm_momentum: float = 0.9
     auxiliary_weight: float = 0.4
     epochs: int = 50
     batch_size: int = 8
@@ -104,6 +107,8 @@ class TrainingOptions:
             "seed",
         ):
             check_option(name, getattr(self, name) >= 0, "at least 0", getattr(self, name))
+        momentum = self.batch_norm_momentum
+        check_option("batch_norm_momentum", 0 <= momentum < 1, "in [0, 1)", momentum)
         check_option("learning_rate", self.learning_rate > 0, "above 0", self.learning_rate)
         check_option("scale", 0 < self.scale[0] <= self.scale[1], "MIN,MAX above 0", self.scale)
         for name in ("image_size", "crop_size"):

@@ -333,11 +333,31 @@ def test_frozen_batch_normalisation_keeps_its_values(
         assert tuple(not np.array_equal(new, value) for new, value in pairs) == expected
 
 
+def test_options_reach_the_optimizer_the_loss_and_the_normalisation(pspnet_training, tiny_data):
+    options = replace(
+        pspnet_training,
+        dice_weight=0.5,
+        encoder_learning_rate_factor=0.1,
+        batch_norm_momentum=0.99,
+    )
+    model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
+    assert model.optimizer.encoder_factor == 0.1
+    assert model.loss.weights == [1.0, 0.5]
+    assert isinstance(model.loss.losses[1], Dice)
+    assert model.get_layer("head_bn").momentum == 0.99
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"batch_norm": "sync"}, "batch_norm must be one of train, frozen-statistics, "),
         ({"auxiliary_weight": -1.0}, "auxiliary_weight must be at least 0, got -1.0"),
+        ({"dice_weight": -1.0}, "dice_weight must be at least 0, got -1.0"),
+        (
+            {"encoder_learning_rate_factor": -0.1},
+            "encoder_learning_rate_factor must be at least 0, got -0.1",
+        ),
+        ({"batch_norm_momentum": 1.0}, r"batch_norm_momentum must be in \[0, 1\), got 1.0"),
     ],
 )
 def test_new_options_are_checked(options, message, pspnet_training):

@@ -56,6 +56,7 @@ def _training_option(name: str, **attributes):
     "--reset-head/--no-reset-head", help="Let classifiers of other sizes start anew then."
 )
 @_training_option("--batch-norm", type=click.Choice(BATCH_NORM), help="What of it to keep fixed.")
+@_training_option("--batch-norm-momentum", type=float, help="Of its moving statistics.")
 @_training_option("--auxiliary-weight", type=float, help="Weight of the auxiliary head's loss.")
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")

@@ -6,6 +6,7 @@ import kerasseg
 from kerasseg.encoders import hub, resnet
 from kerasseg.layers import BatchNormalization
 from kerasseg.pipelines import fit
+from kerasseg.pipelines.training_options import TrainingOptions
 
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
 
@@ -83,7 +84,8 @@ def test_an_architecture_takes_a_backbone_for_any_size(preset, tmp_path):
 
 def test_its_normalisation_is_ours_and_can_be_frozen(preset):
     model = kerasseg.build("pspnet", num_classes=3, encoder=f"hub:{preset[0]}", filters=8)
-    fit._freeze_batch_norm(model.layers, "frozen-encoder")
+    options = TrainingOptions(model="pspnet", batch_norm="frozen-encoder")
+    fit._set_batch_norm(model.layers, options)
     encoder = model.get_layer("encoder_hub")
     found = [la for la in encoder.layers if isinstance(la, keras.layers.BatchNormalization)]
     assert len(found) == 53  # one for each convolution of a ResNet-50
