@@ -170,9 +170,12 @@ def keras_steps(kind: str, name: str, shape):
     import numpy as np
     import tensorflow as tf
 
+    import kerasseg
+
     model, loss_of = _keras_model(kind, name, shape)
     variables = model.trainable_variables
-    momentum = [tf.Variable(tf.zeros_like(v.value)) for v in variables]
+    optimizer = kerasseg.optimizers.SGD(1e-4, momentum=0.9)
+    optimizer.build(variables)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.uniform(0, 255, (*shape, 3)).astype(np.float32))
     labels = tf.constant(rng.integers(0, CLASSES, shape).astype(np.int32))
@@ -181,11 +184,7 @@ def keras_steps(kind: str, name: str, shape):
     def train():
         with tf.GradientTape() as tape:
             loss = loss_of(model(images, training=True), labels)
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        for variable, gradient, kept in zip(variables, gradients, momentum, strict=True):
-            kept.assign(0.9 * kept)
-            kept.assign_add(gradient)
-            variable.value.assign_sub(1e-4 * kept)
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]))
         return loss
 
     @tf.function

@@ -9,8 +9,20 @@ import tensorflow as tf
 from . import IGNORE_LABEL
 
 
+class _ReducedLoss(keras.losses.Loss):
+    """A loss that returns a replica's share of a scalar itself; Keras reduces nothing."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "reduction": None})
+
+    def get_config(self):
+        config = super().get_config()
+        del config["reduction"]
+        return config
+
+
 @keras.saving.register_keras_serializable(package="kerasseg")
-class CrossEntropy(keras.losses.Loss):
+class CrossEntropy(_ReducedLoss):
     r"""Weighted cross-entropy over the pixels that are not ignored.
 
     `sum_i w[y_i] (log sum_k exp z_ik - z_i[y_i]) / sum_i w[y_i]`, over the pixels i of the global
@@ -37,7 +49,6 @@ class CrossEntropy(keras.losses.Loss):
         name: str = "cross_entropy",
         **kwargs,
     ):
-        kwargs["reduction"] = None
         super().__init__(name=name, **kwargs)
         if class_weights is not None and min(class_weights) < 0:
             raise ValueError(f"class_weights must not be negative, got {tuple(class_weights)}.")
@@ -58,13 +69,15 @@ class CrossEntropy(keras.losses.Loss):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        config = super().get_config()
-        del config["reduction"]
-        return {**config, "class_weights": self.class_weights, "ignore_label": self.ignore_label}
+        return {
+            **super().get_config(),
+            "class_weights": self.class_weights,
+            "ignore_label": self.ignore_label,
+        }
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class Dice(keras.losses.Loss):
+class Dice(_ReducedLoss):
     r"""One minus the mean Dice coefficient of the classes that occur in the labels.
 
     `1 - mean_c (2 sum_i p_ic y_ic) / (sum_i p_ic + sum_i y_ic)`, p being the softmax of the logits,
@@ -88,7 +101,6 @@ class Dice(keras.losses.Loss):
     """
 
     def __init__(self, ignore_label: int = IGNORE_LABEL, name: str = "dice", **kwargs):
-        kwargs["reduction"] = None
         super().__init__(name=name, **kwargs)
         self.ignore_label = ignore_label
 
@@ -115,13 +127,11 @@ class Dice(keras.losses.Loss):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        config = super().get_config()
-        del config["reduction"]
-        return {**config, "ignore_label": self.ignore_label}
+        return {**super().get_config(), "ignore_label": self.ignore_label}
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class WeightedSum(keras.losses.Loss):
+class WeightedSum(_ReducedLoss):
     """A weighted sum of losses, such as `WeightedSum([CrossEntropy(), Dice()], [1.0, 0.5])`.
 
     Args:
@@ -139,7 +149,6 @@ class WeightedSum(keras.losses.Loss):
         name: str = "weighted_sum",
         **kwargs,
     ):
-        kwargs["reduction"] = None
         super().__init__(name=name, **kwargs)
         if len(losses) != len(weights) or not losses or min(weights) < 0:
             raise ValueError(
@@ -159,10 +168,8 @@ class WeightedSum(keras.losses.Loss):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        config = super().get_config()
-        del config["reduction"]
         losses = [keras.saving.serialize_keras_object(loss) for loss in self.losses]
-        return {**config, "losses": losses, "weights": self.weights}
+        return {**super().get_config(), "losses": losses, "weights": self.weights}
 
     @classmethod
     def from_config(cls, config):

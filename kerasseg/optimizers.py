@@ -1,8 +1,9 @@
-"""Optimizers that train a pretrained encoder at a lower rate than the layers upon it."""
+"""Optimizers for pretrained encoders: a rate of their own, and one fused operation a variable."""
 
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 class _EncoderFactor:
@@ -22,15 +23,27 @@ class _EncoderFactor:
         super().build(variables)  # pyright: ignore[reportAttributeAccessIssue]
 
     def update_step(self, gradient, variable, learning_rate):
-        """Updates a variable at its own rate."""
+        """Updates a variable at its own rate, by the arithmetic of Keras' optimizer.
+
+        One operation reads and writes each array once, where Keras composes ten.
+        """
         this: Any = self
-        factor = self._factors[this._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)  # pyright: ignore
+        index = this._get_variable_index(variable)
+        gradient, rate = tf.cast(gradient, variable.dtype), tf.cast(learning_rate, variable.dtype)
+        self._update(_handle(variable), index, rate * self._factors[index], gradient)
+
+    def _update(self, handle, index: int, rate, gradient) -> None:
+        raise NotImplementedError
 
     def get_config(self):
         """Returns the constructor's arguments."""
         config = super().get_config()  # pyright: ignore[reportAttributeAccessIssue]
         return {**config, "encoder_factor": self.encoder_factor}
+
+
+def _handle(variable):
+    value = variable.value if isinstance(variable, keras.Variable) else variable
+    return value.handle
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -40,7 +53,7 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of
             that of all others. The decoupled weight decay is not scaled.
-        **kwargs: Arguments of `keras.optimizers.AdamW`.
+        **kwargs: Arguments of `keras.optimizers.AdamW`, but for `amsgrad`.
 
     Reference:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
@@ -49,7 +62,24 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
 
     def __init__(self, *args, encoder_factor: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.amsgrad:
+            raise ValueError("amsgrad must be False, got True.")
         self._read_factor(encoder_factor)
+
+    def _update(self, handle, index, rate, gradient):
+        step = tf.cast(self.iterations + 1, rate.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=handle,
+            m=_handle(self._momentums[index]),
+            v=_handle(self._velocities[index]),
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -67,3 +97,16 @@ class SGD(_EncoderFactor, keras.optimizers.SGD):
     def __init__(self, *args, encoder_factor: float = 1.0, **kwargs):
         super().__init__(*args, **kwargs)
         self._read_factor(encoder_factor)
+
+    def _update(self, handle, index, rate, gradient):
+        if not self.momentum:
+            tf.raw_ops.ResourceApplyGradientDescent(var=handle, alpha=rate, delta=gradient)
+            return
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=handle,
+            accum=_handle(self.momentums[index]),
+            lr=rate,
+            grad=gradient,
+            momentum=self.momentum,
+            use_nesterov=self.nesterov,
+        )

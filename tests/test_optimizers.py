@@ -15,9 +15,13 @@ def variables():
     return model.trainable_variables
 
 
-def step(optimizer, trained):
+def step(optimizer, trained, seed=None):
+    """Takes a step against gradients of one, or drawn ones; returns what it changed."""
     before = [variable.numpy() for variable in trained]
     gradients = [tf.ones(variable.shape) for variable in trained]
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        gradients = [tf.constant(rng.normal(size=v.shape), tf.float32) for v in trained]
     optimizer.apply_gradients(zip(gradients, trained, strict=True))
     return [variable.numpy() - old for variable, old in zip(trained, before, strict=True)]
 
@@ -32,17 +36,25 @@ def test_the_encoder_moves_by_its_share_of_the_rate(kind):
     np.testing.assert_allclose(moved[1], -0.01, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["AdamW", "SGD"])
-def test_with_a_factor_of_one_it_is_keras_own(kind):
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("AdamW", {"weight_decay": 0.01}),
+        ("SGD", {}),
+        ("SGD", {"momentum": 0.9, "weight_decay": 0.01}),
+        ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ],
+)
+def test_with_a_factor_of_one_it_is_keras_own(kind, options):
     results = []
     for make in (getattr(optimizers, kind), getattr(keras.optimizers, kind)):
         keras.utils.set_random_seed(0)
         trained = variables()
-        optimizer = make(schedules.Poly(0.1, 5), weight_decay=0.01)
-        results.append([step(optimizer, trained) for _ in range(3)])
+        optimizer = make(schedules.Poly(0.1, 5), **options)
+        results.append([step(optimizer, trained, seed) for seed in range(4)])
     for ours, theirs in zip(*results, strict=True):
         for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_replicas_scale_alike(two_cpus):
@@ -69,6 +81,11 @@ def test_a_saved_optimizer_keeps_its_factor():
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(copy, optimizers.AdamW)
     assert copy.encoder_factor == 0.1
+
+
+def test_amsgrad_is_refused():
+    with pytest.raises(ValueError, match="amsgrad must be False, got True"):
+        optimizers.AdamW(amsgrad=True)
 
 
 def test_a_negative_factor_is_refused():
