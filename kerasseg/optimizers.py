@@ -67,7 +67,8 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
         self._read_factor(encoder_factor)
 
     def _update(self, handle, index, rate, gradient):
-        step = tf.cast(self.iterations + 1, rate.dtype)
+        iterations: Any = self.iterations
+        step = tf.cast(iterations + 1, rate.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=handle,
             m=_handle(self._momentums[index]),

@@ -54,6 +54,28 @@ def test_gradients_are_those_of_the_slow_convolution(rate):
         np.testing.assert_allclose(gradient, correct, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [(11, 13), (8, 5)])
+@pytest.mark.parametrize("rate", [2, 6, 9, 30])
+def test_the_gradient_by_taps_is_that_of_the_slow_convolution(size, rate):
+    """Also where some taps, or all but the middle one, lie beyond the border."""
+    layer = Conv2D(4, 3, dilation_rate=rate, use_bias=False)
+    features = tf.constant(random(2, *size, 3))
+    layer.build(features.shape)
+    kernel = layer.kernel.value
+
+    def gradients(convolve):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = convolve()
+            loss = tf.reduce_sum(outputs**2)
+        return outputs, *tape.gradient(loss, [features, kernel])
+
+    found = tf.function(gradients)(lambda: layer(features, training=True))
+    wanted = gradients(lambda: tf.nn.convolution(features, kernel, padding="SAME", dilations=rate))
+    for value, correct in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(value, correct, rtol=1e-4, atol=1e-3)
+
+
 def test_no_dilated_layer_goes_through_rearranged_batches():
     layer = Conv2D(4, 3, dilation_rate=4)
     layer.build((None, None, None, 3))
