@@ -17,7 +17,7 @@ ALLOWED = {
     "kerasseg/layers": {"keras", "tensorflow", "numpy"},
     "kerasseg/losses.py": {"keras", "tensorflow", "numpy", "kerasseg"},
     "kerasseg/metrics.py": {"keras", "tensorflow", "numpy", "kerasseg"},
-    "kerasseg/optimizers.py": {"keras"},
+    "kerasseg/optimizers.py": {"keras", "tensorflow"},
     "kerasseg/schedules.py": {"keras", "tensorflow", "numpy"},
     "kerasseg/visualize.py": {"keras", "tensorflow", "numpy", "kerasseg"},
     "kerasseg/encoders": {"keras", "tensorflow", "numpy", "keras_hub", "kerasseg.layers"},

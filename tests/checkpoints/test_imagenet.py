@@ -37,12 +37,13 @@ def assert_equal(features, expected):
 
 
 def random_images(*shape):
+    """Of sides 32 k + 1, which DeepLab v3+ does not pad."""
     return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("width", [0.35, 1.0])
 def test_mobilenetv2_equals_that_of_keras_applications(width, tmp_path):
-    images = random_images(1, 96, 64, 3)
+    images = random_images(1, 97, 65, 3)
     reference = draw_weights(
         keras.applications.MobileNetV2(
             (None, None, 3), alpha=width, include_top=False, weights=None
@@ -63,7 +64,7 @@ def test_mobilenetv2_equals_that_of_keras_applications(width, tmp_path):
 def test_trained_weights_of_mobilenetv2_load_from_their_file():
     reference = keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None)
     reference.load_weights(MOBILENET)
-    images = random_images(1, 96, 96, 3)
+    images = random_images(1, 97, 97, 3)
     model = kerasseg.build(
         "deeplabv3plus",
         num_classes=2,
@@ -106,7 +107,7 @@ def test_resnets_equal_those_of_keras_hub(depth, tmp_path):
     )
     loaded = imagenet.load_encoder(model, encoder, f"hub:{tmp_path / 'preset'}")
     assert loaded == len(reference.weights)
-    images = random_images(1, 64, 96, 3)
+    images = random_images(1, 65, 97, 3)
     last = "encoder_layer4_1_relu" if depth == 18 else "encoder_layer4_2_relu"
     assert_equal(encoder_output(model, last, images), reference(images))
 
