@@ -45,9 +45,7 @@ def random_images(*shape):
 def test_mobilenetv2_equals_that_of_keras_applications(width, tmp_path):
     images = random_images(1, 97, 65, 3)
     reference = draw_weights(
-        keras.applications.MobileNetV2(
-            (None, None, 3), alpha=width, include_top=False, weights=None
-        )
+        keras.applications.MobileNetV2((97, 65, 3), alpha=width, include_top=False, weights=None)
     )
     file = tmp_path / "mobilenet.weights.h5"
     reference.save_weights(file)
@@ -62,7 +60,7 @@ def test_mobilenetv2_equals_that_of_keras_applications(width, tmp_path):
 
 @pytest.mark.skipif(not MOBILENET.is_file(), reason="no ImageNet weights")
 def test_trained_weights_of_mobilenetv2_load_from_their_file():
-    reference = keras.applications.MobileNetV2((None, None, 3), include_top=False, weights=None)
+    reference = keras.applications.MobileNetV2((97, 97, 3), include_top=False, weights=None)
     reference.load_weights(MOBILENET)
     images = random_images(1, 97, 97, 3)
     model = kerasseg.build(
