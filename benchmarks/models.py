@@ -187,9 +187,12 @@ def keras_steps(kind: str, name: str, shape):
         optimizer.apply(tape.gradient(loss, [v.value for v in variables]))
         return loss
 
+    # As `kerasseg predict` runs a network; peers have no such form.
+    forward = model if kind == "hub" else kerasseg.inference.with_constant_weights(model)
+
     @tf.function
     def infer():
-        return model(images, training=False)
+        return forward(images, training=False)
 
     parameters = sum(int(np.prod(v.shape)) for v in variables)
     return parameters, {"train": lambda: train().numpy(), "infer": lambda: infer().numpy()}

@@ -68,7 +68,7 @@ def run(
     """
     described = runs.load(folder)
     targets = _plan(images, output or described.folder / "predictions")
-    model = runs.load_model(described)
+    model = inference.with_constant_weights(runs.load_model(described))
     # Images of any number of sizes through one graph, traced once.
     predict = tf.function(
         lambda image: inference.label_of(model, image),

@@ -99,3 +99,21 @@ def test_a_batch_is_padded_with_ignored_images():
     assert np.all(labels[3] == 255)
     assert np.all(labels[:3] == 1)
     assert pad_batch(images, labels, 2) == (images, labels)
+
+
+def test_constant_weights_give_the_same_logits_and_leave_no_variable():
+    model = kerasseg.build("segnet", num_classes=3, filters=4)
+    images = np.random.default_rng(0).uniform(0, 255, (1, 33, 47, 3)).astype(np.float32)
+    expected = model(images)
+    run = tf.function(inference.with_constant_weights(model))
+    np.testing.assert_allclose(run(images), expected, atol=1e-5)
+    assert not run.get_concrete_function(images).graph.captures
+    # They are those of when it was made.
+    model.get_layer("logits").bias.assign_add([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(run(images), expected, atol=1e-5)
+
+
+def test_a_network_too_large_for_a_graph_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(inference, "_LARGEST_CONSTANT_NETWORK", 10)
+    model = kerasseg.build("segnet", num_classes=3, filters=4)
+    assert inference.with_constant_weights(model) is model
