@@ -166,7 +166,7 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
         features, padding = self._pad(inputs)
         rate, kernel = list(self.dilation_rate), tf.convert_to_tensor(self.kernel)
         outputs: Any
-        dilated = padding == "SAME" and max(rate) > 1 and max(self.strides) == 1
+        dilated = max(rate) > 1 and padding == "SAME" and max(self.strides) == self.groups == 1
         if training and dilated and not tf.config.list_physical_devices("GPU"):
             outputs = dilated_convolution(features, kernel, rate)
         else:

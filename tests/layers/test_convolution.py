@@ -169,3 +169,22 @@ def test_registered_layers_load_in_a_model(tmp_path):
     images = random(1, 7, 8, 3)
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_a_dilated_convolution_in_groups_trains_as_two_side_by_side():
+    layer = Conv2D(4, 3, dilation_rate=2, groups=2, use_bias=False)
+    features = random(1, 9, 8, 6)
+    with tf.GradientTape() as tape:
+        outputs = layer(features, training=True)
+        loss = tf.reduce_sum(outputs**2)
+    gradient = tape.gradient(loss, layer.kernel.value).numpy()
+    assert gradient.shape == layer.kernel.shape == (3, 3, 3, 4)
+    for group in (0, 1):
+        alone = Conv2D(2, 3, dilation_rate=2, use_bias=False)
+        part = features[..., 3 * group : 3 * group + 3]
+        alone.build(part.shape)
+        alone.kernel.assign(layer.kernel[..., 2 * group : 2 * group + 2])
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(alone(part, training=True) ** 2)
+        expected = tape.gradient(loss, alone.kernel.value)
+        np.testing.assert_allclose(gradient[..., 2 * group : 2 * group + 2], expected, atol=1e-3)
