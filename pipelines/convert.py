@@ -11,18 +11,21 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import datasets, metadata, records
-from .datasets import SPLITS, ClassSpace, Example
+from . import beam, class_maps, datasets, metadata, pairs, records
+from .datasets import SPLITS, ClassSpace, Example, RawDataset
 from .errors import InputError, Problem
+from .pairs import Encoding
 from .shards import ShardResult, ShardSpec, convert_or_keep, file_state
 
+RUNNERS = ("local", "beam")
 _REQUIRED_SPLITS = ("train", "validation")
 _SHARD_BYTES = 64 * 2**20
 
@@ -49,6 +52,10 @@ def run(
     workers: int | None = None,
     allow_partial: bool = False,
     overwrite: bool = False,
+    class_map: str | None = None,
+    encoding: Encoding | None = None,
+    runner: str = "local",
+    beam_options: Sequence[str] = (),
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
@@ -56,12 +63,17 @@ def run(
     """Converts a raw dataset into `output/DATASET/1.0.0/`.
 
     Args:
-        dataset: One of `datasets.names()`.
+        dataset: One of `datasets.choices()`.
         source: Folder of the raw dataset; None for datasets that are drawn.
         output: Folder that will hold the converted dataset's folder.
         workers: Number of threads; None for one a core.
         allow_partial: Accept splits of another size than the official one.
         overwrite: Replace a finished conversion.
+        class_map: Other classes than the dataset's own, as `class_maps` tells; None for its own.
+        encoding: How pairs are checked and stored; None for every label checked, images as they
+            are.
+        runner: "local", or "beam" to convert on a cluster.
+        beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
         seed: Of the order of the examples.
         on_progress: Called with the numbers of examples done and in all.
         **options: The dataset's own options.
@@ -73,51 +85,64 @@ def run(
         ConversionError: If some pairs are bad; all of them are listed, nothing is published.
         InputError: If the source or the output folder cannot be used.
     """
-    module = datasets.module(dataset)
-    root = _check_source(module, dataset, source)
-    description = module.describe(root, **options)
-    splits = _list_examples(module, root, description, allow_partial, options)
-    final = Path(output) / dataset / records.VERSION
-    content = _content_hash(description.classes, splits)
+    if runner not in RUNNERS:
+        raise InputError(f"runner must be one of {', '.join(RUNNERS)}, got {runner!r}.")
+    if beam_options and runner != "beam":
+        raise InputError(f"options of Beam must come with runner beam, got {beam_options[0]}.")
+    encoding = encoding or Encoding()
+    raw = datasets.open_source(dataset, source, options)
+    description = raw.description
+    if class_map is not None:
+        description = class_maps.apply(class_maps.load(class_map), description)
+    pairs.refuse_unmapped(raw.module, description, encoding)
+    splits = _list_examples(raw, allow_partial)
+    final = Path(output) / folder_name(dataset) / records.VERSION
+    content = _content_hash(repr((description, encoding, seed)), splits)
     if final.exists() and not overwrite:
         return _check_finished(final, dataset, content)
     with _writing_to(final):
         incomplete = final.with_name(records.VERSION + records.INCOMPLETE)
         incomplete.mkdir(parents=True, exist_ok=True)
         specs = {
-            split: _plan_shards(dataset, description, split, examples, incomplete, seed)
+            split: _plan_shards(dataset, description, split, examples, incomplete, seed, encoding)
             for split, examples in splits.items()
         }
-        results = _convert_shards(specs, workers or os.cpu_count() or 1, on_progress)
+        pending = [spec for split in specs.values() for spec in split]
+        if runner == "beam":
+            results = beam.convert_shards(pending, beam_options)
+        else:
+            results = _convert_shards(pending, workers or os.cpu_count() or 1, on_progress)
+        _refuse_problems(results)
         _refuse_masks_without_classes(description.classes, list(results.values()))
         shards = {split: [(s, results[s.path]) for s in specs[split]] for split in specs}
-        metadata.write(incomplete, dataset, description, shards, content)
+        how = {
+            "options": {name: str(value) for name, value in options.items()},
+            "map": class_map and Path(class_map).name,
+            **asdict(encoding),
+            "seed": seed,
+        }
+        metadata.write(incomplete, folder_name(dataset), description, shards, content, how)
         _publish(incomplete, final)
     return records.load(final)
 
 
-def _check_source(module, dataset: str, source: Path | None) -> Path:
-    if source is None:
-        if not getattr(module, "IS_DRAWN", False):
-            raise InputError(f"dataset {dataset} must have a source folder, got none.")
-        return Path()
-    if not Path(source).is_dir():
-        raise InputError(f"{source}: no such folder; give the folder of the raw dataset.")
-    return Path(source)
+def folder_name(dataset: str) -> str:
+    """Returns the name of a dataset's folder and records: TensorFlow Datasets allows no colon."""
+    return dataset.replace(":", "_")
 
 
-def _list_examples(module, root, description, allow_partial, options) -> dict[str, list[Example]]:
+def _list_examples(raw: RawDataset, allow_partial: bool) -> dict[str, list[Example]]:
     splits = {}
     for split in SPLITS:
-        examples = module.examples(root, split, **options)
-        expected = description.split_sizes.get(split)
+        examples = raw.examples(split)
+        expected = raw.description.split_sizes.get(split)
         if not examples:
             if split in _REQUIRED_SPLITS:
-                raise InputError(f"{root}: split {split} must have images, got none.")
+                raise InputError(f"{raw.root}: split {split} must have images, got none.")
             continue
         if expected not in (None, len(examples)) and not allow_partial:
             raise InputError(
-                f"{root}: split {split} must have {expected} images, got {len(examples)}; "
+                f"{raw.root}: split {split} must have {expected} images, got {len(examples)}; "
                 "--allow-partial accepts it."
             )
         _refuse_foreign_names(examples)
@@ -136,9 +161,9 @@ def _refuse_foreign_names(examples: list[Example]) -> None:
             ) from error
 
 
-def _content_hash(classes: ClassSpace, splits: dict[str, list[Example]]) -> str:
-    """Hashes what a source holds by names and sizes, to tell one source from another."""
-    digest = hashlib.sha256(classes.fingerprint.encode())
+def _content_hash(how: str, splits: dict[str, list[Example]]) -> str:
+    """Hashes what a source holds by names and sizes, to tell one conversion from another."""
+    digest = hashlib.sha256(how.encode())
     for split, examples in splits.items():
         for example in examples:
             sizes = [
@@ -176,7 +201,7 @@ def _writing_to(folder: Path):
         raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error
 
 
-def _plan_shards(dataset, description, split, examples, folder, seed) -> list[ShardSpec]:
+def _plan_shards(dataset, description, split, examples, folder, seed, encoding) -> list[ShardSpec]:
     order = np.random.default_rng(seed).permutation(len(examples))
     size = sum((file_state(example.image) or (0, 0))[0] for example in examples)
     # At least eight shards where there is work for them, so that threads and readers can share it.
@@ -187,14 +212,16 @@ def _plan_shards(dataset, description, split, examples, folder, seed) -> list[Sh
             dataset,
             description,
             tuple(examples[i] for i in order[bounds[shard] : bounds[shard + 1]]),
-            folder / f"{dataset}-{split}.tfrecord-{shard:05d}-of-{count:05d}",
+            folder / f"{folder_name(dataset)}-{split}.tfrecord-{shard:05d}-of-{count:05d}",
+            encoding,
         )
         for shard in range(count)
     ]
 
 
-def _convert_shards(specs, workers, on_progress) -> dict[Path, ShardResult]:
-    pending = [spec for split in specs.values() for spec in split]
+def _convert_shards(
+    pending: list[ShardSpec], workers: int, on_progress: Callable[[int, int], None]
+) -> dict[Path, ShardResult]:
     total = sum(len(spec.examples) for spec in pending)
     progress = _Progress(total, on_progress)
     results: dict[Path, ShardResult] = {}
@@ -208,20 +235,24 @@ def _convert_shards(specs, workers, on_progress) -> dict[Path, ShardResult]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+    return results
+
+
+def _refuse_problems(results: dict[Path, ShardResult]) -> None:
     problems = [problem for result in results.values() for problem in result.problems]
     if problems:
         raise ConversionError(sorted(problems, key=lambda problem: problem.file))
-    return results
 
 
 def _refuse_masks_without_classes(classes: ClassSpace, results: list[ShardResult]) -> None:
     """Refuses 0/255 masks where 255 is the ignored label: each file by itself looks right."""
-    pixels = np.sum([result.class_pixels for result in results], axis=0)
+    counted = [result.class_pixels for result in results if result.class_pixels]
+    pixels = np.sum(counted, axis=0) if counted else np.zeros(0)
     ignored = sum(result.ignored_pixels for result in results)
     if len(pixels) > 1 and ignored and not pixels[1:].any():
         raise InputError(
             f"labels must hold more than the first class, got only {classes.names[0]} and ignored "
-            "pixels in all of them; in black-and-white masks save the class as 1 instead of 255."
+            "pixels in all of them; black-and-white masks? did you mean --map 255:1?"
         )
 
 

@@ -6,7 +6,8 @@ import zlib
 
 import PIL.Image
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 # The chunk of PNG 1.5, and the text chunk in which older ImageMagick hides the same.
 _EXIF_IN_PNG = (b"eXIf", b"Raw profile type exif")
@@ -56,13 +57,73 @@ def check_image(content: bytes) -> tuple[int, int]:
     return height, width
 
 
+def check_decodable(content: bytes) -> None:
+    """Decodes an image for nothing but to see that it can be decoded.
+
+    Raises:
+        ImageFileError: If it cannot.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except Exception as error:  # Pillow raises many kinds on damaged data
+        raise ImageFileError("image cannot be decoded", str(error)) from error
+
+
+def reencode_image(
+    content: bytes, max_side: int | None, image_format: str | None, quality: int
+) -> tuple[bytes, tuple[int, int]]:
+    """Makes an image smaller, or encodes it in another format; keeps its bytes if neither is due.
+
+    Args:
+        content: The file's bytes, a PNG or JPEG.
+        max_side: Longest side of the result in pixels; None for any.
+        image_format: "jpeg", "png", or None for the format that it has.
+        quality: Of a JPEG, in [1, 100].
+
+    Returns:
+        The file's bytes, and its `(height, width)`.
+
+    Raises:
+        ImageFileError: If it cannot be decoded, or has 16 bits a channel.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            own_format = "png" if image.format == "PNG" else "jpeg"
+            image_format = image_format or own_format
+            side = min(max_side or max(image.size), max(image.size))
+            if side == max(image.size) and image_format == own_format:
+                return content, (image.height, image.width)
+            if image.mode.startswith("I"):
+                raise ImageFileError("image must have 8 bits a channel", "16-bit gray: scale it")
+            # A JPEG is left undecoded: what makes it smaller decodes a fraction of its size only.
+            picture = image if own_format == "jpeg" or image.mode == "L" else image.convert("RGB")
+            picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+            return _encode_image(picture, image_format, quality), (picture.height, picture.width)
+    except ImageFileError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged data
+        raise ImageFileError("image cannot be decoded", str(error)) from error
+
+
+def _encode_image(image: PIL.Image.Image, image_format: str, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    rgb = image if image.mode == "L" else image.convert("RGB")
+    if image_format == "jpeg":
+        rgb.save(buffer, "JPEG", quality=quality)
+    else:
+        # Level 1: level 9 takes ten times as long to save a tenth of the bytes.
+        rgb.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def check_complete(content: bytes) -> None:
     """Walks the chunks of a PNG or the markers of a JPEG to its end.
 
     Raises:
         ImageFileError: If the file is of another format, cut short or damaged.
     """
-    if content.startswith(_PNG_SIGNATURE):
+    if content.startswith(PNG_SIGNATURE):
         _walk_png(memoryview(content))
     elif content.startswith(b"\xff\xd8"):
         _walk_jpeg(content)
@@ -76,7 +137,7 @@ def check_complete(content: bytes) -> None:
 
 
 def _walk_png(content: memoryview) -> None:
-    position = len(_PNG_SIGNATURE)
+    position = len(PNG_SIGNATURE)
     while position + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, position)
         end = position + 12 + length

@@ -1,7 +1,6 @@
 """The files that describe a converted dataset: our manifest, and what TensorFlow Datasets reads."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ def write(
     description: Description,
     shards: dict[str, list[tuple[ShardSpec, ShardResult]]],
     source_sha256: str,
+    how: dict[str, Any],
 ) -> None:
     """Writes the manifest, and the three files that make the folder readable by `tfds.load`.
 
@@ -35,10 +35,13 @@ def write(
         description: Its facts.
         shards: Specification and result of each shard, by split.
         source_sha256: Hash that tells one source from another.
+        how: What else decided the contents: options, map, encoding, seed.
     """
     splits = {split: _describe_split(split, pairs) for split, pairs in shards.items()}
     classes = description.classes
-    image_format = _common_format(spec for pairs in shards.values() for spec, _ in pairs)
+    formats = {f for pairs in shards.values() for _, r in pairs for f in r.image_formats}
+    # TensorFlow Datasets may be told the format only if all images have the same.
+    image_format = formats.pop() if len(formats) == 1 else None
     _write_json(folder / "features.json", _tfds_features(len(classes.names), image_format))
     _write_json(folder / "dataset_info.json", _tfds_info(dataset, description, splits))
     (folder / "segmentation_mask.labels.txt").write_text(
@@ -57,6 +60,7 @@ def write(
             "classes_fingerprint": classes.fingerprint,
             "fingerprint": records.fingerprint(classes, splits),
             "source_sha256": source_sha256,
+            "how": how,
             "splits": {
                 split.name: {key: value for key, value in asdict(split).items() if key != "name"}
                 for split in splits.values()
@@ -83,16 +87,6 @@ def _describe_split(split: str, pairs: list[tuple[ShardSpec, ShardResult]]) -> r
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def _common_format(specs: Iterable[ShardSpec]) -> str | None:
-    """Returns "png" or "jpeg" if all images are of one format, which TFDS then may assume."""
-    suffixes = {
-        example.image.suffix.lower().replace("jpg", "jpeg").lstrip(".")
-        for spec in specs
-        for example in spec.examples
-    }
-    return suffixes.pop() if len(suffixes) == 1 else None
 
 
 def _tfds_features(num_classes: int, image_format: str | None) -> dict[str, Any]:

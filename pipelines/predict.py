@@ -12,9 +12,8 @@ import tensorflow as tf
 from kerasseg import inference, serving, visualize
 
 from . import pictures, runs
-from .datasets.folder import IMAGE_SUFFIXES
 from .errors import InputError, Problem
-from .images import ImageFileError, check_image
+from .images import IMAGE_ENDINGS, ImageFileError, check_image
 from .labels import read_file
 
 
@@ -121,9 +120,9 @@ def _expand(path: Path) -> list[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if not path.is_dir():
         raise InputError(f"{path}: no such image or folder.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
     if not found:
-        raise InputError(f"{path}: must hold images ({', '.join(IMAGE_SUFFIXES)}), got none.")
+        raise InputError(f"{path}: must hold images ({', '.join(IMAGE_ENDINGS)}), got none.")
     return [(image, image.relative_to(path)) for image in found]
 
 

@@ -11,16 +11,16 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from . import datasets, records
 from .datasets import IGNORE_LABEL, Description, Example
 from .errors import Problem
-from .images import ImageFileError, check_image
-from .labels import LabelMap, decode_label, encode_label, read_file
+from .images import PNG_SIGNATURE, ImageFileError
+from .labels import LabelMap
+from .pairs import Encoding, Pair, convert_pair
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class ShardSpec:
     description: Description
     examples: tuple[Example, ...]
     path: Path
+    encoding: Encoding = field(default_factory=Encoding)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the specification and of the state of its source files."""
-        digest = hashlib.sha256(repr((self.dataset, self.description)).encode())
+        digest = hashlib.sha256(repr((self.dataset, self.description, self.encoding)).encode())
         for example in self.examples:
             digest.update(
                 repr((example, file_state(example.image), file_state(example.label))).encode()
@@ -45,22 +46,34 @@ class ShardSpec:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What came of a shard; without problems, the shard is on disk."""
+    """What came of a shard; without problems, the shard is on disk.
+
+    Attributes:
+        examples: Number of records.
+        bytes: Size of the file.
+        sha256: Of the file.
+        image_formats: "png" and "jpeg", as far as there are such images.
+        class_pixels: Number of pixels of each class; empty if labels were not decoded.
+        pixels_with_class: Number of labelled pixels of the images in which each class occurs.
+        ignored_pixels: Number of pixels with the ignored label.
+        problems: Of pairs that cannot be used.
+    """
 
     examples: int = 0
     bytes: int = 0
     sha256: str = ""
+    image_formats: list[str] = field(default_factory=list)
     class_pixels: list[int] = field(default_factory=list)
     pixels_with_class: list[int] = field(default_factory=list)
     ignored_pixels: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
-def file_state(path: Path | None) -> tuple[int, int] | None:
+def file_state(path: str | None) -> tuple[int, int] | None:
     """Returns size and time of change, which tell an edited file from the one converted."""
     with contextlib.suppress(OSError):
         if path is not None:
-            status = path.stat()
+            status = Path(path).stat()
             return status.st_size, status.st_mtime_ns
     return None
 
@@ -74,19 +87,32 @@ def convert_or_keep(
         advance(kept.examples)
         return kept
     result = convert_shard(spec, advance)
-    if not result.problems:
-        sidecar = _sidecar(spec.path)
-        temporary = sidecar.with_name(f"{sidecar.name}.tmp")
-        temporary.write_text(json.dumps({"spec": fingerprint, "result": asdict(result)}))
-        os.replace(temporary, sidecar)
+    sidecar = _sidecar(spec.path)
+    temporary = sidecar.with_name(f"{sidecar.name}.tmp")
+    temporary.write_text(json.dumps({"spec": fingerprint, "result": asdict(result)}))
+    os.replace(temporary, sidecar)
     return result
+
+
+def read_result(spec: ShardSpec) -> ShardResult | None:
+    """Returns what another process wrote into a shard's sidecar; None if it wrote none for it."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads(_sidecar(spec.path).read_text())
+        result = _parse_result(stored)
+        return result if stored["spec"] == spec.fingerprint else None
+    return None
+
+
+def _parse_result(stored: dict[str, Any]) -> ShardResult:
+    problems = [Problem(**problem) for problem in stored["result"].pop("problems")]
+    return ShardResult(**stored["result"], problems=problems)
 
 
 def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
     """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         stored = json.loads(_sidecar(shard).read_text())
-        result = ShardResult(**stored["result"])
+        result = _parse_result(stored)
         with shard.open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == result.sha256
         return result if whole and stored["spec"] == fingerprint else None
@@ -126,46 +152,53 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
     module = datasets.module(spec.dataset)
     label_map = LabelMap(spec.description)
     writer = records.RecordWriter(file)
-    pixels, pixels_with = np.zeros((2, label_map.num_classes), np.int64)
-    ignored = 0
+    counts = _Counts(label_map.num_classes)
     problems: list[Problem] = []
     for example in spec.examples:
         try:
-            image, label_png, counts = _convert_pair(module, example, label_map)
+            pair = convert_pair(module, example, label_map, spec.encoding)
         except ImageFileError as problem:
             problems.append(Problem(example.filename, problem.what, problem.cause))
         else:
-            classes = counts[: label_map.num_classes]
-            pixels += classes
-            pixels_with += np.where(classes > 0, classes.sum(), 0)
-            ignored += int(counts[IGNORE_LABEL])
-            writer.write(_encode(example, image, label_png))
+            counts.add(pair)
+            writer.write(_encode(example, pair))
         advance(1)
     if problems:
         return ShardResult(problems=problems)
-    counts = pixels.tolist(), pixels_with.tolist(), ignored
-    return ShardResult(writer.examples, writer.bytes, writer.sha256, *counts)
-
-
-def _encode(example: Example, image: bytes, label_png: bytes) -> bytes:
-    return records.encode_example(
-        {"image": image, "segmentation_mask": label_png, "filename": example.filename.encode()}
+    return ShardResult(
+        writer.examples, writer.bytes, writer.sha256, sorted(counts.formats), *counts.pixels()
     )
 
 
-def _convert_pair(module: ModuleType, example: Example, label_map: LabelMap):
-    """Reads and checks a pair; returns the image's bytes, the label's PNG and its histogram."""
-    if hasattr(module, "read"):
-        image, raw = module.read(example)
-    else:
-        image = read_file(example.image, "image")
-        raw = decode_label(read_file(example.label, "label"))
-    height, width = check_image(image)
-    label = label_map(raw)
-    if label.shape != (height, width):
-        raise ImageFileError(
-            f"label must have the image's size {height}x{width}, got "
-            f"{label.shape[0]}x{label.shape[1]}",
-            "one of the two was resized or rotated",
-        )
-    return image, encode_label(label), np.bincount(label.reshape(-1), minlength=256)
+class _Counts:
+    """Sums up what the pairs of a shard hold."""
+
+    def __init__(self, num_classes: int):
+        self.formats: set[str] = set()
+        self._class_pixels, self._pixels_with_class = np.zeros((2, num_classes), np.int64)
+        self._ignored = 0
+        self._counted = False
+
+    def add(self, pair: Pair) -> None:
+        self.formats.add("png" if pair.image.startswith(PNG_SIGNATURE) else "jpeg")
+        if pair.counts is not None:
+            classes = pair.counts[: self._class_pixels.size]
+            self._class_pixels += classes
+            self._pixels_with_class += np.where(classes > 0, classes.sum(), 0)
+            self._ignored += int(pair.counts[IGNORE_LABEL])
+            self._counted = True
+
+    def pixels(self) -> tuple[list[int], list[int], int]:
+        if not self._counted:
+            return [], [], 0
+        return self._class_pixels.tolist(), self._pixels_with_class.tolist(), self._ignored
+
+
+def _encode(example: Example, pair: Pair) -> bytes:
+    return records.encode_example(
+        {
+            "image": pair.image,
+            "segmentation_mask": pair.label,
+            "filename": example.filename.encode(),
+        }
+    )

@@ -162,3 +162,9 @@ def tiny_run(tiny_data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     fit.run(TINY_TRAINING, tiny_data, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def save_image():
+    """Saves pixels as an image file, making its folder: `save_image(path, pixels, **options)`."""
+    return save

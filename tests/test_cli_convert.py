@@ -9,7 +9,7 @@ import time
 import PIL.Image
 import pytest
 
-from kerasseg.pipelines import convert, records
+from kerasseg.pipelines import convert, datasets, records
 from kerasseg.pipelines.cli import main
 
 
@@ -89,7 +89,8 @@ def test_brackets_in_a_file_name_are_printed_as_they_are(run_cli, folder_tree, t
 def test_an_unknown_dataset_is_refused_with_the_known_ones(run_cli):
     result = run_cli("convert", "--dataset", "imagenet")
     assert result.exit_code == 2
-    assert "'imagenet' is not one of 'camvid', 'folder', 'scenes'" in in_one_line(result.stderr)
+    said = in_one_line(result.stderr)
+    assert f"must be one of {', '.join(datasets.choices())}, got 'imagenet'" in said
 
 
 def test_a_missing_source_is_refused_by_name(run_cli, tmp_path):

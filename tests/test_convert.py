@@ -59,8 +59,12 @@ def states(folder):
 
 
 def finished_shards(incomplete):
-    """Names of the shards that are whole: those with a sidecar."""
-    return {path.stem for path in incomplete.glob("*.tfrecord-*.json")}
+    """Names of the shards that are whole: those with a sidecar that lists no problems."""
+    return {
+        path.stem
+        for path in incomplete.glob("*.tfrecord-*.json")
+        if not json.loads(path.read_text())["result"]["problems"]
+    }
 
 
 def read_back(files):
@@ -542,7 +546,7 @@ def test_black_and_white_masks_are_refused_though_255_is_the_ignored_label(folde
         with PIL.Image.open(path) as picture:
             mask = np.where(np.asarray(picture) == 1, 255, 0).astype(np.uint8)
         PIL.Image.fromarray(mask).save(path)
-    with pytest.raises(InputError, match=r"got only road and ignored.*save the class as 1"):
+    with pytest.raises(InputError, match=r"got only road and ignored.*--map 255:1"):
         convert.run("folder", folder_tree, tmp_path)
     with pytest.raises(InputError, match="must hold a converted dataset"):
         records.load(tmp_path)
@@ -693,7 +697,7 @@ def test_a_test_split_is_converted_where_there_is_one(make_camvid_tree, tmp_path
 def test_a_shard_with_a_bad_pair_leaves_no_file(camvid_tree, tmp_path):
     module = convert.datasets.module("camvid")
     examples = tuple(module.examples(camvid_tree, "train"))
-    examples[2].label.write_bytes(b"")
+    Path(examples[2].label).write_bytes(b"")
     description = module.describe(camvid_tree)
     path = tmp_path / "shard"
     result = shards.convert_shard(shards.ShardSpec("camvid", description, examples, path))

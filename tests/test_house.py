@@ -30,7 +30,15 @@ ALLOWED = {
         "kerasseg.encoders",
     },
     "kerasseg/checkpoints/readers.py": {"numpy", "safetensors", "h5py", "kerasseg.checkpoints"},
-    "pipelines/datasets": {"numpy", "PIL", "kerasseg", "pipelines.errors", "pipelines.scenery"},
+    "pipelines/datasets": {
+        "numpy",
+        "PIL",
+        "kerasseg",
+        "pipelines.errors",
+        "pipelines.images",
+        "pipelines.labels",
+        "pipelines.scenery",
+    },
     "pipelines/scenery": {"numpy"},
 }
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from .. import datasets
+
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 folder = click.Path(file_okay=False, path_type=Path)
 
@@ -37,6 +40,50 @@ class Numbers(click.ParamType):
             kind = "whole numbers" if self._kind is int else "numbers"
             self.fail(f"must be {self.name} in {kind}, got {value!r}.", param, ctx)
         return numbers
+
+
+class DatasetName(click.ParamType):
+    """A dataset, such as ade20k or tfds:oxford_iiit_pet."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param, ctx) -> str:
+        """Checks the name."""
+        base, colon, argument = str(value).partition(":")
+        known = f"{base}:BUILDER" if colon and argument else base
+        if known not in datasets.choices():
+            self.fail(f"must be one of {', '.join(datasets.choices())}, got {value!r}.", param, ctx)
+        return value
+
+
+def dataset_options(command):
+    """Declares what only some datasets take; a dataset refuses those that are not its own."""
+    for option in reversed(
+        (
+            click.option("--classes", type=int, help="cityscapes: 19 or 30; camvid: 11 or 32."),
+            click.option("--coarse", is_flag=True, default=None, help="cityscapes: train_extra."),
+            click.option("--sbd", type=existing_folder, help="voc2012: SBD, for trainaug."),
+            click.option("--release", help="mapillary: v1.2 or v2.0."),
+            click.option("--task", help="coco: panoptic, stuff or voc."),
+            click.option(
+                "--palette", type=existing_file, help="folder, tfds: file of classes and colours."
+            ),
+            click.option(
+                "--split-fractions",
+                type=Numbers(float, "TRAIN,VALIDATION,TEST"),
+                help="folder: splits by chance, where there are neither folders nor lists.",
+            ),
+            click.option("--image-suffix", help="folder: end of the images' names, such as _rgb."),
+            click.option("--label-suffix", help="folder: end of the labels' names."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def given_dataset_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Keeps the options of `dataset_options` that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class Assignment(click.ParamType):

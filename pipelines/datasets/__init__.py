@@ -2,22 +2,27 @@
 
 A dataset's file has
 
-    describe(root, **options) -> Description     its facts; `options` are the dataset's own
-    examples(root, split, **options) -> list[Example]
+    is_source(root) -> bool                                whether the folder has its layout
+    describe(root, **options) -> Description               its facts
+    examples(root, split, **options) -> list[Example]      what a split holds, nothing read yet
 
-and, where its files are not plain images, `read(example) -> (bytes, np.ndarray)`: an encoded PNG
-or JPEG, and the raw integer values (height, width) of its label. A dataset that is drawn by code,
-and so needs no source, says `IS_DRAWN = True`.
+`options` are keyword-only and the dataset's own; both functions take the same. `root` is the folder
+that holds the dataset's own top level, or that top level. Where a label is not a plain image file,
+`read_label(example) -> np.ndarray` returns its raw values; where the image is none either,
+`read(example) -> (bytes, np.ndarray)` returns an encoded PNG or JPEG as well. A dataset that is
+drawn by code, and so needs no source, says `IS_DRAWN = True`.
 """
 
 import hashlib
 import importlib
+import inspect
 import json
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from kerasseg import IGNORE_LABEL
 
@@ -26,19 +31,24 @@ from ..errors import InputError
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
     """One image and its label, not yet read.
+
+    Paths are text, since a `Path` takes three times the memory and a dataset may have 120,000.
 
     Attributes:
         filename: Path of the image relative to the source, with "/"; unique within the dataset.
         image: File of the image.
         label: File of the label, None when the image has none.
+        details: What the dataset's `read` or `read_label` must know besides; its `repr` must be the
+            same in every process.
     """
 
     filename: str
-    image: Path
-    label: Path | None
+    image: str
+    label: str | None
+    details: Any = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +87,8 @@ class Description:
 
     Attributes:
         classes: Names and colours.
-        raw_values: What each integer in a label file means: a class, or 255 for ignored. A value
-            that is not listed is an error.
+        raw_values: What each integer in a label file, in [0, 65535], means: a class, or 255 for
+            ignored. A value that is not listed is an error.
         raw_colors: The same for labels that are RGB pictures; empty when RGB labels are an error.
         split_sizes: Number of examples of each split that the source should have; a split may be
             left out when its size is not fixed.
@@ -94,15 +104,110 @@ class Description:
 
 def names() -> list[str]:
     """Lists the datasets, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    )
 
 
 def module(name: str) -> ModuleType:
     """Imports a dataset's file.
 
+    Args:
+        name: One of `names()`; "tfds:BUILDER" is of the file `tfds`.
+
     Raises:
         InputError: If there is no such dataset.
     """
-    if name not in names():
-        raise InputError(f"dataset must be one of {', '.join(names())}, got {name!r}.")
-    return importlib.import_module(f"{__name__}.{name}")
+    base, colon, _ = name.partition(":")
+    found = importlib.import_module(f"{__name__}.{base}") if base in names() else None
+    if found is None or bool(colon) != hasattr(found, "ARGUMENT"):
+        raise InputError(f"dataset must be one of {', '.join(choices())}, got {name!r}.")
+    return found
+
+
+def choices() -> list[str]:
+    """Lists the datasets as they are given, such as "tfds:BUILDER"."""
+    return [name if name != "tfds" else "tfds:BUILDER" for name in names()]
+
+
+def option_names(dataset: ModuleType) -> list[str]:
+    """Lists the options of a dataset: the keyword-only parameters of its `describe`."""
+    parameters = inspect.signature(dataset.describe).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """A raw dataset on disk, with the options that it is read with.
+
+    Attributes:
+        module: The dataset's file.
+        root: Folder of the source.
+        options: The dataset's own options.
+        description: Its facts.
+    """
+
+    module: ModuleType
+    root: Path
+    options: Mapping[str, Any]
+    description: Description
+
+    def examples(self, split: str) -> list[Example]:
+        """Lists the pairs of a split."""
+        return self.module.examples(self.root, split, **self.options)
+
+
+def open_source(dataset: str, source: Path | None, options: Mapping[str, Any]) -> RawDataset:
+    """Opens a raw dataset.
+
+    Args:
+        dataset: One of `choices()`.
+        source: Its folder; None for datasets that need none.
+        options: The dataset's own options.
+
+    Raises:
+        InputError: If there is no such dataset, source or option, or the layout is another.
+    """
+    found = module(dataset)
+    root = _check_source(found, dataset, source)
+    known = option_names(found)
+    if hasattr(found, "ARGUMENT"):
+        options = {**options, found.ARGUMENT: dataset.partition(":")[2]}
+    for name in options:
+        if name not in known:
+            listed = ", ".join(_flag(o) for o in known if o != getattr(found, "ARGUMENT", None))
+            raise InputError(
+                f"options of dataset {dataset} must be {listed or 'none'}, got {_flag(name)}."
+            )
+    return RawDataset(found, root, options, found.describe(root, **options))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check_source(found: ModuleType, dataset: str, source: Path | None) -> Path:
+    if source is None:
+        if not (hasattr(found, "IS_DRAWN") or hasattr(found, "SOURCE_IS_OPTIONAL")):
+            raise InputError(f"dataset {dataset} must have a source folder, got none.")
+        return Path()
+    if not Path(source).is_dir():
+        raise InputError(f"{source}: no such folder; give the folder of the raw dataset.")
+    return Path(source)
+
+
+def find_top(root: Path, name: str) -> Path:
+    """Returns the folder of this name below `root`, or `root` if that is it or its contents.
+
+    Args:
+        root: What the user gave as the source.
+        name: Name of the dataset's own top level, such as "ADEChallengeData2016"; with "/" where
+            it is deeper.
+    """
+    return root / name if (root / name).is_dir() else root
+
+
+def detect(root: Path) -> str | None:
+    """Returns the dataset whose layout a folder has, None if it has no or more than one."""
+    found = [name for name in names() if module(name).is_source(root)]
+    return found[0] if len(found) == 1 else None

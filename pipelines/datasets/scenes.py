@@ -33,6 +33,11 @@ SPLIT_SIZES = {"train": 240, "validation": 40}
 _FIRST_SEEDS = {"train": 0, "validation": 1_000_000}
 
 
+def is_source(root: Path) -> bool:
+    """Tells that no folder is one."""
+    return False
+
+
 def describe(root: Path) -> Description:
     """Returns the facts; `root` is not used."""
     return Description(
@@ -45,7 +50,7 @@ def describe(root: Path) -> Description:
 def examples(root: Path, split: str) -> list[Example]:
     """Lists the scenes of a split, none for "test"; `root` is not used."""
     filenames = [f"{split}/{index:05d}.png" for index in range(SPLIT_SIZES.get(split, 0))]
-    return [Example(filename, image=Path(filename), label=None) for filename in filenames]
+    return [Example(filename, image=filename, label=None) for filename in filenames]
 
 
 def read(example: Example) -> tuple[bytes, np.ndarray]:

@@ -30,9 +30,9 @@ def test_an_image_is_paired_with_the_label_of_its_name(camvid_tree, split, folde
     examples = camvid.examples(camvid_tree, split)
     names = [f"0001TP_{index:06}.png" for index in range({"train": 5, "validation": 3}[split])]
     assert [example.filename for example in examples] == [f"{folder}/{name}" for name in names]
-    assert [example.image for example in examples] == [camvid_tree / folder / n for n in names]
+    assert [example.image for example in examples] == [str(camvid_tree / folder / n) for n in names]
     labels = [camvid_tree / f"{folder}annot" / name for name in names]
-    assert [example.label for example in examples] == labels
+    assert [example.label for example in examples] == [str(path) for path in labels]
     assert all(path.is_file() for path in labels)
 
 
@@ -45,8 +45,8 @@ def test_an_image_without_a_label_and_a_label_without_an_image_are_both_listed(c
     (camvid_tree / "train" / "0001TP_000003.png").unlink()
     examples = camvid.examples(camvid_tree, "train")
     assert len(examples) == 5
-    assert [e.filename[-5] for e in examples if e.label and not e.label.is_file()] == ["1"]
-    assert [e.filename[-5] for e in examples if not e.image.is_file()] == ["3"]
+    assert [e.filename[-5] for e in examples if e.label and not Path(e.label).is_file()] == ["1"]
+    assert [e.filename[-5] for e in examples if not Path(e.image).is_file()] == ["3"]
 
 
 def test_files_that_are_no_images_are_passed_over(camvid_tree):
