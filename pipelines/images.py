@@ -9,8 +9,8 @@ import PIL.Image
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
-# The chunk of PNG 1.5, and the text chunk in which older ImageMagick hides the same.
-_EXIF_IN_PNG = (b"eXIf", b"Raw profile type exif")
+# The chunk of PNG 1.5, and the text chunks in one of which older ImageMagick hides the same.
+_EXIF_IN_PNG = frozenset((b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
 
 
 class ImageFileError(Exception):
@@ -39,12 +39,10 @@ def check_image(content: bytes) -> tuple[int, int]:
     Raises:
         ImageFileError: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF.
     """
-    check_complete(content)
+    may_have_exif = check_complete(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
-            # Pillow decodes a whole PNG to look for EXIF behind the pixels. What is no PNG is a
-            # JPEG, or what Pillow calls MPO: a camera's JPEG with further pictures behind it.
-            may_have_exif = image.format != "PNG" or any(mark in content for mark in _EXIF_IN_PNG)
+            # Pillow decodes a whole PNG to look for EXIF behind the pixels.
             orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if may_have_exif else 1
             width, height = image.size
     except Exception as error:  # Pillow raises many kinds on damaged headers
@@ -117,37 +115,43 @@ def _encode_image(image: PIL.Image.Image, image_format: str, quality: int) -> by
     return buffer.getvalue()
 
 
-def check_complete(content: bytes) -> None:
+def check_complete(content: bytes) -> bool:
     """Walks the chunks of a PNG or the markers of a JPEG to its end.
+
+    Returns:
+        Whether it may hold EXIF: whether it is a JPEG, or a PNG with such a chunk.
 
     Raises:
         ImageFileError: If the file is of another format, cut short or damaged.
     """
     if content.startswith(PNG_SIGNATURE):
-        _walk_png(memoryview(content))
-    elif content.startswith(b"\xff\xd8"):
+        return not _EXIF_IN_PNG.isdisjoint(_walk_png(memoryview(content)))
+    if content.startswith(b"\xff\xd8"):
         _walk_jpeg(content)
-    elif not content:
+        return True
+    if not content:
         raise ImageFileError("file is empty", "an interrupted copy")
-    else:
-        raise ImageFileError(
-            f"file must be a PNG or a JPEG, got one that begins with {content[:4]!r}",
-            "another format under a PNG or JPEG name",
-        )
+    raise ImageFileError(
+        f"file must be a PNG or a JPEG, got one that begins with {content[:4]!r}",
+        "another format under a PNG or JPEG name",
+    )
 
 
-def _walk_png(content: memoryview) -> None:
+def _walk_png(content: memoryview) -> set[bytes]:
+    """Checks every chunk; returns the kinds of those that there are."""
+    kinds = set()
     position = len(PNG_SIGNATURE)
     while position + 12 <= len(content):
-        (length,) = struct.unpack_from(">I", content, position)
+        length, kind = struct.unpack_from(">I4s", content, position)
         end = position + 12 + length
         if end > len(content):
             break
         (crc,) = struct.unpack_from(">I", content, end - 4)
         if zlib.crc32(content[position + 4 : end - 4]) != crc:
             raise ImageFileError("PNG is damaged: a checksum is wrong", "a faulty copy or disk")
-        if content[position + 4 : position + 8] == b"IEND":
-            return
+        kinds.add(kind)
+        if kind == b"IEND":
+            return kinds
         position = end
     raise ImageFileError("PNG is cut short", "an interrupted copy or download")
 

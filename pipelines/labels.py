@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -262,9 +261,12 @@ def read_file(path: str | None, what: str) -> bytes:
     Raises:
         ImageFileError: If there is none or it cannot be read.
     """
-    if path is None or not Path(path).is_file():
+    if path is None:
         raise ImageFileError(f"{what} is missing", f"no {what} file of this name")
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:  # noqa: PTH123 (a Path would take as long as the reading)
+            return file.read()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise ImageFileError(f"{what} is missing", f"no {what} file of this name") from error
     except OSError as error:
         raise ImageFileError(f"{what} cannot be read", str(error.strerror)) from error

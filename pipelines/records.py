@@ -11,10 +11,11 @@ runs in 50 MB is worth them.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +32,7 @@ FORMAT = 1
 VERSION = "1.0.0"
 
 
-def encode_example(features: Mapping[str, bytes]) -> bytes:
+def encode_example(features: Mapping[str, bytes]) -> list[bytes]:
     """Serialises a `tf.train.Example` of byte features, keys in sorted order.
 
     Message layout: Example{1: Features{1: {1: key, 2: Feature{1: BytesList{1: value}}}}}.
@@ -40,18 +41,19 @@ def encode_example(features: Mapping[str, bytes]) -> bytes:
         features: One value a key.
 
     Returns:
-        The serialised message; the same features always give the same bytes.
+        The serialised message in parts, which spares copying the images; the same features always
+        give the same bytes.
     """
-    entries = b"".join(
-        _field(1, _field(1, key.encode()) + _field(2, _field(1, _field(1, features[key]))))
-        for key in sorted(features)
-    )
+    entries: list[bytes] = []
+    for key in sorted(features):
+        feature = _field(2, _field(1, _field(1, [features[key]])))
+        entries += _field(1, [*_field(1, [key.encode()]), *feature])
     return _field(1, entries)
 
 
-def _field(number: int, content: bytes) -> bytes:
+def _field(number: int, content: list[bytes]) -> list[bytes]:
     """Encodes a length-delimited protocol-buffer field."""
-    return bytes((number << 3 | 2,)) + _varint(len(content)) + content
+    return [bytes((number << 3 | 2,)) + _varint(sum(map(len, content))), *content]
 
 
 def _varint(value: int) -> bytes:
@@ -80,14 +82,15 @@ class RecordWriter:
         self.examples = 0
         self.bytes = 0
 
-    def write(self, record: bytes) -> None:
-        """Appends one record: length, its checksum, content, its checksum."""
-        length = struct.pack("<Q", len(record))
-        framed = b"".join((length, _masked_crc(length), record, _masked_crc(record)))
-        self._file.write(framed)
-        self._hash.update(framed)
+    def write(self, record: Sequence[bytes]) -> None:
+        """Appends one record, given in parts: length, its checksum, content, its checksum."""
+        length = struct.pack("<Q", sum(map(len, record)))
+        framed = (length, _masked_crc([length]), *record, _masked_crc(record))
+        for part in framed:
+            self._hash.update(part)
+            self.bytes += len(part)
+        self._file.writelines(framed)
         self.examples += 1
-        self.bytes += len(framed)
 
     @property
     def sha256(self) -> str:
@@ -95,8 +98,8 @@ class RecordWriter:
         return self._hash.hexdigest()
 
 
-def _masked_crc(content: bytes) -> bytes:
-    crc = google_crc32c.value(content)
+def _masked_crc(parts: Sequence[bytes]) -> bytes:
+    crc = functools.reduce(google_crc32c.extend, parts, 0)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 

@@ -73,7 +73,7 @@ def file_state(path: str | None) -> tuple[int, int] | None:
     """Returns size and time of change, which tell an edited file from the one converted."""
     with contextlib.suppress(OSError):
         if path is not None:
-            status = Path(path).stat()
+            status = os.stat(path)  # noqa: PTH116 (called for every file, more than once)
             return status.st_size, status.st_mtime_ns
     return None
 
@@ -194,7 +194,7 @@ class _Counts:
         return self._class_pixels.tolist(), self._pixels_with_class.tolist(), self._ignored
 
 
-def _encode(example: Example, pair: Pair) -> bytes:
+def _encode(example: Example, pair: Pair) -> list[bytes]:
     return records.encode_example(
         {
             "image": pair.image,

@@ -242,12 +242,9 @@ def test_a_missing_file_is_refused_as_the_image_or_the_label(tmp_path):
 
 def test_a_file_that_may_not_be_read_is_refused_with_the_reason(tmp_path, monkeypatch):
     # Tests may run as root, whom no file mode stops.
-    path = tmp_path / "a.png"
-    path.touch()
+    def refuse(path, mode):
+        raise PermissionError(13, "Permission denied", path)
 
-    def refuse(self):
-        raise PermissionError(13, "Permission denied", str(self))
-
-    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ImageFileError, match=r"label cannot be read \(Permission denied\)"):
-        read_file(path, "label")
+        read_file(tmp_path / "a.png", "label")
