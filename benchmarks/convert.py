@@ -1,14 +1,20 @@
-"""Speed of conversion: pairs a second, beside `cp -r` of the same files in the same run.
+"""Speed of conversion: pairs a second, beside its peers in the same run.
 
-    python benchmarks/convert.py --source CAMVID [--copies 4] [--rounds 5]
+    python benchmarks/convert.py --source CAMVID [--copies 10] [--rounds 5]
 
-Both are whole processes, Python's start included, in turn; copies of the dataset make that start
-small. Peak memory is that of the converting process.
+Whole processes, Python's start included, in turn, on copies of CamVid:
+
+    cp -r           the same files
+    checksums       kerasseg convert --verify checksums: both files' checksums, sha256 of the shards
+    labels          kerasseg convert: every label decoded, checked, mapped, counted, encoded
+    tfds            the writer of TensorFlow Datasets, given the same files; it checks nothing
+
+and then, on CamVid's pairs at the size of Cityscapes', `labels` with one and with two workers. Each
+line tells the median over the rounds, the ratio to `labels`, and the peak memory of the process.
 """
 
 import argparse
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -16,24 +22,48 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import PIL.Image
 
 _SPLITS = ("train", "val")
+_CITYSCAPES_SIZE = (2048, 1024)
+_CITYSCAPES_PAIRS = 120
 
 
 def main() -> None:
-    """Prints a line a round, then medians."""
+    """Prints medians, ratios and memory."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder of CamVid")
-    parser.add_argument("--copies", type=int, default=4)
+    parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tfds", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.tfds:
+        _write_with_tfds(*arguments.tfds)
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch, "source")
-        pairs = _multiply(arguments.source, source, arguments.copies)
-        print(f"{pairs} pairs, {os.cpu_count()} cores")
-        ratios = [_run_round(source, Path(scratch), pairs) for _ in range(arguments.rounds)]
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"median speed over cp -r: {statistics.median(ratios):.2f}; peak memory {memory:.0f} MiB")
+        camvid, folder = Path(scratch, "camvid"), Path(scratch, "folder")
+        pairs = _multiply(arguments.source, camvid, arguments.copies)
+        _arrange_as_folder(camvid, folder)
+        output = Path(scratch, "output")
+        print(f"CamVid x {arguments.copies}: {pairs} pairs, {os.cpu_count()} cores")
+        _compare(
+            {
+                "labels": _converting("camvid", camvid, output),
+                "cp -r": ["cp", "-r", str(camvid), str(output)],
+                "checksums": [*_converting("folder", folder, output), "--verify", "checksums"],
+                "tfds": [sys.executable, __file__, "--source", ".", "--tfds", camvid, output],
+            },
+            output,
+            arguments.rounds,
+            pairs,
+        )
+        large = Path(scratch, "large")
+        pairs = _enlarge(folder, large)
+        print(f"at the size of Cityscapes: {pairs} pairs")
+        two, one = ([*_converting("folder", large, output), "--workers", n] for n in "21")
+        _compare({"2 workers": two, "1 worker": one}, output, arguments.rounds, pairs)
 
 
 def _multiply(camvid: Path, target: Path, copies: int) -> int:
@@ -53,24 +83,103 @@ def _multiply(camvid: Path, target: Path, copies: int) -> int:
     return pairs
 
 
-def _run_round(source: Path, scratch: Path, pairs: int) -> float:
-    output, copied = scratch / "output", scratch / "copied"
-    copying = _seconds(["cp", "-r", str(source), str(copied)])
-    command = [sys.executable, "-m", "kerasseg", "convert", "--dataset", "camvid"]
-    command += ["--source", str(source), "--output", str(output), "--allow-partial"]
-    converting = _seconds(command)
-    shutil.rmtree(copied)
-    shutil.rmtree(output)
-    print(
-        f"cp -r {pairs / copying:7.0f} pairs/s   kerasseg convert {pairs / converting:7.0f} pairs/s"
-    )
-    return copying / converting
+def _arrange_as_folder(camvid: Path, folder: Path) -> None:
+    """Makes a dataset of the same files whose labels are the classes' numbers, 0 to 11."""
+    for kind, suffix in (("images", ""), ("labels", "annot")):
+        (folder / kind).mkdir(parents=True)
+        for split in _SPLITS:
+            (folder / kind / split).symlink_to(camvid / f"{split}{suffix}")
+    (folder / "classes.txt").write_text("".join(f"class {index}\n" for index in range(12)))
 
 
-def _seconds(command: list[str]) -> float:
+def _enlarge(folder: Path, large: Path) -> int:
+    """Writes pairs of the size of Cityscapes', images as JPEG."""
+    shutil.copytree(folder / "labels", large / "labels", ignore=lambda _, names: names)
+    for split in _SPLITS:
+        names = sorted((folder / "images" / split).iterdir())[:: 10 if split == "train" else 80]
+        for image in names[:_CITYSCAPES_PAIRS]:
+            for kind, method in (("images", 1), ("labels", 0)):
+                target = large / kind / split / image.with_suffix(".png").name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with PIL.Image.open(folder / kind / split / image.name) as picture:
+                    resized = picture.resize(_CITYSCAPES_SIZE, method)
+                if kind == "images":
+                    resized.save(target.with_suffix(".jpg"), quality=95)
+                else:
+                    resized.save(target)
+    shutil.copyfile(folder / "classes.txt", large / "classes.txt")
+    return sum(1 for _ in (large / "images").rglob("*.jpg"))
+
+
+def _converting(dataset: str, source: Path, output: Path) -> list[str]:
+    command = [sys.executable, "-m", "kerasseg", "convert", "--dataset", dataset]
+    return [*command, "--source", str(source), "--output", str(output), "--allow-partial"]
+
+
+def _compare(commands: dict[str, list[Any]], output: Path, rounds: int, pairs: int) -> None:
+    """Runs the commands in turn; ratios are of the first's speed to each."""
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    memory = dict.fromkeys(commands, 0.0)
+    for _ in range(rounds):
+        for name, command in commands.items():
+            duration, peak = _run(command)
+            seconds[name].append(duration)
+            memory[name] = max(memory[name], peak)
+            shutil.rmtree(output)
+    first = next(iter(commands))
+    print(f"{'':12} pairs/s   speed over {first}   peak MiB")
+    for name, durations in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds[first], durations, strict=True))
+        speed = pairs / statistics.median(durations)
+        print(f"{name:12} {speed:7.0f} {ratio:15.2f} {memory[name]:14.0f}")
+
+
+def _run(command: list[Any]) -> tuple[float, float]:
+    """Returns the seconds that a command took, and its peak memory in MiB."""
     begun = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - begun
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+
+
+def _write_with_tfds(camvid: Path, output: Path) -> None:
+    """Writes the same pairs as a builder of TensorFlow Datasets would."""
+    import tensorflow_datasets as tfds
+
+    class Camvid(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "segmentation_mask": tfds.features.LabeledImage(
+                    shape=(None, None, 1), labels=12, encoding_format="png"
+                ),
+                "filename": tfds.features.Text(),
+            }
+            described = tfds.features.FeaturesDict(features)
+            return tfds.core.DatasetInfo(builder=self, features=described)
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples(split) for split in _SPLITS}
+
+        def _generate_examples(self, split):
+            for image in sorted((camvid / split).iterdir()):
+                yield (
+                    image.name,
+                    {
+                        "image": image,
+                        "segmentation_mask": camvid / f"{split}annot" / image.name,
+                        "filename": image.name,
+                    },
+                )
+
+    Camvid(data_dir=output).download_and_prepare()
 
 
 if __name__ == "__main__":
