@@ -49,14 +49,14 @@ def convert_shards(specs: Sequence[ShardSpec], options: Sequence[str]) -> dict[P
             )
     except (Exception, SystemExit) as error:  # runners raise many kinds; argparse exits
         raise InputError(f"the Beam pipeline failed: {error}") from error
-    return _collect(specs)
+    return collect(specs)
 
 
 def _convert(spec: ShardSpec) -> int:
     return convert_or_keep(spec).examples
 
 
-def _collect(specs: Sequence[ShardSpec]) -> dict[Path, ShardResult]:
+def collect(specs: Sequence[ShardSpec]) -> dict[Path, ShardResult]:
     """Counts what went in against what came out: runners have lost elements."""
     results = {spec.path: read_result(spec) for spec in specs}
     lost = [path.name for path, result in results.items() if result is None]
