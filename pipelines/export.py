@@ -1,6 +1,7 @@
 """Export: a run's best network to a SavedModel that TensorFlow Serving takes as it is."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,12 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from kerasseg import serving
+from kerasseg import IGNORE_LABEL, serving
 
 from . import runs, saved_model
 from .errors import InputError
 
+EXTRA = "assets.extra"  # TensorFlow Serving does not look into it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -47,6 +49,7 @@ def run(folder: Path, *, output: Path = Path("saved_models"), name: str | None =
         parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(writing, ignore_errors=True)
         serving.save(model, writing)
+        _write_classes(writing / EXTRA, described)
         _check(model, writing)
         os.replace(writing, version)
     except OSError as error:
@@ -54,6 +57,21 @@ def run(folder: Path, *, output: Path = Path("saved_models"), name: str | None =
     finally:
         shutil.rmtree(writing, ignore_errors=True)
     return version
+
+
+def _write_classes(folder: Path, described: runs.Run) -> None:
+    """Writes what the labels mean into the folder that TensorFlow Serving leaves to others."""
+    classes = described.classes
+    content = {
+        "class_names": classes.names,
+        "colors": classes.colors,
+        "ignore_label": IGNORE_LABEL,
+        "classes_fingerprint": classes.fingerprint,
+        "dataset": {key: described.dataset[key] for key in ("name", "fingerprint")},
+    }
+    folder.mkdir()
+    text = json.dumps(content, indent=1) + "\n"
+    (folder / "classes.json").write_text(text, encoding="utf-8")
 
 
 def _next_version(parent: Path) -> int:

@@ -212,6 +212,11 @@ def load(folder: Path | str) -> Dataset:
         raise InputError(
             f"{path}: damaged manifest ({error!r}); convert again with --overwrite."
         ) from error
+    if manifest.get("classes_fingerprint") != classes.fingerprint:
+        raise InputError(
+            f"{path}: damaged manifest (classes_fingerprint must be {classes.fingerprint}, got "
+            f"{manifest.get('classes_fingerprint')}); convert again with --overwrite."
+        )
     if stored[0] != FORMAT:
         raise InputError(
             f"{path}: format must be {FORMAT}, got {stored[0]}; convert again with --overwrite."

@@ -137,6 +137,7 @@ def describe(
         "class_names": classes.names,
         "colors": classes.colors,
         "ignore_label": IGNORE_LABEL,
+        "classes_fingerprint": classes.fingerprint,
         "dataset": origin,
         "versions": versions(),
         **facts,

@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import serving
-from kerasseg.pipelines import export, saved_model
+from kerasseg.pipelines import export, records, saved_model
 from kerasseg.pipelines.errors import InputError
 
 
@@ -36,6 +37,18 @@ def test_the_version_folder_has_the_layout_that_tensorflow_serving_takes(version
     assert version.parent.name == "tiny"
     assert {path.name for path in version.iterdir()} >= {"saved_model.pb", "variables"}
     assert [path.name for path in version.parent.iterdir()] == ["1"]
+
+
+def test_what_the_labels_mean_travels_with_the_saved_model(version, tiny_run, tiny_data):
+    content = json.loads((version / "assets.extra" / "classes.json").read_text())
+    assert content["class_names"] == ["ground", "square", "disc"]
+    assert content["colors"] == [[128, 128, 128], [255, 0, 0], [0, 0, 255]]
+    assert content["ignore_label"] == 255
+    manifest = json.loads((records.load(tiny_data).root / "manifest.json").read_text())
+    run = json.loads((tiny_run / "run.json").read_text())
+    for described in (content, run):
+        assert described["classes_fingerprint"] == manifest["classes_fingerprint"]
+        assert described["dataset"]["fingerprint"] == manifest["fingerprint"]
 
 
 def test_the_next_export_is_the_next_version(tiny_run, tmp_path):

@@ -266,7 +266,7 @@ def test_a_run_resumes_on_its_own_records_only(tiny_run, tiny_data, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     shutil.copytree(tiny_data, tmp_path / "data")
     manifest = next((tmp_path / "data").rglob("manifest.json"))
-    manifest.write_text(manifest.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    manifest.write_text(manifest.read_text().replace('\n "fingerprint": "', '\n "fingerprint": "0'))
     with pytest.raises(InputError, match="must be the records that"):
         fit.resume(tmp_path / "run", data=tmp_path / "data")
 

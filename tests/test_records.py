@@ -163,6 +163,14 @@ def test_a_shard_that_is_cut_short_is_refused_by_name_with_both_sizes(tmp_path):
         records.load(tmp_path).files("train")
 
 
+def test_classes_that_were_edited_in_the_manifest_are_found(tmp_path):
+    folder = write_dataset(tmp_path)
+    manifest = folder / records.MANIFEST
+    manifest.write_text(manifest.read_text().replace("car", "van"))
+    with pytest.raises(InputError, match=r"damaged manifest \(classes_fingerprint must be"):
+        records.load(folder)
+
+
 def test_the_fingerprint_changes_with_a_shard_and_with_a_class():
     def split(sha256):
         return {"train": records.Split("train", 1, [{"sha256": sha256}], [1], [1], 0)}
@@ -216,6 +224,7 @@ def write_dataset(folder):
         "dataset": "camvid",
         "class_names": CLASSES.names,
         "colors": CLASSES.colors,
+        "classes_fingerprint": CLASSES.fingerprint,
         "fingerprint": "0123456789abcdef",
         "splits": splits,
     }

@@ -125,13 +125,17 @@ def fill(
     return len(found)
 
 
-def copy_weights(source: keras.Model, model: keras.Model, *, reset_head: bool) -> list[str]:
+def copy_weights(
+    source: keras.Model, model: keras.Model, *, reset_head: bool, same_classes: bool = True
+) -> list[str]:
     """Copies the weights of another network of the same architecture, layer by layer.
 
     Args:
         source: The network to copy from; it may lack the auxiliary head.
         model: The network to fill; it changes only if all fits.
-        reset_head: Whether classifiers for another number of classes may keep their values.
+        reset_head: Whether classifiers for other classes may keep their values.
+        same_classes: Whether both networks tell the same classes. Where they do not, classifiers
+            keep their values even if their shapes are equal.
 
     Returns:
         Names of the layers that keep their values.
@@ -144,7 +148,7 @@ def copy_weights(source: keras.Model, model: keras.Model, *, reset_head: bool) -
     for name, layer in ours.items():
         shapes = [tuple(weight.shape) for weight in layer.weights]
         other = [tuple(weight.shape) for weight in given[name].weights] if name in given else None
-        if shapes == other:
+        if shapes == other and (same_classes or not _HEADS.fullmatch(name)):
             pairs.append((layer, given[name]))
         elif _may_start_anew(name, missing=other is None, reset_head=reset_head):
             anew.append(name)
