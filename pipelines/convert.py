@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from .shards import ShardResult, ShardSpec, convert_or_keep, file_state
 RUNNERS = ("local", "beam")
 _REQUIRED_SPLITS = ("train", "validation")
 _SHARD_BYTES = 64 * 2**20
+_TYPICAL_IMAGE_BYTES = 2**17  # of images that are not files of their own
 
 
 class ConversionError(InputError):
@@ -127,8 +129,8 @@ def run(
 
 
 def folder_name(dataset: str) -> str:
-    """Returns the name of a dataset's folder and records: TensorFlow Datasets allows no colon."""
-    return dataset.replace(":", "_")
+    """Returns the name of a dataset's folder and records, as TensorFlow Datasets allows it."""
+    return re.sub(r"\W", "_", dataset, flags=re.ASCII)
 
 
 def _list_examples(raw: RawDataset, allow_partial: bool) -> dict[str, list[Example]]:
@@ -203,7 +205,8 @@ def _writing_to(folder: Path):
 
 def _plan_shards(dataset, description, split, examples, folder, seed, encoding) -> list[ShardSpec]:
     order = np.random.default_rng(seed).permutation(len(examples))
-    size = sum((file_state(example.image) or (0, 0))[0] for example in examples)
+    states = (file_state(example.image) for example in examples)
+    size = sum(state[0] if state else _TYPICAL_IMAGE_BYTES for state in states)
     # At least eight shards where there is work for them, so that threads and readers can share it.
     count = max(min(8, -(-len(examples) // 8)), -(-size // _SHARD_BYTES))
     bounds = [len(examples) * shard // count for shard in range(count + 1)]

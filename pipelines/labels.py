@@ -73,7 +73,8 @@ class LabelMap:
 
     def __init__(self, description: Description):
         self.num_classes = len(description.classes.names)
-        size = max(_VALUES, *(value + 1 for value in description.raw_values))
+        size = max(_VALUES - 1, *description.raw_values, 0) + 1
+        self._hints = description.hints
         self._table = np.full(size, _UNKNOWN, np.int16)
         for value, label in description.raw_values.items():
             self._table[value] = label
@@ -113,7 +114,7 @@ class LabelMap:
             more = f" and {unknown.size - 6} more" if unknown.size > 6 else ""
             raise ImageFileError(
                 f"label values must be {self._allowed()}, got {listed}{more}",
-                self._likely_cause(np.flatnonzero(counts)),
+                self._likely_cause(np.flatnonzero(counts), unknown),
             )
         return table.astype(np.uint8)[found]
 
@@ -144,7 +145,10 @@ class LabelMap:
         text = f"0 to {small[-1]}" if small == list(range(len(small))) else f"in {small}"
         return f"{text} or {IGNORE_LABEL}" if self._table[IGNORE_LABEL] != _UNKNOWN else text
 
-    def _likely_cause(self, present: np.ndarray) -> str:
+    def _likely_cause(self, present: np.ndarray, unknown: np.ndarray) -> str:
+        hints = [self._hints[value] for value in unknown.tolist() if value in self._hints]
+        if hints:
+            return hints[0]
         if set(present.tolist()) <= {0, 255}:
             return "a black-and-white mask: did you mean --map 255:1?"
         if present[0] >= 1 and present[present < IGNORE_LABEL].max(initial=0) == self.num_classes:

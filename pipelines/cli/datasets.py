@@ -13,6 +13,6 @@ def command() -> None:
         ("dataset", "what it is"),
         [
             (name, (datasets.module(name).__doc__ or "").splitlines()[0])
-            for name in datasets.names()
+            for name in datasets.choices()
         ],
     )

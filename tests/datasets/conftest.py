@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import convert
+from kerasseg.pipelines import convert, records
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def _read_records(files):
 def _compare_with_tfds(converted, output, splits):
     import tensorflow_datasets as tfds
 
-    loaded, info = tfds.load(converted.root.parent.name, data_dir=output, with_info=True)
+    # With the version: without it a name that TensorFlow Datasets knows is its own dataset.
+    name = f"{converted.root.parent.name}:{records.VERSION}"
+    loaded, info = tfds.load(name, data_dir=output, with_info=True)
     assert set(loaded) == set(splits)
     assert info.features["segmentation_mask"].names == list(converted.classes.names)
     for split, rows in splits.items():

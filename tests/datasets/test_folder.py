@@ -1,8 +1,12 @@
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
+from kerasseg.pipelines import convert
 from kerasseg.pipelines.datasets import folder
 from kerasseg.pipelines.errors import InputError
 
@@ -180,3 +184,272 @@ def test_a_list_of_classes_that_cannot_be_used_is_refused(tmp_path, text, messag
 def test_a_list_of_classes_in_another_encoding_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"classes\.txt: must be UTF-8"):
         describe(tmp_path, "Straße\n", encoding="utf-16")
+
+
+ROAD, WALK, VOID = (128, 64, 128), (244, 35, 232), (0, 0, 0)
+STEMS = ("a/one", "a/two", "b.x/three", "four", "five", "six", "seven")
+
+
+def write(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path, **options)
+
+
+def build_flat(root, stems=STEMS, *, values=(0, 1, 255), dtype=np.uint8, suffixes=("", "")):
+    """Writes images and labels without folders of splits; returns the label of each stem."""
+    labels = {}
+    for index, stem in enumerate(stems):
+        rng = np.random.default_rng(index)
+        size = (7 + 2 * index, 19 - 2 * index)
+        image = root / "images" / f"{stem}{suffixes[0]}.{'jpg' if index % 2 else 'png'}"
+        write(image, rng.integers(0, 256, (*size, 3), np.uint8))
+        labels[stem] = rng.choice(np.array(values, dtype), size)
+        write(root / "labels" / f"{stem}{suffixes[1]}.png", labels[stem])
+    (root / "classes.txt").write_text("road 128 64 128\nside walk 244 35 232\nignore 0 0 0\n")
+    return labels
+
+
+def stems_of(root, split, **options):
+    examples = folder.examples(root, split, **options)
+    return [e.filename.removeprefix("images/").rsplit(".", 1)[0] for e in examples]
+
+
+def test_every_pixel_of_folders_of_splits_is_kept(folder_tree, convert_and_read):
+    splits, _ = convert_and_read("folder", folder_tree)
+    for split, name in (("train", "train"), ("validation", "val")):
+        assert len(splits[split]) == 3
+        for filename, (image, label) in splits[split].items():
+            assert image == (folder_tree / filename).read_bytes()
+            path = folder_tree / filename.replace("images", "labels", 1)
+            np.testing.assert_array_equal(label, PIL.Image.open(path.with_suffix(".png")))
+            assert filename.startswith(f"images/{name}/")
+
+
+@pytest.mark.parametrize("place", [".", "splits", "ImageSets/Segmentation"])
+@pytest.mark.parametrize("validation", ["validation.txt", "val.txt"])
+def test_lists_select_the_splits(tmp_path, convert_and_read, place, validation):
+    labels = build_flat(tmp_path / "source")
+    lists = tmp_path / "source" / place
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / "train.txt").write_text("\ufeffseven\r\na/one.png\r\n\r\nb.x/three\r\n")
+    (lists / validation).write_text("./images/a/two.jpg\n")
+    splits, _ = convert_and_read("folder", tmp_path / "source")
+    assert list(splits) == ["train", "validation"]
+    found = {s: {f[7:].rsplit(".", 1)[0] for f in rows} for s, rows in splits.items()}
+    assert found == {"train": {"seven", "a/one", "b.x/three"}, "validation": {"a/two"}}
+    for rows in splits.values():
+        for filename, (image, label) in rows.items():
+            assert image == (tmp_path / "source" / filename).read_bytes()
+            np.testing.assert_array_equal(label, labels[filename[7:].rsplit(".", 1)[0]])
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": "four\nfour.jpg\n"}, r"train\.txt, line 2: .*once, got 'four\.jpg'.*line 1 too"),
+        ({"train": "four\n", "val": "\nfour\n"}, r"val\.txt, line 2: .*train\.txt, line 1 too"),
+        ({"train": "four\nfor\n"}, r"train\.txt, line 2: must be the name.*got 'for'"),
+        ({"train": "four", "val": "five", "validation": "six"}, r"validation\.txt or val\.txt"),
+    ],
+)
+def test_a_split_list_that_cannot_be_used_is_refused(tmp_path, lists, message):
+    build_flat(tmp_path)
+    for name, text in lists.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    for split in ("train", "test"):
+        with pytest.raises(InputError, match=message):
+            folder.examples(tmp_path, split)
+
+
+def test_a_listed_image_whose_label_is_missing_is_reported_by_the_converter(tmp_path):
+    build_flat(tmp_path)
+    (tmp_path / "train.txt").write_text("four\nfive\n")
+    (tmp_path / "labels" / "five.png").unlink()
+    (tmp_path / "images" / "four.jpg").unlink()
+    five, four = folder.examples(tmp_path, "train")
+    assert not Path(str(five.label)).exists()
+    assert not Path(four.image).exists()
+
+
+@pytest.mark.parametrize(
+    ("fractions", "counts"),
+    [((0.8, 0.2, 0), (16, 4, 0)), ((0.5, 0.25, 0.25), (10, 5, 5)), ((0.7, 0.2, 0.1), (14, 4, 2))],
+)
+def test_fractions_share_out_all_images_at_random_but_always_the_same(tmp_path, fractions, counts):
+    stems = [f"{index:02}" for index in range(20)]
+    build_flat(tmp_path, stems[:9])
+    for stem in stems[9:]:
+        (tmp_path / "images" / f"{stem}.png").touch()
+    parts = [stems_of(tmp_path, s, split_fractions=fractions) for s in folder.SPLITS]
+    assert tuple(map(len, parts)) == counts
+    assert sorted(stem for part in parts for stem in part) == stems
+    assert parts[0] != stems[: counts[0]]
+    order = np.random.default_rng(0).permutation(20)
+    assert parts[0] == [stems[i] for i in sorted(order[: counts[0]])]
+
+
+def test_fractions_are_converted(tmp_path, convert_and_read):
+    labels = build_flat(tmp_path / "source")
+    splits, _ = convert_and_read("folder", tmp_path / "source", split_fractions=(0.6, 0.4, 0.0))
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 4, "validation": 3}
+    for filename, (_, label) in (splits["train"] | splits["validation"]).items():
+        np.testing.assert_array_equal(label, labels[filename[7:].rsplit(".", 1)[0]])
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.4, 0), (1, 1, -1), (0.5, 0.5), (float("nan"),) * 3])
+def test_fractions_that_are_no_shares_are_refused(tmp_path, fractions):
+    build_flat(tmp_path)
+    with pytest.raises(InputError, match="split_fractions must be three numbers of sum 1"):
+        folder.examples(tmp_path, "train", split_fractions=fractions)
+
+
+def test_fractions_are_refused_where_the_splits_are_told_already(tmp_path, folder_tree):
+    with pytest.raises(InputError, match=r"split_fractions must be left out.*as folders"):
+        folder.examples(folder_tree, "train", split_fractions=(0.5, 0.5, 0.0))
+    build_flat(tmp_path / "flat")
+    (tmp_path / "flat" / "train.txt").write_text("four\n")
+    with pytest.raises(InputError, match=r"split_fractions must be left out.*as lists"):
+        folder.examples(tmp_path / "flat", "train", split_fractions=(0.5, 0.5, 0.0))
+
+
+def test_a_folder_that_does_not_tell_its_splits_is_refused(tmp_path):
+    build_flat(tmp_path)
+    with pytest.raises(InputError, match=r"by folders.*lists.*split_fractions, got none"):
+        folder.examples(tmp_path, "train")
+
+
+def test_suffixes_pair_images_and_labels_of_different_names(tmp_path, convert_and_read):
+    labels = build_flat(tmp_path / "source", suffixes=("_image", "_label"))
+    (tmp_path / "source" / "train.txt").write_text("four\na/one_image.png\nfive_image\n")
+    (tmp_path / "source" / "val.txt").write_text("six_image.jpg\n")
+    options = {"image_suffix": "_image", "label_suffix": "_label"}
+    splits, _ = convert_and_read("folder", tmp_path / "source", **options)
+    found = splits["train"] | splits["validation"]
+    assert len(splits["train"]) == 3
+    assert set(found) == {
+        f"images/{name}"
+        for name in ("four_image.jpg", "a/one_image.png", "five_image.png", "six_image.jpg")
+    }
+    for filename, (_, label) in found.items():
+        np.testing.assert_array_equal(label, labels[filename[7:].rsplit("_", 1)[0]])
+
+
+VALUES = "24: car 0 0 142\n0: ignore\n33000: road\n7: car\n65535: side walk 244 35 232\n"
+
+
+def test_values_of_16_bits_are_mapped_as_the_file_says(tmp_path, convert_and_read):
+    labels = build_flat(tmp_path / "source", values=(0, 7, 24, 255, 33000, 65535), dtype=np.uint16)
+    (tmp_path / "source" / "classes.txt").write_text(VALUES)
+    splits, converted = convert_and_read(
+        "folder", tmp_path / "source", split_fractions=(0.5, 0.5, 0.0)
+    )
+    assert converted.classes.names == ("car", "road", "side walk")
+    meaning = {0: 255, 7: 0, 24: 0, 255: 255, 33000: 1, 65535: 2}
+    found = splits["train"] | splits["validation"]
+    assert len(found) == len(STEMS)
+    for filename, (_, label) in found.items():
+        raw = labels[filename[7:].rsplit(".", 1)[0]]
+        np.testing.assert_array_equal(label, np.vectorize(meaning.get)(raw))
+
+
+def test_values_that_are_not_in_the_file_are_errors(tmp_path):
+    build_flat(tmp_path / "source", values=(7, 24, 33001), dtype=np.uint16)
+    (tmp_path / "source" / "classes.txt").write_text(VALUES)
+    with pytest.raises(convert.ConversionError) as refusal:
+        convert.run("folder", tmp_path / "source", tmp_path / "data", split_fractions=(0.5, 0.5, 0))
+    assert "33001" in refusal.value.problems[0].what
+
+
+def test_a_value_of_255_may_be_a_class(tmp_path):
+    description = describe(tmp_path, "0: ground\n255: building\n")
+    assert description.raw_values == {0: 0, 255: 1}
+
+
+PALETTES = {
+    "rgb_first.txt": "128 64 128\troad\n244,35,232 side walk\n# of CamVid\n0 0 0\t\tignore\n",
+    "name_first.txt": "road 128 64 128\nside walk\t244 35 232\nIgnore 0, 0, 0\n",
+    "palette.gpl": "GIMP Palette\nName: My 3 colours\nColumns: 2\n#\n"
+    "128  64 128\troad\n244  35 232\tside walk\n  0   0   0\tignore\n",
+    "object.json": json.dumps({"road": ROAD, "side walk": WALK, "ignore": VOID}),
+    "list.json": json.dumps(
+        [
+            {"name": n, "color": c}
+            for n, c in (("road", ROAD), ("side walk", WALK), ("ignore", VOID))
+        ]
+    ),
+    "header.csv": 'name, r, g, b\nroad,128,64,128\n"side walk",244,35,232\nignore,0,0,0\n',
+    "plain.csv": "road,128,64,128\nside walk,244,35,232\nignore,0,0,0\n",
+    "other_order.csv": "R,G,B,Class,note\r\n128,64,128,road,x\r\n244,35,232,side walk,\r\n"
+    "0,0,0,ignore,\r\n",
+}
+
+
+@pytest.mark.parametrize("name", PALETTES)
+def test_labels_are_read_in_the_colours_of_a_palette_file(tmp_path, convert_and_read, name):
+    labels = build_flat(tmp_path / "source")
+    (tmp_path / "source" / "classes.txt").unlink()
+    (tmp_path / name).write_text(PALETTES[name])
+    table = np.zeros((256, 3), np.uint8)
+    table[:2] = ROAD, WALK
+    for stem in STEMS[:4]:  # the others stay gray
+        write(tmp_path / "source" / "labels" / f"{stem}.png", table[labels[stem]])
+    splits, converted = convert_and_read(
+        "folder", tmp_path / "source", palette=tmp_path / name, split_fractions=(0.6, 0.4, 0.0)
+    )
+    assert converted.classes.names == ("road", "side walk")
+    assert converted.classes.colors == (ROAD, WALK)
+    for filename, (_, label) in (splits["train"] | splits["validation"]).items():
+        np.testing.assert_array_equal(label, labels[filename[7:].rsplit(".", 1)[0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "road\n1 2 3\n", r"a\.txt, line 2: a class must have a name, got '1 2 3'"),
+        ("a.txt", "\n\n5 1 2 3\n", r"line 3: a class must have a name, got '5 1 2 3'"),
+        ("a.txt", "1 2 3 lane 4 5 6\n", r"line 1: must be NAME R G B or R G B NAME.*either"),
+        ("a.txt", "road\n1 2 300 car\n", r"line 2: a colour .*got '1 2 300 car'"),
+        ("a.txt", "1: road\ncar\n", r"line 2: values must be given for all classes.*for car"),
+        ("a.txt", "1: road\n1: car\n", r"line 2: a value must be listed once, got 1 in line 1"),
+        ("a.txt", "65536: road\n", r"line 1: a value must be in \[0, 65535\], got 65536"),
+        ("a.txt", "1:\n", r"line 1: a class must have a name"),
+        ("a.txt", "1: car 1 1 1\n2: car 2 2 2\n", r"line 2: a class must have one colour"),
+        ("a.gpl", "road 1 2 3\n", r"a\.gpl: must begin with 'GIMP Palette'"),
+        ("a.gpl", "GIMP Palette\n#\n1 2 3\n", r"line 3: must be R G B NAME, got '1 2 3'"),
+        ("a.gpl", "GIMP Palette\n1 2 3\tX\n4 5 6\tX\n", r"line 3: class names must differ"),
+        ("a.json", "{", r"a\.json: must be JSON"),
+        ("a.json", "3", r"a\.json: must be .*or a list of classes"),
+        ("a.json", "{}", "at least one class"),
+        ("a.json", '{"road": [1, 2]}', r"entry 1: a colour must be three numbers.*\[1, 2\]"),
+        ("a.json", '{"road": [1, 2, 3], "car": "red"}', r"entry 2: a colour must be.*'red'"),
+        ("a.json", '[{"name": ""}]', r"entry 1: a class must have a name"),
+        ("a.json", "[3]", r"entry 1: a class must have a name, got 3"),
+        ("a.json", '[{"name": "road", "id": "1"}]', r"entry 1: id must be a whole number"),
+        ("a.json", '{"road": [1, 2, 3], "road": [4, 5, 6]}', r"entry 2: class names must differ"),
+        ("a.csv", "name,r,g,b\nroad,1,2\n", r"a\.csv, line 2: a colour must be three numbers"),
+        ("a.csv", "road,1,x,3\n", r"line 1: must be name, r, g, b, got 'road, 1, x, 3'"),
+        ("a.csv", "", "at least one class"),
+    ],
+)
+def test_a_palette_file_that_cannot_be_used_is_refused_with_the_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        folder.describe(tmp_path, palette=tmp_path / name)
+
+
+def test_ids_are_read_from_json_and_csv(tmp_path):
+    (tmp_path / "a.json").write_text('[{"name": "road", "id": 300}, {"name": "ignore", "id": 0}]')
+    (tmp_path / "a.csv").write_text("id,name\n300,road\n0,ignore\n")
+    for name in ("a.json", "a.csv"):
+        values = folder.describe(tmp_path, palette=tmp_path / name).raw_values
+        assert values == {300: 0, 0: 255, 255: 255}
+
+
+def test_rgb_labels_are_refused_where_no_colours_are_given(tmp_path):
+    build_flat(tmp_path / "source")
+    (tmp_path / "source" / "classes.txt").write_text("road\nside walk\n")
+    write(tmp_path / "source" / "labels" / "four.png", np.zeros((13, 13, 3), np.uint8))
+    with pytest.raises(convert.ConversionError) as refusal:
+        convert.run("folder", tmp_path / "source", tmp_path / "data", split_fractions=(0.5, 0.5, 0))
+    (problem,) = refusal.value.problems
+    assert problem.what == "label is an RGB picture"

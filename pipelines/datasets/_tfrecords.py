@@ -1,0 +1,100 @@
+"""Reading TFRecord files of `tf.train.Example`, without TensorFlow."""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import google_crc32c
+
+from ..errors import InputError
+from ..images import ImageFileError
+
+_FRAME = struct.Struct("<QI")
+
+
+def frames(path: str) -> Iterator[tuple[int, memoryview]]:
+    """Yields the offset and content of each record of a file.
+
+    The file is mapped: of a content, only what is looked at is read.
+
+    Raises:
+        InputError: If the file is damaged or cut short.
+    """
+    with Path(path).open("rb") as file:
+        size = file.seek(0, 2)
+        if not size:  # which cannot be mapped; a split of few records leaves files empty
+            return
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    position = 0
+    while position < size:
+        start = position + _FRAME.size
+        head = bytes(content[position:start])
+        intact = len(head) == _FRAME.size and head[8:] == _masked_crc(head[:8])
+        length = _FRAME.unpack(head)[0] if intact else size
+        if start + length + 4 > size:
+            raise InputError(f"{path}: is damaged or cut short; prepare the dataset anew.")
+        yield start, content[start : start + length]
+        position = start + length + 4
+
+
+def read(path: str, offset: int, length: int) -> bytes:
+    """Reads a record that `frames` found.
+
+    Raises:
+        ImageFileError: If its checksum is wrong.
+    """
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        record, checksum = file.read(length), file.read(4)
+    if checksum != _masked_crc(record):
+        raise ImageFileError("record is damaged: its checksum is wrong", "a faulty copy or disk")
+    return record
+
+
+def features(record: memoryview) -> dict[str, memoryview]:
+    """Returns the byte features of a serialised `tf.train.Example` that have one value.
+
+    Message layout: Example{1: Features{1: {1: key, 2: Feature{1: BytesList{1: value}}}}}.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    found = {}
+    try:
+        for entry in (e for f in _fields(record, 1) for e in _fields(f, 1)):
+            key = next(_fields(entry, 1))
+            values = [v for f in _fields(entry, 2) for b in _fields(f, 1) for v in _fields(b, 1)]
+            if len(values) == 1:
+                found[bytes(key).decode()] = values[0]
+    except (IndexError, StopIteration) as error:
+        raise ValueError("a record must be a tf.train.Example, got another message") from error
+    return found
+
+
+def _fields(message: memoryview, number: int) -> Iterator[memoryview]:
+    """Yields the contents of the fields of a number: all here are length-delimited."""
+    position = 0
+    while position < len(message):
+        tag, position = _varint(message, position)
+        if tag & 7 != 2:
+            raise ValueError(f"a record must be a tf.train.Example, got a field of tag {tag}")
+        length, position = _varint(message, position)
+        if tag >> 3 == number:
+            yield message[position : position + length]
+        position += length
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[position]
+        value |= (byte & 127) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 128:
+            return value, position
+
+
+def _masked_crc(content: bytes) -> bytes:
+    crc = google_crc32c.value(content)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
