@@ -1,6 +1,7 @@
 """Keras layers of segmentation networks, all registered under the package name `kerasseg`."""
 
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
+from .crf import DenseCRF
 from .normalization import BatchNormalization
 from .outputs import SegmentationModel
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
@@ -24,6 +25,7 @@ __all__ = [
     "CenterCropLike",
     "Conv2D",
     "CropLike",
+    "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
     "MaxPooling2D",
