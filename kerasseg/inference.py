@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import IGNORE_LABEL, metrics
-from .layers import FitWithin, ResizeLike
+from .layers import DenseCRF, FitWithin, ResizeLike
 from .layers.outputs import without_auxiliary
 
 BEST_MODEL = Path("checkpoints", "best.keras")
@@ -58,6 +58,23 @@ def inference_model(model: keras.Model, image_size: tuple[int, int] | None = Non
     fitted = FitWithin(image_size, dtype="float32", name="fit_within")(images)
     logits = ResizeLike(dtype="float32", name="resize_logits")(model(fitted), images)
     return keras.Model(images, logits, name=f"{model.name}_inference")
+
+
+def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
+    """Puts a fully connected CRF behind a network.
+
+    Args:
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        crf: The layer.
+
+    Returns:
+        A model from the same images to logits, float32, whose softmax are the CRF's marginals.
+    """
+    images = keras.Input((None, None, 3), name="image")
+    marginals = crf([images, model(images)])
+    # The smallest marginals underflow to 0; the floor is the one of the CRF's authors.
+    logits = keras.ops.log(keras.ops.maximum(marginals, 1e-20))
+    return keras.Model(images, logits, name=f"{model.name}_{crf.name}")
 
 
 def with_constant_weights(model: keras.Model) -> Callable:

@@ -1,11 +1,14 @@
 """SavedModels for TensorFlow Serving: encoded images in, encoded label maps out."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from .inference import label_of
+from .visualize import Colors
 
 INPUT = "image_bytes"
 OUTPUT = "label_png_bytes"  # TF Serving's REST API base64-encodes outputs that end in _bytes
@@ -24,7 +27,7 @@ def decode_image(content):
     return tf.cast(tf.ensure_shape(image, (None, None, 3)), tf.float32)
 
 
-def label_png(model: keras.Model, content):
+def label_png(model: Callable, content):
     """Predicts the label map of an encoded image, as a PNG of the image's size.
 
     Args:
@@ -38,32 +41,108 @@ def label_png(model: keras.Model, content):
     return tf.io.encode_png(tf.expand_dims(label, -1), compression=1)
 
 
-def save(model: keras.Model, folder: Path | str) -> None:
-    """Writes a SavedModel with the signature `serving_default`.
+def overlay_png(model: Callable, content, colors):
+    """Predicts an encoded image, and lays the classes' colours over it, half and half.
 
-    It maps `image_bytes`, a batch of encoded images of any sizes (possibly none), to
-    `label_png_bytes`, a PNG label map of each image's own size. Only stock TensorFlow operations
-    are in it, so an unmodified TensorFlow Serving runs it.
+    Args:
+        model: As for `label_png`.
+        content: String scalar, an encoded image.
+        colors: uint8 (classes, 3), RGB.
+
+    Returns:
+        String scalar, RGB PNG of the image's size.
+    """
+    image = decode_image(content)
+    painted = tf.gather(tf.cast(colors, tf.float32), tf.cast(label_of(model, image), tf.int32))
+    blended = tf.cast(tf.round((image + painted) / 2), tf.uint8)
+    return tf.io.encode_png(blended, compression=1)
+
+
+def class_shares(model: Callable, content, num_classes: int):
+    """Predicts which share of an encoded image's pixels each class has.
+
+    Args:
+        model: As for `label_png`.
+        content: String scalar, an encoded image.
+        num_classes: Number of classes.
+
+    Returns:
+        float32 (num_classes,), which sums to 1.
+    """
+    label = tf.reshape(tf.cast(label_of(model, decode_image(content)), tf.int32), (-1,))
+    counts = tf.math.unsorted_segment_sum(tf.ones_like(label), label, num_classes)
+    return tf.cast(counts, tf.float32) / tf.cast(tf.size(label), tf.float32)
+
+
+def save(
+    model: keras.Model, folder: Path | str, colors: Colors, *, probabilities: bool = False
+) -> None:
+    """Writes a SavedModel for TensorFlow Serving.
+
+    Its signatures, of which the first three take `image_bytes`, a batch of encoded images of any
+    sizes, possibly none, and the others `image`, a batch of uint8 images (batch, height, width, 3):
+
+        serving_default    label_png_bytes: a gray PNG of classes, of each image's own size
+        overlay_png_bytes  overlay_png_bytes: a PNG of each image with the classes' colours over it
+        class_shares       class_shares: float32 (batch, classes), the share of pixels of each class
+        labels             labels: uint8 (batch, height, width)
+        probabilities      probabilities: float32 (batch, height, width, classes); if asked for
+
+    Only stock TensorFlow operations are in it, so an unmodified TensorFlow Serving runs it.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: Where to write.
+        colors: (red, green, blue) of each class, in [0, 255].
+        probabilities: Whether the last signature is wanted, whose answers are large.
     """
-
-    def serve(image_bytes):
-        # One image after another: their sizes differ, and none is resized to fit a batch.
-        labels = tf.map_fn(
-            lambda content: label_png(model, content),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec((), tf.string),
-        )
-        return {OUTPUT: labels}
-
     # ExportArchive, not tf.saved_model.save on a tf.Module that holds the model: that loads in
     # Python, and in TensorFlow Serving fails to find its variables.
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint(
-        "serving_default", serve, input_signature=[tf.TensorSpec((None,), tf.string, name=INPUT)]
+    # One function for all signatures, so that the network is traced, and stored, once.
+    forward = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
     )
+    compute = lambda images, training=False: forward(images)  # noqa: E731
+    for name, serve, signature in _endpoints(compute, np.asarray(colors, np.uint8), probabilities):
+        archive.add_endpoint(name, serve, input_signature=[signature])
     archive.write_out(str(folder), verbose=False)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _endpoints(model: Callable, colors: np.ndarray, probabilities: bool):
+    """Yields name, function and input of each signature."""
+    encoded = tf.TensorSpec((None,), tf.string, name=INPUT)
+    pixels = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
+    string, shares = tf.TensorSpec((), tf.string), tf.TensorSpec((len(colors),), tf.float32)
+
+    def for_each(name, function, output):
+        # One image after another: their sizes differ, and none is resized to fit a batch.
+        def serve(image_bytes):
+            return {name: tf.map_fn(function, image_bytes, fn_output_signature=output)}
+
+        return serve
+
+    yield "serving_default", for_each(OUTPUT, lambda x: label_png(model, x), string), encoded
+    name = "overlay_png_bytes"
+    yield name, for_each(name, lambda x: overlay_png(model, x, colors), string), encoded
+    name = "class_shares"
+    yield name, for_each(name, lambda x: class_shares(model, x, len(colors)), shares), encoded
+    yield "labels", lambda image: {"labels": _labels(_logits(model, image, len(colors)))}, pixels
+    if probabilities:
+        yield (
+            "probabilities",
+            lambda image: {"probabilities": tf.nn.softmax(_logits(model, image, len(colors)))},
+            pixels,
+        )
+
+
+def _labels(logits):
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+
+def _logits(model: Callable, image, num_classes: int):
+    """Computes the logits of a batch, which may be empty: oneDNN crashes on those."""
+    empty = tf.zeros((*tf.unstack(tf.shape(image)[:3]), num_classes))
+    return tf.cond(tf.shape(image)[0] > 0, lambda: model(tf.cast(image, tf.float32)), lambda: empty)

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from kerasseg import inference, metrics
 from kerasseg.callbacks import write_json
 
 from . import inputs, records, runs
+from .crf import CRFParameters, refine
 from .devices import mirrored_strategy
 from .errors import InputError
 
@@ -21,17 +23,20 @@ def run(
     data: Path | None = None,
     split: str = "validation",
     batch_size: int = 8,
+    crf: CRFParameters | None = None,
     devices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Scores a run.
 
-    Writes `metrics.json` and `confusion_matrix.csv` into `FOLDER/evaluation/SPLIT/`.
+    Writes `metrics.json` and `confusion_matrix.csv` into `FOLDER/evaluation/SPLIT/`; with a CRF,
+    into `FOLDER/evaluation/SPLIT_crf/`.
 
     Args:
         folder: The run.
         data: Folder of another converted dataset of the same classes; None for the run's own.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size at a time; does not change the scores.
+        crf: Parameters of the CRF that refines the predictions; None for none.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
 
     Returns:
@@ -50,6 +55,8 @@ def run(
     strategy = mirrored_strategy(devices)
     with strategy.scope():
         model = runs.load_model(described)
+        if crf is not None:
+            model = refine(model, crf)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)
         with records.reading(dataset):
             matrix = evaluator(inputs.evaluation_batches(files, batch_size))
@@ -58,14 +65,20 @@ def run(
         "fingerprint": dataset.fingerprint,
         "split": split,
         "images": dataset.splits[split].examples,
+        "crf": crf and asdict(crf),
         **metrics.scores(matrix),
         "class_names": list(dataset.classes.names),
         "absent_classes": [
             name for name, row in zip(dataset.classes.names, matrix, strict=True) if not row.any()
         ],
     }
-    _write(described.folder / "evaluation" / split, report, matrix)
+    _write(output_folder(folder, split, crf), report, matrix)
     return {**report, "confusion_matrix": matrix}
+
+
+def output_folder(folder: Path, split: str, crf: CRFParameters | None) -> Path:
+    """Returns where the scores of a split are written."""
+    return folder / "evaluation" / (split if crf is None else f"{split}_crf")
 
 
 def _write(folder: Path, report: dict[str, Any], matrix: np.ndarray) -> None:

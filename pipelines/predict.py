@@ -1,8 +1,9 @@
 """Prediction: images to label maps and overlays, at the images' own size."""
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 from kerasseg import inference, serving, visualize
 
 from . import pictures, runs
+from .crf import CRFParameters
 from .errors import InputError, Problem
 from .images import IMAGE_ENDINGS, ImageFileError, check_image
 from .labels import read_file
@@ -24,6 +26,7 @@ class Prediction:
     image: Path
     label: Path
     overlay: Path
+    strip: Path
 
 
 class PredictionError(InputError):
@@ -44,18 +47,24 @@ def run(
     *,
     output: Path | None = None,
     opacity: float = 0.5,
+    crf: CRFParameters | None = None,
+    crf_strip: Sequence[int] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Prediction]:
     """Predicts images.
 
     Writes for each a label PNG (`NAME.png`, the classes' numbers with their colours as palette)
-    and an overlay (`NAME_overlay.png`), both of the image's size.
+    and an overlay (`NAME_overlay.png`), both of the image's size; and, if asked for, a strip
+    (`NAME_crf_strip.png`) of the image and overlays after several numbers of CRF iterations.
 
     Args:
         folder: The run.
         images: Image files, and folders whose images are taken with their sub-folders.
         output: Where to write; None for `FOLDER/predictions`.
         opacity: Share of the classes' colours in the overlay, in [0, 1].
+        crf: Parameters of the CRF that refines the predictions; None for none.
+        crf_strip: Numbers of iterations that the strip shows, 0 being the network's own prediction;
+            none for no strip.
         on_progress: Called with the numbers of images done and in all.
 
     Returns:
@@ -65,14 +74,12 @@ def run(
         PredictionError: If some images cannot be read; the others are written.
         InputError: If the run or the paths cannot be used.
     """
+    if any(step < 0 for step in crf_strip):
+        raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
     described = runs.load(folder)
     targets = _plan(images, output or described.folder / "predictions")
-    model = inference.with_constant_weights(runs.load_model(described))
-    # Images of any number of sizes through one graph, traced once.
-    predict = tf.function(
-        lambda image: inference.label_of(model, image),
-        input_signature=[tf.TensorSpec((None, None, 3), tf.float32)],
-    )
+    steps = [crf and crf.num_iterations, *crf_strip]
+    predict = _predictor(runs.load_model(described), crf or CRFParameters(), steps)
     problems, written = [], []
     for target in targets:
         try:
@@ -80,13 +87,33 @@ def run(
         except ImageFileError as problem:
             problems.append(Problem(str(target.image), problem.what, problem.cause))
         else:
-            label = predict(image).numpy()
-            _write(target, np.asarray(image, np.uint8), label, described, opacity)
+            label, *strip = (step.numpy() for step in predict(image))
+            pixels = np.asarray(image, np.uint8)
+            _write(target, pixels, label, described, opacity)
+            if crf_strip:
+                _write_strip(target.strip, pixels, crf_strip, strip, described, opacity)
             written.append(target)
         on_progress(len(written) + len(problems), len(targets))
     if problems:
         raise PredictionError(problems)
     return written
+
+
+def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callable:
+    """Returns a function from an image to its labels after several numbers of CRF iterations.
+
+    None stands for no CRF. The function takes images of any number of sizes through one graph.
+    """
+    compute_logits = inference.with_constant_weights(model)
+    layers = [step and replace(crf, num_iterations=step).layer() for step in steps]
+
+    def predict(image):
+        batch = image[tf.newaxis]
+        logits = compute_logits(batch, training=False)
+        scores = [layer([batch, logits]) if layer else logits for layer in layers]
+        return [tf.cast(tf.argmax(score[0], axis=-1), tf.uint8) for score in scores]
+
+    return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
 
 
 def _plan(images: Iterable[Path], output: Path) -> list[Prediction]:
@@ -96,10 +123,13 @@ def _plan(images: Iterable[Path], output: Path) -> list[Prediction]:
     for path in images:
         for image, relative in _expand(path):
             label = output / relative.with_suffix(".png")
-            target = Prediction(image, label, label.with_name(f"{label.stem}_overlay.png"))
+            overlay, strip = (
+                label.with_name(f"{label.stem}_{kind}.png") for kind in ("overlay", "crf_strip")
+            )
+            target = Prediction(image, label, overlay, strip)
             if written.get(label) == image:
                 continue  # given twice
-            for file in (target.label, target.overlay):
+            for file in (target.label, target.overlay, target.strip):
                 if file in written:
                     raise InputError(
                         f"{file}: would be written for {written[file]} and {image}; predict them "
@@ -137,12 +167,34 @@ def _read(path: Path):
 
 def _write(target: Prediction, image, label, described: runs.Run, opacity: float) -> None:
     overlay = visualize.overlay(image, label, described.classes.colors, opacity)
-    try:
-        target.label.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.label.with_name(f"writing-{target.label.name}")
+    with _replacing(target.label) as temporary:
         pictures.save_label(temporary, label, described.classes)
-        os.replace(temporary, target.label)
+    with _replacing(target.overlay) as temporary:
         PIL.Image.fromarray(overlay).save(temporary, "PNG", compress_level=1)
-        os.replace(temporary, target.overlay)
+
+
+def _write_strip(path: Path, image, steps, labels, described: runs.Run, opacity: float) -> None:
+    """Draws the picture of DeepLab's papers: the network's prediction, then the CRF's."""
+    classes = described.classes
+    row = [image, *(visualize.overlay(image, x, classes.colors, opacity) for x in labels)]
+    titles = ["image", *map(_step_title, steps)]
+    with _replacing(path) as temporary:
+        pictures.comparison([row], titles, classes).save(temporary, "PNG")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path):
+    """Yields a temporary name, which replaces the file once it is whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"writing-{path.name}")
+        yield temporary
+        os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{target.label}: cannot be written ({error.strerror}).") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def _step_title(step: int) -> str:
+    if step == 0:
+        return "network"
+    return f"CRF, {step} iteration{'' if step == 1 else 's'}"

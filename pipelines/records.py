@@ -14,6 +14,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import os.path
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,12 +47,12 @@ def encode_example(features: Mapping[str, bytes]) -> list[bytes]:
     """
     entries: list[bytes] = []
     for key in sorted(features):
-        feature = _field(2, _field(1, _field(1, [features[key]])))
-        entries += _field(1, [*_field(1, [key.encode()]), *feature])
-    return _field(1, entries)
+        feature = field(2, field(1, field(1, [features[key]])))
+        entries += field(1, [*field(1, [key.encode()]), *feature])
+    return field(1, entries)
 
 
-def _field(number: int, content: list[bytes]) -> list[bytes]:
+def field(number: int, content: list[bytes]) -> list[bytes]:
     """Encodes a length-delimited protocol-buffer field."""
     return [bytes((number << 3 | 2,)) + _varint(sum(map(len, content))), *content]
 
@@ -155,7 +156,8 @@ class Dataset:
         files = []
         for shard in self.splits[split].shards:
             path = self.root / shard["file"]
-            size = path.stat().st_size if path.is_file() else None
+            # Not `Path.is_file`, which raises where a name is too long.
+            size = path.stat().st_size if os.path.isfile(path) else None  # noqa: PTH113
             if size != shard["bytes"]:
                 raise InputError(
                     f"{path}: must have {shard['bytes']} bytes, got "
@@ -208,7 +210,11 @@ def load(folder: Path | str) -> Dataset:
         )
         splits = {name: Split(name, **split) for name, split in manifest["splits"].items()}
         stored = manifest["format"], manifest["dataset"], manifest["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(text, str) for text in stored[1:]):
+            raise TypeError(f"dataset and fingerprint must be text, got {stored[1:]}")
+        for split in splits.values():
+            _check_split(split)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path}: damaged manifest ({error!r}); convert again with --overwrite."
         ) from error
@@ -222,6 +228,20 @@ def load(folder: Path | str) -> Dataset:
             f"{path}: format must be {FORMAT}, got {stored[0]}; convert again with --overwrite."
         )
     return Dataset(path.parent, stored[1], classes, splits, stored[2])
+
+
+def _check_split(split: Split) -> None:
+    """Refuses fields of other types: they would be an error of another kind, and much later."""
+    kinds = {"file": str, "examples": int, "bytes": int, "sha256": str}
+    for shard in split.shards:
+        sound = isinstance(shard, dict) and all(
+            type(shard.get(key)) is kind for key, kind in kinds.items()
+        )
+        if not sound or "/" in shard["file"] or not shard["file"].isprintable():
+            raise TypeError(f"shards must have file, examples, bytes and sha256, got {shard!r}")
+    numbers = [split.examples, split.ignored_pixels, *split.class_pixels, *split.pixels_with_class]
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise TypeError(f"numbers of split {split.name} must be whole and not negative")
 
 
 def _find_manifest(folder: Path) -> Path:

@@ -6,6 +6,16 @@ import tensorflow as tf
 
 from . import permutohedral
 
+_PARAMETERS = (
+    "num_iterations",
+    "bilateral_weight",
+    "theta_alpha",
+    "theta_beta",
+    "gaussian_weight",
+    "theta_gamma",
+)
+_TRAINED = ("bilateral_weight", "gaussian_weight")
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class DenseCRF(keras.layers.Layer):
@@ -104,11 +114,12 @@ class DenseCRF(keras.layers.Layer):
             _check("compatibility", shape, shape == expected, f"of shape {expected}")
         if self.trains_weights:
             self.kernel_weights = [
-                self.add_weight(name=name, shape=(), initializer=keras.initializers.Constant(value))
-                for name, value in (
-                    ("bilateral_weight", self.bilateral_weight),
-                    ("gaussian_weight", self.gaussian_weight),
+                self.add_weight(
+                    name=name,
+                    shape=(),
+                    initializer=keras.initializers.Constant(getattr(self, name)),
                 )
+                for name in _TRAINED
             ]
 
     def call(self, inputs):
@@ -121,10 +132,17 @@ class DenseCRF(keras.layers.Layer):
             float32 (batch, height, width, classes), which sum to 1 over the classes.
         """
         image, logits = (tf.cast(tensor, tf.float32) for tensor in inputs)
+        arguments = {
+            **{name: getattr(self, name) for name in _PARAMETERS},
+            "compatibility": self.compatibility,
+            "differentiable_weights": self.trains_weights,
+        }
+        if self.trains_weights:
+            arguments.update(zip(_TRAINED, self.kernel_weights, strict=True))
 
         def infer_each():
             return tf.map_fn(
-                lambda pair: self._infer(*pair),
+                lambda pair: mean_field(*pair, **arguments),
                 (image, logits),
                 fn_output_signature=tf.TensorSpec(logits.shape[1:], tf.float32),
             )
@@ -138,60 +156,81 @@ class DenseCRF(keras.layers.Layer):
 
     def get_config(self) -> dict:
         """Returns the arguments."""
-        names = (
-            "num_iterations",
-            "bilateral_weight",
-            "theta_alpha",
-            "theta_beta",
-            "gaussian_weight",
-            "theta_gamma",
-        )
         return {
             **super().get_config(),
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in _PARAMETERS},
             "compatibility": None if self.compatibility is None else self.compatibility.tolist(),
             "trainable_weights": self.trains_weights,
         }
 
-    def _infer(self, image, logits):
-        """Infers the marginals of one image; all of it is done in two halves of the pixels."""
-        kernels = self._kernels(image)
-        points = kernels[0][0].points
-        unary = tf.split(tf.reshape(logits, (-1, logits.shape[-1])), tf.stack(points), num=2)
-        marginals = [tf.nn.softmax(half) for half in unary]
-        for _ in range(self.num_iterations):
-            messages = self._messages(kernels, marginals)
-            marginals = [tf.nn.softmax(u + m) for u, m in zip(unary, messages, strict=True)]
-        return tf.reshape(tf.concat(marginals, axis=0), tf.shape(logits))
 
-    def _kernels(self, image):
-        """Builds the lattices of an image, each with the weight that its filter still wants."""
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
-        y, x = tf.meshgrid(tf.range(height), tf.range(width), indexing="ij")
-        y, x = (tf.cast(tf.reshape(axis, (-1,)), tf.float32) for axis in (y, x))
-        colors = [tf.reshape(image[..., channel], (-1,)) / self.theta_beta for channel in range(3)]
-        bilateral = [x / self.theta_alpha, y / self.theta_alpha, *colors]
-        gaussian = [x / self.theta_gamma, y / self.theta_gamma]
-        if self.trains_weights:
-            lattices = (permutohedral.normalized(f, 1.0) for f in (bilateral, gaussian))
-            return list(zip(lattices, self.kernel_weights, strict=True))
-        both = permutohedral.add(
-            permutohedral.normalized(bilateral, self.bilateral_weight),
-            permutohedral.normalized(gaussian, self.gaussian_weight),
-        )
-        return [(both, 1.0)]
+def mean_field(
+    image,
+    logits,
+    *,
+    num_iterations: int,
+    bilateral_weight,
+    theta_alpha,
+    theta_beta,
+    gaussian_weight,
+    theta_gamma,
+    compatibility=None,
+    differentiable_weights: bool = False,
+):
+    """Infers the marginals of one image; `DenseCRF` tells what of.
 
-    def _messages(self, kernels, marginals):
-        """Sums up what all pixels say to each about its label."""
-        filtered = [permutohedral.filter_parts(lattice, marginals) for lattice, _ in kernels]
-        if self.trains_weights:
-            weights = [weight for _, weight in kernels]
-            filtered = [[w * half for half in f] for w, f in zip(weights, filtered, strict=True)]
-        messages = [tf.add_n(halves) for halves in zip(*filtered, strict=True)]
-        if self.compatibility is None:
-            # Potts: -sum of the other labels, which is the label's own but for a constant.
-            return messages
-        return [-tf.linalg.matmul(m, self.compatibility, transpose_b=True) for m in messages]
+    Args:
+        image: float32 (height, width, 3), RGB in [0, 255].
+        logits: float32 (height, width, classes).
+        num_iterations: Number of iterations, at least 0.
+        bilateral_weight: Number or scalar tensor, at least 0, as are the next four.
+        theta_alpha: Above 0.
+        theta_beta: Above 0.
+        gaussian_weight: At least 0.
+        theta_gamma: Above 0.
+        compatibility: float32 (classes, classes), None for Potts.
+        differentiable_weights: Whether gradients reach the two weights, which takes one filter a
+            kernel instead of one for both.
+
+    Returns:
+        float32 (height, width, classes).
+    """
+    y, x = tf.meshgrid(tf.range(tf.shape(image)[0]), tf.range(tf.shape(image)[1]), indexing="ij")
+    y, x = (tf.cast(tf.reshape(axis, (-1,)), tf.float32) for axis in (y, x))
+    colors = [tf.reshape(image[..., channel], (-1,)) / theta_beta for channel in range(3)]
+    bilateral = [x / theta_alpha, y / theta_alpha, *colors]
+    gaussian = [x / theta_gamma, y / theta_gamma]
+    if differentiable_weights:
+        lattices = [permutohedral.normalized(f, 1.0) for f in (bilateral, gaussian)]
+        weights = [bilateral_weight, gaussian_weight]
+    else:
+        lattices = [
+            permutohedral.add(
+                permutohedral.normalized(bilateral, bilateral_weight),
+                permutohedral.normalized(gaussian, gaussian_weight),
+            )
+        ]
+        weights = [1.0]
+    # All is done in two halves of the pixels, each a task for one thread.
+    sizes = tf.stack(lattices[0].points)
+    unary = tf.split(tf.reshape(logits, (-1, logits.shape[-1])), sizes, num=2)
+    marginals = [tf.nn.softmax(half) for half in unary]
+    for _ in range(num_iterations):
+        filtered = [permutohedral.filter_parts(lattice, marginals) for lattice in lattices]
+        messages = _sum_messages(filtered, weights, compatibility)
+        marginals = [tf.nn.softmax(u + m) for u, m in zip(unary, messages, strict=True)]
+    return tf.reshape(tf.concat(marginals, axis=0), tf.shape(logits))
+
+
+def _sum_messages(filtered, weights, compatibility):
+    """Sums up, for each half of the pixels, what all pixels say to each about its label."""
+    if len(filtered) > 1:
+        filtered = [[w * half for half in f] for w, f in zip(weights, filtered, strict=True)]
+    messages = [tf.add_n(halves) for halves in zip(*filtered, strict=True)]
+    if compatibility is None:
+        # Potts: -sum of the other labels, which is the label's own but for a constant.
+        return messages
+    return [-tf.linalg.matmul(m, compatibility, transpose_b=True) for m in messages]
 
 
 def _check(name: str, value, condition: bool, requirement: str) -> None:

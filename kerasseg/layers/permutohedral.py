@@ -236,20 +236,24 @@ def _matrices(columns, weights, axes, count, parts) -> Lattice:
     return Lattice(splat, axes, points, count)
 
 
-def normalized(features: list[tf.Tensor], weight: float) -> Lattice:
+def normalized(features: list[tf.Tensor], weight) -> Lattice:
     """Builds the lattice of a set of points with normalisation and weight folded in.
 
     With K the plain filter and D the diagonal of its row sums, it filters by w D^-1/2 K D^-1/2.
 
     Args:
         features: The d coordinates of the points, as for `build`.
-        weight: w, at least 0.
+        weight: w, a number or float32 scalar, at least 0.
     """
     lattice = build(features)
     sums = filter_parts(lattice, [tf.ones((points, 1)) for points in lattice.points])
     corners = len(lattice.axes)
     splat = [
-        (indices, values * tf.repeat(np.float32(np.sqrt(weight)) * tf.math.rsqrt(s[:, 0]), corners))
+        (
+            indices,
+            values
+            * tf.repeat(tf.sqrt(tf.cast(weight, tf.float32)) * tf.math.rsqrt(s[:, 0]), corners),
+        )
         for (indices, values), s in zip(lattice.splat, sums, strict=True)
     ]
     return lattice._replace(splat=splat)

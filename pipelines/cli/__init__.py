@@ -9,7 +9,9 @@ import kerasseg
 
 from ..errors import InputError
 from . import (
+    check,
     convert,
+    crf_tune,
     datasets,
     demo,
     doctor,
@@ -45,8 +47,10 @@ def main() -> None:
 for _module in (
     demo,
     convert,
+    check,
     fit,
     evaluate,
+    crf_tune,
     predict,
     export,
     import_weights,

@@ -25,16 +25,21 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
     show_default=True,
     help="Images at a time; does not change the scores.",
 )
-def command(run, data, split, batch_size) -> None:
+@options.crf_options
+def command(run, data, split, batch_size, crf, crf_iterations) -> None:
     """Score a run's best network over a split, at the images' own size.
 
-    Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/.
+    Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/, with a CRF into
+    RUN/evaluation/SPLIT_crf/.
     """
     startup.load_tensorflow()
     from .. import evaluate
 
-    print_scores(evaluate.run(run, data=data, split=split, batch_size=batch_size))
-    options.console().print(f"written to {run / 'evaluation' / split}", soft_wrap=True)
+    parameters = options.crf_parameters(run, crf, crf_iterations)
+    report = evaluate.run(run, data=data, split=split, batch_size=batch_size, crf=parameters)
+    print_scores(report)
+    written = evaluate.output_folder(run, split, parameters)
+    options.console().print(f"written to {written}", soft_wrap=True)
 
 
 def print_scores(report) -> None:

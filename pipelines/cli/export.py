@@ -17,7 +17,11 @@ from . import options, startup
     help="Folder of the served models.",
 )
 @click.option("--name", help="Name of the model; the run folder's unless given.")
-def command(run, output, name) -> None:
+@options.crf_options
+@click.option(
+    "--probabilities", is_flag=True, help="Add a signature that gives all classes' probabilities."
+)
+def command(run, output, name, crf, crf_iterations, probabilities) -> None:
     """Export a run's best network as OUTPUT/NAME/VERSION for TensorFlow Serving.
 
     The SavedModel takes encoded images and gives label maps of their own size as PNG. It is
@@ -26,5 +30,6 @@ def command(run, output, name) -> None:
     startup.load_tensorflow()
     from .. import export
 
-    version = export.run(run, output=output, name=name)
+    parameters = options.crf_parameters(run, crf, crf_iterations)
+    version = export.run(run, output=output, name=name, crf=parameters, probabilities=probabilities)
     options.console().print(f"checked and written to {version}", soft_wrap=True)

@@ -86,6 +86,38 @@ def given_dataset_options(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def crf_options(command):
+    """Declares `--crf` and `--crf-iterations`."""
+    for option in (
+        click.option(
+            "--crf-iterations", type=click.IntRange(0), help="Mean-field iterations; implies --crf."
+        ),
+        click.option(
+            "--crf",
+            is_flag=True,
+            help="Refine by a fully connected CRF, with the run's own parameters if it was tuned.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
+    """Returns the CRF's parameters that the two options ask for, None for no CRF."""
+    from ..crf import load
+
+    return load(run, crf_iterations) if crf or crf_iterations is not None else None
+
+
+def parse_steps(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Parses numbers of iterations separated by commas."""
+    if value is None:
+        return ()
+    if not all(part.strip().isdecimal() for part in value.split(",")):
+        raise click.BadParameter(f"must be N,N,... in whole numbers, got {value!r}.", ctx, param)
+    return tuple(int(part) for part in value.split(","))
+
+
 class Assignment(click.ParamType):
     """A `NAME=VALUE`, its value a number, true, false or text."""
 

@@ -18,11 +18,18 @@ from . import options, startup
     show_default=True,
     help="Of the colours in the overlay.",
 )
-def command(run, images, output, opacity) -> None:
+@options.crf_options
+@click.option(
+    "--crf-strip",
+    metavar="N,N,...",
+    callback=options.parse_steps,
+    help="Also write a strip of pictures after so many CRF iterations, such as 0,1,2,10.",
+)
+def command(run, images, output, opacity, crf, crf_iterations, crf_strip) -> None:
     """Predict IMAGES (files, or folders with all below) with a run's best network.
 
     Writes NAME.png, the class numbers with their colours as palette, and NAME_overlay.png, both at
-    the image's own size.
+    the image's own size; with --crf-strip, NAME_crf_strip.png as well.
     """
     startup.load_tensorflow()
     from .. import predict
@@ -31,7 +38,13 @@ def command(run, images, output, opacity) -> None:
     try:
         with options.progress_bar("predicting") as on_progress:
             written = predict.run(
-                run, images, output=output, opacity=opacity, on_progress=on_progress
+                run,
+                images,
+                output=output,
+                opacity=opacity,
+                crf=options.crf_parameters(run, crf, crf_iterations),
+                crf_strip=crf_strip,
+                on_progress=on_progress,
             )
     except predict.PredictionError as error:
         options.print_problems(error.problems)

@@ -1,0 +1,161 @@
+"""The doctor of datasets: all that is wrong with a raw tree or with converted records, in one pass.
+
+Pairs are read and examined in threads, and summed up in the order in which they are listed, so that
+the same dataset always gets the same report. Of a pair, 16 bytes and its name are kept.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import class_maps, datasets, records
+from .checks.pairs import Examined
+from .checks.pictures import Gallery, draw
+from .checks.raw import RawTree
+from .checks.records import Converted
+from .checks.report import ERROR, Finding, Picture, Report
+from .checks.sums import Duplicates, StrangeValues, Sums, judge
+from .errors import InputError
+from .images import ImageFileError
+
+_MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))
+
+Out = TypeVar("Out")
+
+
+def run(
+    path: Path | str,
+    dataset: str | None = None,
+    *,
+    class_map: str | None = None,
+    full: bool = False,
+    workers: int | None = None,
+    samples: int = 6,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> Report:
+    """Checks a raw tree, or a converted dataset.
+
+    Args:
+        path: Folder of the one or the other.
+        dataset: One of `datasets.choices()` for a raw tree; None to look for a converted dataset,
+            and else to tell the dataset by its layout.
+        class_map: Other classes than the dataset's own, as `class_maps` tells; raw trees only.
+        full: Decode images too; else their checksums and headers are read.
+        workers: Number of threads; None for one a core.
+        samples: Number of pairs to draw of each split; of labels that are wrong, as many more.
+        on_progress: Called with the numbers of pairs done and in all.
+        **options: The dataset's own options; raw trees only.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: If `path` is neither, or its layout is not that of the dataset.
+    """
+    path = Path(path)
+    source = _open(path, dataset, class_map, full, options)
+    num_classes = len(source.description.classes.names)
+    sums = {split: Sums(split, *sizes, num_classes) for split, sizes in source.sizes.items()}
+    galleries = {split: Gallery(num_classes, samples) for split in sums}
+    duplicates, strange = Duplicates(source.is_converted), StrangeValues(source.description)
+    findings: list[Finding] = []
+    total = sum(pairs for pairs, _ in source.sizes.values())
+    for done, pair in enumerate(_examine(source, workers or os.cpu_count() or 1), 1):
+        for looker in (sums[pair.split], galleries[pair.split], duplicates, strange):
+            looker.add(pair)
+        findings += pair.findings
+        on_progress(done, max(done, total))
+    reports = [split.report() for split in sums.values()]
+    unlabelled = {report.name for report in reports if report.is_unlabelled}
+    findings = [f for f in findings if f.kind != "all ignored" or f.split not in unlabelled]
+    findings += [*source.findings(reports), *judge(source.description, reports)]
+    findings += duplicates.findings()
+    pictures = list(_draw(source, galleries.values(), findings))
+    return Report(
+        path,
+        source.name,
+        source.is_converted,
+        full,
+        source.description.classes,
+        reports,
+        sorted(findings, key=_rank),
+        *strange.values(),
+        pictures,
+    )
+
+
+def _open(
+    path: Path, dataset: str | None, class_map: str | None, full: bool, options: dict[str, Any]
+) -> RawTree | Converted:
+    if dataset is None and any(next(path.glob(place), None) for place in _MANIFESTS):
+        given = ", ".join((["map"] if class_map else []) + list(options))
+        if given:
+            raise InputError(
+                f"{path}: options of a raw dataset must be left out for a converted one, got "
+                f"{given}; --dataset says that it is raw."
+            )
+        return Converted(records.load(path), full)
+    dataset = dataset or _detect(path)
+    raw = datasets.open_source(dataset, path, options)
+    description = raw.description
+    if class_map is not None:
+        description = class_maps.apply(class_maps.load(class_map), description)
+    return RawTree(dataset, raw, description, full)
+
+
+def _detect(path: Path) -> str:
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give a raw dataset's or a converted one's.")
+    found = datasets.detect(path)
+    if found is None:
+        raise InputError(
+            f"{path}: must hold a converted dataset ({records.MANIFEST}), or have the layout of "
+            "one of the raw ones, got neither, or more than one; --dataset tells which it is: "
+            f"{', '.join(datasets.choices())}."
+        )
+    return found
+
+
+def _examine(source: RawTree | Converted, workers: int) -> Iterator[Examined]:
+    """Examines pairs in threads, and yields them in order."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from _in_order(pool, source.examine, source.items(), 4 * workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Any], Out], items: Iterable[Any], ahead: int
+) -> Iterator[Out]:
+    """Maps items in order, with no more than `ahead` of them in memory (`pool.map` takes all)."""
+    pending = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _draw(
+    source: RawTree | Converted,
+    galleries: Iterable[Gallery],
+    findings: list[Finding],
+) -> Iterator[Picture]:
+    for gallery in galleries:
+        for sample in gallery.choose():
+            try:
+                yield draw(source, sample)
+            except ImageFileError as error:  # pixels that only a decoder finds damaged
+                where = "damaged image", sample.split, sample.file
+                findings.append(Finding(ERROR, *where, error.what, error.cause))
+
+
+def _rank(finding: Finding) -> tuple[bool, str, int, str]:
+    split = datasets.SPLITS.index(finding.split) if finding.split in datasets.SPLITS else -1
+    return finding.severity != ERROR, finding.kind, split, finding.file

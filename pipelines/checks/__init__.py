@@ -1,0 +1,1 @@
+"""What `kerasseg check` consists of: the sources, the examination of pairs, sums and reports."""

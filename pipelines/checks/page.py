@@ -1,0 +1,228 @@
+"""A check's report as one HTML page: tables, legend and pictures, nothing outside of the file."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from .pictures import UNLISTED_COLOR
+from .report import Finding, Picture, Report, SplitReport, UnlistedValue, write_text
+
+MOST_FINDINGS = 200  # of a kind; JSON has all
+_MOST_VALUES = 50
+_WHITE = (255, 255, 255)
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #202020; margin: 2em auto; max-width: 1480px;
+  padding: 0 1em; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
+table { border-collapse: collapse; margin: .6em 0; }
+th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td { overflow-wrap: anywhere; }
+.error { color: #b00020; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
+.swatch { display: inline-block; width: 1em; height: 1em; border: 1px solid #666;
+  vertical-align: -.15em; margin-right: .4em; }
+.legend span { display: inline-block; margin-right: 1.4em; white-space: nowrap; }
+figure { margin: 1.2em 0; } figcaption { margin-top: .2em; overflow-wrap: anywhere; }
+figure img { max-width: 32.5%; vertical-align: top; image-rendering: auto; }
+"""
+
+
+def write(report: Report, path: Path) -> None:
+    """Writes a report as a page.
+
+    Args:
+        report: With the pictures that the page shall have.
+        path: File to write.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    write_text(path, render(report))
+
+
+def render(report: Report) -> str:
+    """Returns the page; all that comes from files is escaped, and there are no scripts."""
+    kind = "converted" if report.is_converted else "raw"
+    title = f"{report.dataset}, {kind}: {report.verdict}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(str(report.path))}</p>",
+        "<h2>Splits</h2>",
+        _splits_table(report.splits),
+        "<h2>Classes</h2>",
+        _classes_table(report),
+        *_findings(report),
+        *_values(report),
+        *_pictures(report),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int]) -> str:
+    """Renders a table whose cells are HTML already; `numbers` are the columns of numbers."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "".join(
+            f'<{tag} class="number">{cell}</{tag}>' if i in numbers else f"<{tag}>{cell}</{tag}>"
+            for i, cell in enumerate(cells)
+        )
+
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    return f"<table>\n<tr>{line('th', columns)}</tr>\n{body}\n</table>"
+
+
+def _splits_table(splits: Sequence[SplitReport]) -> str:
+    columns = ("split", "pairs", "official", "images", "labels", "image size")
+    rows = [
+        (
+            split.name,
+            str(split.pairs),
+            "-" if split.official is None else str(split.official),
+            str(split.images),
+            str(split.labels),
+            sizes_text(split),
+            kinds_text(split.image_kinds),
+            kinds_text(split.label_kinds),
+        )
+        for split in splits
+    ]
+    escaped = [[escape(cell) for cell in row] for row in rows]
+    note = "<p>Sizes are height x width.</p>"
+    return _table((*columns, "image files", "label files"), escaped, range(1, 5)) + note
+
+
+def sizes_text(split: SplitReport) -> str:
+    """Formats the sizes of a split's images, height x width."""
+    sizes = [size for size in (split.smallest, split.median, split.largest) if size]
+    texts = [f"{height}x{width}" for height, width in sizes]
+    if len(set(texts)) < 2:
+        return texts[0] if texts else "-"
+    return f"{texts[0]} to {texts[2]}, median {texts[1]}"
+
+
+def kinds_text(kinds: dict[str, int]) -> str:
+    """Formats numbers of files of each kind."""
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "-"
+
+
+def share_text(share: float | None) -> str:
+    """Formats a class's share in percent: what is there is never shown as 0."""
+    if share is None:
+        return "-"
+    return "<0.01" if 0 < share < 0.0001 else f"{100 * share:.2f}"
+
+
+def ignored_text(report: Report) -> str:
+    """Formats the share of the pixels of each split that are ignored."""
+    shares = []
+    for split in report.splits:
+        total = sum(split.class_pixels) + split.ignored_pixels
+        share = split.ignored_pixels / total if total else None
+        shares.append(f"{share_text(share)} % of {split.name}")
+    return f"ignored pixels: {', '.join(shares)}"
+
+
+def _classes_table(report: Report) -> str:
+    columns = ["class"]
+    for split in report.splits:
+        columns += [f"{split.name} %", f"{split.name} images"]
+    rows = []
+    for label, name in enumerate(report.classes.names):
+        row = [_swatch(report.classes.colors[label]) + escape(f"{label} {name}")]
+        for split in report.splits:
+            images = str(split.images_with_class[label])
+            row += [escape(share_text(split.share(label))), images]
+        rows.append(row)
+    note = f"<p>Percent of the labelled pixels; {escape(ignored_text(report))}.</p>"
+    return _table(columns, rows, range(1, len(columns))) + note
+
+
+def _swatch(color: Sequence[int]) -> str:
+    red, green, blue = color
+    return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
+
+
+def _findings(report: Report) -> list[str]:
+    parts = ["<h2>What is wrong</h2>"]
+    if not report.findings:
+        return [*parts, "<p>Nothing.</p>"]
+    for (severity, kind), findings in report.by_kind().items():
+        parts.append(f'<h3 class="{severity}">{severity}: {escape(kind)} ({len(findings)})</h3>')
+        rows = [_finding_row(finding) for finding in findings[:MOST_FINDINGS]]
+        parts.append(_table(("split", "file", "what is wrong", "likely cause"), rows, ()))
+        if len(findings) > MOST_FINDINGS:
+            parts.append(f"<p>and {len(findings) - MOST_FINDINGS} more</p>")
+    return parts
+
+
+def _finding_row(finding: Finding) -> list[str]:
+    return [escape(t) for t in (finding.split, finding.file, finding.what, finding.cause)]
+
+
+def _values(report: Report) -> list[str]:
+    if not report.unlisted:
+        return []
+    rows = [
+        (escape(value_text(value)), str(value.pixels), str(value.labels))
+        for value in report.unlisted[:_MOST_VALUES]
+    ]
+    more = len(report.unlisted) - len(rows)
+    return [
+        "<h2>Raw values outside the table, over all labels</h2>",
+        f"<p>Likely cause: {escape(report.unlisted_cause)}</p>",
+        _table(("value", "pixels", "labels"), rows, range(3)),
+        *([f"<p>and {more} more</p>"] if more else []),
+    ]
+
+
+def value_text(value: UnlistedValue) -> str:
+    """Formats a raw value or colour."""
+    return "others" if value.value is None else str(value.value)
+
+
+def _pictures(report: Report) -> list[str]:
+    if not report.pictures:
+        return []
+    parts = ["<h2>Pictures</h2>", _legend(report), "<p>Image, label, and both.</p>"]
+    for is_problem, title in ((True, "labels that are wrong"), (False, "samples")):
+        for split in report.splits:
+            chosen = [
+                picture
+                for picture in report.pictures
+                if (picture.is_problem, picture.split) == (is_problem, split.name)
+            ]
+            if chosen:
+                parts += [f"<h3>{split.name}: {title}</h3>", *map(_figure, chosen)]
+    return parts
+
+
+def _legend(report: Report) -> str:
+    entries = [*zip(report.classes.names, report.classes.colors, strict=True), ("ignored", _WHITE)]
+    if any(picture.is_problem for picture in report.pictures):
+        entries.append(("outside the table", UNLISTED_COLOR))
+    spans = [f"<span>{_swatch(color)}{escape(name)}</span>" for name, color in entries]
+    return f'<p class="legend">{" ".join(spans)}</p>'
+
+
+def _figure(picture: Picture) -> str:
+    name = escape(picture.file, quote=True)
+    images = "\n".join(
+        f'<img alt="{what} of {name}" src="data:image/{kind};base64,{_base64(content)}">'
+        for what, kind, content in (
+            ("image", "jpeg", picture.image),
+            ("label", "png", picture.label),
+            ("overlay", "jpeg", picture.overlay),
+        )
+    )
+    caption = f"<b>{name}</b> {escape(picture.caption)}"
+    return f"<figure>\n{images}\n<figcaption>{caption}</figcaption>\n</figure>"
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

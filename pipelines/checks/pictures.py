@@ -1,0 +1,192 @@
+"""Samples of a checked dataset, drawn: image, label, and the one laid over the other."""
+
+import heapq
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import PIL.Image
+
+from kerasseg import visualize
+
+from ..datasets import IGNORE_LABEL, Description
+from ..images import ImageFileError
+from ..labels import resize_label
+from .pairs import Examined, color_codes
+from .report import Picture
+
+UNLISTED_COLOR = (255, 0, 255)
+OPACITY = 0.5
+LONGEST_SIDE = 480
+_QUALITY = 90
+_UNLISTED = -1
+
+
+class Reader(Protocol):
+    """What reads a pair anew."""
+
+    description: Description
+
+    def read(self, where: Any) -> tuple[bytes, np.ndarray]:
+        """Returns the image's file and the raw label."""
+        ...
+
+
+class Sample(NamedTuple):
+    """A pair to draw.
+
+    Attributes:
+        split: Where it is from.
+        file: Name of the image.
+        where: What its source needs to read it again.
+        caption: What there is to see, if not its classes.
+        is_problem: Whether it is drawn for what is wrong with it.
+    """
+
+    split: str
+    file: str
+    where: Any
+    caption: str = ""
+    is_problem: bool = False
+
+
+class _Candidate(NamedTuple):
+    share: float
+    order: int  # negative, so that of equals the earlier one is the larger
+    mask: int  # bit of each class that occurs
+    sample: Sample
+
+
+class Gallery:
+    """Keeps, of all pairs of a split that pass by, the few that are worth drawing.
+
+    Of each class those images are kept in which it has the largest share, as many as there will be
+    samples, whatever the size of the dataset.
+
+    Args:
+        num_classes: Number of classes.
+        samples: Number of samples, and of problems, to draw at most.
+    """
+
+    def __init__(self, num_classes: int, samples: int):
+        self._samples = samples
+        self._candidates: list[list[_Candidate]] = [[] for _ in range(num_classes)]
+        self._images_with_class = [0] * num_classes
+        self._problems: list[Sample] = []
+        self._seen = 0
+
+    def add(self, pair: Examined) -> None:
+        """Looks at a pair; all must come in the same order in every run."""
+        self._seen += 1
+        if not self._samples or not pair.is_drawable:
+            return
+        if pair.findings:
+            if len(self._problems) < self._samples:
+                caption = "; ".join(f"{f.what} ({f.cause})" for f in pair.findings)
+                self._problems.append(_sample(pair, caption, True))
+        elif pair.counts is not None:
+            self._add_candidate(pair, pair.counts)
+
+    def _add_candidate(self, pair: Examined, counts: np.ndarray) -> None:
+        present = np.flatnonzero(counts[: len(self._candidates)]).tolist()
+        mask = sum(1 << label for label in present)
+        for label in present:
+            self._images_with_class[label] += 1
+            share = float(counts[label] / counts.sum())
+            kept = self._candidates[label]
+            if len(kept) < self._samples:
+                heapq.heappush(kept, _Candidate(share, -self._seen, mask, _sample(pair)))
+            elif share > kept[0].share:
+                heapq.heapreplace(kept, _Candidate(share, -self._seen, mask, _sample(pair)))
+
+    def choose(self) -> list[Sample]:
+        """Returns the samples, so that rare classes appear, and then the problems."""
+        there = [label for label, kept in enumerate(self._candidates) if kept]
+        rarest = sorted(there, key=lambda label: (self._images_with_class[label], label))
+        ranked = {label: sorted(self._candidates[label], reverse=True) for label in rarest}
+        chosen: dict[int, _Candidate] = {}
+        covered = 0
+        for label in rarest:  # first those classes that no chosen image has yet
+            if not covered >> label & 1 and len(chosen) < self._samples:
+                best = ranked[label][0]
+                chosen[best.order] = best
+                covered |= best.mask
+        for rank in range(self._samples):
+            for label in rarest:
+                if rank < len(ranked[label]) and len(chosen) < self._samples:
+                    chosen.setdefault(ranked[label][rank].order, ranked[label][rank])
+        return [candidate.sample for candidate in chosen.values()] + self._problems
+
+
+def _sample(pair: Examined, caption: str = "", is_problem: bool = False) -> Sample:
+    return Sample(pair.split, pair.file, pair.where, caption, is_problem)
+
+
+def draw(reader: Reader, sample: Sample) -> Picture:
+    """Draws a pair.
+
+    Raises:
+        ImageFileError: If the image cannot be decoded after all.
+    """
+    description = reader.description
+    content, raw = reader.read(sample.where)
+    image = _load_image(content)
+    codes = resize_label(color_codes(raw), image.shape[:2])
+    label, unlisted = _map_codes(codes, description, raw.ndim == 3)
+    colors = description.classes.colors
+    picture = visualize.colorize(label, colors)
+    picture[unlisted] = UNLISTED_COLOR
+    blended = visualize.overlay(image, label, colors, OPACITY)
+    blended[unlisted] = np.rint((1 - OPACITY) * image + OPACITY * np.array(UNLISTED_COLOR))[
+        unlisted
+    ]
+    return Picture(
+        sample.split,
+        sample.file,
+        sample.caption or _list_classes(label, description.classes.names),
+        sample.is_problem,
+        _encode(image, "JPEG", quality=_QUALITY, subsampling=0),
+        _encode(picture, "PNG"),
+        _encode(blended, "JPEG", quality=_QUALITY, subsampling=0),
+    )
+
+
+def _map_codes(
+    codes: np.ndarray, description: Description, is_colored: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps raw values or packed colours; returns the label, and where the table has no value."""
+    table: Mapping[int, int] = description.raw_values
+    if is_colored:
+        table = {r << 16 | g << 8 | b: v for (r, g, b), v in description.raw_colors.items()}
+    values, position = np.unique(codes, return_inverse=True)
+    mapped = np.array([table.get(value, _UNLISTED) for value in values.tolist()])
+    label = mapped[position].reshape(codes.shape)
+    unlisted = label == _UNLISTED
+    return np.where(unlisted, IGNORE_LABEL, label).astype(np.uint8), unlisted
+
+
+def _load_image(content: bytes) -> np.ndarray:
+    """Decodes an image to uint8 RGB, made so small that its longest side is `LONGEST_SIDE`."""
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            picture: PIL.Image.Image = image
+            if image.mode.startswith("I"):  # 16-bit gray
+                picture = PIL.Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            elif image.mode == "P":
+                picture = image.convert("RGB")  # indices cannot be averaged
+            picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # Pillow raises many kinds on damaged data
+        raise ImageFileError("image cannot be decoded", str(error)) from error
+
+
+def _encode(pixels: np.ndarray, format_: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def _list_classes(label: np.ndarray, names: Sequence[str]) -> str:
+    present: list[int] = np.unique(label).tolist()
+    return ", ".join(names[value] for value in present if value < len(names))

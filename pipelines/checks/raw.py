@@ -1,0 +1,166 @@
+"""A raw tree as a source of pairs to check."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets import SPLITS, Description, Example, RawDataset
+from ..errors import InputError
+from ..images import ImageFileError
+from ..labels import decode_label, read_file
+from ..pairs import read_pair
+from .pairs import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable
+from .report import ERROR, WARNING, Finding, SplitReport
+
+_REQUIRED_SPLITS = ("train", "validation")
+
+Item = tuple[str, Example]
+
+
+class RawTree:
+    """The pairs of a raw dataset.
+
+    Args:
+        name: Of the dataset.
+        raw: The dataset.
+        description: Its facts, under a class map where one is given.
+        full: Whether to decode images.
+
+    Attributes:
+        sizes: Number of pairs of each split, and the official one.
+
+    Raises:
+        InputError: If the layout is another, or no split has an image.
+    """
+
+    is_converted = False
+
+    def __init__(self, name: str, raw: RawDataset, description: Description, full: bool):
+        self.name = name
+        self.description = description
+        self._raw = raw
+        self._examiner = Examiner(description, full)
+        self._examples = {split: raw.examples(split) for split in SPLITS}
+        if not any(self._examples.values()):
+            raise InputError(f"{raw.root}: must hold images of dataset {name}, got none.")
+        self.sizes = {
+            split: (len(examples), description.split_sizes.get(split))
+            for split, examples in self._examples.items()
+            if examples
+        }
+
+    def items(self) -> Iterator[Item]:
+        """Yields the pairs, split by split; nothing is read yet."""
+        for split, examples in self._examples.items():
+            for example in examples:
+                yield split, example
+
+    def examine(self, item: Item) -> Examined:
+        """Reads and checks a pair."""
+        split, example = item
+        pair = Examined(split, example.filename, where=example)
+        _check_name(pair)
+        if hasattr(self._raw.module, "read"):
+            self._examine_read(pair, example)
+        else:
+            self._examine_image(pair, example)
+            self._examine_label(pair, example)
+        return pair
+
+    def read(self, where: Example) -> tuple[bytes, np.ndarray]:
+        """Reads a pair anew: the image's file, and the raw label.
+
+        Raises:
+            ImageFileError: If it cannot be read.
+        """
+        return read_pair(self._raw.module, where)
+
+    def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
+        """Yields what is wrong with the splits."""
+        for split in _REQUIRED_SPLITS:
+            if split not in self.sizes:
+                what = f"split {split} must have images, got none"
+                yield Finding(ERROR, "empty split", split, split, what, "convert refuses it")
+        for report in reports:
+            if report.official not in (None, report.pairs):
+                yield Finding(
+                    WARNING,
+                    "split size",
+                    report.name,
+                    report.name,
+                    f"split {report.name} must have {report.official} images, got {report.pairs}",
+                    "a part of the dataset: convert needs --allow-partial",
+                )
+
+    def _examine_read(self, pair: Examined, example: Example) -> None:
+        try:
+            image, raw = self._raw.module.read(example)
+        except ImageFileError as error:
+            pair.report("damaged pair", pair.file, error.what, error.cause)
+            return
+        self._examiner.examine_image(pair, image)
+        pair.label_kind = f"{raw.dtype} of {self.name.partition(':')[0]}"
+        self._examiner.examine_label(pair, raw, pair.file)
+
+    def _examine_image(self, pair: Examined, example: Example) -> None:
+        try:
+            content = read_file(example.image, "image")
+        except ImageFileError as error:
+            kind = "damaged image" if Path(example.image).is_file() else "missing image"
+            pair.report(kind, pair.file, error.what, error.cause)
+        else:
+            self._examiner.examine_image(pair, content)
+
+    def _examine_label(self, pair: Examined, example: Example) -> None:
+        file = self._name_of_label(example)
+        content = b""
+        try:
+            if hasattr(self._raw.module, "read_label"):
+                pair.label_kind = _kind_of_file(example.label)
+                raw = self._raw.module.read_label(example)
+            else:
+                content = read_file(example.label, "label")
+                pair.label_kind = label_kind(content[:LABEL_HEAD], Path(file).suffix)
+                raw = decode_label(content)
+        except ImageFileError as error:
+            pair.report(_kind_of_fault(example.label), file, error.what, error.cause)
+        else:
+            self._examiner.examine_label(pair, raw, file)
+
+    def _name_of_label(self, example: Example) -> str:
+        """Returns the label's path relative to the source; a label may lie outside of it."""
+        if example.label is None:
+            return example.filename
+        root = f"{self._raw.root}{os.sep}"
+        return example.label.removeprefix(root).replace(os.sep, "/")
+
+
+def _check_name(pair: Examined) -> None:
+    if pair.file != printable(pair.file):
+        what = "file name must be UTF-8, as records hold no other"
+        pair.report("file name", pair.file, what, "an old archive: rename the file")
+        pair.file = printable(pair.file)
+
+
+def _kind_of_file(path: str | None) -> str:
+    """Tells the kind of a label's file; empty if it is not there."""
+    if path is None or not Path(path).is_file():
+        return ""
+    try:
+        with Path(path).open("rb") as file:
+            return label_kind(file.read(LABEL_HEAD), Path(path).suffix)
+    except OSError:
+        return ""
+
+
+def _kind_of_fault(path: str | None) -> str:
+    if path is None or not Path(path).is_file():
+        return "missing label"
+    try:
+        content = read_file(path, "label")
+    except ImageFileError:
+        return "damaged label"
+    # What is no picture, as SBD's labels are, has but its own message.
+    return kind_of_label_fault(content) if not path.endswith(".mat") else "damaged label"

@@ -1,0 +1,242 @@
+"""What a check found: findings, what each split holds, and all of it as JSON."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..datasets import ClassSpace
+from ..errors import InputError
+
+ERROR, WARNING = "error", "warning"
+
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        severity: "error" if it must be mended before training, else "warning".
+        kind: What sort of thing, such as "missing label".
+        split: Where; empty for the whole dataset.
+        file: Which file, or the split or dataset itself.
+        what: What is wrong.
+        cause: The likely cause, or the remedy.
+    """
+
+    severity: str
+    kind: str
+    split: str
+    file: str
+    what: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        pairs: Number of pairs that there should be.
+        official: Number that the dataset officially has; None if there is no such number.
+        images: Number of images that can be used.
+        labels: Number of labels that can be used.
+        image_bytes: Size of the usable images.
+        smallest: `(height, width)` of the image of fewest pixels; None without images.
+        median: The same of the median image.
+        largest: The same of the image of most pixels.
+        image_kinds: Number of images of each format and mode, such as "png RGB".
+        label_kinds: Number of labels of each kind, such as "8-bit gray".
+        class_pixels: Number of pixels of each class.
+        pixels_with_class: Number of labelled pixels of the labels in which each class occurs.
+        images_with_class: Number of labels in which each class occurs.
+        ignored_pixels: Number of pixels with the ignored label.
+    """
+
+    name: str
+    pairs: int
+    official: int | None
+    images: int
+    labels: int
+    image_bytes: int
+    smallest: tuple[int, int] | None
+    median: tuple[int, int] | None
+    largest: tuple[int, int] | None
+    image_kinds: dict[str, int]
+    label_kinds: dict[str, int]
+    class_pixels: list[int]
+    pixels_with_class: list[int]
+    images_with_class: list[int]
+    ignored_pixels: int
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether there are labels, but not one pixel of any class."""
+        return self.labels > 0 and not any(self.class_pixels)
+
+    def share(self, label: int) -> float | None:
+        """Returns a class's share of the labelled pixels, None if there are none."""
+        labelled = sum(self.class_pixels)
+        return self.class_pixels[label] / labelled if labelled else None
+
+
+@dataclass(frozen=True)
+class UnlistedValue:
+    """A raw value or colour that is not in the table of the dataset.
+
+    Attributes:
+        value: It; None for the sum of colours too many to count one by one.
+        pixels: Number of pixels over all labels.
+        labels: Number of labels that have it.
+    """
+
+    value: int | Color | None
+    pixels: int
+    labels: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A pair drawn for people.
+
+    Attributes:
+        split: Where it is from.
+        file: Name of the image.
+        caption: What there is to see.
+        is_problem: Whether it is drawn for what is wrong with it.
+        image: The image, a JPEG file.
+        label: The label in its classes' colours, a PNG file.
+        overlay: The one laid over the other, a JPEG file.
+    """
+
+    split: str
+    file: str
+    caption: str
+    is_problem: bool
+    image: bytes
+    label: bytes
+    overlay: bytes
+
+
+@dataclass(frozen=True)
+class Report:
+    """Result of `check.run`.
+
+    Attributes:
+        path: What was checked.
+        dataset: Name of the dataset.
+        is_converted: Whether it was records, not a raw tree.
+        is_full: Whether images were decoded.
+        classes: Names and colours.
+        splits: What each split holds.
+        findings: All that is wrong, errors first.
+        unlisted: Raw values outside the table over all labels, the most frequent first.
+        unlisted_cause: The likely cause of these; empty if there are none.
+        pictures: Samples of each split, and of labels that are wrong.
+    """
+
+    path: Path
+    dataset: str
+    is_converted: bool
+    is_full: bool
+    classes: ClassSpace
+    splits: Sequence[SplitReport]
+    findings: Sequence[Finding]
+    unlisted: Sequence[UnlistedValue] = ()
+    unlisted_cause: str = ""
+    pictures: Sequence[Picture] = field(default=(), repr=False)
+
+    @property
+    def errors(self) -> int:
+        """Number of errors."""
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """Number of warnings."""
+        return len(self.findings) - self.errors
+
+    @property
+    def verdict(self) -> str:
+        """The numbers in words."""
+        if not self.findings:
+            return "nothing wrong"
+        return f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}"
+
+    def by_kind(self) -> dict[tuple[str, str], list[Finding]]:
+        """Groups the findings by severity and kind, errors first."""
+        groups: dict[tuple[str, str], list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault((finding.severity, finding.kind), []).append(finding)
+        return groups
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Returns a report, less its pictures, as what JSON can hold."""
+    shares = len(report.classes.names)
+    return {
+        "path": str(report.path),
+        "dataset": report.dataset,
+        "is_converted": report.is_converted,
+        "is_full": report.is_full,
+        "errors": report.errors,
+        "warnings": report.warnings,
+        "classes": [
+            {"name": name, "color": list(color)}
+            for name, color in zip(report.classes.names, report.classes.colors, strict=True)
+        ],
+        "splits": {
+            split.name: asdict(split) | {"class_shares": [split.share(i) for i in range(shares)]}
+            for split in report.splits
+        },
+        "unlisted_values": [asdict(value) for value in report.unlisted],
+        "unlisted_cause": report.unlisted_cause,
+        "findings": [asdict(finding) for finding in report.findings],
+    }
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Writes a report as JSON.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    write_text(path, json.dumps(to_json(report), indent=1) + "\n")
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a file that cannot be written, before the work whose outcome it shall hold.
+
+    Raises:
+        InputError: If its folder is not there or may not be written to.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written (no folder {path.parent}).")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written (no permission in {path.parent}).")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file under a temporary name first, so that what has its name is whole.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        try:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error

@@ -1,0 +1,154 @@
+"""`kerasseg check`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from . import options
+
+MOST_FINDINGS = 20  # of a kind
+_MOST_VALUES = 20
+
+
+@click.command("check")
+@click.argument("path", type=options.existing_folder)
+@click.option(
+    "--dataset",
+    type=options.DatasetName(),
+    help="What PATH holds, if it is raw; told by its layout unless given.",
+)
+@click.option(
+    "--map",
+    "class_map",
+    metavar="FILE|RAW:CLASS,...",
+    help="Other classes than the dataset's own, as for convert.",
+)
+@click.option("--full", is_flag=True, help="Decode images too, not only walk their checksums.")
+@click.option("--workers", type=click.IntRange(1), help="Threads; one a core unless given.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all findings and counts.",
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page with pictures.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="Pictures of each split on the page.",
+)
+@options.dataset_options
+def command(path, dataset, class_map, full, workers, json_file, html_file, samples, **more) -> None:
+    """Find all that is wrong with PATH, a raw dataset or a converted one.
+
+    Looks for missing and damaged files, labels of other sizes or values, images that are in two
+    splits, and classes that nothing can be learned of. Exit code 1 if there are errors; warnings
+    alone give 0.
+    """
+    from .. import check
+    from ..checks import page
+    from ..checks.report import check_writable, write_json
+
+    for file in filter(None, (json_file, html_file)):
+        check_writable(file)
+    try:
+        with options.progress_bar(f"checking {path}") as on_progress:
+            report = check.run(
+                path,
+                dataset,
+                class_map=class_map,
+                full=full,
+                workers=workers,
+                samples=samples if html_file else 0,
+                on_progress=on_progress,
+                **options.given_dataset_options(more),
+            )
+    except KeyboardInterrupt as error:
+        raise click.ClickException("interrupted; nothing was written.") from error
+    print_report(report)
+    console = options.console()
+    for file, write in ((json_file, write_json), (html_file, page.write)):
+        if file:
+            write(report, file)
+            console.print(f"written to {file}", soft_wrap=True)
+    console.print(report.verdict)
+    if report.errors:
+        raise click.exceptions.Exit(1)
+
+
+def print_report(report) -> None:
+    """Prints the splits, the classes, what is wrong, and the values outside the table."""
+    from ..checks.page import kinds_text, sizes_text
+
+    options.print_table(
+        ("split", "pairs", "official", "images", "labels", "image size"),
+        [
+            (
+                split.name,
+                str(split.pairs),
+                "-" if split.official is None else str(split.official),
+                str(split.images),
+                str(split.labels),
+                sizes_text(split),
+            )
+            for split in report.splits
+        ],
+        title=f"{report.dataset}, {'converted' if report.is_converted else 'raw'}",
+    )
+    options.print_table(
+        ("split", "image files", "label files"),
+        [(s.name, kinds_text(s.image_kinds), kinds_text(s.label_kinds)) for s in report.splits],
+    )
+    _print_classes(report)
+    if report.findings:
+        options.print_table(
+            ("", "file", "what is wrong", "likely cause"), list(_finding_rows(report))
+        )
+    if report.unlisted:
+        _print_values(report.unlisted, report.unlisted_cause)
+
+
+def _print_classes(report) -> None:
+    from ..checks.page import ignored_text, share_text
+
+    columns = ["class"]
+    for split in report.splits:
+        columns += [f"{split.name} %", "images"]
+    rows = []
+    for label, name in enumerate(report.classes.names):
+        row = [name]
+        for split in report.splits:
+            row += [share_text(split.share(label)), str(split.images_with_class[label])]
+        rows.append(row)
+    options.print_table(columns, rows, title="percent of the labelled pixels, and images")
+    options.console().print(ignored_text(report), soft_wrap=True)
+
+
+def _print_values(values, cause: str) -> None:
+    from ..checks.page import value_text
+
+    options.print_table(
+        ("value", "pixels", "labels"),
+        [(value_text(v), str(v.pixels), str(v.labels)) for v in values[:_MOST_VALUES]],
+        title="raw values outside the table, over all labels",
+    )
+    if len(values) > _MOST_VALUES:
+        options.console().print(f"and {len(values) - _MOST_VALUES} more values")
+    options.console().print(f"likely cause: {cause}", soft_wrap=True)
+
+
+def _finding_rows(report) -> Iterator[tuple[str, str, str, str]]:
+    """Yields the first findings of each kind, and how many more there are."""
+    for (severity, kind), findings in report.by_kind().items():
+        for finding in findings[:MOST_FINDINGS]:
+            yield severity, finding.file, finding.what, finding.cause
+        if len(findings) > MOST_FINDINGS:
+            yield severity, f"and {len(findings) - MOST_FINDINGS} more", kind, ""

@@ -1,0 +1,59 @@
+"""`kerasseg crf-tune`."""
+
+import click
+
+from . import options, startup
+
+
+@click.command("crf-tune")
+@click.argument("run", type=options.folder)
+@click.option("--data", type=options.folder, help="Dataset of the same classes; the run's own.")
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Validation images that the search looks at.",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Mean-field iterations.",
+)
+def command(run, data, images, iterations) -> None:
+    """Choose the CRF's parameters for a run on its validation split.
+
+    The choice is written into RUN/crf.json, where predict, evaluate and export find it with --crf,
+    and compared with the network alone on the whole split.
+    """
+    startup.load_tensorflow()
+    from .. import crf_tune
+
+    console = options.console()
+    report = crf_tune.run(
+        run,
+        data=data,
+        images=images,
+        num_iterations=iterations,
+        on_progress=lambda tried, score: console.print(f"{score:.4f}  {tried}", soft_wrap=True),
+    )
+    rows = [
+        (
+            name,
+            f"{report['network'][name]:.4f}",
+            f"{report['crf'][name]:.4f}",
+            f"{report['gain'][name]['gain']:+.4f}",
+            "{:+.4f} to {:+.4f}".format(*report["gain"][name]["interval"]),
+        )
+        for name in ("mean_iou", "boundary_mean_iou")
+    ]
+    options.print_table(
+        ("score", "network", "with CRF", "gain", "95 % interval"),
+        rows,
+        title=f"{report['dataset']} validation, {report['images']} images",
+    )
+    console.print(f"{report['crf_milliseconds']:.0f} ms an image for the CRF")
+    chosen = ", ".join(f"{name} {value:g}" for name, value in report["parameters"].items())
+    console.print(f"{chosen}; written to {run / 'crf.json'}", soft_wrap=True)
