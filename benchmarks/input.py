@@ -1,11 +1,13 @@
 """Speed of the input road: images a second and a CPU second, beside peers in the same run.
 
-    python benchmarks/input.py --data DATA [--images 800] [--rounds 3]
+    python benchmarks/input.py --data DATA [--size cityscapes] [--images 800] [--rounds 5]
 
-All do the same work on the training split: decode, random scale 0.5 to 2, crop 360 x 480, mirror,
-brightness, contrast, saturation and hue, batches of 8. The peers are tf.data written the obvious
-way, keras-cv's layers, and a PyTorch DataLoader with albumentations where these are installed
-(`pip install kerasseg[bench]`). Each runs in a process of its own, in turn.
+DATA is CamVid, converted. All do the same work on its training split: decode, random scale 0.5 to
+2, crop, mirror, brightness, contrast, saturation and hue, batches of 8 in memory. With --size
+camvid the images are as they come, 480 x 360 in PNG, and crops 360 x 480; with --size cityscapes
+48 of them are enlarged to 2048 x 1024 in JPEG of quality 95, and crops are 512 x 1024. The peers,
+in `input_peers.py`, are left out where they are not installed (`pip install kerasseg[bench]`).
+Each pipeline runs in a process of its own, in turn.
 """
 
 # The folder pipelines/ is kerasseg.pipelines once installed, which pyright does not follow.
@@ -19,50 +21,66 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-_CROP = (360, 480)
-_BATCH = 8
+import input_peers
+
+CROPS = {"camvid": (360, 480), "cityscapes": (512, 1024)}
+BATCH = 8
+_ENLARGED = (2048, 1024)  # width, height
+_ENLARGED_IMAGES = 48
 
 
 def main() -> None:
     """Prints a line a pipeline: medians over the rounds, and their ratio to kerasseg's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the converted dataset")
-    parser.add_argument("--images", type=int, default=800)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", choices=CROPS, default="camvid")
+    parser.add_argument("--images", type=int, help="images a round: 800, or 160 of the large ones")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=_PIPELINES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    images = arguments.images or (800 if arguments.size == "camvid" else 160)
     if arguments.only:
-        print(json.dumps(_measure(_PIPELINES[arguments.only](arguments.data), arguments.images)))
+        pipeline = _PIPELINES[arguments.only](arguments.data, CROPS[arguments.size], BATCH)
+        print(json.dumps(_measure(pipeline, images)))
         return
-    names = [name for name in _PIPELINES if name != "torch" or _has_torch()]
+    with tempfile.TemporaryDirectory() as folder:
+        data = arguments.data
+        if arguments.size == "cityscapes":
+            data = _enlarge(data, Path(folder))
+        _compare(data, arguments.size, images, arguments.rounds)
+
+
+def _compare(data: Path, size: str, images: int, rounds: int) -> None:
+    names = [name for name in _PIPELINES if _is_installed(name)]
     results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for name in names:
-            results[name].append(_run_alone(name, arguments))
-    print(f"{os.cpu_count()} cores, medians of {arguments.rounds} rounds")
-    print("pipeline   images/s   images/CPU s   kerasseg over it, by CPU")
+            results[name].append(_run_alone(name, data, size, images))
+    print(f"{size}, {os.cpu_count()} cores, medians of {rounds} rounds")
+    print("pipeline          images/s   images/CPU s   kerasseg over it, by CPU")
     for name in names:
         wall, cpu = (statistics.median(r[key] for r in results[name]) for key in ("wall", "cpu"))
         pairs = zip(results["kerasseg"], results[name], strict=True)
         ratio = statistics.median(ours["cpu"] / peer["cpu"] for ours, peer in pairs)
-        print(f"{name:10} {wall:8.1f} {cpu:14.1f} {ratio:14.2f}")
+        print(f"{name:16} {wall:9.1f} {cpu:14.1f} {ratio:14.2f}")
 
 
-def _has_torch() -> bool:
-    found = all(importlib.util.find_spec(name) for name in ("torch", "albumentations"))
-    if not found:
-        print("PyTorch with albumentations is not installed: left out")
-    return found
+def _is_installed(name: str) -> bool:
+    missing = [m for m in input_peers.NEEDED.get(name, ()) if importlib.util.find_spec(m) is None]
+    if missing:
+        print(f"{name} is left out: {', '.join(missing)} is not installed")
+    return not missing
 
 
-def _run_alone(name: str, arguments: argparse.Namespace) -> dict[str, float]:
-    command = [sys.executable, __file__, "--data", str(arguments.data), "--only", name]
-    command += ["--images", str(arguments.images)]
+def _run_alone(name: str, data: Path, size: str, images: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--data", str(data), "--only", name]
+    command += ["--size", size, "--images", str(images)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -72,11 +90,11 @@ def _measure(batches: Iterator[Any], images: int) -> dict[str, float]:
     for _ in range(4):  # start of the threads, tracing
         next(batches)
     cpu, wall = _cpu_seconds(), time.perf_counter()
-    for _ in range(images // _BATCH):
+    for _ in range(images // BATCH):
         next(batches)
     wall = time.perf_counter() - wall
     cpu = _cpu_seconds() - cpu
-    count = images // _BATCH * _BATCH
+    count = images // BATCH * BATCH
     return {"wall": count / wall, "cpu": count / cpu}
 
 
@@ -84,129 +102,52 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:2])
 
 
-def _ours(data: Path) -> Iterator[Any]:
-    from kerasseg.pipelines import inputs, records
+def _enlarge(data: Path, folder: Path) -> Path:
+    """Makes a dataset of large JPEGs out of the first images, with kerasseg's own converter."""
+    import PIL.Image
+
+    source = folder / "source"
+    pairs = input_peers.encoded_pairs(data)[:_ENLARGED_IMAGES]
+    for index, pair in enumerate(pairs):
+        split = "val" if index == 0 else "train"
+        images, labels = source / "images" / split, source / "labels" / split
+        for place in (images, labels):
+            place.mkdir(parents=True, exist_ok=True)
+        image, label = (PIL.Image.open(io.BytesIO(content)) for content in pair)
+        large = image.convert("RGB").resize(_ENLARGED, PIL.Image.Resampling.BICUBIC)
+        large.save(images / f"{index}.jpg", quality=95)
+        label.resize(_ENLARGED, PIL.Image.Resampling.NEAREST).save(labels / f"{index}.png")
+    classes = (f"class{index} {index} 0 0\n" for index in range(11))
+    (source / "classes.txt").write_text("".join(classes))
+    command = [sys.executable, "-m", "kerasseg", "convert", "--dataset", "folder"]
+    command += ["--source", str(source), "--output", str(folder / "data")]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "data"
+
+
+def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: bool = False) -> Iterator[Any]:
+    from kerasseg.pipelines import cache, inputs, records
 
     dataset = records.load(data)
-    return iter(
-        inputs.training_batches(
-            dataset.files("train"),
-            examples=dataset.splits["train"].examples,
-            batch_size=_BATCH,
-            crop_size=_CROP,
-            epochs=1000,
-        )
+    batches = inputs.training_batches(
+        dataset.files("train"),
+        examples=dataset.splits["train"].examples,
+        batch_size=batch,
+        crop_size=crop,
+        epochs=1000,
+        decoded=cache.load("memory", dataset, 1000) if cached else None,
     )
+    return iter(batches)
 
 
-def _decoded(data: Path):
-    import tensorflow as tf
-
-    from kerasseg.pipelines import inputs, records
-
-    files = records.load(data).files("train")
-    return tf.data.TFRecordDataset(files).shuffle(512).repeat().map(inputs.decode, tf.data.AUTOTUNE)
+def _ours_cached(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
+    return _ours(data, crop, batch, cached=True)
 
 
-def _plain_tf_data(data: Path) -> Iterator[Any]:
-    """Writes it as a tutorial would: resize the whole image, crop, tf.image for the colours."""
-    import tensorflow as tf
-
-    def prepare(image, label):
-        size = tf.cast(tf.shape(label), tf.float32) * tf.random.uniform((), 0.5, 2.0)
-        size = tf.cast(size, tf.int32)
-        image = tf.image.resize(tf.cast(image, tf.float32), size)
-        label = tf.image.resize(label[..., tf.newaxis], size, "nearest")  # pyright: ignore
-        label = tf.cast(label, tf.float32)
-        both = tf.concat([image, label - 255.0], axis=-1)  # so that zero padding is ignored
-        height, width = _CROP
-        sides = tf.maximum([height - size[0], width - size[1], 0], 0)
-        both = tf.pad(both, tf.stack([tf.zeros_like(sides), sides], axis=1))
-        both = tf.image.random_crop(both, (height, width, 4))
-        both = tf.image.random_flip_left_right(both)
-        image, label = both[..., :3], tf.cast(both[..., 3] + 255.0, tf.uint8)
-        image = tf.image.random_brightness(image / 255.0, 0.2)
-        image = tf.image.random_contrast(image, 0.75, 1.25)
-        image = tf.image.random_saturation(image, 0.6, 1.4)
-        image = tf.image.random_hue(image, 0.03)
-        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        return (image - mean) / std, label
-
-    return iter(_decoded(data).map(prepare, tf.data.AUTOTUNE).batch(_BATCH).prefetch(2))
-
-
-def _keras_cv(data: Path) -> Iterator[Any]:
-    import keras_cv
-    import tensorflow as tf
-
-    layers: Any = keras_cv.layers
-    height, width = _CROP
-    steps = [
-        layers.JitteredResize(target_size=(height, width), scale_factor=(0.5, 2.0)),
-        layers.RandomFlip("horizontal"),
-        layers.RandomBrightness(0.2, value_range=(0, 255)),
-        layers.RandomContrast(value_range=(0, 255), factor=0.25),
-        layers.RandomSaturation(factor=(0.4, 0.6)),
-        layers.RandomHue(factor=0.03, value_range=(0, 255)),
-    ]
-
-    def prepare(image, label):
-        masks = tf.cast(tf.expand_dims(label, -1), tf.float32)
-        sample = {"images": tf.cast(image, tf.float32), "segmentation_masks": masks}
-        for step in steps:
-            sample = step(sample)
-        return sample["images"], sample["segmentation_masks"]
-
-    return iter(_decoded(data).map(prepare, tf.data.AUTOTUNE).batch(_BATCH).prefetch(2))
-
-
-def _torch(data: Path) -> Iterator[Any]:
-    import albumentations
-    import numpy as np
-    import PIL.Image
-    import tensorflow as tf
-    import torch
-
-    from kerasseg.pipelines import records
-
-    pairs = []
-    for record in tf.data.TFRecordDataset(records.load(data).files("train")):
-        features = tf.train.Example.FromString(record.numpy()).features.feature
-        keys = ("image", "segmentation_mask")
-        pairs.append(tuple(features[key].bytes_list.value[0] for key in keys))
-    transform = albumentations.Compose(
-        [
-            albumentations.RandomScale((-0.5, 1.0), p=1.0),
-            albumentations.PadIfNeeded(*_CROP, fill_mask=255),
-            albumentations.RandomCrop(*_CROP),
-            albumentations.HorizontalFlip(),
-            albumentations.ColorJitter(0.2, 0.25, 0.4, 0.03, p=1.0),
-            albumentations.Normalize(),
-        ]
-    )
-
-    class Pairs(torch.utils.data.Dataset):
-        def __len__(self):
-            return 100 * len(pairs)
-
-        def __getitem__(self, index):
-            image, label = (
-                np.asarray(PIL.Image.open(io.BytesIO(content)))
-                for content in pairs[index % len(pairs)]
-            )
-            made = transform(image=image, mask=label)
-            return made["image"], made["mask"]
-
-    # In this process: the CPU time of workers is known only when they have ended.
-    torch.set_num_threads(1)
-    return iter(torch.utils.data.DataLoader(Pairs(), _BATCH, shuffle=True))
-
-
-_PIPELINES: dict[str, Callable[[Path], Iterator[Any]]] = {
+_PIPELINES: dict[str, Callable[[Path, tuple[int, int], int], Iterator[Any]]] = {
     "kerasseg": _ours,
-    "tf.data": _plain_tf_data,
-    "keras-cv": _keras_cv,
-    "torch": _torch,
+    "kerasseg, cached": _ours_cached,
+    **input_peers.PIPELINES,
 }
 
 if __name__ == "__main__":

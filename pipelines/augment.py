@@ -1,12 +1,13 @@
 """Augmentation: one random window of image and label, always together, then colour.
 
-All randomness is stateless: an example's augmentation is a function of the seed and of its
-position in the stream, whatever the number of threads.
+The window is drawn before the image is decoded, from the label's shape alone, so that only its
+pixels need be decoded, mirrored and resized. All randomness is stateless: an example's augmentation
+is a function of the seed and of its position in the stream, whatever the number of threads.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -23,47 +24,52 @@ _HUE = (-0.15, 0.15)
 _RAND_OPERATIONS = 2
 
 
-def crop(
-    image, label, *, crop_size: tuple[int, int], base_scale, scale: tuple[float, float], flip, seed
-):
-    """Cuts a random window, scaled, of exactly `crop_size`, out of an image and its label.
+class Window(NamedTuple):
+    """Where a crop's pixels come from in the source, and where they go to.
 
-    The window is chosen in whole source pixels and only it is resized, so that the cost does not
-    depend on the scale. A window larger than the image is filled up at random sides.
+    Attributes:
+        corner: int32 (2,), row and column of the window's upper left corner in the source.
+        size: int32 (2,), `(height, width)` of the window in the source.
+        mirrored: bool scalar, whether left and right are exchanged.
+        content: int32 (2,), `(height, width)` to which the window is resized.
+        before: int32 (2,), rows above and columns left of the content that are padding.
+        crop_size: `(height, width)` of the crop.
+    """
+
+    corner: Any
+    size: Any
+    mirrored: Any
+    content: Any
+    before: Any
+    crop_size: tuple[int, int]
+
+
+def draw_window(
+    size, *, crop_size: tuple[int, int], base_scale, scale: tuple[float, float], flip: bool, seed
+) -> Window:
+    """Draws the window that makes a crop of exactly `crop_size`.
+
+    It is chosen in whole source pixels and only it is resized, so that the cost does not depend on
+    the scale. A window larger than the image is filled up at random sides.
 
     Args:
-        image: uint8 (height, width, 3).
-        label: uint8 (height, width).
+        size: int32 (2,), `(height, width)` of the source.
         crop_size: `(height, width)` of the result.
         base_scale: float32 scalar, size at which the network sees the image / size of the image.
         scale: Range of the random factor on top of it.
         flip: Whether to mirror left and right with probability one half.
         seed: int32 (2,), stateless seed.
-
-    Returns:
-        uint8 image (*crop_size, 3), padded with the window's mean, and uint8 label (*crop_size),
-        padded with 255. Labels are resized by nearest neighbour, never mixed.
     """
     seeds = tf.unstack(tf.random.split(seed, 4))
     factor = base_scale * tf.random.stateless_uniform((), seeds[0], *scale)
-    size = tf.shape(label)
     target = tf.constant(crop_size)
     # The part of the crop that the scaled image can fill, and the source window it comes from.
     content = tf.minimum(target, _scaled(size, factor))
     window = tf.clip_by_value(_scaled(content, 1.0 / factor), 1, size)
     corner = _random_offset(size - window, seeds[1])
-    image = tf.slice(image, [corner[0], corner[1], 0], [window[0], window[1], 3])
-    label = tf.slice(label, corner, window)
-    if flip:
-        mirrored = tf.random.stateless_uniform((), seeds[2]) < 0.5
-        # tf.reverse is 20 times faster than the slice [:, ::-1].
-        image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-        label = tf.cond(mirrored, lambda: tf.reverse(label, [1]), lambda: label)
-    image = _round_to_uint8(tf.image.resize(image, content, "bilinear"))
-    label = tf.squeeze(tf.image.resize(tf.expand_dims(label, -1), content, "nearest"), -1)
+    mirrored = tf.random.stateless_uniform((), seeds[2]) < 0.5 if flip else tf.constant(False)
     before = _random_offset(target - content, seeds[3])
-    image, label = _pad(image, label, before, target - content - before)
-    return tf.ensure_shape(image, (*crop_size, 3)), tf.ensure_shape(label, crop_size)
+    return Window(corner, window, mirrored, content, before, crop_size)
 
 
 def _scaled(size, factor):
@@ -76,35 +82,120 @@ def _random_offset(room, seed):
     return tf.cast(draw * tf.cast(room + 1, tf.float32), tf.int32)
 
 
+def fit_image(image, window: Window, colors=None):
+    """Makes the crop of an image out of the window's pixels.
+
+    Args:
+        image: uint8 (*window.size, 3).
+        window: The window.
+        colors: Matrix and offset of `color_transform`; None for the colours as they are.
+
+    Returns:
+        uint8 (*crop_size, 3): resized by bilinear interpolation with half-pixel centres, distorted
+        and rounded once; where the image does not reach, the mean of where it does.
+    """
+    # tf.reverse is 20 times faster than the slice [:, ::-1], and the resizing of float32 twice as
+    # fast as that of uint8.
+    image = tf.cond(window.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+    image = tf.cast(image, tf.float32)
+    # A linear distortion commutes with the resizing: it is done where there are fewer pixels.
+    colors_first = tf.reduce_prod(window.size) < tf.reduce_prod(window.content)
+    image = _distort(image, colors, colors_first)
+    image = tf.image.resize(image, window.content, "bilinear")
+    image = _distort(image, colors, tf.logical_not(colors_first))
+    height, width = tf.unstack(window.content)
+    return _pad_with_mean(_round_to_uint8(tf.reshape(image, (height, width * 3))), window)
+
+
+def _distort(image, colors, wanted):
+    if colors is None:
+        return image
+    matrix, offset = colors
+    shape = tf.shape(image)
+
+    def distorted():
+        pixels = tf.reshape(image, (-1, 3)) + offset
+        return tf.reshape(tf.matmul(pixels, matrix), shape)
+
+    return tf.ensure_shape(tf.cond(wanted, distorted, lambda: image), (None, None, 3))
+
+
 def _round_to_uint8(image):
-    return tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+    """Rounds, clips and casts in one pass over the memory, half the time of three."""
+    quantized = tf.raw_ops.QuantizeV2(
+        input=image, min_range=0.0, max_range=255.0, T=tf.quint8, mode="MIN_COMBINED"
+    )
+    return tf.bitcast(quantized[0], tf.uint8)
 
 
-def _pad(image, label, before, after):
-    sides = tf.stack([before, after], axis=1)
+def _pad_with_mean(image, window: Window):
+    """Pads uint8 (height, width * 3); in two dimensions concatenation copies whole rows."""
+    height, width = window.crop_size
+    top, left = tf.unstack(window.before)
 
     def pad():
-        mean = _round_to_uint8(tf.reduce_mean(tf.cast(image, tf.float32), axis=(0, 1)))
-        inside = tf.expand_dims(tf.pad(tf.ones_like(label), sides), -1)
-        padded = tf.pad(image, tf.pad(sides, [[0, 1], [0, 0]]))
-        return (
-            tf.where(inside > 0, padded, mean),
-            tf.pad(label, sides, constant_values=IGNORE_LABEL),
-        )
+        rows = tf.shape(image)[0]
+        columns = tf.reduce_mean(tf.cast(image, tf.float32), axis=0)
+        mean = _round_to_uint8(tf.reduce_mean(tf.reshape(columns, (-1, 3)), axis=0))
+        row = tf.tile(mean, (width,))
+        right = 3 * (width - left) - tf.shape(image)[1]
+        sides = [tf.broadcast_to(row[:count], (rows, count)) for count in (3 * left, right)]
+        middle = tf.concat([sides[0], image, sides[1]], axis=1)
+        counts = (top, height - top - rows)
+        ends = [tf.broadcast_to(row, (count, 3 * width)) for count in counts]
+        return tf.concat([ends[0], middle, ends[1]], axis=0)
 
-    return tf.cond(tf.reduce_any(sides > 0), pad, lambda: (image, label))
+    smaller = tf.reduce_any(window.content < tf.constant(window.crop_size))
+    return tf.reshape(tf.cond(smaller, pad, lambda: image), (height, width, 3))
+
+
+def fit_label(label, window: Window):
+    """Makes the crop of a label out of the window's pixels.
+
+    Args:
+        label: uint8 (*window.size).
+        window: The window.
+
+    Returns:
+        uint8 (*crop_size): resized by nearest neighbour, never mixed, with 255 where the image does
+        not reach.
+    """
+    # As two copies of whole rows, with a transposition between them: a fifth of the time of
+    # tf.image.resize, and the padding comes with it.
+    rows, columns = (_nearest_indices(window, axis) for axis in (0, 1))
+    label = tf.transpose(tf.gather(_with_ignored_row(label), rows))
+    return tf.transpose(tf.gather(_with_ignored_row(label), columns))
+
+
+def _with_ignored_row(label):
+    row = tf.fill((1, tf.shape(label)[1]), tf.constant(IGNORE_LABEL, tf.uint8))
+    return tf.concat([label, row], axis=0)
+
+
+def _nearest_indices(window: Window, axis: int):
+    """For each row or column of the crop, that of the window, or the window's size for padding."""
+    size, content = window.size[axis], window.content[axis]
+    place = tf.range(window.crop_size[axis]) - window.before[axis]
+    # The arithmetic of tf.image.resize with half-pixel centres, in float32.
+    factor = tf.cast(size, tf.float32) / tf.cast(content, tf.float32)
+    index = tf.cast(tf.floor((tf.cast(place, tf.float32) + 0.5) * factor), tf.int32)
+    index = tf.minimum(index, size - 1)
+    if axis == 1:
+        index = tf.where(window.mirrored, size - 1 - index, index)
+    index = tf.where((place >= 0) & (place < content), index, size)
+    return tf.ensure_shape(index, (window.crop_size[axis],))
 
 
 def photometric(policy: str) -> Callable:
-    """Returns the function of `(image, seed)` that distorts an image's colours.
+    """Returns the function of `(image, window, seed)` that makes an image's crop, in its colours.
 
     Args:
-        policy: "none" returns images as they are; "standard" changes brightness, contrast,
+        policy: "none" leaves colours as they are; "standard" changes brightness, contrast,
             saturation and hue at once; "rand" applies two operations drawn from keras-cv's.
 
     Returns:
-        A function from a uint8 (height, width, 3) image and an int32 (2,) stateless seed to an
-        image of the same shape, uint8, or float32 in [0, 255] for "rand".
+        A function from the uint8 pixels of a window, the window and an int32 (2,) stateless seed to
+        the crop (*crop_size, 3), uint8, or float32 in [0, 255] for "rand".
 
     Raises:
         ValueError: If the policy is unknown.
@@ -112,28 +203,14 @@ def photometric(policy: str) -> Callable:
     if policy not in AUGMENT:
         raise ValueError(f"augment must be one of {', '.join(AUGMENT)}, got {policy!r}.")
     if policy == "none":
-        return lambda image, seed: image
-    return distort_colors if policy == "standard" else rand_augment
-
-
-def distort_colors(image, seed):
-    """Changes brightness, contrast, saturation and hue by one 3 x 3 matrix and an offset.
-
-    Args:
-        image: uint8 (height, width, 3), RGB.
-        seed: int32 (2,), stateless seed.
-
-    Returns:
-        uint8 of the same shape.
-    """
-    matrix, offset = color_transform(seed)
-    shape = tf.shape(image)
-    pixels = tf.reshape(tf.cast(image, tf.float32), (-1, 3))
-    return _round_to_uint8(tf.reshape(tf.linalg.matmul(pixels, matrix) + offset, shape))
+        return lambda image, window, seed: fit_image(image, window)
+    if policy == "standard":
+        return lambda image, window, seed: fit_image(image, window, color_transform(seed))
+    return lambda image, window, seed: rand_augment(fit_image(image, window), seed)
 
 
 def color_transform(seed):
-    """Draws a linear colour distortion, `rgb @ matrix + offset`.
+    """Draws a linear colour distortion, `(rgb + offset) @ matrix`.
 
     Saturation scales the distance from the luma, hue turns the chroma plane (YIQ), contrast scales
     the distance from mid-gray and brightness everything.
@@ -160,8 +237,8 @@ def color_transform(seed):
     )
     to_yiq = tf.constant([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
     matrix = tf.linalg.inv(to_yiq) @ chroma @ to_yiq
-    gain = brightness * contrast
-    return tf.transpose(matrix) * gain, 127.5 * brightness * (1.0 - contrast)
+    # The matrix turns gray into gray: an offset before it acts like one after it.
+    return tf.transpose(matrix) * brightness * contrast, 127.5 * (1.0 / contrast - 1.0)
 
 
 def rand_augment(image, seed):

@@ -16,7 +16,7 @@ from kerasseg.checkpoints import assign, imagenet
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
-from . import inputs, records, runs
+from . import cache, data_service, inputs, records, runs
 from .devices import mirrored_strategy
 from .errors import InputError
 from .training_options import TrainingOptions, check_option
@@ -28,6 +28,7 @@ def run(
     folder: Path,
     *,
     devices: Sequence[str] | None = None,
+    service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> runs.Run:
     """Trains a network.
@@ -37,6 +38,7 @@ def run(
         data: Folder of the converted dataset.
         folder: Folder of the new run.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
+        service: HOST:PORT of a tf.data service that makes the training batches; None for here.
         extra_callbacks: Called after those of the run.
 
     Returns:
@@ -47,6 +49,7 @@ def run(
     """
     dataset = records.load(data)
     _check_data(options, dataset)
+    _check_service(options, service)
     strategy = mirrored_strategy(devices)
     check_option(
         "batch_size",
@@ -55,7 +58,7 @@ def run(
         options.batch_size,
     )
     model = _build_model(options, dataset, strategy)
-    loaded = _load_weights(model, options)
+    loaded = _load_weights(model, options, dataset)
     described = runs.create(
         folder,
         options,
@@ -64,7 +67,7 @@ def run(
         replicas=strategy.num_replicas_in_sync,
         **loaded,
     )
-    _train(described, options, dataset, model, strategy, extra_callbacks, resume=False)
+    _train(described, options, dataset, model, strategy, extra_callbacks, service, resume=False)
     return described
 
 
@@ -73,6 +76,7 @@ def resume(
     *,
     data: Path | None = None,
     devices: Sequence[str] | None = None,
+    service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> runs.Run:
     """Goes on with a run after its last finished epoch, as if it had not been interrupted.
@@ -81,6 +85,7 @@ def resume(
         folder: The run.
         data: Folder of the dataset, if it has moved.
         devices: As for `run`.
+        service: As for `run`.
         extra_callbacks: As for `run`.
 
     Raises:
@@ -94,15 +99,22 @@ def resume(
             f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
             f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
         )
+    _check_service(options, service)
     strategy = mirrored_strategy(devices)
     model = _build_model(options, dataset, strategy)
-    _train(described, options, dataset, model, strategy, extra_callbacks, resume=True)
+    _train(described, options, dataset, model, strategy, extra_callbacks, service, resume=True)
     return described
 
 
 def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     for split in ("train", "validation"):
         dataset.files(split)
+    cache.check(options.cache, dataset)
+    counted = bool(dataset.splits["train"].class_pixels) or options.class_weights == "none"
+    requirement = (
+        "none for a dataset converted with --verify checksums, whose labels no one counted"
+    )
+    check_option("class_weights", counted, requirement, options.class_weights)
     examples = dataset.splits["train"].examples
     check_option(
         "batch_size",
@@ -110,6 +122,13 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
         f"at most the {examples} training images",
         options.batch_size,
     )
+
+
+def _check_service(options: TrainingOptions, service: str | None) -> None:
+    if service is not None:
+        requirement = "auto or none with a data service, whose workers decode"
+        check_option("cache", options.cache != "memory", requirement, options.cache)
+        data_service.check(service)
 
 
 def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -> keras.Model:
@@ -150,7 +169,9 @@ def _set_batch_norm(
             layer.momentum = options.batch_norm_momentum
 
 
-def _load_weights(model: keras.Model, options: TrainingOptions) -> dict[str, Any]:
+def _load_weights(
+    model: keras.Model, options: TrainingOptions, dataset: records.Dataset
+) -> dict[str, Any]:
     """Gives the network its first weights; returns what was loaded, for the run's description."""
     loaded: dict[str, Any] = {}
     try:
@@ -160,12 +181,35 @@ def _load_weights(model: keras.Model, options: TrainingOptions) -> dict[str, Any
                 model, encoder, options.encoder_weights
             )
         if options.init_from is not None:
-            source = _load_source(Path(options.init_from))
-            anew = assign.copy_weights(source, model, reset_head=options.reset_head)
+            source = Path(options.init_from)
+            same = _has_classes_of(source, dataset, reset_head=options.reset_head)
+            anew = assign.copy_weights(
+                _load_source(source), model, reset_head=options.reset_head, same_classes=same
+            )
             loaded["layers_started_anew"] = anew
     except ValueError as error:
         raise InputError(str(error)) from error
     return loaded
+
+
+def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool) -> bool:
+    """Tells whether a run knows the dataset's classes; another number of them shows otherwise.
+
+    Raises:
+        InputError: If it knows as many others, and its classifiers are not to start anew.
+    """
+    if not (source / runs.DESCRIPTION).is_file():
+        return True
+    known, wanted = runs.load(source).classes, dataset.classes
+    unnamed = known == runs.placeholder_classes(len(known.names))
+    if known == wanted or unnamed or len(known.names) != len(wanted.names):
+        return True
+    if not reset_head:
+        raise InputError(
+            f"{source}: must have the classes of {dataset.root}, or --reset-head:\n"
+            + runs.describe_difference(wanted, known)
+        )
+    return False
 
 
 def default_encoder(model: str) -> str:
@@ -243,7 +287,9 @@ def median_frequency_weights(split: records.Split) -> list[float]:
     return weights.tolist()
 
 
-def _train(described, options, dataset, model, strategy, extra_callbacks, *, resume) -> None:
+def _train(
+    described, options, dataset, model, strategy, extra_callbacks, service, *, resume
+) -> None:
     split = dataset.splits["train"]
     checkpoints = described.folder / runs.CHECKPOINTS
     with strategy.scope():
@@ -257,7 +303,8 @@ def _train(described, options, dataset, model, strategy, extra_callbacks, *, res
         )
         saving = callbacks.Checkpoints(checkpoints, scoring)
         first_epoch = saving.restore(model) if resume and _has_state(checkpoints) else 0
-        if first_epoch == options.epochs:
+        remaining = options.epochs - first_epoch
+        if not remaining:
             return
         batches = inputs.training_batches(
             dataset.files("train"),
@@ -271,6 +318,8 @@ def _train(described, options, dataset, model, strategy, extra_callbacks, *, res
             seed=options.seed,
             first_epoch=first_epoch,
             epochs=options.epochs,
+            decoded=None if service else cache.load(options.cache, dataset, remaining),
+            service=service,
         )
         with records.reading(dataset):
             model.fit(

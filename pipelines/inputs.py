@@ -1,31 +1,18 @@
 """The input road: TFRecords to batches of images and labels (tf.data)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import tensorflow as tf
 
-from . import augment
+from . import augment, data_service, sources
+from .sources import decode
 
-_FEATURES = {
-    "image": tf.io.FixedLenFeature([], tf.string),
-    "segmentation_mask": tf.io.FixedLenFeature([], tf.string),
-    "filename": tf.io.FixedLenFeature([], tf.string),
-}
+# Records that are shuffled together; fewer where they are so large that memory would suffer.
 _SHUFFLE_BLOCK = 2048
+_SHUFFLE_BYTES = 2**30
 _shuffle = tf.random.experimental.stateless_shuffle  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def decode(record):
-    """Decodes a record.
-
-    Args:
-        record: Serialised `tf.train.Example`, a string scalar.
-
-    Returns:
-        uint8 image (height, width, 3) and uint8 label (height, width).
-    """
-    features = tf.io.parse_single_example(record, _FEATURES)
-    image = tf.io.decode_image(features["image"], channels=3, expand_animations=False)
-    label = tf.io.decode_png(features["segmentation_mask"], channels=1)
-    return tf.ensure_shape(image, (None, None, 3)), label[..., 0]
 
 
 def training_batches(
@@ -41,11 +28,15 @@ def training_batches(
     seed: int = 0,
     first_epoch: int = 0,
     epochs: int = 1,
+    decoded: sources.Source | None = None,
+    service: str | None = None,
 ) -> tf.data.Dataset:
     """Builds the stream of augmented training batches.
 
     Every epoch is one pass in an order of its own that depends on the seed and the epoch's number
     only, so that a stream begun at a later epoch goes on as the uninterrupted one would have.
+    Neither the decoded cache nor a data service changes what the batches of an epoch hold; several
+    workers of a service may deliver them in another order.
 
     Args:
         files: TFRecord shards.
@@ -55,51 +46,132 @@ def training_batches(
         image_size: Box within which the network sees a whole image at scale 1; None for native.
         scale: Range of the random scale.
         flip: Whether to mirror at random.
-        policy: Colour policy, one of `augment.POLICIES`.
+        policy: Colour policy, one of `training_options.AUGMENT`.
         seed: Of order and augmentation.
         first_epoch: Number of the first epoch.
         epochs: Number of the epoch to stop before.
+        decoded: The same records in memory, `cache.DecodedRecords`; None to read and decode.
+        service: HOST:PORT of a tf.data service whose workers make the batches; None for here.
 
     Returns:
         Batches of images (batch, *crop_size, 3), uint8 (float32 for policy "rand"), and uint8
         labels (batch, *crop_size).
     """
-    photometric = augment.photometric(policy)
+    prepare = _preparation(
+        crop_size=crop_size,
+        image_size=image_size,
+        scale=scale,
+        flip=flip,
+        photometric=augment.photometric(policy),
+        seed=seed,
+    )
+    if service is not None:
+        source = sources.IndexedRecords(files)
+    else:
+        source = decoded or sources.Records(files)
+    block = _shuffle_block(files, examples)
+    epoch = _Epoch(source, prepare, examples, batch_size, seed, block)
+    numbers = tf.data.Dataset.range(first_epoch, epochs)
+    if service is None:
+        return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
+    # Not flat_map: this asks for the next epoch early, which a service takes a second to begin.
+    batches = numbers.interleave(
+        lambda number: data_service.distribute(epoch.made_anywhere(number), service),
+        cycle_length=1,
+        num_parallel_calls=1,
+    )
+    return batches.prefetch(2)
 
-    def prepare(position, record):
-        image, label = decode(record)
-        seeds = tf.unstack(tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2))
-        image, label = augment.crop(
-            image,
-            label,
+
+def _preparation(*, crop_size, image_size, scale, flip, photometric, seed) -> Callable:
+    """Returns the function that makes an example, from its position in the stream."""
+
+    def prepare(position, opened: sources.Opened):
+        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2)
+        window_seed, color_seed = tf.unstack(seeds)
+        window = augment.draw_window(
+            opened.size,
             crop_size=crop_size,
-            base_scale=_base_scale(label, image_size),
+            base_scale=_base_scale(opened.size, image_size),
             scale=scale,
             flip=flip,
-            seed=seeds[0],
+            seed=window_seed,
         )
-        return photometric(image, seeds[1]), label
+        image, label = opened.cut(window.corner, window.size)
+        return photometric(image, window, color_seed), augment.fit_label(label, window)
 
-    def epoch(number):
-        # Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is
-        # set, and its order could not be rebuilt for a later epoch.
-        order_seed = tf.stack([tf.constant(seed, tf.int64), number])
-        shards = _shuffle(tf.constant(files), order_seed)
-        records = tf.data.Dataset.from_tensor_slices(shards)
-        records = records.interleave(tf.data.TFRecordDataset, cycle_length=min(4, len(files)))
-        records = records.batch(_SHUFFLE_BLOCK).map(lambda block: _shuffle(block, order_seed))
-        records = records.unbatch().enumerate(start=number * examples)
-        return records.map(prepare, tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
-
-    stream = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch)
-    return stream.prefetch(2)
+    return prepare
 
 
-def _base_scale(label, image_size: tuple[int, int] | None):
+def _base_scale(label_size, image_size: tuple[int, int] | None):
     if image_size is None:
         return tf.constant(1.0)
-    size = tf.cast(tf.shape(label), tf.float32)
+    size = tf.cast(label_size, tf.float32)
     return tf.reduce_min(tf.constant(image_size, tf.float32) / size)
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """Makes the batches of an epoch, given its number."""
+
+    source: sources.Source
+    prepare: Callable
+    examples: int
+    batch_size: int
+    seed: int
+    block: int
+
+    def elements(self, number) -> tf.data.Dataset:
+        """Shuffles the elements of the source.
+
+        Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is
+        set, and its order could not be rebuilt for a later epoch.
+        """
+        seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+        shards = tf.data.Dataset.from_tensor_slices(_shuffle(self.source.shards, seed))
+        cycle = min(4, len(self.source.shards))
+        elements = shards.interleave(self.source.elements, cycle_length=cycle)
+        return elements.batch(self.block).flat_map(lambda block: _shuffled(block, seed))
+
+    def made_here(self, number) -> tf.data.Dataset:
+        """Goes through the elements from the first to the last."""
+        numbered = self.elements(number).enumerate(start=number * self.examples)
+        return self._batches(
+            numbered, lambda position, element: self.prepare(position, self.source.open(element))
+        )
+
+    def made_anywhere(self, number) -> tf.data.Dataset:
+        """Gives the same batches, from a range of their numbers that workers can share."""
+        order = self.elements(number).batch(self.examples).get_single_element()
+        size, first = self.batch_size, number * self.examples
+        places = tf.data.Dataset.range(self.examples // size).flat_map(
+            lambda batch: tf.data.Dataset.range(batch * size, (batch + 1) * size)
+        )
+        return self._batches(
+            places, lambda place: self.prepare(first + place, self.source.open(order[place]))
+        )
+
+    def _batches(self, elements: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+        made = elements.map(function, tf.data.AUTOTUNE)
+        return made.batch(self.batch_size, drop_remainder=True)
+
+
+def _shuffled(block, seed) -> tf.data.Dataset:
+    """Shuffles elements by their numbers, which spares a copy of every record."""
+    numbers = _shuffle(tf.range(tf.shape(block)[0]), seed)
+    return tf.data.Dataset.from_tensor_slices(numbers).map(lambda number: block[number])
+
+
+def _shuffle_block(files: list[str], examples: int) -> int:
+    size = sum(Path(file).stat().st_size for file in files) // max(1, examples)
+    return max(1, min(_SHUFFLE_BLOCK, _SHUFFLE_BYTES // max(1, size)))
+
+
+def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Keeps the operations of an example on one thread: other examples want the others."""
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    return batches.with_options(options)
 
 
 def evaluation_batches(files: list[str], batch_size: int) -> tf.data.Dataset:

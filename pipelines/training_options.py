@@ -12,6 +12,7 @@ AUGMENT = ("none", "standard", "rand")
 OPTIMIZERS = ("adamw", "sgd")
 CLASS_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
 BATCH_NORM = ("train", "frozen-statistics", "frozen-encoder", "frozen")
+CACHE = ("auto", "memory", "none")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 _CHOICES = {
@@ -19,6 +20,7 @@ _CHOICES = {
     "optimizer": OPTIMIZERS,
     "class_weights": CLASS_WEIGHTS,
     "batch_norm": BATCH_NORM,
+    "cache": CACHE,
     "dtype_policy": DTYPE_POLICIES,
 }
 
@@ -59,6 +61,8 @@ class TrainingOptions:
             helps rare classes at less cost to the others.
         dice_weight: Weight of the Dice loss that is added to the cross-entropy.
         evaluate_every: Number of epochs from one evaluation to the next.
+        cache: "memory" keeps the training split decoded in memory, "auto" does if it fits into half
+            of what is available; what the network sees is the same.
         dtype_policy: Keras' policy of computation, one of `DTYPE_POLICIES`.
         seed: Of initial weights, order and augmentation.
 
@@ -90,6 +94,7 @@ class TrainingOptions:
     class_weights: str = "none"
     dice_weight: float = 0.0
     evaluate_every: int = 1
+    cache: str = "auto"
     dtype_policy: str = "float32"
     seed: int = 0
 

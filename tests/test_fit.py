@@ -11,6 +11,7 @@ import tensorflow as tf
 import kerasseg
 from kerasseg.losses import CrossEntropy, Dice, WeightedSum
 from kerasseg.pipelines import fit, records, runs
+from kerasseg.pipelines.datasets import ClassSpace
 from kerasseg.pipelines.devices import mirrored_strategy
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.training_options import TrainingOptions
@@ -269,6 +270,51 @@ def test_a_run_resumes_on_its_own_records_only(tiny_run, tiny_data, tmp_path):
     manifest.write_text(manifest.read_text().replace('\n "fingerprint": "', '\n "fingerprint": "0'))
     with pytest.raises(InputError, match="must be the records that"):
         fit.resume(tmp_path / "run", data=tmp_path / "data")
+
+
+def change_manifest(data, tmp_path, change):
+    """Copies a dataset and changes its manifest; returns the copy's folder."""
+    copied = shutil.copytree(data, tmp_path / "changed")
+    path = next(copied.rglob("manifest.json"))
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    return copied
+
+
+def test_weights_of_as_many_other_classes_are_taken_without_their_classifier_only(
+    tiny_run, tiny_data, tiny_training, tmp_path
+):
+    def rename(manifest):
+        manifest["class_names"] = ["ground", "square", "ring"]
+        colors = tuple(map(tuple, manifest["colors"]))
+        space = ClassSpace(tuple(manifest["class_names"]), colors)
+        manifest["classes_fingerprint"] = space.fingerprint
+
+    data = change_manifest(tiny_data, tmp_path, rename)
+    options = replace(tiny_training, init_from=str(tiny_run), epochs=1)
+    with pytest.raises(InputError, match=r"class 2: must be ring .* got disc") as refusal:
+        fit.run(options, data, tmp_path / "run")
+    assert "--reset-head" in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+    fit.run(replace(options, reset_head=True), data, tmp_path / "run")
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert described["layers_started_anew"] == ["logits"]
+    # With its own classes the classifier is kept.
+    fit.run(options, tiny_data, tmp_path / "kept")
+    assert json.loads((tmp_path / "kept" / "run.json").read_text())["layers_started_anew"] == []
+
+
+def test_class_weights_want_a_dataset_whose_labels_were_counted(tiny_data, tiny_training, tmp_path):
+    def forget(manifest):
+        for split in manifest["splits"].values():
+            split |= {"class_pixels": [], "pixels_with_class": [], "ignored_pixels": 0}
+
+    data = change_manifest(tiny_data, tmp_path, forget)
+    options = replace(tiny_training, class_weights="median-frequency", epochs=1)
+    with pytest.raises(InputError, match=r"class_weights must be none .* --verify checksums"):
+        fit.run(options, data, tmp_path / "run")
+    fit.run(replace(options, class_weights="none"), data, tmp_path / "run")
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import augment, inputs, records
+from kerasseg.pipelines import inputs, records
 
 
 @pytest.fixture
@@ -73,60 +75,37 @@ def test_evaluation_gives_every_image_once_and_unchanged(tiny_data):
     assert seen == len(expected) == 5
 
 
-# An image that shows its own label: value 20 * label + 10 in every channel.
-def image_of(label):
-    return np.repeat((20 * label + 10)[..., np.newaxis], 3, axis=-1).astype(np.uint8)
+def test_evaluation_sees_every_pixel_of_the_split_once(tiny_data):
+    dataset = records.load(tiny_data)
+    split = dataset.splits["validation"]
+    seen = np.zeros(256, int)
+    for _, labels in inputs.evaluation_batches(dataset.files("validation"), batch_size=3):
+        seen += np.bincount(labels.numpy().ravel(), minlength=256)
+    np.testing.assert_array_equal(seen[:3], split.class_pixels)
+    assert seen[255] == split.ignored_pixels
+    assert seen.sum() == sum(split.class_pixels) + split.ignored_pixels
 
 
-def crop(label, seed, *, crop_size, scale=(1.0, 1.0), base_scale=1.0, flip=True):
-    image, label = augment.crop(
-        tf.constant(image_of(label)),
-        tf.constant(label),
-        crop_size=crop_size,
-        base_scale=tf.constant(base_scale),
-        scale=scale,
-        flip=flip,
-        seed=tf.constant([seed, 1]),
+def test_training_sees_every_pixel_of_the_split_once_where_nothing_is_cut_off(tiny_data):
+    dataset = records.load(tiny_data)
+    # 40 x 48 and 33 x 57 both fit; what is padding is 255.
+    plain = {"scale": (1.0, 1.0), "crop_size": (40, 57), "batch_size": 1}
+    seen = sum(
+        np.bincount(labels.ravel(), minlength=256)
+        for _, labels in batches(dataset.files("train"), **plain)
     )
-    return image.numpy(), label.numpy()
+    np.testing.assert_array_equal(seen[:3], dataset.splits["train"].class_pixels)
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_image_and_label_move_together_at_native_scale(seed):
-    label = np.random.default_rng(seed).integers(0, 12, (20, 30)).astype(np.uint8)
-    image, cut = crop(label, seed, crop_size=(16, 40))  # lower than the image, but wider
-    inside = cut != 255
-    assert inside.sum() == 16 * 30
-    np.testing.assert_array_equal(image[inside], image_of(cut)[inside])
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("base_scale", [0.5, 1.0])
-def test_image_and_label_move_together_at_any_scale(seed, base_scale):
-    # Four quadrants of different class; away from their borders both must agree after resizing.
-    label = np.zeros((60, 80), np.uint8)
-    label[30:], label[:, 40:] = label[30:] + 1, label[:, 40:] + 2
-    image, cut = crop(label, seed, crop_size=(48, 64), scale=(0.5, 2.0), base_scale=base_scale)
-    flat = np.all(image % 20 == 10, axis=-1) & (cut != 255)
-    assert flat.mean() > 0.1
-    agree = image[flat] == image_of(cut)[flat]
-    # Nearest neighbour and bilinear may put an edge one pixel apart: a row and a column at most.
-    assert (~agree).any(axis=-1).sum() <= 48 + 64
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_labels_out_are_labels_in_or_255(seed):
-    label = np.random.default_rng(seed).choice([3, 7, 11], (21, 35)).astype(np.uint8)
-    _, cut = crop(label, seed, crop_size=(32, 32), scale=(0.3, 3.0))
-    assert set(np.unique(cut)) <= {3, 7, 11, 255}
-
-
-def test_padding_is_the_image_s_mean_and_the_ignored_label():
-    label = np.zeros((10, 10), np.uint8)
-    label[:5] = 4  # half at 90, half at 10
-    image, cut = crop(label, 0, crop_size=(30, 30), flip=False)
-    assert (cut == 255).sum() == 30 * 30 - 10 * 10
-    np.testing.assert_array_equal(image[cut == 255], 50)
+def test_large_records_are_shuffled_in_blocks_that_fit_in_memory(shards, monkeypatch):
+    whole = batches(shards, batch_size=1)
+    size = sum(Path(file).stat().st_size for file in shards) // 12
+    monkeypatch.setattr(inputs, "_SHUFFLE_BYTES", 5 * size)
+    in_blocks = batches(shards, batch_size=1)
+    plain = {"policy": "none", "scale": (1.0, 1.0), "flip": False, "crop_size": (40, 57)}
+    assert len({x.tobytes() for x, _ in batches(shards, batch_size=1, **plain)}) == 12
+    with pytest.raises(AssertionError):
+        assert_same(whole, in_blocks)
 
 
 def test_an_image_size_scales_the_whole_image_into_its_box(shards):
@@ -138,22 +117,6 @@ def test_an_image_size_scales_the_whole_image_into_its_box(shards):
         rows = {int((label != 255).any(axis=1).sum()) for label in labels}
         assert max(rows) <= 20
         assert min(rows) >= 12
-
-
-def test_colours_change_by_the_transform_that_is_drawn():
-    image = np.random.default_rng(0).integers(60, 180, (5, 6, 3)).astype(np.uint8)
-    seed = tf.constant([1, 2])
-    matrix, offset = (value.numpy() for value in augment.color_transform(seed))
-    expected = np.einsum("hwc,cd->hwd", image.astype(float), matrix) + offset
-    distorted = augment.distort_colors(image, seed).numpy()
-    np.testing.assert_allclose(distorted, np.rint(expected).clip(0, 255), atol=1)
-
-
-def test_gray_stays_gray_whatever_saturation_and_hue():
-    for seed in range(10):
-        gray = np.full((1, 1, 3), 100, np.uint8)
-        red, green, blue = augment.distort_colors(gray, tf.constant([seed, 0])).numpy()[0, 0]
-        assert max(red, green, blue) - min(red, green, blue) <= 1
 
 
 def test_rand_gives_float_images_in_range_and_leaves_labels(shards):

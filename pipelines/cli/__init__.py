@@ -12,6 +12,7 @@ from . import (
     check,
     convert,
     crf_tune,
+    data_service,
     datasets,
     demo,
     doctor,
@@ -56,6 +57,7 @@ for _module in (
     import_weights,
     models,
     datasets,
+    data_service,
     doctor,
 ):
     main.add_command(_module.command)

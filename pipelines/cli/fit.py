@@ -11,6 +11,7 @@ from kerasseg import models
 from ..training_options import (
     AUGMENT,
     BATCH_NORM,
+    CACHE,
     CLASS_WEIGHTS,
     DTYPE_POLICIES,
     OPTIMIZERS,
@@ -21,7 +22,7 @@ from . import options, startup
 _DEFAULT = {option.name: option.default for option in fields(TrainingOptions)}
 _SIZE = options.Numbers(int, "HEIGHT,WIDTH")
 # Options that a resumed run may be given; all others are those it was begun with.
-_PLACES = {"run", "data", "resume"}
+_PLACES = {"run", "data", "resume", "data_service"}
 
 
 def _training_option(name: str, **attributes):
@@ -81,11 +82,27 @@ def _training_option(name: str, **attributes):
 @_training_option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="In the loss.")
 @_training_option("--dice-weight", type=float, help="Of a Dice loss beside the cross-entropy.")
 @_training_option("--evaluate-every", type=int, help="Epochs between evaluations.")
+@_training_option(
+    "--cache", type=click.Choice(CACHE), help="Decoded training images; auto if they fit."
+)
+@click.option(
+    "--data-service", metavar="HOST:PORT", help="Let 'kerasseg data-service' make the batches."
+)
 @_training_option("--dtype-policy", type=click.Choice(DTYPE_POLICIES), help="Precision.")
 @_training_option("--seed", type=int, help="Of weights, order and augmentation.")
 @click.pass_context
 def command(
-    ctx, recipe, run, data, resume, model, model_option, encoder, output_stride, **training
+    ctx,
+    recipe,
+    run,
+    data,
+    resume,
+    data_service,
+    model,
+    model_option,
+    encoder,
+    output_stride,
+    **training,
 ) -> None:
     """Train a network on a converted dataset, on all GPUs or the CPU.
 
@@ -101,14 +118,14 @@ def command(
     console = options.console()
     try:
         if resume:
-            _resume(console, run, data)
+            _resume(console, run, data, data_service)
         else:
             chosen = {"encoder": encoder, "output_stride": output_stride}
             given = {name: value for name, value in chosen.items() if value is not None}
             settings = TrainingOptions(
                 model=model, model_options={**dict(model_option), **given}, **training
             )
-            _fit(console, settings, data, run)
+            _fit(console, settings, data, run, data_service)
     except KeyboardInterrupt as error:
         raise click.ClickException(
             f"interrupted; 'kerasseg fit --run {run} --resume' goes on after the last whole epoch."
@@ -124,23 +141,23 @@ def _refuse_new_options(ctx: click.Context) -> None:
             )
 
 
-def _fit(console, settings: TrainingOptions, data: Path, run: Path) -> None:
+def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str | None) -> None:
     from .. import fit, progress
 
     shown = progress.TrainingProgress(console, settings.batch_size)
     try:
-        fit.run(settings, data, run, extra_callbacks=[shown])
+        fit.run(settings, data, run, service=service, extra_callbacks=[shown])
     finally:
         shown.close()
     _report(console, run)
 
 
-def _resume(console, run: Path, data: Path | None) -> None:
+def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
     from .. import fit, progress, runs
 
     shown = progress.TrainingProgress(console, runs.load(run).options.batch_size)
     try:
-        fit.resume(run, data=data, extra_callbacks=[shown])
+        fit.resume(run, data=data, service=service, extra_callbacks=[shown])
     finally:
         shown.close()
     _report(console, run)

@@ -1,0 +1,43 @@
+"""`kerasseg data-service`."""
+
+import threading
+
+import click
+
+from . import options, startup
+
+_PORT = 5000
+
+
+@click.command("data-service")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Where to listen; 5000 if not given, or any with --dispatcher. 0 for any.",
+)
+@click.option("--dispatcher", metavar="HOST:PORT", help="Serve this one instead of a new one.")
+@click.option(
+    "--host",
+    default="localhost",
+    show_default=True,
+    help="Name or address by which other machines reach this one.",
+)
+def command(port, dispatcher, host) -> None:
+    """Make training batches for 'kerasseg fit --data-service', until interrupted.
+
+    Without --dispatcher this is a dispatcher with a worker. On further machines, workers join it;
+    they must find the converted dataset at the same path.
+    """
+    startup.load_tensorflow()
+    from .. import data_service
+
+    if port is None:
+        port = 0 if dispatcher else _PORT
+    servers = data_service.start(port=port, host=host, dispatcher=dispatcher)
+    console = options.console()
+    kind = "worker of" if dispatcher else "dispatcher and worker at"
+    console.print(f"{kind} {servers.dispatcher}; stop with Ctrl-C", soft_wrap=True)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        console.print("stopped")

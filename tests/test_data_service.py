@@ -1,0 +1,146 @@
+import dataclasses
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerasseg.pipelines import data_service, fit, inputs, records, runs
+from kerasseg.pipelines.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def one_worker():
+    return data_service.start()
+
+
+@pytest.fixture(scope="module")
+def three_workers():
+    first = data_service.start()
+    return [first, *(data_service.start(dispatcher=first.dispatcher) for _ in range(2))]
+
+
+def epochs(data, first, last, **options):
+    dataset = records.load(data)
+    options = {"batch_size": 4, "crop_size": (24, 32), "seed": 3, **options}
+    made = inputs.training_batches(
+        dataset.files("train"), examples=12, first_epoch=first, epochs=last, **options
+    )
+    found = [(images.numpy(), labels.numpy()) for images, labels in made]
+    assert len(found) == 3 * (last - first)
+    return [found[begin : begin + 3] for begin in range(0, len(found), 3)]
+
+
+def assert_same(ours, others):
+    for (image, label), (other_image, other_label) in zip(ours, others, strict=True):
+        np.testing.assert_array_equal(image, other_image)
+        np.testing.assert_array_equal(label, other_label)
+
+
+@pytest.mark.parametrize("policy", ["standard", "rand"])
+def test_one_worker_gives_the_same_stream(tiny_data, one_worker, policy):
+    here = epochs(tiny_data, 0, 3, policy=policy)
+    served = epochs(tiny_data, 0, 3, policy=policy, service=one_worker.dispatcher)
+    for ours, theirs in zip(here, served, strict=True):
+        assert_same(ours, theirs)
+
+
+def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
+    whole = epochs(tiny_data, 0, 3)
+    assert_same(whole[2], epochs(tiny_data, 2, 3, service=one_worker.dispatcher)[0])
+
+
+def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
+    tiny_data, three_workers
+):
+    here = epochs(tiny_data, 0, 3)
+    served = epochs(tiny_data, 0, 3, service=three_workers[0].dispatcher)
+    for ours, theirs in zip(here, served, strict=True):
+        assert_same(
+            *(sorted(some, key=lambda batch: batch[0].tobytes()) for some in (ours, theirs))
+        )
+
+
+def test_a_training_is_the_same_with_and_without_a_service(
+    tiny_data, tiny_training, tmp_path, one_worker
+):
+    service = one_worker.dispatcher
+    here = fit.run(tiny_training, tiny_data, tmp_path / "here")
+    there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=service)
+    assert runs.history(here.folder) == runs.history(there.folder)
+
+
+def test_a_cache_in_memory_and_a_service_exclude_each_other(
+    tiny_data, tiny_training, tmp_path, one_worker
+):
+    options = dataclasses.replace(tiny_training, cache="memory")
+    with pytest.raises(InputError, match="cache must be auto or none with a data service"):
+        fit.run(options, tiny_data, tmp_path / "run", service=one_worker.dispatcher)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("address", ["here", "localhost:", "localhost:x", ":5", "localhost:70000"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match=f"data_service must be HOST:PORT, got '{address}'"):
+        data_service.check(address)
+
+
+def test_an_address_where_nothing_or_something_else_answers_is_refused(monkeypatch):
+    monkeypatch.setattr(data_service, "_TIMEOUT", 1.0)
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match=rf"got {address}, where something else answers"):
+            data_service.check(address)
+    with pytest.raises(InputError, match=rf"got {address}, where nothing answers"):
+        data_service.check(address)
+    with pytest.raises(InputError, match="where nothing answers"):
+        data_service.start(dispatcher=address)
+
+
+def test_a_dispatcher_without_workers_is_refused():
+    server = tf.data.experimental.service.DispatchServer()
+    address = server.target.partition("://")[2]
+    with pytest.raises(InputError, match=f"must have a worker, got none at {address}"):
+        data_service.check(address)
+
+
+def test_a_port_that_is_taken_is_refused():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(InputError, match=f"port must be free, got {port}"):
+            data_service.start(port=port)
+
+
+def serve(*arguments):
+    command = [sys.executable, "-m", "kerasseg", "data-service", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    line = process.stdout.readline().decode()
+    return process, re.search(r"localhost:\d+", line)[0]
+
+
+def test_the_command_serves_a_training_until_it_is_interrupted(run_cli, tiny_data, tmp_path):
+    first, address = serve()
+    second, joined = serve("--dispatcher", address)
+    try:
+        assert joined == address
+        arguments = ["--model", "unet", "--model-option", "variant=milesial", "--epochs", "1"]
+        arguments += ["--model-option", "filters=4", "--model-option", "depth=2"]
+        arguments += ["--batch-size", "4", "--crop-size", "32,32", "--data", tiny_data]
+        run = tmp_path / "run"
+        result = run_cli("fit", *arguments, "--run", run, "--data-service", address)
+        assert result.exit_code == 0, result.output
+        # The address is no property of the training: it may be another when that goes on.
+        assert address not in json.dumps(json.loads((run / "run.json").read_text()))
+        result = run_cli("fit", "--run", run, "--resume", "--data-service", address)
+        assert result.exit_code == 0, result.output
+    finally:
+        for process in (second, first):
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=30)
+    assert first.returncode == second.returncode == 0
+    assert b"stopped" in output
