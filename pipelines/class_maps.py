@@ -13,8 +13,10 @@ the dataset's must be there. The new classes are those of the list `classes` (ta
 """
 
 import json
+import os.path
 import tomllib
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from .errors import InputError
 
 _IGNORE = "ignore"
 _LARGEST_VALUE = 65535
+_MOST_DIGITS = 20  # Python refuses to parse numbers of thousands
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,12 @@ def load(text: str) -> ClassMap:
     if text in shipped():
         file = resources.files("kerasseg.pipelines").joinpath("maps", f"{text}.toml")
         return _from_content(text, tomllib.loads(file.read_text(encoding="utf-8")))
-    if Path(text).is_file():
+    if os.path.isfile(text):  # noqa: PTH113 (a Path raises where the text is too long for a name)
         return _from_content(text, _read(Path(text)))
     if ":" in text:
         pairs = (pair.partition(":") for pair in text.split(","))
-        return _from_content(f"map {text}", {"map": {key: value for key, _, value in pairs}})
+        table = _without_repeats([(key, value) for key, _, value in pairs], f"map {text}")
+        return _from_content(f"map {text}", {"map": table})
     raise InputError(
         f"map must be a file, RAW:CLASS pairs such as 255:1, or one of {', '.join(shipped())}; "
         f"got {text!r}."
@@ -72,9 +76,24 @@ def load(text: str) -> ClassMap:
 def _read(path: Path) -> Any:
     try:
         content = path.read_text(encoding="utf-8-sig")
-        return json.loads(content) if content.lstrip().startswith("{") else tomllib.loads(content)
-    except (OSError, ValueError) as error:  # both parsers' errors, and that of UTF-8, are of these
+        if content.lstrip().startswith("{"):
+            return json.loads(content, object_pairs_hook=partial(_without_repeats, origin=path))
+        return tomllib.loads(content)
+    except InputError:
+        raise
+    # Both parsers' errors, and that of UTF-8, are of these.
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: must be a class map in TOML or JSON ({error}).") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]], origin: object) -> dict[str, Any]:
+    """Makes a dictionary, which of a repeated key would keep the last value alone."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"{origin}: keys must differ, got {repeated!r} more than once.")
+    return table
 
 
 def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
@@ -86,6 +105,8 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
         _parse_key(origin, key): _parse_value(origin, key, value)
         for key, value in content["map"].items()
     }
+    if len(entries) < len(content["map"]):
+        raise InputError(f"{origin}: keys must differ, got a raw value more than once.")
     if not entries:
         raise InputError(f"{origin}: must map at least one value or class, got none.")
     if len({type(key) for key in entries}) > 1:
@@ -94,17 +115,22 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
 
 
 def _parse_key(origin: str, key: str) -> int | str:
-    if not key.strip().isdecimal():
+    if not _is_number(key.strip()):
         return key
-    if int(key) > _LARGEST_VALUE:
+    value = int(key.strip())  # whose own idea of white space is another
+    if value > _LARGEST_VALUE:
         raise InputError(f"{origin}: raw values must be in [0, {_LARGEST_VALUE}], got {key}.")
-    return int(key)
+    return value
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def _parse_value(origin: str, key: str, value: Any) -> int | str:
     if isinstance(value, str):
         value = value.strip()
-        value = int(value) if value.isdecimal() else value
+        value = int(value) if _is_number(value) else value
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise InputError(
             f"{origin}: {key!r} must be mapped to a class or to {_IGNORE!r}, got {value!r}."
@@ -151,8 +177,10 @@ def _map_values(class_map: ClassMap, description: Description) -> Description:
     """Changes the meaning of single raw values; all others keep theirs."""
     classes = class_map.classes or description.classes
     values = {key: _number(class_map, classes, value) for key, value in class_map.entries.items()}
-    kept = {} if class_map.classes else description.raw_values
-    return replace(description, classes=classes, raw_values={**kept, **values})
+    if class_map.classes:
+        # What the colours and all other values meant were classes that are no more.
+        return replace(description, classes=classes, raw_values=values, raw_colors={})
+    return replace(description, raw_values={**description.raw_values, **values})
 
 
 def _map_classes(class_map: ClassMap, description: Description) -> Description:
@@ -200,7 +228,7 @@ def _number(class_map: ClassMap, classes: ClassSpace, value: int | str) -> int:
         return IGNORE_LABEL
     if isinstance(value, str) and value in classes.names:
         return classes.names.index(value)
-    if isinstance(value, int) and value < len(classes.names):
+    if isinstance(value, int) and 0 <= value < len(classes.names):
         return value
     raise InputError(
         f"{class_map.origin}: classes must be {_listed(classes.names)}, a number below "

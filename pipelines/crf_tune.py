@@ -1,9 +1,9 @@
 """Choosing the CRF's parameters for a run, coarse to fine, as DeepLab's authors did.
 
 The network's logits of some validation images are computed once; each candidate is then scored on
-them by mean IoU. From the best of a coarse grid over the bilateral kernel, each parameter in turn is
-moved up and down by a factor that shrinks, for as long as that helps. The choice is scored on the
-whole split, beside the network alone.
+them by mean IoU. From the best of a coarse grid over the bilateral kernel, each parameter in turn
+is moved up and down by a factor that shrinks, for as long as that helps. The choice is scored on
+the whole split, beside the network alone.
 """
 
 import functools
@@ -57,8 +57,9 @@ def run(
 
     Returns:
         `parameters`; `network` and `crf`, the `mean_iou` and `boundary_mean_iou` (within 5 pixels
-        of a boundary of the label) of each on the whole split; `gain` of both, with a 95 % bootstrap
-        interval over the images; `crf_milliseconds`, the median an image; `candidates` tried.
+        of a boundary of the label) of each on the whole split; `gain` of both, with a 95 %
+        bootstrap interval over the images; `crf_milliseconds`, the median an image; `candidates`,
+        the number tried.
 
     Raises:
         InputError: If run or dataset cannot be used.

@@ -1,8 +1,10 @@
 """Encoded images, checked without decoding them: truncation, format, rotation."""
 
 import io
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 import PIL.Image
 
@@ -11,6 +13,27 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXIF_ORIENTATION = 0x0112
 # The chunk of PNG 1.5, and the text chunks in one of which older ImageMagick hides the same.
 _EXIF_IN_PNG = frozenset((b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
+_PALETTE_OR_PIXELS = frozenset((b"PLTE", b"IDAT"))
+_ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
+_CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+_LOWER_CASE = 0x20  # of a chunk's first letter: it may be passed over
+_PALETTE = 3
+_PNG_HEADER = 16  # position in the file
+_CHANNELS = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+# First column and row, and steps, of the passes of an interlaced PNG.
+_PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+_BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), _PALETTE: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+# Markers of a JPEG; none but restarts, 0xD0 to 0xD7, stands among compressed pixels.
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what TensorFlow decodes
+# From here on Pillow warns that a small file may unpack to an endless picture.
+_MOST_PIXELS = 89_478_485
+_PART = 2**16  # bytes
 
 
 class ImageFileError(Exception):
@@ -43,16 +66,31 @@ def check_image(content: bytes) -> tuple[int, int]:
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
             # Pillow decodes a whole PNG to look for EXIF behind the pixels.
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1) if may_have_exif else 1
-            width, height = image.size
+            if may_have_exif:
+                check_upright(image, "image")
+            return image.height, image.width
+    except ImageFileError:
+        raise
     except Exception as error:  # Pillow raises many kinds on damaged headers
         raise ImageFileError("image cannot be opened", str(error)) from error
+
+
+def check_upright(image: PIL.Image.Image, what: str) -> None:
+    """Checks that EXIF does not rotate a picture.
+
+    Args:
+        image: The picture.
+        what: "image" or "label", for the message.
+
+    Raises:
+        ImageFileError: If it does.
+    """
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     if orientation not in (0, 1):
         raise ImageFileError(
-            f"image is rotated by its EXIF orientation, got {orientation}",
-            "TensorFlow ignores EXIF: save the image upright",
+            f"{what} is rotated by its EXIF orientation, got {orientation}",
+            f"TensorFlow ignores EXIF: save the {what} upright",
         )
-    return height, width
 
 
 def check_decodable(content: bytes) -> None:
@@ -61,11 +99,50 @@ def check_decodable(content: bytes) -> None:
     Raises:
         ImageFileError: If it cannot.
     """
+    if content.startswith(PNG_SIGNATURE):
+        check_pixel_stream(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
             image.load()
     except Exception as error:  # Pillow raises many kinds on damaged data
         raise ImageFileError("image cannot be decoded", str(error)) from error
+
+
+def check_pixel_stream(content: bytes) -> None:
+    """Checks that the compressed pixels of a PNG are all there: Pillow fills in what is missing.
+
+    Args:
+        content: The file's bytes, which `check_complete` has found to be whole.
+
+    Raises:
+        ImageFileError: If they are too few, damaged, or without an end.
+    """
+    inflate, size = zlib.decompressobj(), 0
+    try:
+        for kind, body in _png_chunks(memoryview(content)):
+            produced = _PART if kind == b"IDAT" else 0
+            # A part that is full may have more to come, though all input has been taken.
+            while not inflate.eof and produced and (len(body) or produced == _PART):
+                produced = len(inflate.decompress(body, _PART))
+                size, body = size + produced, inflate.unconsumed_tail
+    except zlib.error as error:
+        raise ImageFileError("PNG pixels are damaged", str(error)) from error
+    expected = _size_of_pixels(*struct.unpack_from(">IIBBxxB", content, _PNG_HEADER))
+    if not inflate.eof or size < expected:
+        raise ImageFileError(
+            f"PNG pixels must have {expected} bytes, got {size}"
+            + ("" if inflate.eof else " without an end"),
+            "cut short before the file was made",
+        )
+
+
+def _size_of_pixels(width: int, height: int, depth: int, color_type: int, interlace: int) -> int:
+    """Computes the size of all rows before they are compressed, each with a byte for its filter."""
+    bits, size = depth * _CHANNELS[color_type], 0
+    for left, top, right, down in _PASSES if interlace else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        size += rows * (1 + -(-columns * bits // 8)) if columns > 0 else 0
+    return size
 
 
 def reencode_image(
@@ -122,7 +199,8 @@ def check_complete(content: bytes) -> bool:
         Whether it may hold EXIF: whether it is a JPEG, or a PNG with such a chunk.
 
     Raises:
-        ImageFileError: If the file is of another format, cut short or damaged.
+        ImageFileError: If the file is of another format, cut short or damaged, or has a header that
+            TensorFlow does not read.
     """
     if content.startswith(PNG_SIGNATURE):
         return not _EXIF_IN_PNG.isdisjoint(_walk_png(memoryview(content)))
@@ -139,7 +217,34 @@ def check_complete(content: bytes) -> bool:
 
 def _walk_png(content: memoryview) -> set[bytes]:
     """Checks every chunk; returns the kinds of those that there are."""
-    kinds = set()
+    kinds: set[bytes] = set()
+    color_type, before = None, b""
+    for kind, body in _png_chunks(content):
+        if (kind == b"IHDR") == bool(kinds):
+            raise _disordered("it must begin with its only header")
+        if kind == b"IHDR":
+            color_type = _check_png_header(body)
+        elif kind == b"PLTE" and (len(body) not in range(3, 769, 3) or kinds & _PALETTE_OR_PIXELS):
+            raise _disordered("it must have one palette of 1 to 256 colours before the pixels")
+        elif kind == b"IDAT" and kind in kinds and before != kind:
+            raise _disordered("its pixels must stand together")
+        elif kind not in _CRITICAL and not kind[0] & _LOWER_CASE:
+            raise _disordered(f"decoders must know all of its parts, got {kind!r}")
+        kinds.add(kind)
+        before = kind
+    if b"IDAT" not in kinds or (color_type == _PALETTE and b"PLTE" not in kinds):
+        raise _disordered("it must hold pixels, and their palette")
+    if not _ANIMATION.isdisjoint(kinds):
+        raise ImageFileError("PNG must hold one picture, got an animation", "save its first one")
+    return kinds
+
+
+def _disordered(why: str) -> ImageFileError:
+    return ImageFileError(f"PNG is not made as PNG is: {why}", "a faulty program wrote it")
+
+
+def _png_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """Yields kind and content of each chunk up to the last one."""
     position = len(PNG_SIGNATURE)
     while position + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, position)
@@ -149,26 +254,71 @@ def _walk_png(content: memoryview) -> set[bytes]:
         (crc,) = struct.unpack_from(">I", content, end - 4)
         if zlib.crc32(content[position + 4 : end - 4]) != crc:
             raise ImageFileError("PNG is damaged: a checksum is wrong", "a faulty copy or disk")
-        kinds.add(kind)
+        yield kind, content[position + 8 : end - 4]
         if kind == b"IEND":
-            return kinds
+            return
         position = end
     raise ImageFileError("PNG is cut short", "an interrupted copy or download")
 
 
+def _check_png_header(body: memoryview) -> int:
+    """Checks what a header says, and returns the colour type."""
+    fields = struct.unpack(">IIBBBBB", body) if len(body) == 13 else (0,) * 7
+    width, height, depth, color_type, compression, filter_, interlace = fields
+    known = depth in _BIT_DEPTHS.get(color_type, ()) and not compression and not filter_
+    if not known or interlace > 1:
+        raise ImageFileError(
+            f"PNG header must be of a known kind, got {depth} bits of colour type {color_type}",
+            "a damaged file",
+        )
+    _check_pixels(width, height)
+    return color_type
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if not 1 <= width * height <= _MOST_PIXELS:
+        raise ImageFileError(
+            f"picture must have 1 to {_MOST_PIXELS} pixels, got {height}x{width}",
+            "a damaged header" if not width * height else "cut it into smaller ones",
+        )
+
+
 def _walk_jpeg(content: bytes) -> None:
-    position = 2
-    while position + 4 <= len(content):
-        if content[position] != 0xFF:
-            raise ImageFileError("JPEG is damaged: a marker is missing", "a faulty copy or disk")
+    position, frames, scans = 2, 0, 0
+    while position + 2 <= len(content):
         marker = content[position + 1]
-        if marker == 0xDA:  # start of scan: entropy-coded data up to the end-of-image marker
-            if content.find(b"\xff\xd9", position) < 0:
-                break
-            return
+        if content[position] != 0xFF or marker == _START_OF_IMAGE:
+            raise ImageFileError("JPEG is damaged: a marker is missing", "a faulty copy or disk")
         if marker == 0xFF:  # fill byte
             position += 1
             continue
+        if marker == _END_OF_IMAGE and scans:
+            return
+        if position + 4 > len(content):
+            break
+        if marker in _START_OF_FRAME:
+            frames += 1
+            _check_jpeg_frame(marker, content[position + 4 : position + 9])
         (length,) = struct.unpack_from(">H", content, position + 2)
         position += 2 + length
+        if marker == _START_OF_SCAN:
+            scans += 1
+            if frames != 1:
+                raise ImageFileError("JPEG must have one frame header", f"it has {frames}")
+            after = _MARKER.search(content, position)
+            if after is None:
+                break
+            position = after.start()
     raise ImageFileError("JPEG is cut short", "an interrupted copy or download")
+
+
+def _check_jpeg_frame(marker: int, body: bytes) -> None:
+    if len(body) < 5:
+        raise ImageFileError("JPEG is cut short", "an interrupted copy or download")
+    depth, height, width = struct.unpack(">BHH", body)
+    if marker not in _FRAMES or depth != 8:
+        raise ImageFileError(
+            "JPEG must be baseline or progressive, of 8 bits",
+            f"TensorFlow does not decode others, as this of kind {marker:#x} and {depth} bits",
+        )
+    _check_pixels(width, height)

@@ -3,17 +3,24 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from .datasets import IGNORE_LABEL, Description
-from .images import PNG_SIGNATURE, ImageFileError, check_complete
+from .images import (
+    PNG_SIGNATURE,
+    ImageFileError,
+    check_complete,
+    check_pixel_stream,
+    check_upright,
+)
 
 _UNKNOWN = -1
 _VALUES = 256  # of a label's pixel, once it is mapped
 _PNG_FILTER_UP = 2
-_PNG_BIT_DEPTH = 24  # position in the file: the header is always the first chunk
+_PNG_BIT_DEPTH = 24  # position in the file, whose first chunk `check_complete` knows as the header
 
 
 def decode_label(content: bytes) -> np.ndarray:
@@ -28,7 +35,7 @@ def decode_label(content: bytes) -> np.ndarray:
         uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
 
     Raises:
-        ImageFileError: If the file is damaged, a JPEG, or has 16-bit colours.
+        ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, or has 16-bit colours.
     """
     values, mode = _decode_png(content)
     depth = content[_PNG_BIT_DEPTH]
@@ -52,11 +59,17 @@ def decode_label(content: bytes) -> np.ndarray:
 
 
 def _decode_png(content: bytes) -> tuple[np.ndarray, str]:
-    check_complete(content)
+    may_have_exif = check_complete(content)
+    if content.startswith(PNG_SIGNATURE):
+        check_pixel_stream(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
             if image.format == "PNG":
+                if may_have_exif:
+                    check_upright(image, "label")
                 return np.asarray(image), image.mode
+    except ImageFileError:
+        raise
     except Exception as error:  # Pillow raises many kinds on damaged data
         raise ImageFileError("label cannot be decoded", str(error)) from error
     raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
@@ -142,6 +155,8 @@ class LabelMap:
     def _allowed(self) -> str:
         values = np.flatnonzero(self._table != _UNKNOWN)
         small = [int(value) for value in values if value != IGNORE_LABEL]
+        if not small:
+            return f"{IGNORE_LABEL} only"
         text = f"0 to {small[-1]}" if small == list(range(len(small))) else f"in {small}"
         return f"{text} or {IGNORE_LABEL}" if self._table[IGNORE_LABEL] != _UNKNOWN else text
 
@@ -246,9 +261,11 @@ def check_gray_label(content: bytes) -> tuple[int, int]:
     Raises:
         ImageFileError: If it is not.
     """
-    check_complete(content)
+    may_have_exif = check_complete(content)
     if not content.startswith(PNG_SIGNATURE):
         raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
+    if may_have_exif:
+        decode_label(content)
     width, height, depth, color_type = struct.unpack_from(">IIBB", content, 16)
     if (depth, color_type) != (8, 0):
         raise ImageFileError(
@@ -259,7 +276,7 @@ def check_gray_label(content: bytes) -> tuple[int, int]:
     return height, width
 
 
-def read_file(path: str | None, what: str) -> bytes:
+def read_file(path: str | Path | None, what: str) -> bytes:
     """Reads an image or label file.
 
     Raises:
@@ -270,7 +287,8 @@ def read_file(path: str | None, what: str) -> bytes:
     try:
         with open(path, "rb") as file:  # noqa: PTH123 (a Path would take as long as the reading)
             return file.read()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+    # A name with a NUL, or with half a character, is a ValueError.
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise ImageFileError(f"{what} is missing", f"no {what} file of this name") from error
     except OSError as error:
         raise ImageFileError(f"{what} cannot be read", str(error.strerror)) from error

@@ -212,6 +212,8 @@ def load(folder: Path | str) -> Dataset:
         stored = manifest["format"], manifest["dataset"], manifest["fingerprint"]
         if not all(isinstance(text, str) for text in stored[1:]):
             raise TypeError(f"dataset and fingerprint must be text, got {stored[1:]}")
+        if not splits:
+            raise ValueError("no splits")
         for split in splits.values():
             _check_split(split)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -23,6 +23,10 @@ from .labels import LabelMap
 from .pairs import Encoding, Pair, convert_pair
 
 
+# What reading a damaged sidecar raises.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
 @dataclass(frozen=True)
 class ShardSpec:
     """All that decides a shard's bytes."""
@@ -69,12 +73,13 @@ class ShardResult:
     problems: list[Problem] = field(default_factory=list)
 
 
-def file_state(path: str | None) -> tuple[int, int] | None:
-    """Returns size and time of change, which tell an edited file from the one converted."""
+def file_state(path: str | None) -> tuple[int, int, int] | None:
+    """Returns size and times of change, which tell an edited file from the one converted."""
     with contextlib.suppress(OSError):
         if path is not None:
             status = os.stat(path)  # noqa: PTH116 (called for every file, more than once)
-            return status.st_size, status.st_mtime_ns
+            # The last cannot be set by hand, as `cp -p` and archives set the other.
+            return status.st_size, status.st_mtime_ns, status.st_ctime_ns
     return None
 
 
@@ -89,28 +94,37 @@ def convert_or_keep(
     result = convert_shard(spec, advance)
     sidecar = _sidecar(spec.path)
     temporary = sidecar.with_name(f"{sidecar.name}.tmp")
-    temporary.write_text(json.dumps({"spec": fingerprint, "result": asdict(result)}))
+    content = asdict(result)
+    seal = _seal(fingerprint, content)
+    temporary.write_text(json.dumps({"spec": fingerprint, "result": content, "seal": seal}))
     os.replace(temporary, sidecar)
     return result
 
 
 def read_result(spec: ShardSpec) -> ShardResult | None:
     """Returns what another process wrote into a shard's sidecar; None if it wrote none for it."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(*_DAMAGE):
         stored = json.loads(_sidecar(spec.path).read_text())
         result = _parse_result(stored)
         return result if stored["spec"] == spec.fingerprint else None
     return None
 
 
+def _seal(spec: str, result: dict[str, Any]) -> str:
+    """Hashes a sidecar: a wrong digit in its counts would be published in the manifest."""
+    return hashlib.sha256(json.dumps([spec, result], sort_keys=True).encode()).hexdigest()
+
+
 def _parse_result(stored: dict[str, Any]) -> ShardResult:
+    if stored["seal"] != _seal(stored["spec"], stored["result"]):
+        raise ValueError("a damaged sidecar")
     problems = [Problem(**problem) for problem in stored["result"].pop("problems")]
     return ShardResult(**stored["result"], problems=problems)
 
 
 def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
     """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    with contextlib.suppress(*_DAMAGE):
         stored = json.loads(_sidecar(shard).read_text())
         result = _parse_result(stored)
         with shard.open("rb") as file:

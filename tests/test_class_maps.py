@@ -136,3 +136,51 @@ def test_another_map_is_another_conversion(black_and_white_tree, run_cli, tmp_pa
     refused = run_cli(*command, "--map", "255:1,0:1")
     assert refused.exit_code == 1
     assert "holds another conversion" in refused.stderr
+
+
+def test_a_list_of_pairs_may_be_longer_than_a_file_name():
+    description = mapped(",".join(f"{value}:0" for value in range(1000)))
+    assert set(description.raw_values.values()) == {0}
+    assert len(description.raw_values) == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("", "1:0,2:0,1:1"), ("m.json", '{"1": 0, "1": 1}'), ("m.toml", '1 = 0\n"01" = 1')],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, name, content):
+    if name:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="keys must differ, got"):
+        mapped(tmp_path / name if name else content)
+
+
+def test_colours_lose_their_meaning_when_raw_values_get_other_classes(tmp_path):
+    # Kept, they would be the numbers of the old classes among the new ones.
+    classes = [{"name": name, "color": [1, 2, 3]} for name in ("bus", "road")]
+    content = {"map": {"7": "road", "28": "bus"}, "classes": classes}
+    (tmp_path / "map.json").write_text(json.dumps(content))
+    description = mapped(tmp_path / "map.json")
+    assert description.raw_values == {7: 1, 28: 0}
+    assert description.raw_colors == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"7": -1}', "a number below 3, or ignore; got -1"),
+        ('{"map": ' + "[" * 100_000, "must be a class map in TOML or JSON"),
+        ("map = " + "[" * 100_000, "must be a class map in TOML or JSON"),
+        ('"' + "9" * 5000 + '" = 1', "must map every class"),
+        ('7 = "' + "9" * 5000 + '"', "a number below 3, or ignore"),
+        ('"\\u001e7" = -1', "a number below 3, or ignore; got -1"),
+        (
+            '{"map": {"7": 0}, "classes": [{"name": "a\\nb", "color": [1, 2, 3]}]}',
+            r"text of one line, got 'a\\nb'",
+        ),
+    ],
+)
+def test_a_map_that_is_no_map_is_refused(tmp_path, content, message):
+    (tmp_path / "map").write_text(content)
+    with pytest.raises(InputError, match=message):
+        mapped(tmp_path / "map")

@@ -7,6 +7,7 @@ import pytest
 
 import kerasseg
 from kerasseg.pipelines import evaluate, inputs, records
+from kerasseg.pipelines.datasets import ClassSpace
 from kerasseg.pipelines.errors import InputError
 
 
@@ -58,7 +59,10 @@ def test_a_class_that_no_label_has_is_listed(run, tiny_data, tmp_path):
 def test_a_dataset_of_other_classes_is_refused_with_the_difference(run, tiny_data, tmp_path):
     shutil.copytree(tiny_data, tmp_path / "data")
     manifest = next((tmp_path / "data").rglob("manifest.json"))
-    manifest.write_text(manifest.read_text().replace('"disc"', '"ball"'))
+    content = json.loads(manifest.read_text())
+    content["class_names"] = ["ground", "square", "ball"]
+    classes = ClassSpace(("ground", "square", "ball"), tuple(map(tuple, content["colors"])))
+    manifest.write_text(json.dumps({**content, "classes_fingerprint": classes.fingerprint}))
     message = r"class 2: must be disc \(0, 0, 255\), got ball \(0, 0, 255\)"
     with pytest.raises(InputError, match=message):
         evaluate.run(run, data=tmp_path / "data")

@@ -7,7 +7,12 @@ import PIL.Image
 import pytest
 from PIL.PngImagePlugin import PngInfo
 
-from kerasseg.pipelines.images import ImageFileError, check_complete, check_image
+from kerasseg.pipelines.images import (
+    ImageFileError,
+    check_complete,
+    check_decodable,
+    check_image,
+)
 
 ORIENTATION = 0x0112
 PIXELS = np.random.default_rng(0).integers(0, 256, (21, 35, 3), np.uint8)
@@ -110,7 +115,9 @@ def test_bytes_behind_the_end_of_an_image_do_no_harm():
 def test_a_png_whose_header_is_whole_but_senseless_is_refused():
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 4, 4, 3, 9, 0, 0, 0)  # no colour type 9
     png = WHOLE["png"][:8] + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    with pytest.raises(ImageFileError, match="image cannot be opened"):
+    with pytest.raises(
+        ImageFileError, match="PNG header must be of a known kind, got 3 bits of colour type 9"
+    ):
         check_image(png + WHOLE["png"][-12:])
 
 
@@ -186,3 +193,118 @@ def test_an_accepted_image_is_read_by_tensorflow_in_the_size_that_was_found():
         content = encode(format_, mode)
         image = tf.io.decode_image(content, channels=3, expand_animations=False)
         assert (*check_image(content), 3) == tuple(image.shape)
+
+
+def chunk(kind, content):
+    crc = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + crc
+
+
+def chunks_of(content):
+    """Splits a PNG into its chunks, as bytes."""
+    chunks, position = [], 8
+    while position < len(content):
+        (length,) = struct.unpack_from(">I", content, position)
+        chunks.append(content[position : position + 12 + length])
+        position += 12 + length
+    return chunks
+
+
+GRAY = b"\x89PNG\r\n\x1a\n", *chunks_of(encode("PNG", "L"))
+PALETTE = b"\x89PNG\r\n\x1a\n", *chunks_of(encode("PNG", "P"))
+END = GRAY[-1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ([GRAY[0], chunk(b"gAMA", bytes(4)), *GRAY[1:]], "begin with its only header"),
+        ([*GRAY[:2], *GRAY[1:]], "begin with its only header"),
+        ([*GRAY[:2], chunk(b"ABCD", b""), *GRAY[2:]], "know all of its parts, got b'ABCD'"),
+        ([*GRAY[:3], chunk(b"tEXt", b"a\0b"), *GRAY[2:]], "pixels must stand together"),
+        ([*GRAY[:2], GRAY[-1]], "must hold pixels"),
+        ([p for p in PALETTE if b"PLTE" not in p], "must hold pixels, and their palette"),
+        ([*PALETTE[:2], chunk(b"PLTE", b"ab"), *PALETTE[3:]], "one palette of 1 to 256 colours"),
+        ([*PALETTE[:-1], *PALETTE[2:]], "one palette of 1 to 256 colours"),
+    ],
+)
+def test_a_png_whose_parts_are_whole_but_not_in_order_is_refused(parts, why):
+    # Of two headers, Pillow believes the last one; TensorFlow refuses all of these.
+    with pytest.raises(ImageFileError, match=why):
+        check_image(b"".join(parts))
+
+
+def test_an_animation_is_refused():
+    frames = [PIL.Image.fromarray(PIXELS // part) for part in (2, 3)]
+    with pytest.raises(ImageFileError, match="must hold one picture, got an animation"):
+        check_image(encode("PNG", save_all=True, append_images=frames))
+
+
+def test_pixels_that_are_too_few_are_found_though_their_stream_has_an_end():
+    # Pillow takes what is missing as 0.
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 9, 8, 0, 0, 0, 0))
+    for rows in (0, 1, 8):
+        pixels = chunk(b"IDAT", zlib.compress(b"\0abcd" * rows))
+        content = b"".join((GRAY[0], header, pixels, GRAY[-1]))
+        with pytest.raises(ImageFileError, match=f"must have 45 bytes, got {5 * rows}"):
+            check_decodable(content)
+    check_decodable(b"".join((GRAY[0], header, chunk(b"IDAT", zlib.compress(b"\0abcd" * 9)))) + END)
+
+
+@pytest.mark.parametrize("ending", [b"", b"\0\0\0\0"])
+def test_pixels_without_their_own_checksum_or_with_a_wrong_one_are_found(ending):
+    # Pillow stops at the last pixel, and does not look at it.
+    pixels = zlib.compress(b"\0abcd" * 9)[:-4] + ending
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 9, 8, 0, 0, 0, 0))
+    content = b"".join((GRAY[0], header, chunk(b"IDAT", pixels[:-1]), chunk(b"IDAT", pixels[-1:])))
+    with pytest.raises(ImageFileError, match=r"without an end|pixels are damaged"):
+        check_decodable(content + END)
+
+
+@pytest.mark.parametrize("width", [2**16 - 2, 2**16 - 1, 2**16, 1])
+def test_pixels_that_fill_the_parts_in_which_they_are_inflated_are_accepted(width):
+    for interlace in (False, True):
+        height = 65 if width > 1 else 2**17
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlace))
+        # Interlaced, there are up to 15 rows for each 8, and rows of passes that have no column.
+        size = (width + 1) * height if not interlace else 2 * (width + 8) * (height + 8)
+        pixels = chunk(b"IDAT", zlib.compress(bytes(size)))
+        check_decodable(b"".join((GRAY[0], header, pixels, END)))
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_a_picture_that_claims_too_many_pixels_is_refused_without_a_warning(format_):
+    content = bytearray(encode(format_))
+    if format_ == "PNG":
+        content[16:24] = struct.pack(">II", 60000, 60000)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    else:
+        start = content.index(b"\xff\xc0")
+        content[start + 5 : start + 9] = struct.pack(">HH", 60000, 60000)
+    with pytest.raises(ImageFileError, match="1 to 89478485 pixels, got 60000x60000"):
+        check_image(bytes(content))
+
+
+def test_a_jpeg_of_a_kind_that_tensorflow_does_not_decode_is_refused():
+    content = encode("JPEG")
+    start = content.index(b"\xff\xc0")
+    for kind, depth in ((0xC3, 8), (0xC9, 8), (0xC1, 12)):
+        changed = bytearray(content)
+        changed[start + 1], changed[start + 4] = kind, depth
+        with pytest.raises(ImageFileError, match="must be baseline or progressive, of 8 bits"):
+            check_image(bytes(changed))
+
+
+def test_a_jpeg_with_a_marker_among_its_pixels_is_refused():
+    # Pillow fills in gray; TensorFlow reads the file as cut short.
+    content = bytearray(encode("JPEG", quality=95))
+    middle = (content.index(b"\xff\xda") + len(content)) // 2
+    content[middle : middle + 4] = b"\xff\xef\x00\x20"
+    with pytest.raises(ImageFileError, match=r"a marker is missing|cut short"):
+        check_image(bytes(content))
+
+
+def test_a_jpeg_with_another_one_in_the_place_of_its_rest_is_refused():
+    content = encode("JPEG")
+    with pytest.raises(ImageFileError, match="JPEG is damaged"):
+        check_image(content[: len(content) // 2] + content)

@@ -11,7 +11,13 @@ from hypothesis.extra import numpy as st_numpy
 
 from kerasseg.pipelines.datasets import ClassSpace, Description
 from kerasseg.pipelines.images import ImageFileError
-from kerasseg.pipelines.labels import LabelMap, decode_label, encode_label, read_file
+from kerasseg.pipelines.labels import (
+    LabelMap,
+    check_gray_label,
+    decode_label,
+    encode_label,
+    read_file,
+)
 
 CLASSES = ClassSpace(("road", "car", "tree"), ((128, 64, 128), (0, 0, 142), (107, 142, 35)))
 VALUES = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -145,8 +151,31 @@ def test_a_label_with_too_few_rows_of_pixels_is_refused():
     (length,) = struct.unpack(">I", content[start - 4 : start])
     chunk = b"IDAT" + content[start + 4 : start + 4 + length // 2]
     shortened = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    with pytest.raises(ImageFileError, match="label cannot be decoded"):
+    with pytest.raises(ImageFileError, match=r"must have 2550 bytes, got .* without an end"):
         decode_label(content[: start - 4] + shortened + content[start + 8 + length :])
+
+
+def test_a_label_with_too_few_rows_is_refused_though_its_pixels_have_an_end():
+    # Pillow would make the missing rows 0, which is a class.
+    content = png(4, 8, 0, bytes([1, 2, 1, 2]))
+    header = struct.pack(">IIBBBBB", 4, 2, 8, 0, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    with pytest.raises(ImageFileError, match="must have 10 bytes, got 5"):
+        decode_label(content[:16] + header + crc + content[33:])
+
+
+def test_a_label_that_exif_rotates_is_refused():
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    content = save(PIL.Image.fromarray(VALUES), exif=exif)
+    for reading in (decode_label, check_gray_label):
+        with pytest.raises(ImageFileError, match="label is rotated by its EXIF orientation, got 6"):
+            reading(content)
+
+
+def test_a_table_of_the_ignored_value_alone_refuses_all_others():
+    with pytest.raises(ImageFileError, match=r"must be 255 only, got 0 \(2 pixels\)"):
+        LabelMap(describe({255: 255}))(np.array([[0, 0, 255]], np.uint8))
 
 
 @given(st_numpy.arrays(np.uint8, sizes, elements=st.sampled_from([0, 3, 7, 255])))
@@ -248,3 +277,9 @@ def test_a_file_that_may_not_be_read_is_refused_with_the_reason(tmp_path, monkey
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(ImageFileError, match=r"label cannot be read \(Permission denied\)"):
         read_file(tmp_path / "a.png", "label")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_a_file_whose_name_no_file_can_have_is_missing(name):
+    with pytest.raises(ImageFileError, match="label is missing"):
+        read_file(name, "label")

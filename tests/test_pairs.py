@@ -136,7 +136,7 @@ def test_full_verification_finds_an_image_whose_pixels_cannot_be_decoded(tree, t
     convert_tree(tree, tmp_path / "labels")
     with pytest.raises(convert.ConversionError) as refusal:
         convert_tree(tree, tmp_path / "full", verify="full")
-    assert [problem.what for problem in refusal.value.problems] == ["image cannot be decoded"]
+    assert [problem.what for problem in refusal.value.problems] == ["PNG pixels are damaged"]
 
 
 @pytest.mark.parametrize(

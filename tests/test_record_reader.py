@@ -92,7 +92,7 @@ def test_a_feature_of_numbers_is_refused():
 def test_a_feature_that_is_there_twice_is_refused():
     entries = encode(FEATURES)
     inner = entries[entries.index(b"\n", 1) :]  # what stands behind tag and length of the features
-    doubled = records._field(1, [inner + inner])
+    doubled = records.field(1, [inner + inner])
     with pytest.raises(ImageFileError, match="feature 'filename' twice"):
         record_reader.parse_example(b"".join(doubled))
 

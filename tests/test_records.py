@@ -230,3 +230,43 @@ def write_dataset(folder):
     }
     (folder / records.MANIFEST).write_text(json.dumps(manifest))
     return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"splits": []},
+        {"splits": {}},
+        {"splits": {"train": []}},
+        {"splits": {"train": {"shards": [{"file": "a"}]}}},
+        {"examples": "1"},
+        {"class_pixels": [3, "4"]},
+        {"ignored_pixels": -1},
+        {"shards": [{"file": "../a", "examples": 1, "bytes": 1, "sha256": "a"}]},
+        {"shards": [{"file": "\ud800", "examples": 1, "bytes": 1, "sha256": "a"}]},
+        {"shards": [{"file": "a", "examples": 1, "bytes": "1", "sha256": "a"}]},
+    ],
+)
+def test_a_manifest_with_values_of_other_types_is_refused(tmp_path, change):
+    path = write_dataset(tmp_path) / records.MANIFEST
+    manifest = json.loads(path.read_text())
+    where = manifest if "splits" in change else manifest["splits"]["train"]
+    path.write_text(json.dumps(manifest | change if where is manifest else manifest))
+    if where is not manifest:
+        where.update(change)
+        path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"manifest\.json: damaged manifest"):
+        records.load(tmp_path)
+
+
+def test_a_shard_whose_name_is_too_long_for_a_file_is_missing(tmp_path):
+    path = write_dataset(tmp_path) / records.MANIFEST
+    path.write_text(path.read_text().replace("camvid-train", "c" * 500))
+    with pytest.raises(InputError, match="must have 16 bytes, got no file"):
+        records.load(tmp_path).files("train")
+
+
+def test_a_manifest_that_is_nested_without_end_is_refused(tmp_path):
+    (tmp_path / records.MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"manifest\.json: damaged manifest"):
+        records.load(tmp_path)

@@ -18,6 +18,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ from kerasseg import IGNORE_LABEL
 from ..errors import InputError
 
 SPLITS = ("train", "validation", "test")
+# Control characters, ends of lines, and halves of characters that UTF-8 cannot hold.
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,9 @@ class ClassSpace:
         """Checks the lengths and ranges."""
         if not 1 <= len(self.names) <= IGNORE_LABEL:
             raise InputError(f"number of classes must be in [1, 255], got {len(self.names)}.")
+        for name in self.names:
+            if not name.strip() or _NOT_TEXT.search(name):
+                raise InputError(f"a class name must be text of one line, got {name!r}.")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"class names must differ, got {', '.join(self.names)}.")
         if len(self.colors) != len(self.names):

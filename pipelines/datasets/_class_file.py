@@ -27,6 +27,7 @@ from . import IGNORE_LABEL, ClassSpace, Description
 
 Color = tuple[int, int, int]
 IGNORED_NAME = "ignore"
+_LONGEST_LINE = 1000  # matching takes the square of it
 _FORMAT = "one a line: NAME or NAME R G B"
 _GAP = r"[\s,]+"
 _VALUE_FIRST = re.compile(r"(?P<value>\d+)\s*:\s*(?P<rest>.*)")
@@ -138,6 +139,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text ({error.reason}).") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
 def _located(path: Path, place: str, parse: Callable[..., Entry], content) -> Entry:
@@ -150,6 +153,8 @@ def _located(path: Path, place: str, parse: Callable[..., Entry], content) -> En
 
 def _parse_line(place: str, line: str) -> Entry:
     value = None
+    if len(line) > _LONGEST_LINE:
+        raise InputError(f"a line must have up to {_LONGEST_LINE} characters, got {len(line)}.")
     if match := _VALUE_FIRST.fullmatch(line):
         value, line = int(match["value"]), match["rest"]
     if not line or _ONLY_NUMBERS.fullmatch(line):
@@ -175,7 +180,7 @@ def _from_json(path: Path, text: str) -> list[Entry]:
     try:
         # As pairs: of a name that is there twice, a dictionary would keep the last one.
         content = json.loads(text, object_pairs_hook=tuple)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: must be JSON ({error}).") from error
     if isinstance(content, tuple):
         content = [(("name", name), ("color", color)) for name, color in content]
@@ -199,8 +204,12 @@ def _parse_json_entry(place: str, content) -> Entry:
 
 
 def _from_csv(path: Path, text: str) -> list[Entry]:
-    reader = csv.reader(text.splitlines(), skipinitialspace=True)
-    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+    # Strict: else a quotation mark without its second would take in all lines that follow.
+    reader = csv.reader(text.splitlines(), skipinitialspace=True, strict=True)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: must be CSV ({error}).") from error
     columns = ["name", "r", "g", "b"]
     header = [_COLUMNS.get(cell.lower()) for cell in rows[0][1]] if rows else []
     if "name" in header:
@@ -237,7 +246,7 @@ def _check_values(path: Path, entries: list[Entry]) -> bool:
     for entry in entries:
         if entry.value is None:
             continue
-        if entry.value > 65535:
+        if not 0 <= entry.value <= 65535:
             raise InputError(
                 f"{path}, {entry.place}: a value must be in [0, 65535], got {entry.value}."
             )

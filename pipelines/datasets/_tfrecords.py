@@ -10,6 +10,7 @@ import google_crc32c
 from ..errors import InputError
 from ..images import ImageFileError
 
+_LONGEST_VARINT = 63  # bits
 _FRAME = struct.Struct("<QI")
 
 
@@ -93,6 +94,8 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 128:
             return value, position
+        if shift > _LONGEST_VARINT:  # else noise would be read as one number of a million bits
+            raise ValueError("a record must be a tf.train.Example, got a number without end")
 
 
 def _masked_crc(content: bytes) -> bytes:

@@ -255,12 +255,19 @@ def _find_lists(top: Path) -> dict[str, Path]:
     }
 
 
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be UTF-8 text ({error.reason}).") from error
+
+
 def _read_lists(lists: dict[str, Path], stems) -> dict[str, list[str]]:
     """Reads lists of names, with folders and endings or without; of several a line, the first."""
     taken: dict[str, str] = {}
     listed: dict[str, list[str]] = {split: [] for split in lists}
     for split, path in lists.items():
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(_read_lines(path), 1):
             if not line.strip():
                 continue
             stem = line.split()[0].rsplit("/", 1)[-1].removesuffix(".png").removesuffix("_L")

@@ -301,7 +301,7 @@ def _read_annotations(path: Path, task: str) -> Iterator[tuple[str, bytes, int]]
 def _parse_annotation(path: Path, annotation: Any, voc: bool) -> tuple[str, bytes, int]:
     try:
         file = annotation["file_name"]
-        if not file.endswith(".png") or "/" in file:
+        if not file.endswith(".png") or "/" in file or not file.isprintable():
             raise ValueError(f"file_name {file!r}")
         packed, objects = _pack(annotation["segments_info"], voc)
     except (KeyError, TypeError, AttributeError, ValueError, struct.error) as error:
@@ -321,13 +321,21 @@ def _pack(segments: list[dict[str, Any]], voc: bool) -> tuple[bytes, int]:
             raise ValueError(f"segment {number}, which is 0, too large or there twice,")
         if category not in _CATEGORIES:
             raise ValueError(f"category {category}")
+        if type(number) is not int or type(category) is not int:  # True would pass for 1
+            raise TypeError(f"segment {number!r} of category {category!r}")
         numbers.add(number)
-        if voc and segment["iscrowd"]:
+        if voc and _whole(segment, "iscrowd"):
             category = _CROWD
         elif voc and category in _VOC:
-            objects += segment["area"]
+            objects += _whole(segment, "area")
         packed.append(_SEGMENT.pack(number, category))
     return b"".join(packed), objects
+
+
+def _whole(segment: dict[str, Any], key: str) -> int:
+    if type(segment[key]) is not int:
+        raise TypeError(f"{key} {segment[key]!r}")
+    return segment[key]
 
 
 def _check_category(path: Path, category: Any) -> None:

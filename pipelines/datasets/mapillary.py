@@ -114,7 +114,7 @@ def _find_config(top: Path, release: str) -> Path:
 def _read_config(path: Path) -> list:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # a wrong encoding is one too
+    except (ValueError, RecursionError) as error:  # a wrong encoding is a ValueError too
         raise InputError(f"{path}: must be JSON ({error}).") from error
     entries = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:

@@ -169,7 +169,7 @@ def _read_list(path: Path) -> set[str]:
         raise InputError(f"{path}: must be there, it names the images of the split.")
     names = set()
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
-        if not re.fullmatch(r"\s*\w*\s*", line):
+        if not re.fullmatch(r"\w*", line.strip()):
             raise InputError(f"{path}: line {number} must be one name, got {line[:80]!r}.")
         names.update(line.split())
     return names

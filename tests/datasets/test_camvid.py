@@ -321,3 +321,11 @@ def test_an_original_label_in_gray_and_a_foreign_colour_are_reported(tmp_path):
     gray, foreign = (problem.what for problem in refusal.value.problems)
     assert gray == "label must be a picture in CamVid's colours, got single values"
     assert "label colours must be those of the classes, got (7, 7, 7)" in foreign
+
+
+def test_a_list_in_another_encoding_is_refused(tmp_path):
+    for folder in ("701_StillsRaw_full", "LabeledApproved_full"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "train.txt").write_bytes(b"\xff\xfe0\x00")
+    with pytest.raises(InputError, match=r"train\.txt: must be UTF-8 text"):
+        camvid.examples(tmp_path, "train", classes=32)

@@ -369,6 +369,10 @@ def test_missing_files_of_an_image_are_listed_by_its_name(panoptic):
         (lambda a: a.update(file_name="../000000000139.png"), r"file_name '\.\./0"),
         (lambda a: a.update(file_name="000000000139.jpg"), "file_name '000000000139.jpg'"),
         (lambda a: a.update(file_name=139), "panoptic annotations, got "),
+        (lambda a: a.update(file_name="\0.png"), "file_name "),
+        (lambda a: a.update(file_name="\ud800.png"), "file_name "),
+        (lambda a: a["segments_info"][1].update(category_id=True), "category True in "),
+        (lambda a: a["segments_info"][1].update(id=True), "segment True of category"),
     ],
 )
 def test_annotations_of_another_form_are_refused(panoptic, change, message):

@@ -453,3 +453,21 @@ def test_rgb_labels_are_refused_where_no_colours_are_given(tmp_path):
         convert.run("folder", tmp_path / "source", tmp_path / "data", split_fractions=(0.5, 0.5, 0))
     (problem,) = refusal.value.problems
     assert problem.what == "label is an RGB picture"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.json", '[{"name": "plate", "id": -1}]', r"must be in \[0, 65535\], got -1"),
+        ("c.json", "[" * 100_000, "must be JSON"),
+        ("c.json", '["a\\nb"]', r"text of one line, got 'a\\nb'"),
+        ("c.json", '["\\ud800"]', "text of one line"),
+        ("c.csv", 'road,1,2,3\n"car,4,5,6\nbus,7,8,9\n', "line 3: must be CSV"),
+        ("c.csv", "a" * 200_000, "line 1: must be CSV"),
+        ("c.txt", "road" + " " * 100_000 + "1 2", "line 1: a line must have up to 1000 characters"),
+    ],
+)
+def test_a_damaged_file_of_classes_is_refused_at_once(folder_tree, name, text, message):
+    (folder_tree / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        folder.describe(folder_tree, palette=folder_tree / name)

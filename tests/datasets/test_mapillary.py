@@ -223,3 +223,10 @@ def test_labels_of_v2_0_under_the_name_of_v1_2_are_refused(tmp_path):
         convert.run("mapillary", tmp_path / "vistas", tmp_path / "data", allow_partial=True)
     assert all("label values must be 0 to 65" in p.what for p in refusal.value.problems)
     assert len(refusal.value.problems) == 2 * len(SIZES)
+
+
+def test_a_configuration_that_is_nested_without_end_is_refused(tmp_path):
+    build(tmp_path)
+    (tmp_path / "config_v1.2.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"config_v1\.2\.json: must be JSON"):
+        mapillary.describe(tmp_path)

@@ -312,3 +312,10 @@ def test_only_this_dataset_claims_the_tree(voc):
         name: importlib.import_module(f"{datasets.__name__}.{name}") for name in datasets.names()
     }
     assert [name for name, file in files.items() if file.is_source(voc[0])] == ["voc2012"]
+
+
+def test_a_line_of_white_space_takes_no_time(voc):
+    path = voc[0] / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"
+    path.write_text("a" + " " * 200_000 + "b")
+    with pytest.raises(InputError, match="line 1 must be one name"):
+        voc2012.examples(voc[0], "train")
