@@ -103,6 +103,8 @@ def check_decodable(content: bytes) -> None:
         check_pixel_stream(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
+            # At an eighth of its size too a JPEG's stream is read to its end.
+            image.draft(None, (1, 1))
             image.load()
     except Exception as error:  # Pillow raises many kinds on damaged data
         raise ImageFileError("image cannot be decoded", str(error)) from error
@@ -145,9 +147,16 @@ def _size_of_pixels(width: int, height: int, depth: int, color_type: int, interl
     return size
 
 
+def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Returns `(height, width)` reduced so that no side is longer than `max_side`; None for any."""
+    factor = min(1.0, max_side / max(size)) if max_side else 1.0
+    height, width = (max(1, round(length * factor)) for length in size)
+    return height, width
+
+
 def reencode_image(
     content: bytes, max_side: int | None, image_format: str | None, quality: int
-) -> tuple[bytes, tuple[int, int]]:
+) -> bytes:
     """Makes an image smaller, or encodes it in another format; keeps its bytes if neither is due.
 
     Args:
@@ -157,7 +166,7 @@ def reencode_image(
         quality: Of a JPEG, in [1, 100].
 
     Returns:
-        The file's bytes, and its `(height, width)`.
+        The file's bytes, of the size of `fit_size`.
 
     Raises:
         ImageFileError: If it cannot be decoded, or has 16 bits a channel.
@@ -166,15 +175,17 @@ def reencode_image(
         with PIL.Image.open(io.BytesIO(content)) as image:
             own_format = "png" if image.format == "PNG" else "jpeg"
             image_format = image_format or own_format
-            side = min(max_side or max(image.size), max(image.size))
-            if side == max(image.size) and image_format == own_format:
-                return content, (image.height, image.width)
+            height, width = fit_size((image.height, image.width), max_side)
+            size = width, height
+            if size == image.size and image_format == own_format:
+                return content
             if image.mode.startswith("I"):
                 raise ImageFileError("image must have 8 bits a channel", "16-bit gray: scale it")
-            # A JPEG is left undecoded: what makes it smaller decodes a fraction of its size only.
-            picture = image if own_format == "jpeg" or image.mode == "L" else image.convert("RGB")
-            picture.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
-            return _encode_image(picture, image_format, quality), (picture.height, picture.width)
+            # A JPEG is decoded at a half, quarter or eighth of its size, as far as that is enough.
+            image.draft(None, size)
+            picture = image if image.mode == "L" else image.convert("RGB")
+            picture = picture.resize(size, PIL.Image.Resampling.LANCZOS)
+            return _encode_image(picture, image_format, quality)
     except ImageFileError:
         raise
     except Exception as error:  # Pillow raises many kinds on damaged data

@@ -7,7 +7,7 @@ import numpy as np
 
 from .datasets import Description, Example
 from .errors import InputError
-from .images import ImageFileError, check_decodable, check_image, reencode_image
+from .images import ImageFileError, check_decodable, check_image, fit_size, reencode_image
 from .labels import (
     LabelMap,
     check_gray_label,
@@ -105,14 +105,13 @@ def convert_pair(
     if encoding.verify == "full":
         check_decodable(image)
     label, counts = label_map(raw)
+    del raw  # as large as the label
     _check_size(size, label.shape)
+    if (fitted := fit_size(size, encoding.max_side)) != size:
+        label = resize_label(label, fitted)
+        counts = count_values(label)
     if encoding.changes_images:
-        image, size = reencode_image(
-            image, encoding.max_side, encoding.image_format, encoding.quality
-        )
-        if size != label.shape:
-            label = resize_label(label, size)
-            counts = count_values(label)
+        image = reencode_image(image, encoding.max_side, encoding.image_format, encoding.quality)
     return Pair(image, encode_label(label), counts)
 
 

@@ -22,7 +22,6 @@ from .images import PNG_SIGNATURE, ImageFileError
 from .labels import LabelMap
 from .pairs import Encoding, Pair, convert_pair
 
-
 # What reading a damaged sidecar raises.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
