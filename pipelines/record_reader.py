@@ -9,16 +9,13 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-import google_crc32c
-
+from . import wire
 from .errors import InputError
 from .images import ImageFileError
 
 KEYS = ("filename", "image", "segmentation_mask")
-_HEAD = struct.Struct("<QI")  # length, and its checksum
-_CHECKSUM = struct.Struct("<I")
-_LENGTH_DELIMITED = 2
-_LONGEST_VARINT = 10
+_HEAD = struct.Struct("<Q4s")  # length, and its checksum
+_CHECKSUM_SIZE = 4
 _NO_EXAMPLE = "record must be a tf.train.Example of byte features"
 
 
@@ -63,19 +60,19 @@ def frames(file: Readable, size: int) -> Iterator[Frame]:
         if len(head) < _HEAD.size:
             raise InputError(f"is cut short in the length of a record, at byte {position}")
         length, checksum = _HEAD.unpack(head)
-        if checksum != _masked_crc(head[:8]):
+        if checksum != wire.masked_crc([head[:8]]):
             raise InputError(f"has a damaged length of a record, at byte {position}")
         position += _HEAD.size
-        left = max(0, size - position - _CHECKSUM.size)
+        left = max(0, size - position - _CHECKSUM_SIZE)
         if length > left:
             raise InputError(
                 f"is cut short in a record of {length} bytes, of which {left} are there, at byte "
                 f"{position}"
             )
-        content, tail = file.read(length), file.read(_CHECKSUM.size)
-        whole = tail == _CHECKSUM.pack(_masked_crc(content))
+        content, tail = file.read(length), file.read(_CHECKSUM_SIZE)
+        whole = tail == wire.masked_crc([content])
         yield Frame(position, content, whole)
-        position += length + _CHECKSUM.size
+        position += length + _CHECKSUM_SIZE
 
 
 def read_content(path: str | os.PathLike, offset: int, length: int) -> bytes:
@@ -144,33 +141,11 @@ def _only(message: memoryview, number: int, what: str) -> memoryview:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yields number and content of the fields of a message, all of which are length-delimited."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        if tag & 7 != _LENGTH_DELIMITED:
-            raise _wrong(f"a field of wire type {tag & 7}")
-        length, position = _varint(message, position)
-        if length > len(message) - position:
-            raise _wrong(f"a field of {length} bytes where {len(message) - position} are left")
-        yield tag >> 3, message[position : position + length]
-        position += length
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Parses a variable-length integer; returns it and the position behind it."""
-    value = 0
-    for index, byte in enumerate(message[position : position + _LONGEST_VARINT]):
-        value |= (byte & 127) << 7 * index
-        if byte < 128:
-            return value, position + index + 1
-    raise _wrong("a number without end")
+    try:
+        yield from wire.fields(message)
+    except ValueError as error:
+        raise _wrong(str(error)) from error
 
 
 def _wrong(got: str) -> ImageFileError:
     return ImageFileError(f"{_NO_EXAMPLE}, got {got}", "written by another program")
-
-
-def _masked_crc(content: bytes) -> int:
-    crc = google_crc32c.value(content)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

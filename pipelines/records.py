@@ -11,7 +11,6 @@ runs in 50 MB is worth them.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import os.path
@@ -21,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import google_crc32c
-
 from .datasets import ClassSpace
 from .errors import InputError
+from .wire import field, masked_crc
 
 MANIFEST = "manifest.json"
 # Suffixes of folders that are not, or no longer, a converted dataset.
@@ -52,20 +50,6 @@ def encode_example(features: Mapping[str, bytes]) -> list[bytes]:
     return field(1, entries)
 
 
-def field(number: int, content: list[bytes]) -> list[bytes]:
-    """Encodes a length-delimited protocol-buffer field."""
-    return [bytes((number << 3 | 2,)) + _varint(sum(map(len, content))), *content]
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 128:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
 class RecordWriter:
     """Writes TFRecord framing, counting and hashing what it writes.
 
@@ -86,7 +70,7 @@ class RecordWriter:
     def write(self, record: Sequence[bytes]) -> None:
         """Appends one record, given in parts: length, its checksum, content, its checksum."""
         length = struct.pack("<Q", sum(map(len, record)))
-        framed = (length, _masked_crc([length]), *record, _masked_crc(record))
+        framed = (length, masked_crc([length]), *record, masked_crc(record))
         for part in framed:
             self._hash.update(part)
             self.bytes += len(part)
@@ -97,11 +81,6 @@ class RecordWriter:
     def sha256(self) -> str:
         """Hash of all that was written."""
         return self._hash.hexdigest()
-
-
-def _masked_crc(parts: Sequence[bytes]) -> bytes:
-    crc = functools.reduce(google_crc32c.extend, parts, 0)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 @dataclass(frozen=True)

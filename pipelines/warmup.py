@@ -15,6 +15,7 @@ import tensorflow as tf
 from kerasseg import serving
 
 from . import records
+from .wire import field
 
 FILE = "tf_serving_warmup_requests"
 
@@ -28,8 +29,8 @@ def write(path: Path, model: str, image: bytes) -> None:
         image: An encoded image.
     """
     tensor = tf.make_tensor_proto([image]).SerializeToString()
-    spec = [*records.field(1, [model.encode()]), *records.field(3, [b"serving_default"])]
-    entry = [*records.field(1, [serving.INPUT.encode()]), *records.field(2, [tensor])]
-    request = [*records.field(1, spec), *records.field(2, entry)]
+    spec = [*field(1, [model.encode()]), *field(3, [b"serving_default"])]
+    entry = [*field(1, [serving.INPUT.encode()]), *field(2, [tensor])]
+    request = [*field(1, spec), *field(2, entry)]
     with path.open("wb") as file:
-        records.RecordWriter(file).write(records.field(6, records.field(1, request)))
+        records.RecordWriter(file).write(field(6, field(1, request)))

@@ -34,12 +34,12 @@ ALLOWED = {
     "pipelines/datasets": {
         "numpy",
         "PIL",
-        "google_crc32c",
         "kerasseg",
         "pipelines.errors",
         "pipelines.images",
         "pipelines.labels",
         "pipelines.scenery",
+        "pipelines.wire",
     },
     "pipelines/scenery": {"numpy"},
 }

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasseg.pipelines import record_reader, records
+from kerasseg.pipelines import record_reader, records, wire
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.images import ImageFileError
 
@@ -92,7 +92,7 @@ def test_a_feature_of_numbers_is_refused():
 def test_a_feature_that_is_there_twice_is_refused():
     entries = encode(FEATURES)
     inner = entries[entries.index(b"\n", 1) :]  # what stands behind tag and length of the features
-    doubled = records.field(1, [inner + inner])
+    doubled = wire.field(1, [inner + inner])
     with pytest.raises(ImageFileError, match="feature 'filename' twice"):
         record_reader.parse_example(b"".join(doubled))
 
@@ -156,7 +156,7 @@ def test_no_more_than_the_file_has_is_asked_for():
 
     # The length says 2^40, and its checksum is right.
     length = (2**40).to_bytes(8, "little")
-    file = File(length + records._masked_crc([length]) + b"123456789")
+    file = File(length + wire.masked_crc([length]) + b"123456789")
     with pytest.raises(InputError, match="of 1099511627776 bytes, of which 5 are there"):
         list(record_reader.frames(file, 21))
     assert file.largest == 12

@@ -5,12 +5,10 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-import google_crc32c
-
+from .. import wire
 from ..errors import InputError
 from ..images import ImageFileError
 
-_LONGEST_VARINT = 63  # bits
 _FRAME = struct.Struct("<QI")
 
 
@@ -31,7 +29,7 @@ def frames(path: str) -> Iterator[tuple[int, memoryview]]:
     while position < size:
         start = position + _FRAME.size
         head = bytes(content[position:start])
-        intact = len(head) == _FRAME.size and head[8:] == _masked_crc(head[:8])
+        intact = len(head) == _FRAME.size and head[8:] == wire.masked_crc([head[:8]])
         length = _FRAME.unpack(head)[0] if intact else size
         if start + length + 4 > size:
             raise InputError(f"{path}: is damaged or cut short; prepare the dataset anew.")
@@ -48,7 +46,7 @@ def read(path: str, offset: int, length: int) -> bytes:
     with Path(path).open("rb") as file:
         file.seek(offset)
         record, checksum = file.read(length), file.read(4)
-    if checksum != _masked_crc(record):
+    if checksum != wire.masked_crc([record]):
         raise ImageFileError("record is damaged: its checksum is wrong", "a faulty copy or disk")
     return record
 
@@ -63,41 +61,17 @@ def features(record: memoryview) -> dict[str, memoryview]:
     """
     found = {}
     try:
-        for entry in (e for f in _fields(record, 1) for e in _fields(f, 1)):
-            key = next(_fields(entry, 1))
-            values = [v for f in _fields(entry, 2) for b in _fields(f, 1) for v in _fields(b, 1)]
+        for entry in (e for f in _numbered(record, 1) for e in _numbered(f, 1)):
+            key = next(_numbered(entry, 1))
+            lists = [b for f in _numbered(entry, 2) for b in _numbered(f, 1)]
+            values = [value for part in lists for value in _numbered(part, 1)]
             if len(values) == 1:
                 found[bytes(key).decode()] = values[0]
-    except (IndexError, StopIteration) as error:
-        raise ValueError("a record must be a tf.train.Example, got another message") from error
+    except (ValueError, StopIteration) as error:
+        raise ValueError(f"a record must be a tf.train.Example, got {error}") from error
     return found
 
 
-def _fields(message: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the contents of the fields of a number: all here are length-delimited."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        if tag & 7 != 2:
-            raise ValueError(f"a record must be a tf.train.Example, got a field of tag {tag}")
-        length, position = _varint(message, position)
-        if tag >> 3 == number:
-            yield message[position : position + length]
-        position += length
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        value |= (byte & 127) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 128:
-            return value, position
-        if shift > _LONGEST_VARINT:  # else noise would be read as one number of a million bits
-            raise ValueError("a record must be a tf.train.Example, got a number without end")
-
-
-def _masked_crc(content: bytes) -> bytes:
-    crc = google_crc32c.value(content)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+def _numbered(message: memoryview, number: int) -> Iterator[memoryview]:
+    """Yields the contents of the fields of a number."""
+    return (content for found, content in wire.fields(message) if found == number)

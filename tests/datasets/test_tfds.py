@@ -343,7 +343,7 @@ def test_a_record_of_something_else_is_refused(prepare):
     source = prepare(KsegNamedMasks)
     path = str(record_file(source, "train"))
     for record, message in (
-        (b"\x08\x01", "must be a tf.train.Example, got a field of tag 8"),
+        (b"\x08\x01", "must be a tf.train.Example, got a field of wire type 0"),
         (b"\x0a\x7f\x0a", "must be a tf.train.Example, got another message"),
         (tf.train.Example().SerializeToString(), "every record must hold image and the_mask"),
     ):
