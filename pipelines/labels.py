@@ -119,8 +119,8 @@ class LabelMap:
             raw: Result of `decode_label`.
 
         Returns:
-            uint8 (height, width) label, of classes in [0, num_classes) or 255, and the int64 (256,)
-            numbers of its pixels of each value.
+            uint8 (height, width) label, of classes in [0, num_classes) or 255, `raw` itself if that
+            is one already; and the int64 (256,) numbers of its pixels of each value.
 
         Raises:
             ImageFileError: If a value or colour is not in the table; its message counts them.
@@ -133,6 +133,8 @@ class LabelMap:
             else self._from_colors(found, lengths)
         )
         counts = np.bincount(mapped, weights=lengths, minlength=_VALUES).astype(np.int64)
+        if raw.dtype == np.uint8 and values is raw and np.array_equal(mapped, found):
+            return raw, counts
         return np.repeat(mapped, lengths).reshape(values.shape), counts
 
     def _from_values(self, found: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -268,6 +270,18 @@ def encode_label(label: np.ndarray) -> bytes:
 def _png_chunk(kind: bytes, content: bytes) -> bytes:
     checksum = zlib.crc32(content, zlib.crc32(kind))
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def is_plain(content: bytes) -> bool:
+    """Tells whether a label file is an 8-bit gray PNG with nothing between header and pixels.
+
+    Then it can be stored as it is.
+
+    Args:
+        content: The file's bytes, which have been decoded before.
+    """
+    depth, color_type, interlace = content[24], content[25], content[28]
+    return (depth, color_type, interlace, content[37:41]) == (8, 0, 0, b"IDAT")
 
 
 def check_gray_label(content: bytes) -> tuple[int, int]:

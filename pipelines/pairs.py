@@ -14,6 +14,7 @@ from .labels import (
     count_values,
     decode_label,
     encode_label,
+    is_plain,
     read_file,
     resize_label,
 )
@@ -100,19 +101,21 @@ def convert_pair(
     """
     if encoding.verify == "checksums":
         return _copy_pair(example)
-    image, raw = read_pair(module, example)
+    image, raw, label_file = _read(module, example)
     size = check_image(image)
     if encoding.verify == "full":
         check_decodable(image)
     label, counts = label_map(raw)
-    del raw  # as large as the label
     _check_size(size, label.shape)
+    if label is not raw or label_file is None or not is_plain(label_file):
+        label_file = None
+    del raw  # as large as the label
     if (fitted := fit_size(size, encoding.max_side)) != size:
-        label = resize_label(label, fitted)
+        label, label_file = resize_label(label, fitted), None
         counts = count_values(label)
     if encoding.changes_images:
         image = reencode_image(image, encoding.max_side, encoding.image_format, encoding.quality)
-    return Pair(image, encode_label(label), counts)
+    return Pair(image, label_file or encode_label(label), counts)
 
 
 def read_pair(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray]:
@@ -121,12 +124,19 @@ def read_pair(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray]:
     Raises:
         ImageFileError: If a file is missing or damaged.
     """
+    image, raw, _ = _read(module, example)
+    return image, raw
+
+
+def _read(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray, bytes | None]:
+    """Reads a pair, and the label's file where it is an image file of the source."""
     if hasattr(module, "read"):
-        return module.read(example)
+        return *module.read(example), None
     image = read_file(example.image, "image")
     if hasattr(module, "read_label"):
-        return image, module.read_label(example)
-    return image, decode_label(read_file(example.label, "label"))
+        return image, module.read_label(example), None
+    label_file = read_file(example.label, "label")
+    return image, decode_label(label_file), label_file
 
 
 def _copy_pair(example: Example) -> Pair:

@@ -105,7 +105,7 @@ def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callab
     None stands for no CRF. The function takes images of any number of sizes through one graph.
     """
     compute_logits = inference.with_constant_weights(model)
-    layers = [step and replace(crf, num_iterations=step).layer() for step in steps]
+    layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
 
     def predict(image):
         batch = image[tf.newaxis]

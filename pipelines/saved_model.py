@@ -2,201 +2,199 @@
 
 As a program (`python -m kerasseg.pipelines.saved_model FOLDER IN OUT`) it answers every file of IN
 with a file of the same name in OUT. Loading in the exporting process, or in Python, would prove
-little: some SavedModels load there and fail in a server. `import tensorflow` imports Keras since
-2.21, so the libraries of the TensorFlow package are called through their C interface (c_api.h).
+little: some SavedModels load there and fail in a server.
 """
 
 import ctypes
-import importlib.util
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
+
+from . import serving_c, serving_signatures
 from .errors import InputError
+from .serving_signatures import TensorInfo
+from .serving_tensors import DTYPES, NAMES, strings
 
-_TF_STRING = 7
-_STRING_SIZE = 24  # sizeof(TF_TString)
-
-
-class _Output(ctypes.Structure):
-    _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
+INVALID_ARGUMENT = 3  # TensorFlow's status codes are gRPC's
 
 
-class _Buffer(ctypes.Structure):
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("length", ctypes.c_size_t),
-        ("deallocator", ctypes.c_void_p),
-    )
+class SavedModelError(RuntimeError):
+    """What TensorFlow says of a SavedModel that it cannot load or run.
+
+    Attributes:
+        code: TensorFlow's status code, which is gRPC's: 3 for an argument that is refused.
+    """
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
 
 
 class SavedModel:
-    """A SavedModel whose signature `serving_default` maps a batch of strings to one of strings.
+    """A SavedModel, loaded once; any number of threads may run it.
 
     Args:
         folder: Version folder, which holds `saved_model.pb`.
 
+    Attributes:
+        signatures: Inputs and outputs of each signature.
+        meta_graph: The serialized MetaGraphDef.
+
     Raises:
-        RuntimeError: If TensorFlow cannot load it, with its message.
+        SavedModelError: If TensorFlow cannot load it, with its message.
     """
 
     def __init__(self, folder: Path | str):
-        self._c = _load_library()
-        self._status = self._c.TF_NewStatus()
-        graph = self._c.TF_NewGraph()
-        meta_graph = _Buffer()
+        c = serving_c.load()
+        self._graph = c.TF_NewGraph()
+        options, content = c.TF_NewSessionOptions(), c.TF_NewBuffer()
         tags = (ctypes.c_char_p * 1)(b"serve")
-        self._session = self._c.TF_LoadSessionFromSavedModel(
-            self._c.TF_NewSessionOptions(),
-            None,
-            str(folder).encode(),
-            tags,
-            1,
-            graph,
-            ctypes.byref(meta_graph),
-            self._status,
-        )
-        self._check()
-        content = ctypes.string_at(meta_graph.data, meta_graph.length)
-        feed, fetch = _signature_tensors(content)
-        self._feed, self._fetch = self._find(graph, feed), self._find(graph, fetch)
+        try:
+            with _checked_status() as status:
+                self._session = c.TF_LoadSessionFromSavedModel(
+                    *(options, None, str(folder).encode(), tags, 1, self._graph, content, status)
+                )
+            weakref.finalize(self, _close, self._session, self._graph).atexit = False
+            buffer = serving_c.Buffer.from_address(content)
+            self.meta_graph = ctypes.string_at(buffer.data, buffer.length)
+        finally:
+            c.TF_DeleteSessionOptions(options)
+            c.TF_DeleteBuffer(content)
+        self.signatures = serving_signatures.read(self.meta_graph)
 
-    def predict(self, image: bytes) -> bytes:
-        """Sends a batch of one string, and returns the answer's only string.
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        signature: str = "serving_default",
+        outputs: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+            inputs: An array for each input; strings as arrays of the dtype object.
+            signature: Its name.
+            outputs: Names of the outputs wanted; None for all.
+            timeout: Seconds after which TensorFlow gives up; None for never.
+
+        Returns:
+            The outputs by name.
 
         Raises:
-            RuntimeError: If the graph refuses it, with TensorFlow's message.
+            SavedModelError: If there is no such signature or output, inputs do not fit, or the
+                graph fails, with its message.
         """
-        request = self._to_tensor(image)
-        answer = ctypes.c_void_p()
-        self._c.TF_SessionRun(
-            self._session,
-            None,
-            *(ctypes.byref(self._feed), ctypes.byref(request), 1),
-            *(ctypes.byref(self._fetch), ctypes.byref(answer), 1),
-            *(None, 0, None, self._status),
-        )
-        self._c.TF_DeleteTensor(request)
-        self._check()
-        string = self._c.TF_TensorData(answer)
-        start, size = self._c.TF_StringGetDataPointer(string), self._c.TF_StringGetSize(string)
-        content = ctypes.string_at(start, size)
-        self._c.TF_DeleteTensor(answer)
-        return content
+        described = self.signatures.get(signature)
+        if described is None:
+            raise _invalid("signature", list(self.signatures), signature)
+        if inputs.keys() != described.inputs.keys():
+            raise _invalid("inputs", list(described.inputs), list(inputs))
+        names = list(described.outputs if outputs is None else dict.fromkeys(outputs))
+        for name in names:
+            if name not in described.outputs:
+                raise _invalid("output", list(described.outputs), name)
+        for name, array in inputs.items():
+            _check_input(name, described.inputs[name], array)
+        feeds = [(described.inputs[name], array) for name, array in inputs.items()]
+        fetches = [described.outputs[name] for name in names]
+        return dict(zip(names, self._run(feeds, fetches, timeout), strict=True))
 
-    def _to_tensor(self, content: bytes) -> ctypes.c_void_p:
-        shape = (ctypes.c_int64 * 1)(1)
-        tensor = self._c.TF_AllocateTensor(_TF_STRING, shape, 1, _STRING_SIZE)
-        string = self._c.TF_TensorData(tensor)
-        self._c.TF_StringInit(string)
-        self._c.TF_StringCopy(string, content, len(content))
-        return ctypes.c_void_p(tensor)
+    def _run(self, feeds, fetches: list[TensorInfo], timeout: float | None) -> list[np.ndarray]:
+        c = serving_c.load()
+        with ExitStack() as stack:
+            tensors = (ctypes.c_void_p * len(feeds))()
+            for index, (_, array) in enumerate(feeds):
+                tensors[index] = serving_c.to_tensor(array)
+                stack.callback(c.TF_DeleteTensor, tensors[index])
+            answers = (ctypes.c_void_p * len(fetches))()
+            with _checked_status() as status:
+                c.TF_SessionRun(
+                    *(self._session, _run_options(stack, timeout)),
+                    *(self._outputs([info for info, _ in feeds]), tensors, len(feeds)),
+                    *(self._outputs(fetches), answers, len(fetches)),
+                    *(None, 0, None, status),
+                )
+            for answer in answers:
+                stack.callback(c.TF_DeleteTensor, answer)
+            return [serving_c.to_array(answer) for answer in answers]
 
-    def _find(self, graph, tensor: str) -> _Output:
+    def _outputs(self, infos: list[TensorInfo]) -> ctypes.Array:
+        return (serving_c.Output * len(infos))(*(self._find(info.name) for info in infos))
+
+    def _find(self, tensor: str) -> serving_c.Output:
         name, _, index = tensor.partition(":")
-        operation = self._c.TF_GraphOperationByName(graph, name.encode())
+        operation = serving_c.load().TF_GraphOperationByName(self._graph, name.encode())
         if not operation:
-            raise RuntimeError(f"the signature's tensor {tensor} is not in the graph")
-        return _Output(operation, int(index))
+            raise SavedModelError(f"the signature's tensor {tensor} is not in the graph", 13)
+        return serving_c.Output(operation, int(index or 0))
 
-    def _check(self) -> None:
-        if self._c.TF_GetCode(self._status):
-            raise RuntimeError(self._c.TF_Message(self._status).decode(errors="replace"))
+    def predict(self, image: bytes) -> bytes:
+        """Sends `serving_default` a batch of one string, and returns its output's only string.
 
-
-def _load_library() -> ctypes.CDLL:
-    """Loads TensorFlow's C interface, without importing the Python package."""
-    spec = importlib.util.find_spec("tensorflow")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("tensorflow is not installed")
-    folder = Path(spec.origin).parent
-    framework, interface = sorted(
-        (*folder.glob("libtensorflow_framework*"), *folder.glob("libtensorflow_cc*")),
-        key=lambda path: "framework" not in path.name,
-    )
-    ctypes.CDLL(str(framework), ctypes.RTLD_GLOBAL)
-    library = ctypes.CDLL(str(interface), ctypes.RTLD_GLOBAL)
-    for name in (
-        "TF_NewStatus",
-        "TF_NewGraph",
-        "TF_NewSessionOptions",
-        "TF_LoadSessionFromSavedModel",
-        "TF_GraphOperationByName",
-        "TF_AllocateTensor",
-        "TF_TensorData",
-        "TF_StringGetDataPointer",
-    ):
-        getattr(library, name).restype = ctypes.c_void_p
-    library.TF_StringGetSize.restype = ctypes.c_size_t
-    library.TF_Message.restype = ctypes.c_char_p
-    # Without these, ctypes would pass the pointers among the arguments as 32-bit integers.
-    pointer = ctypes.c_void_p
-    library.TF_GetCode.argtypes = library.TF_Message.argtypes = (pointer,)
-    library.TF_GraphOperationByName.argtypes = (pointer, ctypes.c_char_p)
-    library.TF_LoadSessionFromSavedModel.argtypes = (
-        *(pointer, pointer, ctypes.c_char_p, pointer, ctypes.c_int),
-        *(pointer, pointer, pointer),
-    )
-    library.TF_AllocateTensor.argtypes = (ctypes.c_int, pointer, ctypes.c_int, ctypes.c_size_t)
-    for name in ("TF_TensorData", "TF_DeleteTensor", "TF_StringInit"):
-        getattr(library, name).argtypes = (pointer,)
-    library.TF_StringGetDataPointer.argtypes = library.TF_StringGetSize.argtypes = (pointer,)
-    library.TF_StringCopy.argtypes = (pointer, ctypes.c_char_p, ctypes.c_size_t)
-    library.TF_SessionRun.argtypes = (
-        *(pointer, pointer),
-        *(pointer, pointer, ctypes.c_int),
-        *(pointer, pointer, ctypes.c_int),
-        *(pointer, ctypes.c_int, pointer, pointer),
-    )
-    return library
+        Raises:
+            SavedModelError: If the graph refuses it, with TensorFlow's message.
+        """
+        described = self.signatures.get("serving_default")
+        if described is None:
+            raise SavedModelError("there is no signature serving_default", INVALID_ARGUMENT)
+        answers = self.run({name: strings([image]) for name in described.inputs})
+        return next(iter(answers.values())).item()
 
 
-def _signature_tensors(meta_graph: bytes) -> tuple[str, str]:
-    """Reads the names of the only input and output of `serving_default`.
-
-    Layout: MetaGraphDef{5: {1: key, 2: SignatureDef{1: inputs, 2: outputs}}}, where both are
-    {1: key, 2: TensorInfo{1: name}}.
-    """
-    for entry in _parse(meta_graph)[5]:
-        fields = _parse(entry)
-        if fields[1] == [b"serving_default"]:
-            signature = _parse(fields[2][0])
-            feed, fetch = (_parse(_parse(signature[side][0])[2][0])[1][0] for side in (1, 2))
-            return feed.decode(), fetch.decode()
-    raise RuntimeError("there is no signature serving_default")
+def _check_input(name: str, info: TensorInfo, array: np.ndarray) -> None:
+    if DTYPES.get(info.dtype) != array.dtype:
+        wanted = NAMES.get(info.dtype, str(info.dtype))
+        raise _invalid(f"dtype of {name}", wanted, array.dtype)
+    if not info.takes(array.shape):
+        raise _invalid(f"shape of {name}", info.shape, array.shape)
 
 
-def _parse(message: bytes) -> dict[int, list[bytes]]:
-    """Splits a protocol-buffer message into its length-delimited fields; passes over the others."""
-    fields: dict[int, list[bytes]] = defaultdict(list)
-    position = 0
-    while position < len(message):
-        tag, position = _read_varint(message, position)
-        match tag & 7:
-            case 0:
-                _, position = _read_varint(message, position)
-            case 1:
-                position += 8
-            case 5:
-                position += 4
-            case _:
-                length, position = _read_varint(message, position)
-                fields[tag >> 3].append(message[position : position + length])
-                position += length
-    return fields
+def _invalid(what: str, wanted, got) -> SavedModelError:
+    if isinstance(wanted, list):
+        wanted = f"{'' if what == 'inputs' else 'one of '}{', '.join(wanted)}"
+    if isinstance(got, list):
+        got = ", ".join(got) or "none"
+    return SavedModelError(f"{what} must be {wanted}, got {got}.", INVALID_ARGUMENT)
 
 
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, position
+def _run_options(stack: ExitStack, timeout: float | None) -> int | None:
+    """Makes a RunOptions{2: timeout_in_ms}."""
+    if timeout is None:
+        return None
+    c = serving_c.load()
+    content = b"\x10" + serving_signatures.varint(max(1, int(1000 * timeout)))
+    buffer = c.TF_NewBufferFromString(content, len(content))
+    stack.callback(c.TF_DeleteBuffer, buffer)
+    return buffer
+
+
+@contextmanager
+def _checked_status() -> Iterator[int]:
+    """Yields a TF_Status, one a call because threads must not share it; raises what it says."""
+    c = serving_c.load()
+    status = c.TF_NewStatus()
+    try:
+        yield status
+        if code := c.TF_GetCode(status):
+            raise SavedModelError(c.TF_Message(status).decode(errors="replace"), code)
+    finally:
+        c.TF_DeleteStatus(status)
+
+
+def _close(session: int, graph: int) -> None:
+    c = serving_c.load()
+    status = c.TF_NewStatus()
+    c.TF_CloseSession(session, status)
+    c.TF_DeleteSession(session, status)
+    c.TF_DeleteGraph(graph)
+    c.TF_DeleteStatus(status)
 
 
 def predict_in_clean_process(folder: Path, images: list[bytes]) -> list[bytes]:

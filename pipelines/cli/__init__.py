@@ -9,7 +9,9 @@ import kerasseg
 
 from ..errors import InputError
 from . import (
+    bench_serving,
     check,
+    client,
     convert,
     crf_tune,
     data_service,
@@ -22,6 +24,7 @@ from . import (
     import_weights,
     models,
     predict,
+    serve,
 )
 
 
@@ -54,6 +57,9 @@ for _module in (
     crf_tune,
     predict,
     export,
+    serve,
+    client,
+    bench_serving,
     import_weights,
     models,
     datasets,

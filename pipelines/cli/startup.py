@@ -14,14 +14,15 @@ def load_tensorflow() -> None:
     back is printed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _held_back_stderr():
+    with held_back_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
 
 
 @contextlib.contextmanager
-def _held_back_stderr():
+def held_back_stderr():
+    """Keeps what is written to the standard error, and prints it only if the block fails."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,0 +1,187 @@
+"""Measures a server: latency, throughput and bytes of each signature, by number of clients."""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from . import client, serving_connection
+from .errors import InputError
+from .serving_connection import RequestError, Target
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured with a signature and a number of clients.
+
+    Attributes:
+        signature: Its name.
+        clients: How many asked at once, each over a connection of its own.
+        requests: How many were answered.
+        errors: How many were not.
+        p50_ms: Latency that half of the requests stayed below, in milliseconds; None without any.
+        p90_ms: The same for nine of ten.
+        p99_ms: The same for 99 of 100.
+        requests_per_second: Answers of all clients in a second.
+        request_bytes: Size of a request's content.
+        response_bytes: Size of an answer's content.
+    """
+
+    signature: str
+    clients: int
+    requests: int
+    errors: int
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+    requests_per_second: float
+    request_bytes: int
+    response_bytes: int
+
+
+def run(
+    url: str,
+    image: Path,
+    *,
+    model: str | None = None,
+    version: int | None = None,
+    signatures: Sequence[str] = (),
+    clients: Sequence[int] = (1, 4, 16),
+    requests: int = 100,
+    timeout: float = 60,
+    json_file: Path | None = None,
+    on_row: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Measures.
+
+    Each client sends the same image again and again, and waits for each answer. Making the request
+    and reading the answer are not in the latency. What is refused is counted, and not tried again.
+
+    Args:
+        url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.
+        image: The image to send.
+        model: Name of the model; None for the only one, where the server lists its models.
+        version: Version of the model; None for the server's choice.
+        signatures: What to measure; none for all that an image can be sent to.
+        clients: Numbers of clients.
+        requests: How many requests to send for each measurement, by all clients together.
+        timeout: Seconds that a request may take.
+        json_file: Where to write the result; None for nowhere.
+        on_row: Called with each row as soon as it is measured.
+
+    Returns:
+        A row for each signature and number of clients.
+
+    Raises:
+        InputError: If an argument cannot be used, or the server does not answer.
+    """
+    if requests < 1 or not clients or min(clients) < 1:
+        raise InputError(f"requests and clients must be at least 1, got {requests}, {clients}.")
+    with client.open_connection(url, timeout) as connection:
+        session = client.Session(connection, retries=3)
+        name = model or session.only_model(url)
+        chosen = signatures or _usable(session, connection, Target(name, version))
+        rows = []
+        for signature in chosen:
+            target = Target(name, version, signature)
+            inputs = client.inputs(session.layout(target), image)
+            body = connection.encode(target, inputs)
+            answer = serving_connection.with_retries(lambda: connection.send(target, body), 3)  # noqa: B023
+            for count in clients:
+                row = _measure(url, timeout, target, body, len(answer), count, requests)
+                rows.append(row)
+                on_row(row)
+    if json_file is not None:
+        _write(json_file, url, image, name, version, rows)
+    return rows
+
+
+def _usable(session: client.Session, connection, target: Target) -> list[str]:
+    found = []
+    for name in sorted(connection.layouts(target)):
+        try:
+            session.layout(Target(target.model, target.version, name))
+        except RequestError:
+            continue
+        found.append(name)
+    return found
+
+
+def _measure(
+    url: str, timeout: float, target: Target, body: bytes, size: int, clients: int, requests: int
+) -> Row:
+    latencies: list[float] = []
+    errors: list[RequestError] = []
+    tickets = itertools.count()  # its next() is atomic
+    start = threading.Barrier(clients + 1)
+
+    def ask() -> None:
+        with client.open_connection(url, timeout) as connection:
+            try:  # opens the connection
+                connection.send(target, body)
+            except RequestError as error:
+                errors.append(error)
+            start.wait()
+            while next(tickets) < requests:
+                begun = time.perf_counter()
+                try:
+                    connection.send(target, body)
+                except RequestError as error:
+                    errors.append(error)
+                else:
+                    latencies.append(time.perf_counter() - begun)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begun
+    return Row(
+        target.signature,
+        clients,
+        len(latencies),
+        len(errors),
+        *percentiles(latencies),
+        len(latencies) / seconds,
+        len(body),
+        size,
+    )
+
+
+def percentiles(latencies: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    """Returns the 50th, 90th and 99th percentile of seconds, in milliseconds.
+
+    Each is one of the latencies: the smallest that so many of a hundred do not exceed.
+    """
+    if not latencies:
+        return None, None, None
+    found = np.percentile(latencies, (50, 90, 99), method="inverted_cdf")
+    p50, p90, p99 = (float(1000 * seconds) for seconds in found)
+    return p50, p90, p99
+
+
+def _write(
+    file: Path, url: str, image: Path, model: str, version: int | None, rows: list[Row]
+) -> None:
+    with PIL.Image.open(image) as opened:
+        size = opened.size
+    content = {
+        "url": url,
+        "model": model,
+        "version": version,
+        "image": {"width": size[0], "height": size[1], "bytes": image.stat().st_size},
+        "rows": [asdict(row) for row in rows],
+    }
+    try:
+        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror}).") from error

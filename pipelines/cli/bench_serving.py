@@ -1,0 +1,76 @@
+"""`kerasseg bench-serving`."""
+
+import click
+
+from . import options
+
+
+class _Counts(click.ParamType):
+    """Whole numbers separated by commas, any number of them."""
+
+    name = "N,N,..."
+
+    def convert(self, value, param, ctx) -> tuple[int, ...]:
+        """Parses the text; tuples, which defaults are, pass."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"must be whole numbers from 1 on, as in 1,4,16, got {value!r}.", param, ctx)
+        return tuple(map(int, parts))
+
+
+@click.command("bench-serving")
+@click.argument("url")
+@click.option("--image", type=options.existing_file, required=True, help="The image to send.")
+@click.option("--model", metavar="NAME", help="The model; the only one unless given.")
+@click.option("--version", type=int, help="Its version; the server's choice unless given.")
+@click.option(
+    "--signature",
+    "signatures",
+    multiple=True,
+    help="May be repeated; all that an image can be sent to unless given.",
+)
+@click.option(
+    "--clients", type=_Counts(), default=(1, 4, 16), help="Clients at once; 1,4,16 unless given."
+)
+@click.option(
+    "--requests", type=int, default=100, show_default=True, help="For each measurement, in all."
+)
+@click.option("--timeout", type=float, default=60, show_default=True, help="Seconds a request.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="File for the result.")
+def command(url, image, json_file, **arguments) -> None:
+    """Measure the server at URL: latency, throughput and bytes by signature and clients.
+
+    URL is http://HOST:PORT for REST, grpc://HOST:PORT for gRPC.
+    """
+    import itertools
+    from pathlib import Path
+
+    from .. import bench_serving
+
+    rows = bench_serving.run(
+        url, image, json_file=None if json_file is None else Path(json_file), **arguments
+    )
+    columns = (
+        *("clients", "p50 ms", "p90 ms", "p99 ms"),
+        *("per s", "bytes out", "bytes in", "errors"),
+    )
+
+    def milliseconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1f}"
+
+    for signature, group in itertools.groupby(rows, key=lambda row: row.signature):
+        options.print_table(
+            columns,
+            [
+                (
+                    str(row.clients),
+                    *map(milliseconds, (row.p50_ms, row.p90_ms, row.p99_ms)),
+                    *(f"{row.requests_per_second:.1f}", f"{row.request_bytes:,}"),
+                    *(f"{row.response_bytes:,}", str(row.errors)),
+                )
+                for row in group
+            ],
+            title=signature,
+        )

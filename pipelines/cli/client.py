@@ -1,0 +1,58 @@
+"""`kerasseg client`."""
+
+from pathlib import Path
+
+import click
+
+from . import options
+
+
+@click.command("client")
+@click.argument("url")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--model", metavar="NAME", help="The model; the only one unless given.")
+@click.option("--version", type=int, help="Its version; the server's choice unless given.")
+@click.option(
+    "--output", type=options.folder, default=Path(), help="Where to write; the current folder."
+)
+@click.option(
+    "--signature", default="serving_default", show_default=True, help="What to ask the model for."
+)
+@click.option("--overlay", is_flag=True, help="Ask for overlays, too.")
+@click.option(
+    "--timeout", type=float, default=60, show_default=True, help="Seconds that a request may take."
+)
+@click.option(
+    "--retries",
+    type=int,
+    default=3,
+    show_default=True,
+    help="New attempts when the server cannot be reached or is busy.",
+)
+def command(url, images, **arguments) -> None:
+    """Send IMAGES (files, or folders with all below) to a server at URL and write its answers.
+
+    The server is 'kerasseg serve' or TensorFlow Serving: URL is http://HOST:PORT for REST,
+    grpc://HOST:PORT for gRPC. Label maps are written as NAME.png, 8-bit gray, overlays as
+    NAME_overlay.png; class shares are printed.
+    """
+    from .. import client
+
+    try:
+        with options.progress_bar("asking") as on_progress:
+            answers = client.run(url, images, on_progress=on_progress, **arguments)
+    except client.RefusedError as error:
+        options.print_problems(error.problems)
+        raise
+    except KeyboardInterrupt as error:
+        raise click.ClickException("interrupted; the answers so far are written.") from error
+    console = options.console()
+    for answer in answers:
+        for name, numbers in answer.values.items():
+            shown = " ".join(f"{number:.4f}" for number in numbers)
+            console.print(f"{answer.image}  {name}  {shown}", soft_wrap=True)
+    files = sum(len(answer.files) for answer in answers)
+    noun = "image" if len(answers) == 1 else "images"
+    console.print(
+        f"{len(answers)} {noun} answered, {files} files in {arguments['output']}", soft_wrap=True
+    )

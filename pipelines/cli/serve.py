@@ -1,0 +1,55 @@
+"""`kerasseg serve`."""
+
+import signal
+import threading
+
+import click
+
+from . import options, startup
+
+_port = click.IntRange(0, 65535)
+
+
+@click.command("serve")
+@click.argument("folder", metavar="DIR", type=options.existing_folder)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--rest-port", type=_port, default=8501, show_default=True, help="0 for any.")
+@click.option("--grpc-port", type=_port, default=8500, show_default=True, help="0 for any.")
+@click.option(
+    "--max-request-mib", type=float, default=32, show_default=True, help="Size of a request."
+)
+@click.option(
+    "--max-concurrency", type=int, help="Requests computed at once; one a processor if not given."
+)
+@click.option(
+    "--max-waiting", type=int, default=64, show_default=True, help="Requests that wait for a turn."
+)
+@click.option("--timeout", type=float, default=60, show_default=True, help="Seconds a request.")
+@click.option(
+    "--max-megapixels", type=float, default=32, show_default=True, help="Size of an image."
+)
+def command(folder, **arguments) -> None:
+    """Serve the SavedModels in DIR (NAME/VERSION/saved_model.pb), until interrupted.
+
+    Speaks TensorFlow Serving's REST API and gRPC PredictionService, and has a page for trying a
+    model at the REST address. For a laptop or a test: it has neither encryption nor passwords.
+    """
+    from .. import serve, serving_c
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    serve.keep_tensorflow_quiet()
+    with startup.held_back_stderr():
+        serving_c.load()
+    server = serve.Server(folder, **arguments).start()
+    console = options.console()
+    for name in server.catalog.names():
+        versions = ", ".join(str(version.number) for version in server.catalog.versions(name))
+        console.print(f"{name}, versions {versions}", soft_wrap=True)
+    console.print(f"serving at {server.rest_address} and {server.grpc_address}", soft_wrap=True)
+    console.print("stop with Ctrl-C")
+    stop.wait()
+    console.print("stopping: requests that are being answered will be")
+    server.stop()
+    console.print("stopped")

@@ -1,0 +1,222 @@
+"""Serving: the SavedModels of a folder, over TensorFlow Serving's REST and gRPC protocols."""
+
+import asyncio
+import os
+import socket
+import threading
+from pathlib import Path
+
+from .errors import InputError
+
+MIB = 2**20
+_GRACE = 5.0  # seconds, beyond the requests' own time, for them to end when the server stops
+
+
+class Server:
+    """A server, which runs in a thread of its own from `start` to `stop`.
+
+    It is a context manager, too: `with Server(Path("saved_models"), rest_port=0) as server`.
+
+    Args:
+        folder: The models, `FOLDER/NAME/VERSION/saved_model.pb`.
+        host: Name or address to listen on.
+        rest_port: Port for HTTP; 0 for any that is free.
+        grpc_port: Port for gRPC; 0 for any that is free.
+        max_request_mib: Size of a request, in MiB; larger ones are refused.
+        max_concurrency: Requests computed at once; None for one a processor.
+        max_waiting: Requests that wait for their turn; more are refused.
+        timeout: Seconds that a request may take.
+        max_megapixels: Size of an image, in millions of pixels; larger ones are refused.
+
+    Attributes:
+        rest_address: Where HTTP is spoken, such as `http://127.0.0.1:8501`.
+        grpc_address: Where gRPC is spoken, such as `grpc://127.0.0.1:8500`.
+
+    Raises:
+        InputError: If an argument is out of range, there are no models, or the extra `serving` is
+            not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        rest_port: int = 8501,
+        grpc_port: int = 8500,
+        max_request_mib: float = 32,
+        max_concurrency: int | None = None,
+        max_waiting: int = 64,
+        timeout: float = 60,
+        max_megapixels: float = 32,
+    ):
+        keep_tensorflow_quiet()
+        try:
+            from .server import catalog, engine
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+
+        for name, value in (
+            ("max_request_mib", max_request_mib),
+            ("max_concurrency", 1 if max_concurrency is None else max_concurrency),
+            ("timeout", timeout),
+            ("max_megapixels", max_megapixels),
+        ):
+            if value <= 0:
+                raise InputError(f"{name} must be greater than 0, got {value}.")
+        if max_request_mib >= 2048:  # what gRPC's limit can hold
+            raise InputError(f"max_request_mib must be less than 2048, got {max_request_mib}.")
+        if max_waiting < 0:
+            raise InputError(f"max_waiting must be at least 0, got {max_waiting}.")
+        limits = engine.Limits(
+            max_request_bytes=int(max_request_mib * MIB),
+            max_concurrency=max_concurrency or len(os.sched_getaffinity(0)),
+            max_waiting=max_waiting,
+            timeout=timeout,
+            max_pixels=int(max_megapixels * 1e6),
+        )
+        self.catalog = catalog.Catalog(folder)
+        self._engine = engine.Engine(self.catalog, limits)
+        self._host, self._ports = host, (rest_port, grpc_port)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    def start(self) -> "Server":
+        """Loads each model's highest version, and begins to listen.
+
+        Raises:
+            InputError: If no model can be loaded, or a port cannot be had.
+        """
+        self._load()
+        rest = _listen(self._host, self._ports[0])
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(rest, started), name="kerasseg-serve", daemon=True
+        )
+        self._thread.start()
+        started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            rest.close()
+            raise self._failure
+        return self
+
+    def stop(self) -> None:
+        """Stops to listen, and returns when the requests that are being answered have been."""
+        if self._thread is None or self._loop is None:
+            return
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._engine.close()
+
+    def __enter__(self) -> "Server":  # noqa: D105
+        return self.start()
+
+    def __exit__(self, *_) -> None:  # noqa: D105
+        self.stop()
+
+    def _load(self) -> None:
+        from .server.errors import ServingError
+
+        failures = []
+        names = self.catalog.names()
+        for name in names:
+            try:
+                self.catalog.find(name)
+            except ServingError as error:
+                failures.append(str(error))
+        if len(failures) == len(names):
+            raise InputError(failures[0])
+
+    def _run(self, rest: socket.socket, started: threading.Event) -> None:
+        try:
+            asyncio.run(self._serve(rest, started))
+        except BaseException as error:  # start() raises it
+            self._failure = error
+        finally:
+            started.set()
+
+    async def _serve(self, rest: socket.socket, started: threading.Event) -> None:
+        import uvicorn
+
+        from .server import http, rpc
+
+        self._loop = asyncio.get_running_loop()
+        grace = self._engine.limits.timeout + _GRACE
+        calls = rpc.server(self._engine)
+        port = _bind(calls, self._host, self._ports[1])
+        await calls.start()
+        config = uvicorn.Config(
+            http.application(self._engine),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=int(grace),
+        )
+        pages = uvicorn.Server(config)
+        serving = asyncio.create_task(pages.serve(sockets=[rest]))
+        self.rest_address = f"http://{_join(self._host, rest.getsockname()[1])}"
+        self.grpc_address = f"grpc://{_join(self._host, port)}"
+        while not (pages.started or serving.done()):
+            await asyncio.sleep(0.01)
+        if serving.done():
+            await serving  # raises
+        started.set()
+        await self._stop.wait()
+        pages.should_exit = True
+        await asyncio.gather(serving, calls.stop(grace))
+
+
+def keep_tensorflow_quiet() -> None:
+    """Sets variables that TensorFlow heeds while its libraries are loaded, if they are not set.
+
+    Those would report that there is no CUDA, in the dress of errors.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # A server shares its accelerator; it takes what it needs.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def _missing(error: ModuleNotFoundError) -> InputError:
+    return InputError(
+        f"{error.name} must be installed to serve; pip install 'kerasseg[serving]' does it."
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # The protocol must be named: asyncio sends small packets at once on such sockets only, and
+        # else each answer waits 40 ms for the acknowledgement of its headers.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
+    except OSError as error:
+        raise _unusable("rest_port", host, port, error) from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(256)
+    except OSError as error:
+        listening.close()
+        raise _unusable("rest_port", host, port, error) from error
+    return listening
+
+
+def _bind(server, host: str, port: int) -> int:
+    try:
+        return server.add_insecure_port(_join(host, port))
+    except RuntimeError as error:
+        raise _unusable("grpc_port", host, port, error) from error
+
+
+def _unusable(name: str, host: str, port: int, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or "it is taken, or not this machine's"
+    return InputError(f"{name} must be free, got {_join(host, port)} ({reason}).")
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

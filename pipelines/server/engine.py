@@ -1,0 +1,174 @@
+"""Answers requests: how many at once, how long, how large; whichever protocol they came by."""
+
+import asyncio
+import contextlib
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import PIL.Image
+
+from ..saved_model import SavedModelError
+from ..serving_signatures import Signature
+from .catalog import Catalog, Version
+from .errors import (
+    DEADLINE_EXCEEDED,
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    ServingError,
+    invalid,
+    without_nodes,
+)
+
+IMAGES = "image_bytes"  # the input of encoded images
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server bears.
+
+    Attributes:
+        max_request_bytes: Size of a request.
+        max_concurrency: Requests computed at once; more wait.
+        max_waiting: Requests that wait; more are refused.
+        timeout: Seconds from the arrival of a request to its answer.
+        max_pixels: Size of an image: of a small file, a decoder makes any number of pixels.
+    """
+
+    max_request_bytes: int
+    max_concurrency: int
+    max_waiting: int
+    timeout: float
+    max_pixels: int
+
+
+class Engine:
+    """Runs the models of a catalog in threads.
+
+    Args:
+        catalog: The models.
+        limits: What it bears.
+    """
+
+    def __init__(self, catalog: Catalog, limits: Limits):
+        self.catalog = catalog
+        self.limits = limits
+        self._threads = ThreadPoolExecutor(limits.max_concurrency, "kerasseg-serve")
+        self._admitted = 0
+
+    @contextlib.asynccontextmanager
+    async def admit(self, timeout: float | None = None) -> AsyncIterator[float]:
+        """Lets a request in; yields when it must be answered, in `time.monotonic()`.
+
+        Args:
+            timeout: Seconds that the client waits; None if it did not tell.
+
+        Raises:
+            ServingError: If too many are in, or this one's time is over.
+        """
+        most = self.limits.max_concurrency + self.limits.max_waiting
+        if self._admitted >= most:
+            raise ServingError(
+                f"{most} requests are being answered or wait; try again later.",
+                RESOURCE_EXHAUSTED,
+                http=503,
+            )
+        self._admitted += 1
+        seconds = self.limits.timeout if timeout is None else min(self.limits.timeout, timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                yield time.monotonic() + seconds
+        except TimeoutError:
+            raise _late(seconds) from None
+        finally:
+            self._admitted -= 1
+
+    async def compute(self, work: Callable[[], _Result]) -> _Result:
+        """Runs something in one of the threads, in its turn.
+
+        If the caller is cancelled, the work is forgotten, or ends with its deadline if it is
+        already being done.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def run(
+        self,
+        version: Version,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        signature: str,
+        deadline: float,
+        outputs: list[str] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a model's signature, in the calling thread.
+
+        Raises:
+            ServingError: If the model refuses it, or the time is over.
+        """
+        self._check_sizes(inputs)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise _late(self.limits.timeout)
+        try:
+            return version.model().run(inputs, signature=signature, outputs=outputs, timeout=left)
+        except SavedModelError as error:
+            if error.code == DEADLINE_EXCEEDED:
+                raise _late(self.limits.timeout) from None
+            raise ServingError(without_nodes(str(error)), error.code) from error
+        except MemoryError as error:
+            raise ServingError(str(error), RESOURCE_EXHAUSTED) from error
+        except ValueError as error:  # an output that NumPy cannot hold
+            raise ServingError(str(error), INTERNAL) from error
+
+    def _check_sizes(self, inputs: Mapping[str, np.ndarray]) -> None:
+        for name, array in inputs.items():
+            sizes = [array.shape[1] * array.shape[2]] if array.ndim == 4 else []
+            if array.dtype == object:
+                sizes = [_pixels(name, content) for content in array.ravel()]
+            for pixels in sizes:
+                if pixels > self.limits.max_pixels:
+                    raise invalid(
+                        f"{name} must have at most {self.limits.max_pixels} pixels an image, got "
+                        f"{pixels}."
+                    )
+
+    def close(self) -> None:
+        """Waits for what is being computed."""
+        self._threads.shutdown(cancel_futures=True)
+
+
+def signature_of(version: Version, name: str) -> Signature:
+    """Returns a signature.
+
+    Raises:
+        ServingError: If there is none of this name.
+    """
+    signatures = version.model().signatures
+    if name not in signatures:
+        raise invalid(
+            f'Serving signature name: "{name}" not found in signature def; there are '
+            f"{', '.join(signatures)}."
+        )
+    return signatures[name]
+
+
+def _late(seconds: float) -> ServingError:
+    return ServingError(f"not answered within {seconds:g} s.", DEADLINE_EXCEEDED)
+
+
+def _pixels(name: str, content: bytes) -> int:
+    """Reads an encoded image's size off its header."""
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            return image.width * image.height
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        return 2**31  # more than any limit
+    except Exception as error:  # whatever Pillow meets in a broken file
+        if name == IMAGES:
+            raise invalid(f"{name} must be PNG, JPEG, BMP or GIF files, got another.") from error
+        return 0  # strings of another kind

@@ -1,0 +1,53 @@
+"""Refusals, in gRPC's codes, which are TensorFlow's, and in the HTTP codes that stand for them."""
+
+import re
+
+INVALID_ARGUMENT = 3
+DEADLINE_EXCEEDED = 4
+NOT_FOUND = 5
+RESOURCE_EXHAUSTED = 8
+UNIMPLEMENTED = 12
+INTERNAL = 13
+UNAVAILABLE = 14
+
+# As TensorFlow Serving translates them.
+_HTTP = {
+    1: 499,
+    3: 400,
+    4: 504,
+    5: 404,
+    6: 409,
+    7: 403,
+    8: 429,
+    9: 412,
+    10: 409,
+    11: 400,
+    12: 501,
+    14: 503,
+    16: 401,
+}
+_NODE = re.compile(r"\s*\[\[.*\]\].*|\{\{function_node [^}]*\}\}\s*", re.DOTALL)
+
+
+class ServingError(Exception):
+    """A request that is refused or fails.
+
+    Attributes:
+        code: gRPC's code.
+        http: HTTP's code.
+    """
+
+    def __init__(self, message: str, code: int, *, http: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.http = http or _HTTP.get(code, 500)
+
+
+def invalid(message: str) -> ServingError:
+    """Makes the error for a request that cannot be right."""
+    return ServingError(message, INVALID_ARGUMENT)
+
+
+def without_nodes(message: str) -> str:
+    """Cuts from TensorFlow's message the graph's internals."""
+    return _NODE.sub("", message).strip()

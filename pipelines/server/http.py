@@ -1,0 +1,205 @@
+"""TensorFlow Serving's REST API over HTTP, and the page."""
+
+import asyncio
+import functools
+import logging
+import re
+import time
+from importlib import resources
+from typing import Any
+
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from . import json_tensors, metadata
+from .engine import Engine, signature_of
+from .errors import RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
+
+_logger = logging.getLogger(__name__)
+_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18}))?"
+_PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)")
+_DESCRIBE = re.compile(_MODEL + r"(?P<metadata>/metadata)?")
+_CLOSED = 499  # the client is gone: nobody reads it
+_DRAIN = 5.0  # seconds for which a refused body is read on, so that the client sees the answer
+_HEADERS = {
+    # The page and its scripts are one file; it shows pictures that it makes itself.
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+        "img-src 'self' blob: data:; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def application(engine: Engine) -> Starlette:
+    """Makes the ASGI application."""
+    return Starlette(
+        routes=[
+            Route("/", _answer(engine, _page)),
+            Route("/models.json", _answer(engine, _models)),
+            Route("/v1/{rest:path}", _answer(engine, _describe), methods=["GET"]),
+            Route("/v1/{rest:path}", _answer(engine, _predict), methods=["POST"]),
+        ],
+        exception_handlers={404: _malformed, 405: _malformed},
+    )
+
+
+def _answer(engine: Engine, handler):
+    """Makes an endpoint whose failures are JSON, in TensorFlow Serving's form."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(engine, request)
+        except ServingError as error:
+            return _failure(str(error), error.http)
+        except ClientDisconnect:
+            return Response(status_code=_CLOSED)
+        except Exception:
+            _logger.exception("%s", request.url.path)
+            return _failure("internal error; the server's log tells more.", 500)
+
+    return endpoint
+
+
+def _failure(message: str, status: int) -> Response:
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    return JSONResponse({"error": message}, status, headers)
+
+
+async def _malformed(request: Request, error: Any) -> Response:
+    return _failure(f"Malformed request: {request.method} {request.url.path}", error.status_code)
+
+
+async def _page(engine: Engine, request: Request) -> Response:
+    page = resources.files("kerasseg.pipelines.server").joinpath("page.html").read_bytes()
+    return Response(page, media_type="text/html", headers=_HEADERS)
+
+
+async def _models(engine: Engine, request: Request) -> Response:
+    """Lists the models, which TensorFlow Serving has no address for."""
+
+    def describe(version) -> dict[str, Any]:
+        classes = version.classes()
+        keys = ("class_names", "colors", "ignore_label", "crf")
+        described = {key: classes[key] for key in keys if key in classes}
+        return {"version": str(version.number), **described}
+
+    def work():
+        catalog = engine.catalog
+        return {
+            name: [describe(version) for version in catalog.versions(name)]
+            for name in catalog.names()
+        }
+
+    return JSONResponse({"models": await asyncio.to_thread(work)})
+
+
+def _parse_path(pattern: re.Pattern, request: Request) -> re.Match:
+    # The path as it was sent: an encoded slash must not become one.
+    path = request.scope.get("raw_path", b"").partition(b"?")[0].decode("ascii", "replace")
+    match = pattern.fullmatch(path)
+    if not match:
+        raise invalid(f"Malformed request: {request.method} {path}")
+    return match
+
+
+def _number(match: re.Match) -> int | None:
+    return None if match["version"] is None else int(match["version"])
+
+
+async def _describe(engine: Engine, request: Request) -> Response:
+    match = _parse_path(_DESCRIBE, request)
+    catalog, name, number = engine.catalog, match["name"], _number(match)
+    if match["metadata"]:
+        async with engine.admit():
+            found = await engine.compute(lambda: metadata.signatures(catalog.find(name, number)))
+    else:
+        found = metadata.status(catalog, name, number)
+    options: Any = {
+        "preserving_proto_field_name": True,
+        "always_print_fields_with_no_presence": True,
+    }
+    described = json_format.MessageToDict(found, **options)
+    for content in described.get("metadata", {}).values():
+        del content["@type"]  # TensorFlow Serving does not say it
+    return JSONResponse(described)
+
+
+async def _predict(engine: Engine, request: Request) -> Response:
+    match = _parse_path(_PREDICT, request)
+    if match["method"] != "predict":
+        raise invalid(f"{match['method']} must be predict: segmentation has no other method.")
+    try:
+        async with engine.admit() as deadline:
+            body = await _read(request, engine.limits.max_request_bytes)
+            work = functools.partial(_compute, engine, match, body, deadline)
+            return Response(
+                await _while_connected(request, engine.compute(work)), media_type="application/json"
+            )
+    except ServingError as error:
+        if error.code in (RESOURCE_EXHAUSTED, UNAVAILABLE):
+            await _drain(request)
+        raise
+
+
+def _compute(engine: Engine, match: re.Match, body: bytes, deadline: float) -> bytes:
+    version = engine.catalog.find(match["name"], _number(match))
+    parsed = json_tensors.parse(body)
+    name = parsed.get("signature_name") or "serving_default"
+    inputs = json_tensors.read_inputs(parsed, signature_of(version, name))
+    outputs = engine.run(version, inputs, signature=name, deadline=deadline)
+    return json_tensors.write_outputs(outputs, parsed)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """Reads the body.
+
+    Raises:
+        ServingError: If it is larger than the limit.
+    """
+    length = request.headers.get("content-length", "")
+    body = bytearray()
+    if not (length.isdecimal() and int(length) > limit):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                break
+        else:
+            return bytes(body)
+    raise ServingError(
+        f"Request must have at most {limit} bytes, got more.", RESOURCE_EXHAUSTED, http=413
+    )
+
+
+async def _drain(request: Request) -> None:
+    """Reads what is left of a body: a client that is still sending would not see the answer."""
+    end = time.monotonic() + _DRAIN
+    while time.monotonic() < end:
+        try:
+            message = await asyncio.wait_for(request.receive(), end - time.monotonic())
+        except (TimeoutError, RuntimeError):
+            return
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            return
+
+
+async def _while_connected(request: Request, work) -> bytes:
+    """Waits for work, but no longer than the client does."""
+    answer = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

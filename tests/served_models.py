@@ -1,0 +1,113 @@
+"""SavedModels with the signatures of an export, whose answers NumPy can tell; for several tests."""
+
+import functools
+import io
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+COLORS = [[200, 30, 30], [30, 200, 30], [30, 30, 200]]
+_BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
+_PIXELS = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
+
+
+def expected_label(pixels, offset=0):
+    return ((pixels.argmax(-1) + offset) % 3).astype(np.uint8)
+
+
+class Brightest(tf.Module):
+    """A pixel's class is its brightest channel, plus an offset."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.offset = offset
+
+    def label(self, image):
+        return tf.cast((tf.argmax(image, -1) + self.offset) % 3, tf.uint8)
+
+    def each(self, fn, contents, dtype, shape=()):
+        def decode(content):
+            image = tf.io.decode_image(content, 3, expand_animations=False)
+            return fn(self.label(tf.ensure_shape(image, (None, None, 3))))
+
+        return tf.map_fn(decode, contents, fn_output_signature=tf.TensorSpec(shape, dtype))
+
+    @tf.function(input_signature=[_BYTES])
+    def serving_default(self, image_bytes):
+        encode = lambda label: tf.io.encode_png(label[..., None])  # noqa: E731
+        return {"label_png_bytes": self.each(encode, image_bytes, tf.string)}
+
+    @tf.function(input_signature=[_BYTES])
+    def overlay_png_bytes(self, image_bytes):
+        colors = tf.constant(COLORS, tf.uint8)
+        paint = lambda label: tf.io.encode_png(tf.gather(colors, tf.cast(label, tf.int32)))  # noqa: E731
+        return {"overlay_png_bytes": self.each(paint, image_bytes, tf.string)}
+
+    @tf.function(input_signature=[_BYTES])
+    def class_shares(self, image_bytes):
+        share = lambda label: tf.reduce_mean(tf.one_hot(label, 3), (0, 1))  # noqa: E731
+        return {"class_shares": self.each(share, image_bytes, tf.float32, (3,))}
+
+    @tf.function(input_signature=[_PIXELS])
+    def labels(self, image):
+        return {"labels": self.label(image)}
+
+    @tf.function(input_signature=[_PIXELS])
+    def probabilities(self, image):
+        return {"probabilities": tf.cast(image, tf.float32) / 256}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float64, name="seconds")])
+    def slow(self, seconds):
+        end = tf.timestamp() + tf.reduce_sum(seconds)
+        (ended,) = tf.while_loop(
+            lambda now: now < end, lambda now: [tf.timestamp()], [tf.timestamp()]
+        )
+        return {"waited": seconds, "ended": tf.fill(tf.shape(seconds), ended)}
+
+
+@functools.cache
+def _build(offset):
+    folder = Path(tempfile.mkdtemp(prefix="kerasseg-served-"))
+    module = Brightest(offset)
+    names = ("serving_default", "overlay_png_bytes", "class_shares", "labels", "probabilities")
+    signatures = {name: getattr(module, name) for name in (*names, "slow")}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    (folder / "assets.extra").mkdir()
+    content = {"class_names": ["red", "green", "blue"], "colors": COLORS, "ignore_label": 255}
+    (folder / "assets.extra" / "classes.json").write_text(json.dumps(content))
+    return folder
+
+
+def write_version(folder, offset=0):
+    return shutil.copytree(_build(offset), folder)
+
+
+def write_models(root):
+    """Writes street, in versions 2 and 11, and street-crf; offsets 0, 1 and 2."""
+    write_version(root / "street" / "2", 0)
+    write_version(root / "street" / "11", 1)
+    write_version(root / "street-crf" / "1", 2)
+    (root / "notes").mkdir()
+    (root / "street" / "writing-12").mkdir()
+    return root
+
+
+def random_pixels(seed, size=(23, 31)):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def encode(pixels, format_="PNG"):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, format_)
+    return buffer.getvalue()
+
+
+def decode(png):
+    with PIL.Image.open(io.BytesIO(png)) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        return np.asarray(image)

@@ -1,0 +1,348 @@
+import http.server
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import PIL.Image
+import pytest
+from served_models import (
+    COLORS,
+    decode,
+    encode,
+    expected_label,
+    random_pixels,
+    write_models,
+    write_version,
+)
+
+from kerasseg.pipelines import client, serving_connection, serving_messages, serving_tensors
+from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.serve import Server
+from kerasseg.pipelines.serving_connection import RequestError, Target
+
+pytest.importorskip("tensorflow_serving.apis", reason="needs the extra 'serving'")
+PROTOCOLS = ("rest", "grpc")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    models = write_models(tmp_path_factory.mktemp("served"))
+    with Server(models, rest_port=0, grpc_port=0, timeout=20) as server:
+        yield server
+
+
+@pytest.fixture(params=PROTOCOLS)
+def url(server, request):
+    return server.rest_address if request.param == "rest" else server.grpc_address
+
+
+@pytest.fixture
+def images(tmp_path):
+    paths = [tmp_path / "images" / name for name in ("one.png", "two.jpg")]
+    paths[0].parent.mkdir()
+    for seed, path in enumerate(paths):
+        pixels = random_pixels(seed, (20 + seed, 30))
+        path.write_bytes(encode(pixels, "PNG" if path.suffix == ".png" else "JPEG"))
+    return paths
+
+
+def pixels_of(path):
+    import tensorflow as tf  # as the models decode it
+
+    return tf.io.decode_image(path.read_bytes(), 3, expand_animations=False).numpy()
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_masks_and_overlays_are_written(run_cli, url, images, tmp_path):
+    out = tmp_path / "out"
+    result = run_cli("client", url, *images, "--model", "street", "--output", out, "--overlay")
+    assert result.exit_code == 0, result.output
+    assert f"2 images answered, 4 files in {out}" in result.output
+    assert listing(out) == ["one.png", "one_overlay.png", "two.png", "two_overlay.png"]
+    for path in images:
+        label = expected_label(pixels_of(path), 1)
+        np.testing.assert_array_equal(decode((out / f"{path.stem}.png").read_bytes()), label)
+        with PIL.Image.open(out / f"{path.stem}_overlay.png") as overlay:
+            np.testing.assert_array_equal(np.asarray(overlay), np.array(COLORS)[label])
+
+
+def test_a_folder_of_images_and_a_version_are_taken(url, images, tmp_path):
+    out = tmp_path / "out"
+    answers = client.run(url, [images[0].parent], model="street", version=2, output=out)
+    assert [answer.image for answer in answers] == images
+    label = decode((out / "one.png").read_bytes())
+    np.testing.assert_array_equal(label, expected_label(pixels_of(images[0])))
+
+
+def test_every_signature_that_takes_an_image_is_answered(run_cli, url, images, tmp_path):
+    pixels = pixels_of(images[0])
+    label = expected_label(pixels, 1)
+
+    def ask(signature):
+        out = tmp_path / signature
+        arguments = ("--model", "street", "--signature", signature, "--output", out)
+        result = run_cli("client", url, images[0], *arguments)
+        assert result.exit_code == 0, result.output
+        return out, result.output
+
+    np.testing.assert_array_equal(decode((ask("labels")[0] / "one.png").read_bytes()), label)
+    probabilities = np.load(ask("probabilities")[0] / "one_probabilities.npy")
+    np.testing.assert_array_equal(probabilities, pixels.astype(np.float32) / 256)
+    out, output = ask("class_shares")
+    shares = np.bincount(label.ravel(), minlength=3) / label.size
+    assert " ".join(f"{share:.4f}" for share in shares) in output
+    assert not out.exists() or not listing(out)
+    assert listing(ask("overlay_png_bytes")[0]) == ["one_overlay.png"]
+
+
+def test_a_photograph_is_turned_upright_before_its_pixels_are_sent(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[0, 0] = 255
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    layout = serving_connection.Layout({"image": 4}, {})
+    (sent,) = client.inputs(layout, tmp_path / "a.png")["image"]
+    np.testing.assert_array_equal(sent, np.rot90(pixels, -1))
+
+
+def test_an_answer_above_grpcs_own_limit_comes_through(server, tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(encode(random_pixels(0, (640, 640))))
+    arguments = {"model": "street", "signature": "probabilities", "output": tmp_path / "out"}
+    (answer,) = client.run(server.grpc_address, [path], **arguments)
+    assert answer.files[0].stat().st_size > 4 * 2**20
+
+
+def test_the_only_model_needs_no_name(tmp_path, images):
+    write_version(tmp_path / "served" / "street" / "1", 0)
+    with Server(tmp_path / "served", rest_port=0, grpc_port=0) as server:
+        client.run(server.rest_address, images, output=tmp_path / "out")
+        assert listing(tmp_path / "out") == ["one.png", "two.png"]
+        with pytest.raises(InputError, match=r"model must be given, .* does not list them"):
+            client.run(server.grpc_address, images)
+
+
+def test_several_models_need_one(server, images):
+    with pytest.raises(InputError, match=r"model must be given, .*got street, street-crf there"):
+        client.run(server.rest_address, images)
+
+
+def test_the_client_runs_where_tensorflow_cannot_be_imported(server, images, tmp_path):
+    code = f"""
+import sys
+for name in ("tensorflow", "tensorflow_serving", "keras", "starlette", "uvicorn"):
+    sys.modules[name] = None
+from kerasseg.pipelines.cli import main
+for url in ({server.rest_address!r}, {server.grpc_address!r}):
+    main(["client", url, {str(images[0])!r}, "--model", "street", "--overlay",
+          "--output", {str(tmp_path)!r}], standalone_mode=False)
+main(["bench-serving", {server.grpc_address!r}, "--image", {str(images[0])!r}, "--model", "street",
+      "--signature", "labels", "--clients", "2", "--requests", "4"], standalone_mode=False)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("1 image answered, 2 files") == 2
+
+
+def test_our_messages_are_the_official_ones_on_the_wire():
+    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+
+    pairs = (
+        (serving_messages.PredictRequest, predict_pb2.PredictRequest),
+        (serving_messages.PredictResponse, predict_pb2.PredictResponse),
+        (serving_messages.MetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
+        (serving_messages.MetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
+        (serving_messages.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
+        (serving_messages.StatusRequest, get_model_status_pb2.GetModelStatusRequest),
+        (serving_messages.StatusResponse, get_model_status_pb2.GetModelStatusResponse),
+    )
+
+    def check(ours, official):
+        for field in ours.fields:
+            other = official.fields_by_number[field.number]
+            assert field.name == other.name
+            enumerated = other.type == other.TYPE_ENUM
+            assert field.type == (field.TYPE_INT32 if enumerated else other.type)
+            assert field.is_repeated == other.is_repeated
+            if field.message_type is not None:
+                check(field.message_type, other.message_type)
+
+    for ours, official in pairs:
+        check(ours.DESCRIPTOR, official.DESCRIPTOR)
+    request = serving_messages.PredictRequest()
+    request.model_spec.name, request.model_spec.version.value = "street", 2
+    serving_tensors.write(random_pixels(0), request.inputs["image"])
+    read = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+    assert serving_messages.PredictRequest.FromString(read.SerializeToString()) == request
+    np.testing.assert_array_equal(serving_tensors.read(read.inputs["image"]), random_pixels(0))
+
+
+def test_corrupt_images_are_listed_and_the_others_are_written(run_cli, url, images, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(images[0].read_bytes()[:-30])
+    out = tmp_path / "out"
+    for signature in ("serving_default", "labels"):
+        arguments = ("--model", "street", "--output", out, "--signature", signature)
+        result = run_cli("client", url, images[0], broken, images[1], *arguments)
+        assert result.exit_code == 1, result.output
+        assert "broken.png" in result.output
+        assert "1 of the images cannot be predicted" in result.output
+        assert listing(out) == ["one.png", "two.png"]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_goes_wrong_is_said_clearly(run_cli, server, images, tmp_path, protocol):
+    url = server.rest_address if protocol == "rest" else server.grpc_address
+    port = url.rpartition(":")[2]
+    scheme, other = ("http", "grpc") if protocol == "rest" else ("grpc", "http")
+    model = ("--model", "street")
+    for address, options, message in (
+        (f"{scheme}://127.0.0.1:{free_port()}", model, "no server answers there"),
+        (f"{other}://127.0.0.1:{port}", model, "is the address right"),
+        (f"{scheme}://no-such-host.invalid:1", model, "no server answers there"),
+        (f"ftp://127.0.0.1:{port}", model, "url must be http://HOST:PORT or grpc://HOST:PORT"),
+        (f"{scheme}://127.0.0.1:port", model, "url must be"),
+        (url, ("--model", "nope"), "Servable not found for request: Latest(nope)"),
+        (url, (*model, "--version", "5"), "Specific(street, 5)"),
+        (url, (*model, "--version", "0"), "version must be a positive number, got 0"),
+        (url, (*model, "--signature", "nope"), "signature must be one of class_shares, labels"),
+        (url, (*model, "--signature", "slow"), "signature must take files or uint8 pixels"),
+        (url, (*model, "--timeout", "0"), "timeout must be greater than 0"),
+        (url, (*model, "--retries", "-1"), "retries must be at least 0"),
+    ):
+        options = options if "--retries" in options else (*options, "--retries", "0")
+        result = run_cli("client", address, images[0], *options, "--output", tmp_path / "out")
+        assert result.exit_code == 1, result.output
+        assert message in " ".join(result.output.split()), result.output
+        assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_paths_that_cannot_be_used_are_refused(server, images, tmp_path):
+    twin = tmp_path / "one.jpg"
+    twin.write_bytes(images[1].read_bytes())
+    (tmp_path / "empty").mkdir()
+    for paths, output, message in (
+        ([tmp_path / "nope.png"], tmp_path, "nope.png: no such image or folder"),
+        ([tmp_path / "empty"], tmp_path, "must hold images"),
+        ([images[0], twin], tmp_path / "out", "would be written for"),
+        ([images[0]], images[0].parent, "would overwrite an image"),
+    ):
+        with pytest.raises(InputError, match=message):
+            client.run(server.rest_address, paths, model="street", output=output)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_half_written_is_left(server, images, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    arguments = {"model": "street", "output": out, "overlay": True}
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be written"):
+        client.run(server.rest_address, images, model="street", output=tmp_path / "file")
+
+    def full(path, content):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+        if "overlay" in path.name:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(client.Path, "write_bytes", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        client.run(server.rest_address, images, **arguments)
+    assert listing(out) == []
+
+
+def test_a_slow_answer_is_given_up_and_not_asked_for_again(url):
+    target = Target("street", None, "slow")
+    connection = serving_connection.connect(url, timeout=0.5)
+    request = connection.encode(target, {"seconds": np.full(1, 5.0)})
+    with pytest.raises(RequestError, match=r"no answer within 0\.5 s") as raised:
+        connection.send(target, request)
+    assert (raised.value.code, raised.value.retry) == (4, False)
+    connection.close()
+
+
+def test_a_busy_server_is_asked_again(images, tmp_path, monkeypatch):
+    """It refuses twice; the third attempt succeeds, after waits that grow."""
+    waits, seen = [], []
+    monkeypatch.setattr(serving_connection.time, "sleep", waits.append)
+
+    class Busy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            described = {"inputs": {"x": {"dtype": "DT_STRING"}}}
+            described["outputs"] = {"label_png_bytes": {"dtype": "DT_STRING"}}
+            signatures = {"signature_def": {"serving_default": described}}
+            self.answer(200, {"metadata": {"signature_def": signatures}})
+
+        def do_POST(self):
+            seen.append(self.rfile.read(int(self.headers["Content-Length"])))
+            answers = [503, 503, 200]
+            self.answer(answers[len(seen) - 1], {"outputs": [{"b64": "UE5H"}], "error": "full"})
+
+        def answer(self, status, content):
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        (answer,) = client.run(url, images[:1], model="any", output=tmp_path / "out")
+        server.shutdown()
+    assert answer.files[0].read_bytes() == b"PNG"
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert [0.125 <= waits[0] <= 0.25, 0.25 <= waits[1] <= 0.5] == [True, True]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_server_that_starts_late_is_waited_for(images, tmp_path, protocol):
+    write_version(tmp_path / "served" / "street" / "1", 0)
+    ports = {"rest_port": free_port(), "grpc_port": free_port()}
+    server = Server(tmp_path / "served", **ports)
+    starting = threading.Timer(1, server.start)
+    starting.start()
+    try:
+        scheme = "http" if protocol == "rest" else "grpc"
+        url = f"{scheme}://127.0.0.1:{ports[f'{protocol}_port']}"
+        client.run(url, images, model="street", output=tmp_path / "out", retries=8)
+    finally:
+        starting.join()
+        server.stop()
+    assert listing(tmp_path / "out") == ["one.png", "two.png"]
+
+
+def test_answers_that_make_no_sense_are_an_error():
+    connection = serving_connection.connect("http://127.0.0.1:1")
+    layout = serving_connection.Layout({}, {"label_png_bytes": 7})
+    for answer in (b"<html>", b"[]", b'{"outputs": [1]}', b'{"outputs": [{"b64": 3}]}', b"{}"):
+        with pytest.raises(RequestError, match="the answer is not TensorFlow Serving's"):
+            connection.decode(answer, layout)
+    connection.close()
+
+
+def test_a_file_that_is_a_picture_of_another_kind_is_sent_as_it_is(tmp_path):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(random_pixels(0)).save(buffer, "BMP")
+    (tmp_path / "a.bmp").write_bytes(buffer.getvalue())
+    layout = serving_connection.Layout({"image_bytes": 7}, {})
+    sent = client.inputs(layout, tmp_path / "a.bmp")["image_bytes"]
+    assert sent.tolist() == [buffer.getvalue()]
