@@ -9,8 +9,7 @@ from kerasseg import checkpoints
 from kerasseg.checkpoints import readers
 
 from . import runs
-from .datasets import ClassSpace
-from .datasets.folder import read_classes
+from .datasets import ClassSpace, _class_file
 from .errors import InputError
 from .training_options import TrainingOptions
 
@@ -88,7 +87,9 @@ def run(
 def _classes(file: Path | None, count: int) -> ClassSpace:
     if file is None:
         return runs.placeholder_classes(count)
-    names, colors, _ = read_classes(file)
-    if len(names) != count:
-        raise InputError(f"{file}: must list the network's {count} classes, got {len(names)}.")
-    return ClassSpace(tuple(names), tuple(colors))
+    classes = _class_file.read(file).classes
+    if len(classes.names) != count:
+        raise InputError(
+            f"{file}: must list the network's {count} classes, got {len(classes.names)}."
+        )
+    return classes
