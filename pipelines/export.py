@@ -66,7 +66,7 @@ def run(
         serving.save(model, writing, described.classes.colors, probabilities=probabilities)
         extra = writing / EXTRA
         extra.mkdir()
-        _write_classes(extra / "classes.json", described)
+        _write_classes(extra / "classes.json", described, has_crf=crf is not None)
         model_card.write(extra / "model_card.md", name, described, crf)
         warmup.write(extra / warmup.FILE, name, _test_image(*_TEST_IMAGES[0]))
         write_json(writing / "parity.json", _check(model, writing))
@@ -78,7 +78,7 @@ def run(
     return version
 
 
-def _write_classes(path: Path, described: runs.Run) -> None:
+def _write_classes(path: Path, described: runs.Run, *, has_crf: bool) -> None:
     """Writes what the labels mean into the folder that TensorFlow Serving leaves to others."""
     classes = described.classes
     content = {
@@ -87,6 +87,7 @@ def _write_classes(path: Path, described: runs.Run) -> None:
         "ignore_label": IGNORE_LABEL,
         "classes_fingerprint": classes.fingerprint,
         "dataset": {key: described.dataset[key] for key in ("name", "fingerprint")},
+        "crf": has_crf,
     }
     write_json(path, content)
 
