@@ -70,6 +70,11 @@ def make_camvid_tree():
     return build_camvid_tree
 
 
+@pytest.fixture(scope="session")
+def make_folder_tree():
+    return build_folder_tree
+
+
 @pytest.fixture
 def camvid_tree(tmp_path) -> Path:
     return build_camvid_tree(tmp_path / "camvid")

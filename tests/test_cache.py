@@ -9,12 +9,10 @@ from kerasseg.pipelines.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def mixed_data(tmp_path_factory):
+def mixed_data(tmp_path_factory, make_folder_tree):
     """JPEG and PNG, of different sizes."""
-    from conftest import build_folder_tree
-
     root = tmp_path_factory.mktemp("mixed")
-    convert.run("folder", build_folder_tree(root / "source"), root / "data")
+    convert.run("folder", make_folder_tree(root / "source"), root / "data")
     return records.load(root / "data")
 
 

@@ -176,7 +176,7 @@ def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant,
     # Darker to the left, or an untrained network sees the same everywhere.
     images = (random_images(1, 45, 62, 3) * np.linspace(0, 1, 62)[:, None]).round()
     balance_classes(model, images)
-    serving.save(without_auxiliary(model), tmp_path / "1", [(0, 0, 0)] * model.output_shape[-1])
+    serving.save(without_auxiliary(model), tmp_path / "1", [(0, 0, 0)] * NUM_CLASSES)
     png = tf.io.encode_png(tf.cast(images[0], tf.uint8)).numpy()
     (answer,) = saved_model.predict_in_clean_process(tmp_path / "1", [png])
     label = tf.io.decode_png(answer)[..., 0].numpy()
