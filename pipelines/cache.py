@@ -101,7 +101,7 @@ def load(choice: str, dataset: records.Dataset, epochs: int) -> DecodedRecords |
     if choice == "none" or (choice == "auto" and epochs < 2):
         return None
     needed, available = _needed_memory(dataset), available_memory()
-    if choice == "auto" and (available is None or needed > _SHARE * available):
+    if choice == "auto" and (not needed or available is None or needed > _SHARE * available):
         return None
     check(choice, dataset)
     with records.reading(dataset):
@@ -115,6 +115,11 @@ def check(choice: str, dataset: records.Dataset) -> None:
         InputError: If it does not.
     """
     needed, available = _needed_memory(dataset), available_memory()
+    if choice == "memory" and not needed:
+        raise InputError(
+            "cache must be none for a dataset converted with --verify checksums, whose pixels no "
+            f"one counted, got {choice!r}."
+        )
     if choice == "memory" and available is not None and needed > available:
         raise InputError(
             f"cache must be none for a split that takes {needed / 2**30:.1f} GiB decoded, of "
@@ -123,6 +128,7 @@ def check(choice: str, dataset: records.Dataset) -> None:
 
 
 def _needed_memory(dataset: records.Dataset) -> int:
+    """Returns the bytes that the split takes decoded; 0 if its pixels were not counted."""
     split = dataset.splits["train"]
     return _BYTES_A_PIXEL * (sum(split.class_pixels) + split.ignored_pixels)
 

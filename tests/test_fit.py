@@ -282,6 +282,12 @@ def change_manifest(data, tmp_path, change):
     return copied
 
 
+def forget_counts(manifest):
+    """Makes a manifest what --verify checksums makes of it."""
+    for split in manifest["splits"].values():
+        split |= {"class_pixels": [], "pixels_with_class": [], "ignored_pixels": 0}
+
+
 def test_weights_of_as_many_other_classes_are_taken_without_their_classifier_only(
     tiny_run, tiny_data, tiny_training, tmp_path
 ):
@@ -306,15 +312,18 @@ def test_weights_of_as_many_other_classes_are_taken_without_their_classifier_onl
 
 
 def test_class_weights_want_a_dataset_whose_labels_were_counted(tiny_data, tiny_training, tmp_path):
-    def forget(manifest):
-        for split in manifest["splits"].values():
-            split |= {"class_pixels": [], "pixels_with_class": [], "ignored_pixels": 0}
-
-    data = change_manifest(tiny_data, tmp_path, forget)
+    data = change_manifest(tiny_data, tmp_path, forget_counts)
     options = replace(tiny_training, class_weights="median-frequency", epochs=1)
     with pytest.raises(InputError, match=r"class_weights must be none .* --verify checksums"):
         fit.run(options, data, tmp_path / "run")
     fit.run(replace(options, class_weights="none"), data, tmp_path / "run")
+
+
+def test_a_dataset_whose_pixels_were_not_counted_is_not_cached(tiny_data, tiny_training, tmp_path):
+    data = change_manifest(tiny_data, tmp_path, forget_counts)
+    fit.run(tiny_training, data, tmp_path / "auto")  # two epochs, for which auto would cache
+    with pytest.raises(InputError, match=r"cache must be none .* got 'memory'"):
+        fit.run(replace(tiny_training, cache="memory"), data, tmp_path / "memory")
 
 
 @pytest.fixture
