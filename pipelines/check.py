@@ -101,10 +101,7 @@ def _open(
         return Converted(records.load(path), full)
     dataset = dataset or _detect(path)
     raw = datasets.open_source(dataset, path, options)
-    description = raw.description
-    if class_map is not None:
-        description = class_maps.apply(class_maps.load(class_map), description)
-    return RawTree(dataset, raw, description, full)
+    return RawTree(dataset, raw, class_maps.describe(raw.description, class_map), full)
 
 
 def _detect(path: Path) -> str:

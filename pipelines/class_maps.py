@@ -158,6 +158,15 @@ def _parse_classes(origin: str, classes: Any) -> ClassSpace | None:
     return ClassSpace(names, colors)
 
 
+def describe(description: Description, class_map: str | None) -> Description:
+    """Returns a dataset's facts under the map that a text gives, as `load` takes it; None for none.
+
+    Raises:
+        InputError: If there is no such map, or it does not fit the dataset.
+    """
+    return description if class_map is None else apply(load(class_map), description)
+
+
 def apply(class_map: ClassMap, description: Description) -> Description:
     """Returns the facts of a dataset under a map.
 

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from . import beam, class_maps, datasets, metadata, pairs, records
-from .datasets import SPLITS, ClassSpace, Example, RawDataset
+from .datasets import REQUIRED_SPLITS, SPLITS, ClassSpace, Example, RawDataset
 from .errors import InputError, Problem
 from .pairs import Encoding
+from .pixel_counts import hold_one_class
 from .shards import ShardResult, ShardSpec, convert_or_keep, file_state
 
 RUNNERS = ("local", "beam")
-_REQUIRED_SPLITS = ("train", "validation")
 _SHARD_BYTES = 64 * 2**20
 _TYPICAL_IMAGE_BYTES = 2**17  # of images that are not files of their own
 
@@ -93,9 +93,7 @@ def run(
         raise InputError(f"options of Beam must come with runner beam, got {beam_options[0]}.")
     encoding = encoding or Encoding()
     raw = datasets.open_source(dataset, source, options)
-    description = raw.description
-    if class_map is not None:
-        description = class_maps.apply(class_maps.load(class_map), description)
+    description = class_maps.describe(raw.description, class_map)
     pairs.refuse_unmapped(raw.module, description, encoding)
     splits = _list_examples(raw, allow_partial)
     final = Path(output) / folder_name(dataset) / records.VERSION
@@ -139,7 +137,7 @@ def _list_examples(raw: RawDataset, allow_partial: bool) -> dict[str, list[Examp
         examples = raw.examples(split)
         expected = raw.description.split_sizes.get(split)
         if not examples:
-            if split in _REQUIRED_SPLITS:
+            if split in REQUIRED_SPLITS:
                 raise InputError(f"{raw.root}: split {split} must have images, got none.")
             continue
         if expected not in (None, len(examples)) and not allow_partial:
@@ -248,11 +246,10 @@ def _refuse_problems(results: dict[Path, ShardResult]) -> None:
 
 
 def _refuse_masks_without_classes(classes: ClassSpace, results: list[ShardResult]) -> None:
-    """Refuses 0/255 masks where 255 is the ignored label: each file by itself looks right."""
     counted = [result.class_pixels for result in results if result.class_pixels]
     pixels = np.sum(counted, axis=0) if counted else np.zeros(0)
     ignored = sum(result.ignored_pixels for result in results)
-    if len(pixels) > 1 and ignored and not pixels[1:].any():
+    if hold_one_class(pixels, ignored):
         raise InputError(
             f"labels must hold more than the first class, got only {classes.names[0]} and ignored "
             "pixels in all of them; black-and-white masks? did you mean --map 255:1?"

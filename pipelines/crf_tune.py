@@ -131,15 +131,17 @@ class _Examples:
 
     def __iter__(self) -> Iterator[tuple]:
         """Yields uint8 image, uint8 label and float32 logits of every validation image."""
-        with records.reading(self._dataset):
-            for images, labels in inputs.evaluation_batches(self._files, 1):
-                yield images[0], labels[0], self._compute_logits(images[0])
+        return self.spread(self._dataset.splits["validation"].examples)
 
     def spread(self, count: int) -> Iterator[tuple]:
         """Yields that many of them, spread evenly over the split."""
         total = self._dataset.splits["validation"].examples
         places = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
-        return (example for place, example in enumerate(self) if place in places)
+        with records.reading(self._dataset):
+            for place, batch in enumerate(inputs.evaluation_batches(self._files, 1)):
+                if place in places:
+                    image, label = batch[0][0], batch[1][0]
+                    yield image, label, self._compute_logits(image)
 
     def count(self, label, scores) -> list[np.ndarray]:
         """Counts the confusion matrices of one image: of all pixels, and of those at boundaries."""

@@ -125,7 +125,7 @@ class LabelMap:
         Raises:
             ImageFileError: If a value or colour is not in the table; its message counts them.
         """
-        values = raw if raw.ndim == 2 else _color_codes(raw)
+        values = color_codes(raw)
         found, lengths = _runs(values.reshape(-1))
         mapped = (
             self._from_values(found, lengths)
@@ -190,8 +190,10 @@ class LabelMap:
         return "another class table, or a resized label"
 
 
-def _color_codes(raw: np.ndarray) -> np.ndarray:
-    """Packs (height, width, 3) colours into (height, width) uint32."""
+def color_codes(raw: np.ndarray) -> np.ndarray:
+    """Returns raw values as they are, and (height, width, 3) colours as (height, width) uint32."""
+    if raw.ndim == 2:
+        return raw
     codes = raw[..., 0].astype(np.uint32)
     for channel in (1, 2):
         codes <<= 8

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import serving_c, serving_signatures
+from . import serving_c, serving_signatures, wire
 from .errors import InputError
 from .serving_signatures import TensorInfo
 from .serving_tensors import DTYPES, NAMES, strings
@@ -169,7 +169,7 @@ def _run_options(stack: ExitStack, timeout: float | None) -> int | None:
     if timeout is None:
         return None
     c = serving_c.load()
-    content = b"\x10" + serving_signatures.varint(max(1, int(1000 * timeout)))
+    content = b"\x10" + wire.varint(max(1, int(1000 * timeout)))
     buffer = c.TF_NewBufferFromString(content, len(content))
     stack.callback(c.TF_DeleteBuffer, buffer)
     return buffer

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .wire import read_varint
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -80,38 +82,17 @@ def _parse(message: bytes) -> dict[int, list[Any]]:
     fields: dict[int, list[Any]] = defaultdict(list)
     position = 0
     while position < len(message):
-        tag, position = _read_varint(message, position)
+        tag, position = read_varint(message, position)
         match tag & 7:
             case 0:
-                value, position = _read_varint(message, position)
+                value, position = read_varint(message, position)
                 fields[tag >> 3].append(value)
             case 1:
                 position += 8
             case 5:
                 position += 4
             case _:
-                length, position = _read_varint(message, position)
+                length, position = read_varint(message, position)
                 fields[tag >> 3].append(message[position : position + length])
                 position += length
     return fields
-
-
-def _read_varint(message: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, position
-
-
-def varint(value: int) -> bytes:
-    """Encodes a number as protocol buffers do."""
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

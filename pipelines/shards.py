@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from . import datasets, records
-from .datasets import IGNORE_LABEL, Description, Example
+from .datasets import Description, Example
 from .errors import Problem
 from .images import PNG_SIGNATURE, ImageFileError
 from .labels import LabelMap
 from .pairs import Encoding, Pair, convert_pair
+from .pixel_counts import PixelCounts
 
 # What reading a damaged sidecar raises.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -102,10 +101,14 @@ def convert_or_keep(
 
 def read_result(spec: ShardSpec) -> ShardResult | None:
     """Returns what another process wrote into a shard's sidecar; None if it wrote none for it."""
+    return _read_sidecar(spec.path, spec.fingerprint)
+
+
+def _read_sidecar(shard: Path, fingerprint: str) -> ShardResult | None:
     with contextlib.suppress(*_DAMAGE):
-        stored = json.loads(_sidecar(spec.path).read_text())
+        stored = json.loads(_sidecar(shard).read_text())
         result = _parse_result(stored)
-        return result if stored["spec"] == spec.fingerprint else None
+        return result if stored["spec"] == fingerprint else None
     return None
 
 
@@ -123,12 +126,12 @@ def _parse_result(stored: dict[str, Any]) -> ShardResult:
 
 def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
     """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
-    with contextlib.suppress(*_DAMAGE):
-        stored = json.loads(_sidecar(shard).read_text())
-        result = _parse_result(stored)
-        with shard.open("rb") as file:
-            whole = hashlib.file_digest(file, "sha256").hexdigest() == result.sha256
-        return result if whole and stored["spec"] == fingerprint else None
+    result = _read_sidecar(shard, fingerprint)
+    with contextlib.suppress(OSError):
+        if result is not None:
+            with shard.open("rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == result.sha256
+            return result if whole else None
     return None
 
 
@@ -165,7 +168,7 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
     module = datasets.module(spec.dataset)
     label_map = LabelMap(spec.description)
     writer = records.RecordWriter(file)
-    counts = _Counts(label_map.num_classes)
+    counts, formats = PixelCounts(label_map.num_classes), set()
     problems: list[Problem] = []
     for example in spec.examples:
         try:
@@ -173,38 +176,18 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
         except ImageFileError as problem:
             problems.append(Problem(example.filename, problem.what, problem.cause))
         else:
-            counts.add(pair)
+            formats.add("png" if pair.image.startswith(PNG_SIGNATURE) else "jpeg")
+            if pair.counts is not None:
+                counts.add(pair.counts)
             writer.write(_encode(example, pair))
         advance(1)
     if problems:
         return ShardResult(problems=problems)
-    return ShardResult(
-        writer.examples, writer.bytes, writer.sha256, sorted(counts.formats), *counts.pixels()
-    )
-
-
-class _Counts:
-    """Sums up what the pairs of a shard hold."""
-
-    def __init__(self, num_classes: int):
-        self.formats: set[str] = set()
-        self._class_pixels, self._pixels_with_class = np.zeros((2, num_classes), np.int64)
-        self._ignored = 0
-        self._counted = False
-
-    def add(self, pair: Pair) -> None:
-        self.formats.add("png" if pair.image.startswith(PNG_SIGNATURE) else "jpeg")
-        if pair.counts is not None:
-            classes = pair.counts[: self._class_pixels.size]
-            self._class_pixels += classes
-            self._pixels_with_class += np.where(classes > 0, classes.sum(), 0)
-            self._ignored += int(pair.counts[IGNORE_LABEL])
-            self._counted = True
-
-    def pixels(self) -> tuple[list[int], list[int], int]:
-        if not self._counted:
-            return [], [], 0
-        return self._class_pixels.tolist(), self._pixels_with_class.tolist(), self._ignored
+    written = writer.examples, writer.bytes, writer.sha256, sorted(formats)
+    if not counts.labels:
+        return ShardResult(*written)
+    pixels = counts.class_pixels.tolist(), counts.pixels_with_class.tolist()
+    return ShardResult(*written, *pixels, counts.ignored)
 
 
 def _encode(example: Example, pair: Pair) -> list[bytes]:

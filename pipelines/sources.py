@@ -5,7 +5,6 @@ label's size comes first, so that the window of the crop can be drawn before the
 Sources over the same records give the same examples in the same order.
 """
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from . import wire
 from .errors import InputError
 
 _FEATURES = {
@@ -20,8 +20,6 @@ _FEATURES = {
     "segmentation_mask": tf.io.FixedLenFeature([], tf.string),
     "filename": tf.io.FixedLenFeature([], tf.string),
 }
-# A TFRecord: length (8 bytes) and its checksum (4), content, checksum of the content (4).
-_HEADER, _FOOTER = 12, 4
 _JPEG_MARGIN = 2
 
 
@@ -186,15 +184,10 @@ def shard_ranges(examples: list[int]) -> tf.Tensor:
 
 def _record_spans(file: Path) -> np.ndarray:
     """Finds int64 (records, 3): the bytes before each record's content, in it and behind it."""
-    total, begin, spans = file.stat().st_size, 0, []
-    with file.open("rb") as stream:
-        while begin < total:
-            stream.seek(begin)
-            header = stream.read(_HEADER)
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == _HEADER else total
-            end = begin + _HEADER + length + _FOOTER
-            if end > total:
-                raise InputError(f"{file}: is cut short; convert again with --overwrite.")
-            spans.append((begin + _HEADER, length, total - end + _FOOTER))
-            begin = end
+    total = file.stat().st_size
+    try:
+        found = [(start, len(content)) for start, content in wire.mapped_records(file)]
+    except ValueError as error:
+        raise InputError(f"{file}: is cut short; convert again with --overwrite.") from error
+    spans = [(start, length, total - start - length) for start, length in found]
     return np.array(spans, np.int64).reshape(-1, 3)

@@ -1,8 +1,10 @@
 """The wire formats of TFRecords and of protocol buffers, as far as they are needed here."""
 
 import functools
+import mmap
 import struct
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import google_crc32c
 
@@ -16,12 +18,38 @@ def masked_crc(parts: Sequence[bytes]) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
+def mapped_records(path: Path) -> Iterator[tuple[int, memoryview]]:
+    """Yields the offset and content of each record of a TFRecord file.
+
+    The file is mapped: only what is looked at is read, and checksums of contents are not verified.
+
+    Raises:
+        ValueError: If the file is cut short, or the checksum of a length is wrong.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if not size:  # which cannot be mapped; a split of few records leaves files empty
+            return
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    position = 0
+    while position < size:
+        start = position + 12
+        head = bytes(content[position:start])
+        intact = len(head) == 12 and head[8:] == masked_crc([head[:8]])
+        length = struct.unpack("<Q", head[:8])[0] if intact else size
+        if start + length + 4 > size:
+            raise ValueError(f"no whole record at byte {position}")
+        yield start, content[start : start + length]
+        position = start + length + 4
+
+
 def field(number: int, content: list[bytes]) -> list[bytes]:
     """Encodes a length-delimited field, its content given in parts; the result is in parts too."""
-    return [bytes((number << 3 | _LENGTH_DELIMITED,)) + _varint(sum(map(len, content))), *content]
+    return [bytes((number << 3 | _LENGTH_DELIMITED,)) + varint(sum(map(len, content))), *content]
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Encodes a number as protocol buffers do."""
     encoded = bytearray()
     while value >= 128:
         encoded.append(value & 127 | 128)
@@ -38,18 +66,22 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """
     position = 0
     while position < len(message):
-        tag, position = _read_varint(message, position)
+        tag, position = read_varint(message, position)
         if tag & 7 != _LENGTH_DELIMITED:
             raise ValueError(f"a field of wire type {tag & 7}")
-        length, position = _read_varint(message, position)
+        length, position = read_varint(message, position)
         if length > len(message) - position:
             raise ValueError(f"a field of {length} bytes where {len(message) - position} are left")
         yield tag >> 3, message[position : position + length]
         position += length
 
 
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    """Reads a variable-length integer; returns it and the position behind it."""
+def read_varint(message: memoryview | bytes, position: int) -> tuple[int, int]:
+    """Reads a variable-length number; returns it and the position behind it.
+
+    Raises:
+        ValueError: If it has no end.
+    """
     value = 0
     for index, byte in enumerate(message[position : position + _LONGEST_VARINT]):
         value |= (byte & 127) << 7 * index

@@ -180,6 +180,7 @@ def _axes(vertices: _Vertices) -> list[tf.Tensor]:
     """
     d = len(vertices.keys) - 1
     orders = [tf.argsort(keys) for keys in vertices.keys]
+    ascending = [tf.gather(k, o) for k, o in zip(vertices.keys, orders, strict=True)]
     axes = []
     for j in range(d + 1):
         own = (d + 1) * int(_MULTIPLIERS[j]) if j < d else 0
@@ -187,7 +188,7 @@ def _axes(vertices: _Vertices) -> list[tf.Tensor]:
         pairs = [
             _find(
                 vertices.keys[k] + step,
-                vertices.keys[k - 1],
+                ascending[k - 1],
                 orders[k - 1],
                 tf.stack([vertices.offsets[k], vertices.offsets[(k - 1) % (d + 1)]]),
             )
@@ -206,18 +207,17 @@ def _axes(vertices: _Vertices) -> list[tf.Tensor]:
         tf.TensorSpec((2,), tf.int32),
     ]
 )
-def _find(wanted, keys, order, offsets):
+def _find(wanted, ascending, order, offsets):
     """Finds keys among others, and returns pairs of the places of both, offsets added.
 
     Args:
         wanted: int64, the keys to be found.
-        keys: int64, among which.
-        order: int32, the order in which `keys` rise.
+        ascending: int64, the keys among which, sorted.
+        order: int32, the place of each before it was sorted.
         offsets: int32 (2,), what to add to the places.
     """
-    ascending = tf.gather(keys, order)
     place = tf.searchsorted(ascending, wanted)
-    place = tf.minimum(place, tf.size(keys) - 1)
+    place = tf.minimum(place, tf.size(ascending) - 1)
     found = tf.where(tf.equal(tf.gather(ascending, place), wanted))[:, 0]
     pairs = [tf.cast(found, tf.int32), tf.gather(order, tf.gather(place, found))]
     return tf.stack(pairs, axis=1) + offsets

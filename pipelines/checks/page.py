@@ -49,7 +49,7 @@ def render(report: Report) -> str:
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(str(report.path))}</p>",
         "<h2>Splits</h2>",
-        _splits_table(report.splits),
+        _splits_html(report.splits),
         "<h2>Classes</h2>",
         _classes_table(report),
         *_findings(report),
@@ -77,7 +77,8 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Seque
     return f"<table>\n<tr>{line('th', columns)}</tr>\n{body}\n</table>"
 
 
-def _splits_table(splits: Sequence[SplitReport]) -> str:
+def splits_table(splits: Sequence[SplitReport]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns columns and rows of the table of splits, as text."""
     columns = ("split", "pairs", "official", "images", "labels", "image size")
     rows = [
         (
@@ -87,12 +88,18 @@ def _splits_table(splits: Sequence[SplitReport]) -> str:
             str(split.images),
             str(split.labels),
             sizes_text(split),
-            kinds_text(split.image_kinds),
-            kinds_text(split.label_kinds),
         )
         for split in splits
     ]
-    escaped = [[escape(cell) for cell in row] for row in rows]
+    return columns, rows
+
+
+def _splits_html(splits: Sequence[SplitReport]) -> str:
+    columns, rows = splits_table(splits)
+    escaped = [
+        [escape(cell) for cell in (*row, kinds_text(s.image_kinds), kinds_text(s.label_kinds))]
+        for row, s in zip(rows, splits, strict=True)
+    ]
     note = "<p>Sizes are height x width.</p>"
     return _table((*columns, "image files", "label files"), escaped, range(1, 5)) + note
 

@@ -10,7 +10,7 @@ import PIL.Image
 
 from ..datasets import IGNORE_LABEL, Description
 from ..images import PNG_SIGNATURE, ImageFileError, check_complete, check_decodable, check_image
-from ..labels import LabelMap
+from ..labels import LabelMap, color_codes
 from .report import ERROR, WARNING, Color, Finding
 
 DIGEST_SIZE = 16
@@ -160,13 +160,6 @@ def label_kind(head: bytes, ending: str) -> str:
         name = _COLOR_TYPES.get(color_type, f"colour type {color_type}")
         return name if name == "palette" else f"{depth}-bit {name}"
     return "JPEG" if head.startswith(b"\xff\xd8") else f"{ending or 'other'} file"
-
-
-def color_codes(raw: np.ndarray) -> np.ndarray:
-    """Returns raw values as they are, and colours packed into (height, width) uint32."""
-    if raw.ndim == 2:
-        return raw
-    return raw.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
 
 
 def _count_raw(raw: np.ndarray) -> dict[int | Color | None, int]:

@@ -12,8 +12,8 @@ from kerasseg import visualize
 
 from ..datasets import IGNORE_LABEL, Description
 from ..images import ImageFileError
-from ..labels import resize_label
-from .pairs import Examined, color_codes
+from ..labels import color_codes, resize_label
+from .pairs import Examined
 from .report import Picture
 
 UNLISTED_COLOR = (255, 0, 255)

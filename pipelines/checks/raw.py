@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import SPLITS, Description, Example, RawDataset
+from ..datasets import REQUIRED_SPLITS, SPLITS, Description, Example, RawDataset
 from ..errors import InputError
 from ..images import ImageFileError
 from ..labels import decode_label, read_file
 from ..pairs import read_pair
 from .pairs import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable
 from .report import ERROR, WARNING, Finding, SplitReport
-
-_REQUIRED_SPLITS = ("train", "validation")
 
 Item = tuple[str, Example]
 
@@ -79,7 +77,7 @@ class RawTree:
 
     def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
         """Yields what is wrong with the splits."""
-        for split in _REQUIRED_SPLITS:
+        for split in REQUIRED_SPLITS:
             if split not in self.sizes:
                 what = f"split {split} must have images, got none"
                 yield Finding(ERROR, "empty split", split, split, what, "convert refuses it")

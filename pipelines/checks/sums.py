@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..datasets import IGNORE_LABEL, Description
+from ..datasets import Description
 from ..images import ImageFileError
 from ..labels import LabelMap
+from ..pixel_counts import PixelCounts, hold_one_class
 from .pairs import DIGEST_SIZE, Examined
 from .report import ERROR, WARNING, Color, Finding, SplitReport, UnlistedValue
 
@@ -31,8 +32,8 @@ class Sums:
         self._sizes: Counter[tuple[int, int]] = Counter()
         self._image_kinds: Counter[str] = Counter()
         self._label_kinds: Counter[str] = Counter()
-        self._pixels, self._pixels_with, self._images_with = np.zeros((3, num_classes), np.int64)
-        self._ignored = self._labels = self._image_bytes = 0
+        self._counts = PixelCounts(num_classes)
+        self._image_bytes = 0
 
     def add(self, pair: Examined) -> None:
         """Takes a pair in."""
@@ -43,12 +44,7 @@ class Sums:
         if pair.label_kind:
             self._label_kinds[pair.label_kind] += 1
         if pair.counts is not None:
-            classes = pair.counts[: self._pixels.size]
-            self._pixels += classes
-            self._pixels_with += np.where(classes > 0, classes.sum(), 0)
-            self._images_with += classes > 0
-            self._ignored += int(pair.counts[IGNORE_LABEL])
-            self._labels += 1
+            self._counts.add(pair.counts)
 
     def report(self) -> SplitReport:
         """Returns the sums."""
@@ -57,15 +53,15 @@ class Sums:
             self._pairs,
             self._official,
             self._sizes.total(),
-            self._labels,
+            self._counts.labels,
             self._image_bytes,
             *self._three_sizes(),
             dict(self._image_kinds.most_common()),
             dict(self._label_kinds.most_common()),
-            self._pixels.tolist(),
-            self._pixels_with.tolist(),
-            self._images_with.tolist(),
-            self._ignored,
+            self._counts.class_pixels.tolist(),
+            self._counts.pixels_with_class.tolist(),
+            self._counts.images_with_class.tolist(),
+            self._counts.ignored,
         )
 
     def _three_sizes(self) -> tuple[_Size, _Size, _Size]:
@@ -196,7 +192,7 @@ def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[
     """
     names = description.classes.names
     pixels = np.sum([report.class_pixels for report in reports], axis=0)
-    if len(names) > 1 and not pixels[1:].any() and any(r.ignored_pixels for r in reports):
+    if hold_one_class(pixels, sum(report.ignored_pixels for report in reports)):
         what = f"labels must hold more than {names[0]} and ignored pixels, got only these"
         cause = "black-and-white masks? did you mean --map 255:1?"
         yield Finding(ERROR, "one class", "", "all labels", what, cause)

@@ -86,21 +86,10 @@ def command(path, dataset, class_map, full, workers, json_file, html_file, sampl
 
 def print_report(report) -> None:
     """Prints the splits, the classes, what is wrong, and the values outside the table."""
-    from ..checks.page import kinds_text, sizes_text
+    from ..checks.page import kinds_text, splits_table
 
     options.print_table(
-        ("split", "pairs", "official", "images", "labels", "image size"),
-        [
-            (
-                split.name,
-                str(split.pairs),
-                "-" if split.official is None else str(split.official),
-                str(split.images),
-                str(split.labels),
-                sizes_text(split),
-            )
-            for split in report.splits
-        ],
+        *splits_table(report.splits),
         title=f"{report.dataset}, {'converted' if report.is_converted else 'raw'}",
     )
     options.print_table(

@@ -30,6 +30,7 @@ from kerasseg import IGNORE_LABEL
 from ..errors import InputError
 
 SPLITS = ("train", "validation", "test")
+REQUIRED_SPLITS = ("train", "validation")
 # Control characters, ends of lines, and halves of characters that UTF-8 cannot hold.
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

@@ -1,15 +1,11 @@
 """Reading TFRecord files of `tf.train.Example`, without TensorFlow."""
 
-import mmap
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from .. import wire
 from ..errors import InputError
 from ..images import ImageFileError
-
-_FRAME = struct.Struct("<QI")
 
 
 def frames(path: str) -> Iterator[tuple[int, memoryview]]:
@@ -20,21 +16,10 @@ def frames(path: str) -> Iterator[tuple[int, memoryview]]:
     Raises:
         InputError: If the file is damaged or cut short.
     """
-    with Path(path).open("rb") as file:
-        size = file.seek(0, 2)
-        if not size:  # which cannot be mapped; a split of few records leaves files empty
-            return
-        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    position = 0
-    while position < size:
-        start = position + _FRAME.size
-        head = bytes(content[position:start])
-        intact = len(head) == _FRAME.size and head[8:] == wire.masked_crc([head[:8]])
-        length = _FRAME.unpack(head)[0] if intact else size
-        if start + length + 4 > size:
-            raise InputError(f"{path}: is damaged or cut short; prepare the dataset anew.")
-        yield start, content[start : start + length]
-        position = start + length + 4
+    try:
+        yield from wire.mapped_records(Path(path))
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged or cut short; prepare the dataset anew.") from error
 
 
 def read(path: str, offset: int, length: int) -> bytes:
