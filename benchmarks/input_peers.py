@@ -2,7 +2,8 @@
 
 All give the same crops of images and labels, 255 where ignored. Images stay in [0, 255] where the
 network normalises them, as kerasseg's do; "torch" normalises them, as networks of PyTorch expect,
-and "torch, uint8" does the same without.
+"torch, uint8" does the same without, and "torch, alone" does without worker processes too, which
+costs least and uses one core.
 """
 
 # pyright: reportMissingImports=false
@@ -16,7 +17,12 @@ import numpy as np
 
 # What has to be installed beyond kerasseg.
 _TORCH = ("torch", "albumentations")
-NEEDED = {"torch": _TORCH, "torch, uint8": _TORCH, "grain": ("grain", "cv2")}
+NEEDED = {
+    "torch": _TORCH,
+    "torch, uint8": _TORCH,
+    "torch, alone": _TORCH,
+    "grain": ("grain", "cv2"),
+}
 
 
 def encoded_pairs(data: Path) -> list[tuple[bytes, bytes]]:
@@ -103,7 +109,12 @@ def _decode(pair: tuple[bytes, bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _torch(
-    data: Path, crop: tuple[int, int], batch: int, *, normalize: bool = True
+    data: Path,
+    crop: tuple[int, int],
+    batch: int,
+    *,
+    normalize: bool = True,
+    workers: int = os.cpu_count() or 1,
 ) -> Iterator[Any]:
     import albumentations
     import cv2
@@ -132,14 +143,17 @@ def _torch(
             made = transform(image=image, mask=label)
             return made["image"], made["mask"]
 
-    # In this process: the CPU time of workers is known only when they have ended.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    return iter(torch.utils.data.DataLoader(Pairs(), batch, shuffle=True))
+    return iter(torch.utils.data.DataLoader(Pairs(), batch, shuffle=True, num_workers=workers))
 
 
 def _torch_uint8(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
     return _torch(data, crop, batch, normalize=False)
+
+
+def _torch_alone(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
+    return _torch(data, crop, batch, normalize=False, workers=0)
 
 
 def _grain(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
@@ -197,5 +211,6 @@ PIPELINES: dict[str, Callable[[Path, tuple[int, int], int], Iterator[Any]]] = {
     "keras-cv": _keras_cv,
     "torch": _torch,
     "torch, uint8": _torch_uint8,
+    "torch, alone": _torch_alone,
     "grain": _grain,
 }
