@@ -125,51 +125,64 @@ class LabelMap:
         Raises:
             ImageFileError: If a value or colour is not in the table; its message counts them.
         """
-        values = color_codes(raw)
-        found, lengths = _runs(values.reshape(-1))
-        mapped = (
-            self._from_values(found, lengths)
-            if raw.ndim == 2
-            else self._from_colors(found, lengths)
-        )
-        counts = np.bincount(mapped, weights=lengths, minlength=_VALUES).astype(np.int64)
-        if raw.dtype == np.uint8 and values is raw and np.array_equal(mapped, found):
-            return raw, counts
-        return np.repeat(mapped, lengths).reshape(values.shape), counts
+        unchanged = raw.ndim == 2 and raw.dtype == np.uint8
+        label = raw if unchanged else np.empty(raw.shape[:2], np.uint8)
+        counts = np.zeros(_VALUES, np.int64)
+        for top in range(0, len(raw), _STRIP):
+            strip = color_codes(raw[top : top + _STRIP])
+            found, lengths = _runs(strip.reshape(-1))
+            mapped = self._classes(found, raw)
+            counts += np.bincount(mapped, weights=lengths, minlength=_VALUES).astype(np.int64)
+            if label is raw:
+                if np.array_equal(mapped, found):
+                    continue
+                label = raw.copy()
+            label[top : top + _STRIP] = np.repeat(mapped, lengths).reshape(strip.shape)
+        return label, counts
 
-    def _from_values(self, found: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        counts = np.bincount(found, weights=lengths, minlength=self._table.size).astype(np.int64)
-        table = np.pad(self._table, (0, counts.size - self._table.size), constant_values=_UNKNOWN)
-        unknown = np.flatnonzero((counts > 0) & (table == _UNKNOWN))
-        if unknown.size:
-            listed = ", ".join(f"{value} ({counts[value]} pixels)" for value in unknown[:6])
-            more = f" and {unknown.size - 6} more" if unknown.size > 6 else ""
-            raise ImageFileError(
-                f"label values must be {self._allowed()}, got {listed}{more}",
-                self._likely_cause(np.flatnonzero(counts), unknown),
-            )
-        return table.astype(np.uint8)[found]
-
-    def _from_colors(self, found: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def _classes(self, found: np.ndarray, raw: np.ndarray) -> np.ndarray:
+        """Looks values or colours up that were found in a raw label."""
+        if raw.ndim == 2:
+            if found.max(initial=0) >= self._table.size:
+                raise self._unknown_values(raw)
+            classes = self._table[found]
+            if (classes == _UNKNOWN).any():
+                raise self._unknown_values(raw)
+            return classes.astype(np.uint8)
         if not self._codes.size:
             raise ImageFileError("label is an RGB picture", "these labels are gray or palette")
         position = np.searchsorted(self._codes, found).clip(max=self._codes.size - 1)
-        unknown = self._codes[position] != found
-        if unknown.any():
-            colors, inverse = np.unique(found[unknown], return_inverse=True)
-            counts = np.bincount(inverse, weights=lengths[unknown]).astype(np.int64)
-            listed = ", ".join(
-                f"({color >> 16}, {color >> 8 & 255}, {color & 255}) ({count} pixels)"
-                for count, color in sorted(zip(counts, colors, strict=True), reverse=True)[:4]
-            )
-            more = f" and {colors.size - 4} more" if colors.size > 4 else ""
-            raise ImageFileError(
-                f"label colours must be those of the classes, got {listed}{more}",
-                "another colour table"
-                if colors.size < 32
-                else "a resized or JPEG-compressed label",
-            )
+        if (self._codes[position] != found).any():
+            raise self._unknown_colors(raw)
         return self._code_labels[position]
+
+    def _unknown_values(self, raw: np.ndarray) -> ImageFileError:
+        present, counts = np.unique(raw, return_counts=True)
+        known = self._table[present.clip(max=self._table.size - 1)] != _UNKNOWN
+        unknown = ~known | (present >= self._table.size)
+        listed = ", ".join(
+            f"{value} ({count} pixels)"
+            for value, count in zip(present[unknown][:6], counts[unknown], strict=False)
+        )
+        more = f" and {unknown.sum() - 6} more" if unknown.sum() > 6 else ""
+        return ImageFileError(
+            f"label values must be {self._allowed()}, got {listed}{more}",
+            self._likely_cause(present, present[unknown]),
+        )
+
+    def _unknown_colors(self, raw: np.ndarray) -> ImageFileError:
+        present, counts = np.unique(color_codes(raw), return_counts=True)
+        unknown = ~np.isin(present, self._codes)
+        colors, counts = present[unknown], counts[unknown]
+        listed = ", ".join(
+            f"({color >> 16}, {color >> 8 & 255}, {color & 255}) ({count} pixels)"
+            for count, color in sorted(zip(counts, colors, strict=True), reverse=True)[:4]
+        )
+        more = f" and {colors.size - 4} more" if colors.size > 4 else ""
+        return ImageFileError(
+            f"label colours must be those of the classes, got {listed}{more}",
+            "another colour table" if colors.size < 32 else "a resized or JPEG-compressed label",
+        )
 
     def _allowed(self) -> str:
         values = np.flatnonzero(self._table != _UNKNOWN)
