@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from .inference import label_of
+from .layers import FitWithin, ResizeLike
+from .orientation import upright
 from .visualize import Colors
 
 INPUT = "image_bytes"
@@ -21,10 +23,11 @@ def decode_image(content):
         content: String scalar, a PNG, JPEG, BMP or GIF (its first frame).
 
     Returns:
-        float32 (height, width, 3), RGB in [0, 255].
+        float32 (height, width, 3), RGB in [0, 255], turned upright as its EXIF says.
     """
     image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    return tf.cast(tf.ensure_shape(image, (None, None, 3)), tf.float32)
+    image = upright(content, tf.ensure_shape(image, (None, None, 3)))
+    return tf.cast(image, tf.float32)
 
 
 def label_png(model: Callable, content):
@@ -74,8 +77,49 @@ def class_shares(model: Callable, content, num_classes: int):
     return tf.cast(counts, tf.float32) / tf.cast(tf.size(label), tf.float32)
 
 
+def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """Lets a network compute at one size, whatever that of the images.
+
+    Images are resized to it bilinearly, without antialiasing and without keeping their aspect
+    ratio, and the logits are resized back.
+
+    Args:
+        model: As for `label_png`. If it resizes images itself (`inference.inference_model`), the
+            given size takes the place of its own.
+        size: `(height, width)`.
+
+    Returns:
+        A model from images (batch, height, width, 3) to logits of their size, which shares the
+        network's weights.
+    """
+    network = network_of(model)
+    images = keras.Input((None, None, 3), name="image")
+    # Not keras.layers.Resizing: unless told otherwise it takes calls for training, which batch
+    # normalisation behind it then does.
+    resize = keras.layers.Lambda(
+        lambda batch: tf.image.resize(batch, size, "bilinear"),
+        output_shape=(*size, 3),
+        dtype="float32",
+        name="resize_image",
+    )
+    logits = ResizeLike(dtype="float32", name="resize_to_image")(network(resize(images)), images)
+    return keras.Model(images, logits, name=f"{network.name}_{size[0]}x{size[1]}")
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """Returns the network inside a model that resizes images (`inference.inference_model`)."""
+    if not any(isinstance(layer, FitWithin) for layer in model.layers):
+        return model
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
 def save(
-    model: keras.Model, folder: Path | str, colors: Colors, *, probabilities: bool = False
+    model: keras.Model,
+    folder: Path | str,
+    colors: Colors,
+    *,
+    probabilities: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> None:
     """Writes a SavedModel for TensorFlow Serving.
 
@@ -95,6 +139,7 @@ def save(
         folder: Where to write.
         colors: (red, green, blue) of each class, in [0, 255].
         probabilities: Whether the last signature is wanted, whose answers are large.
+        size: `(height, width)` of the images that the signatures of `image` take; None for any.
     """
     # ExportArchive, not tf.saved_model.save on a tf.Module that holds the model: that loads in
     # Python, and in TensorFlow Serving fails to find its variables.
@@ -106,15 +151,16 @@ def save(
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
     )
     compute = lambda images, training=False: forward(images)  # noqa: E731
-    for name, serve, signature in _endpoints(compute, np.asarray(colors, np.uint8), probabilities):
+    pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
+    palette = np.asarray(colors, np.uint8)
+    for name, serve, signature in _endpoints(compute, palette, pixels, probabilities):
         archive.add_endpoint(name, serve, input_signature=[signature])
     archive.write_out(str(folder), verbose=False)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _endpoints(model: Callable, colors: np.ndarray, probabilities: bool):
+def _endpoints(model: Callable, colors: np.ndarray, pixels: tf.TensorSpec, probabilities: bool):
     """Yields name, function and input of each signature."""
     encoded = tf.TensorSpec((None,), tf.string, name=INPUT)
-    pixels = tf.TensorSpec((None, None, None, 3), tf.uint8, name="image")
     string, shares = tf.TensorSpec((), tf.string), tf.TensorSpec((len(colors),), tf.float32)
 
     def for_each(name, function, output):
@@ -143,6 +189,7 @@ def _labels(logits):
 
 
 def _logits(model: Callable, image, num_classes: int):
-    """Computes the logits of a batch, which may be empty: oneDNN crashes on those."""
+    """Computes the logits of a batch or of images that may be empty: oneDNN crashes on those."""
     empty = tf.zeros((*tf.unstack(tf.shape(image)[:3]), num_classes))
-    return tf.cond(tf.shape(image)[0] > 0, lambda: model(tf.cast(image, tf.float32)), lambda: empty)
+    logits = tf.cond(tf.size(image) > 0, lambda: model(tf.cast(image, tf.float32)), lambda: empty)
+    return tf.ensure_shape(logits, (*image.shape[:3], num_classes))

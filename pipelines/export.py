@@ -1,26 +1,24 @@
-"""Export: a run's best network to a SavedModel that TensorFlow Serving takes as it is."""
+"""Export: a run's best network to a file that serves, proven before it gets its name."""
 
-import io
+import json
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
-import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
-
 from kerasseg import IGNORE_LABEL, serving
 from kerasseg.callbacks import write_json
 
-from . import model_card, runs, saved_model, warmup
+from . import export_file, export_litert, export_onnx, export_saved_model, model_card, runs
 from .crf import CRFParameters, refine
 from .errors import InputError
+from .training_options import check_option
 
-EXTRA = "assets.extra"  # TensorFlow Serving does not look into it
-_TEST_IMAGES = ((61, 83, "PNG"), (97, 64, "JPEG"))
+FORMATS = ("savedmodel", "litert", "onnx")
+_FILES = {"litert": "model.tflite", "onnx": "model.onnx"}
+_PACKAGES = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime", "tf2onnx")}
+_SIDES = (8, 8192)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -31,45 +29,56 @@ def run(
     name: str | None = None,
     crf: CRFParameters | None = None,
     probabilities: bool = False,
+    size: tuple[int, int] | None = None,
+    format: str = "savedmodel",
 ) -> Path:
     """Exports a run.
 
-    The SavedModel is written under a temporary name, checked in a process of its own against the
+    The export is written under a temporary name, checked in a process of its own against the
     network it came from, and only then given its version's name, which a serving process watches.
 
     Args:
         folder: The run.
         output: Folder of the served models.
         name: Name of the model; None for the run folder's, with "-crf" behind it if it has one.
+            LiteRT's and ONNX's have "-litert" or "-onnx" behind the name.
         crf: Parameters of a CRF that is to be part of the SavedModel; None for none.
-        probabilities: Whether to add the signature of that name.
+        probabilities: Whether to give them, too.
+        size: `(height, width)` that the network computes at, in the place of the run's image size.
+            A SavedModel resizes encoded images to it and logits back; what takes pixels, takes
+            those of this size only. None to compute as `predict` does; LiteRT, whose size is fixed,
+            then takes the run's image size, or the crop size that it was trained with.
+        format: One of `FORMATS`: a SavedModel for TensorFlow Serving, a `.tflite` file for LiteRT,
+            or an `.onnx` file.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
 
     Raises:
-        InputError: If the run or the folder cannot be used, or the SavedModel fails its check.
+        InputError: If the run, the folder or the arguments cannot be used, or the export fails its
+            check.
     """
     described = runs.load(folder)
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
-    model = runs.load_model(described)
-    if crf is not None:
-        model = refine(model, crf)
+    if format == "litert":
+        size = size or _trained_size(described)
+    _check_arguments(crf, size, format)
+    name += "" if format == "savedmodel" else f"-{format}"
+    model = _load(described, crf, size, format)
     parent = output / name
     version = parent / str(_next_version(parent))
     writing = parent / f"writing-{version.name}"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(writing, ignore_errors=True)
-        serving.save(model, writing, described.classes.colors, probabilities=probabilities)
-        extra = writing / EXTRA
-        extra.mkdir()
-        _write_classes(extra / "classes.json", described, has_crf=crf is not None)
-        model_card.write(extra / "model_card.md", name, described, crf)
-        warmup.write(extra / warmup.FILE, name, _test_image(*_TEST_IMAGES[0]))
-        write_json(writing / "parity.json", _check(model, writing))
+        writing.mkdir()
+        facts = _facts(described, crf, size, format)
+        beside, report = _write(model, writing, name, facts, probabilities)
+        write_json(beside / "classes.json", facts)
+        model_card.write(beside / "model_card.md", name, described, crf, size=size, format=format)
+        write_json(writing / "parity.json", {"format": format, "size": size, **report})
         os.replace(writing, version)
     except OSError as error:
         raise InputError(f"{parent}: cannot be written ({error.strerror}).") from error
@@ -78,18 +87,52 @@ def run(
     return version
 
 
-def _write_classes(path: Path, described: runs.Run, *, has_crf: bool) -> None:
-    """Writes what the labels mean into the folder that TensorFlow Serving leaves to others."""
+def _check_arguments(crf, size, format: str) -> None:
+    check_option("format", format in FORMATS, f"one of {', '.join(FORMATS)}", format)
+    low, high = _SIDES
+    fits = size is None or (len(size) == 2 and all(low <= side <= high for side in size))
+    check_option("size", fits, f"HEIGHT,WIDTH from {low} to {high}", size)
+    if crf and format != "savedmodel":
+        raise InputError(
+            f"format must be savedmodel for a CRF, got {format!r}: LiteRT and ONNX lack the "
+            "operations of its lattice, such as products with sparse matrices."
+        )
+    if format != "savedmodel":
+        export_file.require(format, *_PACKAGES[format])
+
+
+def _trained_size(described: runs.Run) -> tuple[int, int]:
+    """Returns the size of the images that a network was trained for."""
+    size = described.options.image_size or described.options.crop_size
+    if size is None:
+        raise InputError(
+            f"{described.folder}: was trained without an image size and a crop size; give --size."
+        )
+    return size
+
+
+def _load(described: runs.Run, crf, size, format: str):
+    model = runs.load_model(described)
+    if format != "savedmodel":  # which takes images of the size already, if there is one
+        return export_file.in_float32(serving.network_of(model) if size else model)
+    if size is not None:
+        model = serving.at_size(model, size)
+    return model if crf is None else refine(model, crf)
+
+
+def _facts(described: runs.Run, crf, size, format: str) -> dict[str, Any]:
+    """Returns what the labels mean, and what the export takes."""
     classes = described.classes
-    content = {
+    return {
         "class_names": classes.names,
         "colors": classes.colors,
         "ignore_label": IGNORE_LABEL,
         "classes_fingerprint": classes.fingerprint,
         "dataset": {key: described.dataset[key] for key in ("name", "fingerprint")},
-        "crf": has_crf,
+        "crf": crf is not None,
+        "size": size,
+        "format": format,
     }
-    write_json(path, content)
 
 
 def _next_version(parent: Path) -> int:
@@ -97,71 +140,18 @@ def _next_version(parent: Path) -> int:
     return max(versions, default=0) + 1
 
 
-def _check(model, folder: Path) -> dict[str, Any]:
-    """Compares a SavedModel with the network it came from, on images of odd sizes.
-
-    Returns:
-        What was compared, and the operations that the SavedModel consists of.
-
-    Raises:
-        InputError: If labels differ, or there are operations that a server does not have.
-    """
-    operations = _operations(folder)
-    if foreign := [name for name in operations if "PyFunc" in name]:
-        raise InputError(f"{folder}: operations must be TensorFlow's own, got {foreign}.")
-    images = [_test_image(*described) for described in _TEST_IMAGES]
-    answers = saved_model.predict_in_clean_process(folder, images)
-    # As a graph, as `predict` runs it: in bfloat16 a graph, whose operations are fused, rounds
-    # otherwise than the same operations one by one.
-    compute_logits = tf.function(
-        lambda batch: model(batch, training=False),
-        input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
-    )
-    pixels = equal = 0
-    for content, answer in zip(images, answers, strict=True):
-        served = np.asarray(PIL.Image.open(io.BytesIO(answer)))
-        image = serving.decode_image(content)
-        logits = compute_logits(image[tf.newaxis])[0].numpy()
-        if served.shape != logits.shape[:2] or not labels_agree(served, logits):
-            raise InputError(f"{folder}: labels differ from the network's; nothing was exported.")
-        equal += int((served == logits.argmax(-1)).sum())
-        pixels += served.size
-    return {
-        "loader": "TensorFlow's C interface, in a process without Keras",
-        "images": [list(described) for described in _TEST_IMAGES],
-        "pixels": pixels,
-        "equal_labels": equal,
-        "operations": operations,
-    }
-
-
-def _operations(folder: Path) -> list[str]:
-    """Lists the kinds of operations in a SavedModel."""
-    proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    graphs = [meta_graph.graph_def for meta_graph in proto.meta_graphs]
-    nodes = [node for graph in graphs for node in graph.node]
-    nodes += [node for g in graphs for function in g.library.function for node in function.node_def]
-    return sorted({node.op for node in nodes})
-
-
-def labels_agree(label: np.ndarray, logits: np.ndarray, tolerance: float = 1e-4) -> bool:
-    """Tells whether a label map is the argmax of logits, but for ties within rounding.
-
-    Args:
-        label: Integers (height, width).
-        logits: float32 (height, width, classes).
-        tolerance: Share of the largest logit by which the chosen one may lie below the highest.
-    """
-    if label.max(initial=0) >= logits.shape[-1]:
-        return False
-    chosen = np.take_along_axis(logits, label[..., np.newaxis].astype(np.int64), axis=-1)[..., 0]
-    return bool((logits.max(axis=-1) - chosen <= tolerance * np.abs(logits).max()).all())
-
-
-def _test_image(height: int, width: int, format_: str) -> bytes:
-    """Draws smooth colour gradients with an edge, encoded."""
-    y, x = np.mgrid[:height, :width]
-    channels = [255 * y / height, 255 * x / width, 255 * ((x + y) // 16 % 2)]
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8)).save(buffer, format_)
-    return buffer.getvalue()
+def _write(
+    model, folder: Path, name: str, facts: dict[str, Any], probabilities: bool
+) -> tuple[Path, dict[str, Any]]:
+    """Writes and checks an export; returns the folder for what describes it, and the report."""
+    size, file = facts["size"], folder / _FILES.get(facts["format"], "")
+    options = {"size": size, "probabilities": probabilities}
+    if facts["format"] == "litert":
+        export_litert.write(model, file, **options)
+        return folder, export_file.check(model, file, size, batch_sizes=(1, 1))
+    if facts["format"] == "onnx":
+        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+        export_onnx.write(model, file, **options, metadata=texts)
+        return folder, export_file.check(model, file, size)
+    beside = export_saved_model.write(model, folder, name=name, colors=facts["colors"], **options)
+    return beside, export_saved_model.check(model, folder)

@@ -6,10 +6,24 @@ from pathlib import Path
 from . import runs
 from .crf import CRFParameters
 
+_NOTES = {
+    "savedmodel": (
+        "EXIF orientation is applied: the label map lies over the image as a viewer shows it.",
+        "",
+    )
+}
 _SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 
-def write(path: Path, name: str, described: runs.Run, crf: CRFParameters | None) -> None:
+def write(
+    path: Path,
+    name: str,
+    described: runs.Run,
+    crf: CRFParameters | None,
+    *,
+    size: tuple[int, int] | None = None,
+    format: str = "savedmodel",
+) -> None:
     """Writes a model card as Markdown.
 
     Args:
@@ -17,6 +31,8 @@ def write(path: Path, name: str, described: runs.Run, crf: CRFParameters | None)
         name: Name of the model.
         described: The run that it comes from.
         crf: Parameters of its CRF, None if it has none.
+        size: `(height, width)` that it computes at; None for the images' own.
+        format: What it is exported as: "savedmodel", "litert" or "onnx".
     """
     options = described.options
     settings = ", ".join(f"{key} {value}" for key, value in options.model_options.items())
@@ -24,12 +40,11 @@ def write(path: Path, name: str, described: runs.Run, crf: CRFParameters | None)
         f"# {name}",
         "",
         f"Semantic segmentation by `{options.model}`{f' ({settings})' if settings else ''}, "
-        f"{len(described.classes.names)} classes. Takes RGB images of any size; gives a class for "
-        "each pixel, at the image's own size.",
+        f"{len(described.classes.names)} classes. {_describe_input(size, format)}",
         "",
         f"Trained on `{described.dataset['name']}` (fingerprint "
         f"{described.dataset['fingerprint']}). Scores of the network on its validation split, at "
-        "native resolution:",
+        f"native resolution{', not at the size above' if size else ''}:",
         "",
         *_score_lines(described),
         "",
@@ -39,10 +54,21 @@ def write(path: Path, name: str, described: runs.Run, crf: CRFParameters | None)
         "|---|---|---|",
         *_class_lines(described),
         "",
-        "EXIF orientation is not applied: the label map lies over the image as it is stored.",
-        "",
+        *_NOTES.get(format, ()),
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _describe_input(size: tuple[int, int] | None, format: str) -> str:
+    sides = size and f"{size[0]} x {size[1]}"
+    if format != "savedmodel":
+        taken = f"of {sides} (height x width)" if size else "of any size"
+        return f"Takes RGB images {taken}, uint8 in [0, 255]; gives a class for each pixel, uint8."
+    resized = f", which the network sees resized to {sides} (height x width)" if size else ""
+    return (
+        f"Takes RGB images of any size{resized}; gives a class for each pixel, at the image's own "
+        "size."
+    )
 
 
 def _best(described: runs.Run) -> dict:

@@ -6,7 +6,6 @@ little: some SavedModels load there and fail in a server.
 """
 
 import ctypes
-import subprocess
 import sys
 import tempfile
 import weakref
@@ -16,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import serving_c, serving_signatures, wire
-from .errors import InputError
+from . import clean_process, serving_c, serving_signatures, wire
 from .serving_signatures import TensorInfo
 from .serving_tensors import DTYPES, NAMES, strings
 
@@ -217,11 +215,7 @@ def predict_in_clean_process(folder: Path, images: list[bytes]) -> list[bytes]:
         names = [f"{index:06d}" for index in range(len(images))]
         for name, image in zip(names, images, strict=True):
             (requests / name).write_bytes(image)
-        command = [sys.executable, "-m", __name__, str(folder), str(requests), str(answers)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise InputError(f"{folder}: does not run in a process of its own: {reason[0]}")
+        clean_process.run(__name__, folder, requests, answers)
         return [(answers / name).read_bytes() for name in names]
 
 

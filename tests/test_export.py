@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import serving
-from kerasseg.pipelines import export, records, saved_model
+from kerasseg.pipelines import export, parity, records, saved_model
 from kerasseg.pipelines.errors import InputError
 
 
@@ -71,7 +71,7 @@ def test_the_c_loader_gives_the_labels_of_the_network(version, tiny_run):
         logits = model(tf.io.decode_image(image, 3, expand_animations=False)[None])[0].numpy()
         label = decoded(answer)
         assert label.shape == logits.shape[:2]
-        assert export.labels_agree(label, logits)
+        assert parity.labels_agree(label, logits)
         assert (label == logits.argmax(-1)).mean() > 0.999
 
 
@@ -143,8 +143,8 @@ def test_a_network_of_mixed_precision_passes_its_check(tiny_run, tmp_path):
 
 def test_labels_agree_but_for_ties():
     logits = np.array([[[1.0, 2.0], [3.0, 3.0 + 1e-5], [5.0, 4.0]]])
-    assert export.labels_agree(np.array([[1, 0, 0]]), logits)
-    assert not export.labels_agree(np.array([[0, 0, 0]]), logits)
+    assert parity.labels_agree(np.array([[1, 0, 0]]), logits)
+    assert not parity.labels_agree(np.array([[0, 0, 0]]), logits)
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "two words"])

@@ -19,17 +19,43 @@ from . import options, startup
 @click.option("--name", help="Name of the model; the run folder's unless given.")
 @options.crf_options
 @click.option(
-    "--probabilities", is_flag=True, help="Add a signature that gives all classes' probabilities."
+    "--probabilities", is_flag=True, help="Give all classes' probabilities beside the labels."
 )
-def command(run, output, name, crf, crf_iterations, probabilities) -> None:
-    """Export a run's best network as OUTPUT/NAME/VERSION for TensorFlow Serving.
+@click.option(
+    "--size",
+    type=options.Numbers(int, "HEIGHT,WIDTH"),
+    help="Size that the network computes at, from 8 to 8192. Unless given, it is as in "
+    "'kerasseg predict'; for litert the run's --image-size or --crop-size.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(("savedmodel", "litert", "onnx")),
+    default="savedmodel",
+    show_default=True,
+    help="What to write.",
+)
+def command(run, output, name, crf, crf_iterations, probabilities, size, format) -> None:
+    """Export a run's best network as OUTPUT/NAME/VERSION.
 
-    The SavedModel takes encoded images and gives label maps of their own size as PNG. It is
-    checked against the network in a process of its own before it gets its version's name.
+    savedmodel: for TensorFlow Serving; takes encoded images and gives label maps of their own size
+    as PNG. litert: NAME-litert/VERSION/model.tflite for phones and small computers; takes one image
+    of one size. onnx: NAME-onnx/VERSION/model.onnx; takes a batch of images. The last two take and
+    give pixels, uint8.
+
+    The export is checked against the network in a process of its own before it gets its version's
+    name.
     """
     startup.load_tensorflow()
     from .. import export
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    version = export.run(run, output=output, name=name, crf=parameters, probabilities=probabilities)
+    version = export.run(
+        run,
+        output=output,
+        name=name,
+        crf=parameters,
+        probabilities=probabilities,
+        size=size,
+        format=format,
+    )
     options.console().print(f"checked and written to {version}", soft_wrap=True)

@@ -12,7 +12,7 @@ from kerasseg import models, serving
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
 from kerasseg.pipelines import saved_model
-from kerasseg.pipelines.export import labels_agree
+from kerasseg.pipelines.parity import labels_agree
 
 NUM_CLASSES = 5
 CASES = [

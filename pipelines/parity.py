@@ -1,0 +1,90 @@
+"""What an export must show before it is published: the labels of the network it came from."""
+
+import io
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+TOLERANCE = 1e-4  # share of the largest logit
+
+
+class Comparison:
+    """Counts the labels in which an export and its network are equal.
+
+    Args:
+        model: The network, from images (batch, height, width, 3), RGB in [0, 255], to logits of
+            their size.
+    """
+
+    def __init__(self, model):
+        self._pixels = self._equal = 0
+        # As a graph, as `predict` runs it: in bfloat16 a graph, whose operations are fused, rounds
+        # otherwise than the same operations one by one.
+        self._logits = tf.function(
+            lambda images: model(images, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+        )
+
+    def agrees(self, images, labels: np.ndarray, probabilities: np.ndarray | None = None) -> bool:
+        """Tells whether answers are the network's, but for rounding, and counts them.
+
+        Args:
+            images: (batch, height, width, 3), RGB in [0, 255].
+            labels: Integers (batch, height, width), the export's.
+            probabilities: float32 (batch, height, width, classes), the export's; None for none.
+        """
+        logits = self._logits(tf.cast(images, tf.float32)).numpy()
+        if labels.shape != logits.shape[:3] or not labels_agree(labels, logits):
+            return False
+        if probabilities is not None and not _probabilities_agree(probabilities, logits):
+            return False
+        self._equal += int((labels == logits.argmax(-1)).sum())
+        self._pixels += labels.size
+        return True
+
+    def counts(self) -> dict[str, Any]:
+        """Returns the numbers of pixels compared, and of those whose labels are equal."""
+        return {"pixels": self._pixels, "equal_labels": self._equal}
+
+
+def labels_agree(label: np.ndarray, logits: np.ndarray, tolerance: float = TOLERANCE) -> bool:
+    """Tells whether a label map is the argmax of logits, but for ties within rounding.
+
+    Args:
+        label: Integers (..., height, width).
+        logits: float32 (..., height, width, classes).
+        tolerance: Share of the largest logit by which the chosen one may lie below the highest.
+    """
+    if label.max(initial=0) >= logits.shape[-1]:
+        return False
+    chosen = np.take_along_axis(logits, label[..., np.newaxis].astype(np.int64), axis=-1)[..., 0]
+    return bool((logits.max(axis=-1) - chosen <= tolerance * np.abs(logits).max()).all())
+
+
+def _probabilities_agree(probabilities: np.ndarray, logits: np.ndarray) -> bool:
+    # A probability moves by half of what its logit does, at most.
+    expected = tf.nn.softmax(logits).numpy()
+    tolerance = TOLERANCE * max(1.0, np.abs(logits).max())
+    return probabilities.shape == expected.shape and bool(
+        (np.abs(probabilities - expected) <= tolerance).all()
+    )
+
+
+def draw_image(height: int, width: int) -> np.ndarray:
+    """Draws smooth colour gradients with an edge.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    y, x = np.mgrid[:height, :width]
+    channels = [255 * y / height, 255 * x / width, 255 * ((x + y) // 16 % 2)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def encode(image: np.ndarray, format_: str) -> bytes:
+    """Encodes an image, as "PNG" or "JPEG"."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image).save(buffer, format_)
+    return buffer.getvalue()
