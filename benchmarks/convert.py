@@ -5,6 +5,7 @@
 Whole processes, Python's start included, in turn, on copies of CamVid:
 
     cp -r           the same files
+    cp -r, sync     the same and on the disk, where a conversion is when it says that it is done
     checksums       kerasseg convert --verify checksums: both files' checksums, sha256 of the shards
     labels          kerasseg convert: every label decoded, checked, mapped, counted, encoded
     tfds            the writer of TensorFlow Datasets, given the same files; it checks nothing
@@ -52,6 +53,7 @@ def main() -> None:
             {
                 "labels": _converting("camvid", camvid, output),
                 "cp -r": ["cp", "-r", str(camvid), str(output)],
+                "cp -r, sync": ["sh", "-c", f"cp -r '{camvid}' '{output}' && sync"],
                 "checksums": [*_converting("folder", folder, output), "--verify", "checksums"],
                 "tfds": [sys.executable, __file__, "--source", ".", "--tfds", camvid, output],
             },
@@ -136,6 +138,7 @@ def _compare(commands: dict[str, list[Any]], output: Path, rounds: int, pairs: i
 
 def _run(command: list[Any]) -> tuple[float, float]:
     """Returns the seconds that a command took, and its peak memory in MiB."""
+    os.sync()  # else the command would wait for what the one before has written
     begun = time.perf_counter()
     with subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,9 +1,12 @@
 """SavedModels with the signatures of an export, whose answers NumPy can tell; for several tests."""
 
+import contextlib
 import functools
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -111,3 +114,24 @@ def decode(png):
     with PIL.Image.open(io.BytesIO(png)) as image:
         assert (image.format, image.mode) == ("PNG", "L")
         return np.asarray(image)
+
+
+@contextlib.contextmanager
+def serving_process(folder, *options):
+    """`kerasseg serve` in a process of its own; `said` is its output until it serves."""
+    command = [sys.executable, "-m", "kerasseg", "serve", folder, "--rest-port", "0"]
+    with subprocess.Popen(
+        [*command, "--grpc-port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            process.said = ""
+            while "stop with" not in process.said:
+                line = process.stdout.readline()
+                assert line, process.stderr.read()
+                process.said += line
+            yield process
+        finally:
+            process.kill()

@@ -28,11 +28,12 @@ from served_models import (
     encode,
     expected_label,
     random_pixels,
+    serving_process,
     write_models,
     write_version,
 )
 
-from kerasseg.pipelines import export, saved_model, serving_tensors
+from kerasseg.pipelines import client, export, saved_model, serving_tensors
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.serve import Server
 
@@ -165,6 +166,19 @@ def test_both_protocols_give_the_labels_that_a_clean_process_gives(tiny_run, tmp
         pixels = random_pixels(5, (33, 47))[None]
         maps, _ = predict(server, {"image": pixels}, name="tiny", signature="labels")
         assert post(server, {"instances": []}, "tiny:predict").json() == {"predictions": []}
+        exif = PIL.Image.Exif()
+        exif[0x0112] = 6  # to be turned by a quarter
+        PIL.Image.fromarray(pixels[0]).save(tmp_path / "lying.png", exif=exif)
+        upright = []
+        # Of pixels the client turns a photograph upright, of files the SavedModel.
+        for signature in ("serving_default", "labels"):
+            arguments = {"signature": signature, "output": tmp_path / signature}
+            (answer,) = client.run(
+                server.grpc_address, [tmp_path / "lying.png"], model="tiny", **arguments
+            )
+            upright.append(decode(answer.files[0].read_bytes()))
+        assert upright[0].shape == (47, 33)
+        np.testing.assert_array_equal(*upright)
     np.testing.assert_array_equal(maps["labels"][0], decode(expected[0]))
     assert warmup.run(saved_model.SavedModel(version), version) >= 1
     for want, row, png in zip(
@@ -245,7 +259,12 @@ PATHS = ("../../etc", "%2e%2e%2fstreet", "..%2f..%2fetc%2fpasswd", ".hidden", "s
         ("street:predict", {"instances": ["x"], "signature_name": "y"}, 400, '"y" not found'),
         ("street:predict", {"instances": ["text"]}, 400, "must be PNG, JPEG, BMP or GIF"),
         ("street:predict", {"instances": [b64(IMAGE[:-30])]}, 400, "Invalid PNG"),
-        ("street:predict", {"instances": [b64(bomb(30_000))]}, 400, "at most 32000000 pixels"),
+        (
+            "street:predict",
+            {"instances": [b64(bomb(30_000))]},
+            400,
+            "1 to 32000000 pixels, got 900000000.",
+        ),
         *((f"{path}:predict", {"instances": []}, (400, 404), "") for path in PATHS),
     ],
 )
@@ -453,6 +472,8 @@ def test_options_out_of_range_are_refused(models):
         ({"max_request_mib": -1}, "max_request_mib must be greater"),
         ({"max_request_mib": 2048}, "max_request_mib must be less than 2048"),
         ({"max_concurrency": 0}, "max_concurrency must be greater"),
+        ({"max_megapixels": 0}, "max_megapixels must be greater"),
+        ({"max_crf_megapixels": -1}, "max_crf_megapixels must be greater"),
         ({"max_waiting": -1}, "max_waiting must be at least 0"),
     ):
         with pytest.raises(InputError, match=message):
@@ -486,19 +507,8 @@ def test_a_port_in_use_is_a_clear_error(server, models, option):
 @pytest.fixture
 def process(models):
     """`kerasseg serve` in a process of its own; its output as far as "serving at"."""
-    command = [sys.executable, "-m", "kerasseg", "serve", models, "--rest-port", "0"]
-    with subprocess.Popen(
-        [*command, "--grpc-port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            process.said = ""
-            while "stop with" not in process.said:
-                line = process.stdout.readline()
-                assert line, process.stderr.read()
-                process.said += line
-            yield process
-        finally:
-            process.kill()
+    with serving_process(models) as process:
+        yield process
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

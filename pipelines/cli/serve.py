@@ -28,6 +28,13 @@ _port = click.IntRange(0, 65535)
 @click.option(
     "--max-megapixels", type=float, default=32, show_default=True, help="Size of an image."
 )
+@click.option(
+    "--max-crf-megapixels",
+    type=float,
+    default=4,
+    show_default=True,
+    help="The same for models with a CRF, which takes up to 2 GB a megapixel.",
+)
 def command(folder, **arguments) -> None:
     """Serve the SavedModels in DIR (NAME/VERSION/saved_model.pb), until interrupted.
 
@@ -43,6 +50,7 @@ def command(folder, **arguments) -> None:
     with startup.held_back_stderr():
         serving_c.load()
     server = serve.Server(folder, **arguments).start()
+    serve.collect_garbage_rarely()
     console = options.console()
     for name in server.catalog.names():
         versions = ", ".join(str(version.number) for version in server.catalog.versions(name))

@@ -29,6 +29,9 @@ _HTTP = {
 _NODE = re.compile(r"\s*\[\[.*\]\].*|\{\{function_node [^}]*\}\}\s*", re.DOTALL)
 
 
+_LONGEST = 1000  # characters of a message: gRPC's clients take no longer ones
+
+
 class ServingError(Exception):
     """A request that is refused or fails.
 
@@ -38,7 +41,9 @@ class ServingError(Exception):
     """
 
     def __init__(self, message: str, code: int, *, http: int | None = None):
-        super().__init__(message)
+        # What it quotes from a request may be of any size, and no text that can be encoded.
+        message = message.encode(errors="backslashreplace").decode()
+        super().__init__(message if len(message) <= _LONGEST else message[:_LONGEST] + " ...")
         self.code = code
         self.http = http or _HTTP.get(code, 500)
 

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import logging
 import re
-import time
 from importlib import resources
 from typing import Any
 
@@ -14,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import json_tensors, metadata
+from . import body, json_tensors, metadata
 from .engine import Engine, signature_of
 from .errors import RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
 
@@ -23,7 +22,6 @@ _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18}))?"
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)")
 _DESCRIBE = re.compile(_MODEL + r"(?P<metadata>/metadata)?")
 _CLOSED = 499  # the client is gone: nobody reads it
-_DRAIN = 5.0  # seconds for which a refused body is read on, so that the client sees the answer
 _HEADERS = {
     # The page and its scripts are one file; it shows pictures that it makes itself.
     "Content-Security-Policy": (
@@ -34,8 +32,32 @@ _HEADERS = {
 }
 
 
-def application(engine: Engine) -> Starlette:
+def application(engine: Engine):
     """Makes the ASGI application."""
+    return _Framed(_routes(engine))
+
+
+class _Framed:
+    """Refuses requests that tell the length of their body twice.
+
+    What follows them would be the next request to one reader, such as a proxy in front, and a part
+    of this one to another.
+    """
+
+    def __init__(self, application: Starlette):
+        self._application = application
+
+    async def __call__(self, scope, receive, send) -> None:
+        names = {name for name, _ in scope.get("headers", ())}
+        if names >= {b"content-length", b"transfer-encoding"}:
+            message = "Request must have Content-Length or Transfer-Encoding, got both."
+            refusal = JSONResponse({"error": message}, 400, {"Connection": "close"})
+            await refusal(scope, receive, send)
+        else:
+            await self._application(scope, receive, send)
+
+
+def _routes(engine: Engine) -> Starlette:
     return Starlette(
         routes=[
             Route("/", _answer(engine, _page)),
@@ -132,58 +154,31 @@ async def _predict(engine: Engine, request: Request) -> Response:
     match = _parse_path(_PREDICT, request)
     if match["method"] != "predict":
         raise invalid(f"{match['method']} must be predict: segmentation has no other method.")
+    content = None
     try:
         async with engine.admit() as deadline:
-            body = await _read(request, engine.limits.max_request_bytes)
-            work = functools.partial(_compute, engine, match, body, deadline)
+            content = await body.read(request, engine.limits.max_request_bytes)
+            encoding = request.headers.get("content-encoding", "identity").lower()
+            work = functools.partial(_compute, engine, match, content, encoding, deadline)
             return Response(
                 await _while_connected(request, engine.compute(work)), media_type="application/json"
             )
     except ServingError as error:
-        if error.code in (RESOURCE_EXHAUSTED, UNAVAILABLE):
-            await _drain(request)
+        if content is None and error.code in (RESOURCE_EXHAUSTED, UNAVAILABLE):
+            await body.drain(request)
         raise
 
 
-def _compute(engine: Engine, match: re.Match, body: bytes, deadline: float) -> bytes:
+def _compute(
+    engine: Engine, match: re.Match, content: bytes, encoding: str, deadline: float
+) -> bytes:
     version = engine.catalog.find(match["name"], _number(match))
-    parsed = json_tensors.parse(body)
+    content = body.decompress(content, encoding, engine.limits.max_request_bytes)
+    parsed = json_tensors.parse(content)
     name = parsed.get("signature_name") or "serving_default"
     inputs = json_tensors.read_inputs(parsed, signature_of(version, name))
     outputs = engine.run(version, inputs, signature=name, deadline=deadline)
     return json_tensors.write_outputs(outputs, parsed)
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    """Reads the body.
-
-    Raises:
-        ServingError: If it is larger than the limit.
-    """
-    length = request.headers.get("content-length", "")
-    body = bytearray()
-    if not (length.isdecimal() and int(length) > limit):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
-    raise ServingError(
-        f"Request must have at most {limit} bytes, got more.", RESOURCE_EXHAUSTED, http=413
-    )
-
-
-async def _drain(request: Request) -> None:
-    """Reads what is left of a body: a client that is still sending would not see the answer."""
-    end = time.monotonic() + _DRAIN
-    while time.monotonic() < end:
-        try:
-            message = await asyncio.wait_for(request.receive(), end - time.monotonic())
-        except (TimeoutError, RuntimeError):
-            return
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return
 
 
 async def _while_connected(request: Request, work) -> bytes:

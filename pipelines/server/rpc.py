@@ -2,8 +2,10 @@
 
 import functools
 import logging
+from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from .. import serving_tensors
 from . import metadata, protos
@@ -25,10 +27,29 @@ def server(engine: Engine) -> grpc.aio.Server:
             ("grpc.so_reuseport", 0),  # else two servers would share a port, each half the calls
         ],
         maximum_concurrent_rpcs=limits.max_concurrency + limits.max_waiting + _SLACK,
+        interceptors=[_Parsing()],
     )
     protos.prediction_service.add_PredictionServiceServicer_to_server(_Prediction(engine), made)
     protos.model_service.add_ModelServiceServicer_to_server(_Model(engine), made)
     return made
+
+
+class _Parsing(grpc.aio.ServerInterceptor):
+    """Gives methods None for what is not their message, which else would fail as unknown."""
+
+    async def intercept_service(self, continuation, handler_call_details):
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        parse = handler.request_deserializer
+
+        def parse_or_none(content: bytes):
+            try:
+                return parse(content)
+            except DecodeError:
+                return None
+
+        return handler._replace(request_deserializer=parse_or_none)
 
 
 def _method(handler):
@@ -37,6 +58,8 @@ def _method(handler):
     @functools.wraps(handler)
     async def method(self, request, context: grpc.aio.ServicerContext):
         try:
+            if request is None:
+                raise invalid("Request must be a message of this method's kind.")
             return await handler(self, request, context)
         except ServingError as error:
             await context.abort(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), str(error))

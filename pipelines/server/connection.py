@@ -1,0 +1,56 @@
+"""A connection of HTTP that does not wait for its client forever."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+PATIENCE = 10.0  # seconds
+
+
+class Connection(H11Protocol):
+    """uvicorn's, which by itself times only the pause between an answer and the next request.
+
+    Closes when a request's head has not come within `PATIENCE`, however slowly its bytes do, and
+    when a client takes nothing of an answer for so long.
+    """
+
+    _head: asyncio.TimerHandle | None = None
+    _answer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport) -> None:  # noqa: D102
+        super().connection_made(transport)
+        self._head = self.loop.call_later(PATIENCE, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        _cancel(self._head, self._answer)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        super().data_received(data)
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering:
+            _cancel(self._head)
+            self._head = None
+        elif self._head is None:
+            self._head = self.loop.call_later(PATIENCE, self.transport.abort)
+
+    def pause_writing(self) -> None:  # noqa: D102
+        super().pause_writing()
+        self._watch_answer(None)
+
+    def resume_writing(self) -> None:  # noqa: D102
+        super().resume_writing()
+        _cancel(self._answer)
+
+    def _watch_answer(self, before: int | None) -> None:
+        left = self.transport.get_write_buffer_size()
+        if before is not None and left >= before:
+            self.transport.abort()
+        else:
+            self._answer = self.loop.call_later(PATIENCE, self._watch_answer, left)
+
+
+def _cancel(*timers: asyncio.TimerHandle | None) -> None:
+    for timer in timers:
+        if timer is not None:
+            timer.cancel()
