@@ -9,6 +9,7 @@ Whole processes, Python's start included, in turn, on copies of CamVid:
     checksums       kerasseg convert --verify checksums: both files' checksums, sha256 of the shards
     labels          kerasseg convert: every label decoded, checked, mapped, counted, encoded
     tfds            the writer of TensorFlow Datasets, given the same files; it checks nothing
+    tfds, sync      the same and on the disk
 
 and then, on CamVid's pairs at the size of Cityscapes', `labels` with one and with two workers. Each
 line tells the median over the rounds, the ratio to `labels`, and the peak memory of the process.
@@ -16,6 +17,7 @@ line tells the median over the rounds, the ratio to `labels`, and the peak memor
 
 import argparse
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -48,14 +50,16 @@ def main() -> None:
         pairs = _multiply(arguments.source, camvid, arguments.copies)
         _arrange_as_folder(camvid, folder)
         output = Path(scratch, "output")
+        tfds = [sys.executable, __file__, "--source", ".", "--tfds", str(camvid), str(output)]
         print(f"CamVid x {arguments.copies}: {pairs} pairs, {os.cpu_count()} cores")
         _compare(
             {
                 "labels": _converting("camvid", camvid, output),
                 "cp -r": ["cp", "-r", str(camvid), str(output)],
-                "cp -r, sync": ["sh", "-c", f"cp -r '{camvid}' '{output}' && sync"],
+                "cp -r, sync": _syncing(["cp", "-r", str(camvid), str(output)]),
                 "checksums": [*_converting("folder", folder, output), "--verify", "checksums"],
-                "tfds": [sys.executable, __file__, "--source", ".", "--tfds", camvid, output],
+                "tfds": tfds,
+                "tfds, sync": _syncing(tfds),
             },
             output,
             arguments.rounds,
@@ -116,6 +120,10 @@ def _enlarge(folder: Path, large: Path) -> int:
 def _converting(dataset: str, source: Path, output: Path) -> list[str]:
     command = [sys.executable, "-m", "kerasseg", "convert", "--dataset", dataset]
     return [*command, "--source", str(source), "--output", str(output), "--allow-partial"]
+
+
+def _syncing(command: list[str]) -> list[str]:
+    return ["sh", "-c", f"{shlex.join(command)} && sync"]
 
 
 def _compare(commands: dict[str, list[Any]], output: Path, rounds: int, pairs: int) -> None:

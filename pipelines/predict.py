@@ -15,7 +15,7 @@ from kerasseg import inference, serving, visualize
 from . import pictures, runs
 from .crf import CRFParameters
 from .errors import InputError, Problem
-from .images import IMAGE_ENDINGS, ImageFileError, check_image
+from .images import IMAGE_ENDINGS, ImageFileError, check_complete
 from .labels import read_file
 
 
@@ -158,7 +158,7 @@ def _expand(path: Path) -> list[tuple[Path, Path]]:
 
 def _read(path: Path):
     content = read_file(path, "image")
-    check_image(content)
+    check_complete(content)
     try:
         return serving.decode_image(content)
     except tf.errors.InvalidArgumentError as error:

@@ -46,6 +46,20 @@ def test_overlays_mix_the_image_with_the_classes_colours(tiny_run, photos, tmp_p
     np.testing.assert_allclose(overlay, 0.75 * image + 0.25 * colors, atol=0.5)
 
 
+def test_a_photograph_is_predicted_as_a_viewer_shows_it(tiny_run, tmp_path):
+    stored = np.random.default_rng(0).integers(0, 256, (31, 45, 3)).astype(np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    PIL.Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    PIL.Image.fromarray(np.rot90(stored, -1)).save(tmp_path / "upright.png")
+    images = [tmp_path / "turned.png", tmp_path / "upright.png"]
+    turned, upright = predict.run(tiny_run, images, output=tmp_path / "out")
+    assert np.asarray(PIL.Image.open(turned.label)).shape == (45, 31)
+    for kind in ("label", "overlay"):
+        pictures = (np.asarray(PIL.Image.open(getattr(w, kind))) for w in (turned, upright))
+        np.testing.assert_array_equal(*pictures)
+
+
 def test_without_output_the_run_takes_the_predictions(tiny_run, photos, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (written,) = predict.run(run, [photos / "b.jpg"])
