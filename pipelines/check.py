@@ -18,8 +18,7 @@ from .checks.raw import RawTree
 from .checks.records import Converted
 from .checks.report import ERROR, Finding, Picture, Report
 from .checks.sums import Duplicates, StrangeValues, Sums, judge
-from .errors import InputError
-from .images import ImageFileError
+from .errors import ImageFileError, InputError
 
 _MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))
 

@@ -10,6 +10,20 @@ class InputError(ValueError):
     """
 
 
+class ImageFileError(Exception):
+    """An image or label file cannot be used.
+
+    Attributes:
+        what: What is wrong.
+        cause: The likely cause, or the remedy.
+    """
+
+    def __init__(self, what: str, cause: str):
+        super().__init__(f"{what} ({cause})")
+        self.what = what
+        self.cause = cause
+
+
 @dataclass(frozen=True)
 class Problem:
     """A file that cannot be used: `file`, `what` is wrong, and its likely `cause`."""

@@ -1,28 +1,20 @@
 """Label files: decoded to the integers they hold, and mapped to classes value by value."""
 
-import io
-import itertools
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
+from . import png
 from .datasets import IGNORE_LABEL, Description
-from .images import (
-    PNG_SIGNATURE,
-    ImageFileError,
-    check_complete,
-    check_pixel_stream,
-    check_upright,
-)
+from .errors import ImageFileError
+from .images import check_complete, check_upright
 
 _UNKNOWN = -1
 _VALUES = 256  # of a label's pixel, once it is mapped
 _PNG_FILTER_UP = 2
 _STRIP = 512  # rows that are worked on at a time, which bounds the memory
-_PNG_BIT_DEPTH = 24  # position in the file, whose first chunk `check_complete` knows as the header
 
 
 def decode_label(content: bytes) -> np.ndarray:
@@ -39,57 +31,27 @@ def decode_label(content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, or has 16-bit colours.
     """
-    values, mode = _decode_png(content)
-    depth = content[_PNG_BIT_DEPTH]
-    if mode.startswith("I"):  # 16-bit gray
-        return values.astype(np.uint16, copy=False)
-    if depth > 8:
+    may_have_exif = check_complete(content)
+    if not content.startswith(png.SIGNATURE):
+        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
+    if may_have_exif:
+        check_upright(content, "label")
+    depth, color_type = png.read_kind(content)
+    if depth > 8 and color_type != png.GRAY:
         raise ImageFileError(
             f"label must have 8 bits a channel, got {depth} bits",
             "save class numbers as gray PNG",
         )
-    if mode == "L" and depth < 8:
-        return values // (255 // (2**depth - 1))  # Pillow scales them, so that the largest is 255
-    if mode in ("L", "P", "1"):
-        return values.astype(np.uint8, copy=False)
-    if mode == "RGB" or (mode == "RGBA" and (values[..., 3] == 255).all()):
+    values = png.decode(content)
+    if color_type in (png.GRAY, png.PALETTE, png.RGB):
+        return values
+    if color_type == png.RGBA and (values[..., 3] == 255).all():
         return values[..., :3]
     raise ImageFileError(
-        f"label must have 8 bits a pixel or be RGB, got mode {mode}",
+        "label must have 8 bits a pixel or be RGB, got mode "
+        f"{'RGBA' if color_type == png.RGBA else 'LA'}",
         "save class numbers as 8-bit PNG",
     )
-
-
-def _decode_png(content: bytes) -> tuple[np.ndarray, str]:
-    may_have_exif = check_complete(content)
-    if content.startswith(PNG_SIGNATURE):
-        check_pixel_stream(content)
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            if image.format == "PNG":
-                if may_have_exif:
-                    check_upright(image, "label")
-                return _pixels(image), image.mode
-    except ImageFileError:
-        raise
-    except Exception as error:  # Pillow raises many kinds on damaged data
-        raise ImageFileError("label cannot be decoded", str(error)) from error
-    raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
-
-
-def _pixels(image: PIL.Image.Image) -> np.ndarray:
-    """Copies an image's pixels strip by strip: NumPy's own way takes three times their memory."""
-    width, height = image.size
-    image.load()
-    strips = (
-        np.asarray(image.crop((0, top, width, min(top + _STRIP, height))))
-        for top in range(0, height, _STRIP)
-    )
-    first = next(strips)
-    pixels = np.empty((height, *first.shape[1:]), first.dtype)
-    for index, strip in enumerate(itertools.chain([first], strips)):
-        pixels[index * _STRIP :][: len(strip)] = strip
-    return pixels
 
 
 class LabelMap:
@@ -274,7 +236,7 @@ def encode_label(label: np.ndarray) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"".join(
         (
-            PNG_SIGNATURE,
+            png.SIGNATURE,
             _png_chunk(b"IHDR", header),
             _png_chunk(b"IDAT", b"".join((*pixels, deflate.flush()))),
             _png_chunk(b"IEND", b""),
@@ -312,18 +274,18 @@ def check_gray_label(content: bytes) -> tuple[int, int]:
         ImageFileError: If it is not.
     """
     may_have_exif = check_complete(content)
-    if not content.startswith(PNG_SIGNATURE):
+    if not content.startswith(png.SIGNATURE):
         raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
     if may_have_exif:
-        decode_label(content)
-    width, height, depth, color_type = struct.unpack_from(">IIBB", content, 16)
-    if (depth, color_type) != (8, 0):
+        check_upright(content, "label")
+    depth, color_type = png.read_kind(content)
+    if (depth, color_type) != (8, png.GRAY):
         raise ImageFileError(
             f"label must be an 8-bit gray PNG to be copied, got {depth} bits of colour type "
             f"{color_type}",
             "a palette, colours or another depth: convert with --verify labels",
         )
-    return height, width
+    return png.read_size(content)
 
 
 def read_file(path: str | Path | None, what: str) -> bytes:

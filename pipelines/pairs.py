@@ -6,8 +6,8 @@ from types import ModuleType
 import numpy as np
 
 from .datasets import Description, Example
-from .errors import InputError
-from .images import ImageFileError, check_decodable, check_image, fit_size, reencode_image
+from .errors import ImageFileError, InputError
+from .images import check_decodable, check_image, fit_size, reencode_image
 from .labels import (
     LabelMap,
     check_gray_label,

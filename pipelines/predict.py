@@ -14,8 +14,8 @@ from kerasseg import inference, serving, visualize
 
 from . import pictures, runs
 from .crf import CRFParameters
-from .errors import InputError, Problem
-from .images import IMAGE_ENDINGS, ImageFileError, check_complete
+from .errors import ImageFileError, InputError, Problem
+from .images import IMAGE_ENDINGS, check_complete
 from .labels import read_file
 
 

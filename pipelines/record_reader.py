@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from . import wire
-from .errors import InputError
-from .images import ImageFileError
+from .errors import ImageFileError, InputError
 
 KEYS = ("filename", "image", "segmentation_mask")
 _HEAD = struct.Struct("<Q4s")  # length, and its checksum

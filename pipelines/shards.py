@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import datasets, records
+from . import datasets, png, records
 from .datasets import Description, Example
-from .errors import Problem
-from .images import PNG_SIGNATURE, ImageFileError
+from .errors import ImageFileError, Problem
 from .labels import LabelMap
 from .pairs import Encoding, Pair, convert_pair
 from .pixel_counts import PixelCounts
@@ -176,7 +175,7 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
         except ImageFileError as problem:
             problems.append(Problem(example.filename, problem.what, problem.cause))
         else:
-            formats.add("png" if pair.image.startswith(PNG_SIGNATURE) else "jpeg")
+            formats.add("png" if pair.image.startswith(png.SIGNATURE) else "jpeg")
             if pair.counts is not None:
                 counts.add(pair.counts)
             writer.write(_encode(example, pair))

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from kerasseg.pipelines import check, class_maps, convert, record_reader, records
 from kerasseg.pipelines.datasets import ClassSpace, Description, Example, _class_file, folder
-from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.images import ImageFileError, check_decodable, check_image
+from kerasseg.pipelines.errors import ImageFileError, InputError
+from kerasseg.pipelines.images import check_decodable, check_image
 from kerasseg.pipelines.labels import LabelMap, decode_label
 from kerasseg.pipelines.pairs import Encoding, convert_pair
 

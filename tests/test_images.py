@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 from PIL.PngImagePlugin import PngInfo
 
+from kerasseg.pipelines.errors import ImageFileError
 from kerasseg.pipelines.images import (
-    ImageFileError,
     check_complete,
     check_decodable,
     check_image,

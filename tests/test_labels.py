@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from kerasseg.pipelines.datasets import ClassSpace, Description
-from kerasseg.pipelines.images import ImageFileError
+from kerasseg.pipelines.errors import ImageFileError
 from kerasseg.pipelines.labels import (
     LabelMap,
     check_gray_label,

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasseg.pipelines import record_reader, records, wire
-from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.images import ImageFileError
+from kerasseg.pipelines.errors import ImageFileError, InputError
 
 FEATURES = {"filename": b"a.png", "image": b"\x89PNG" * 50, "segmentation_mask": b"\x00\xff"}
 

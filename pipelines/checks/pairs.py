@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from .. import png
 from ..datasets import IGNORE_LABEL, Description
-from ..images import PNG_SIGNATURE, ImageFileError, check_complete, check_decodable, check_image
+from ..errors import ImageFileError
+from ..images import check_complete, check_decodable, check_image
 from ..labels import LabelMap, color_codes
 from .report import ERROR, WARNING, Color, Finding
 
@@ -135,7 +137,7 @@ def kind_of_label_fault(content: bytes) -> str:
         check_complete(content)
     except ImageFileError:
         return "damaged label"
-    if not content.startswith(PNG_SIGNATURE):
+    if not content.startswith(png.SIGNATURE):
         return "JPEG label"
     try:
         check_decodable(content)
@@ -155,7 +157,7 @@ def label_kind(head: bytes, ending: str) -> str:
         head: Its first `LABEL_HEAD` bytes.
         ending: Of its name, for files that are no pictures.
     """
-    if head.startswith(PNG_SIGNATURE) and len(head) >= LABEL_HEAD:
+    if head.startswith(png.SIGNATURE) and len(head) >= LABEL_HEAD:
         depth, color_type = head[24], head[25]
         name = _COLOR_TYPES.get(color_type, f"colour type {color_type}")
         return name if name == "palette" else f"{depth}-bit {name}"

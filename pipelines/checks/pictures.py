@@ -11,7 +11,7 @@ import PIL.Image
 from kerasseg import visualize
 
 from ..datasets import IGNORE_LABEL, Description
-from ..images import ImageFileError
+from ..errors import ImageFileError
 from ..labels import color_codes, resize_label
 from .pairs import Examined
 from .report import Picture

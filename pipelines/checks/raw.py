@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets import REQUIRED_SPLITS, SPLITS, Description, Example, RawDataset
-from ..errors import InputError
-from ..images import ImageFileError
+from ..errors import ImageFileError, InputError
 from ..labels import decode_label, read_file
 from ..pairs import read_pair
 from .pairs import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable

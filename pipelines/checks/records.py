@@ -8,8 +8,7 @@ import numpy as np
 
 from .. import records
 from ..datasets import IGNORE_LABEL, Description
-from ..errors import InputError
-from ..images import ImageFileError
+from ..errors import ImageFileError, InputError
 from ..labels import check_gray_label, decode_label
 from ..record_reader import frames, parse_example, read_content
 from .pairs import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..datasets import Description
-from ..images import ImageFileError
+from ..errors import ImageFileError
 from ..labels import LabelMap
 from ..pixel_counts import PixelCounts, hold_one_class
 from .pairs import DIGEST_SIZE, Examined

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..images import ImageFileError
+from ..errors import ImageFileError
 
 _HEADER = 128
 _VERSION = b"\x00\x01IM"  # 0x0100, and the mark of little-endian files

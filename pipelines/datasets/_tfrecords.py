@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import wire
-from ..errors import InputError
-from ..images import ImageFileError
+from ..errors import ImageFileError, InputError
 
 
 def frames(path: str) -> Iterator[tuple[int, memoryview]]:

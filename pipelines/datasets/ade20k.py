@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..images import ImageFileError
+from ..errors import ImageFileError, InputError
 from ..labels import decode_label, read_file
 from . import IGNORE_LABEL, ClassSpace, Description, Example, _listing, find_top
 

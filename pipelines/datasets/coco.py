@@ -25,8 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..images import ImageFileError
+from ..errors import ImageFileError, InputError
 from ..labels import decode_label, read_file
 from . import (
     IGNORE_LABEL,

@@ -8,8 +8,7 @@ import pytest
 
 from kerasseg.pipelines import convert, datasets
 from kerasseg.pipelines.datasets import coco
-from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.images import ImageFileError
+from kerasseg.pipelines.errors import ImageFileError, InputError
 
 FOLDER = Path(__file__).parents[1] / "published"
 PANOPTIC, STUFF, VOC, VOC_CLASSES = (

@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 from kerasseg.pipelines import datasets, records, shards
 from kerasseg.pipelines.datasets import _mat, _tfrecords
-from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.images import ImageFileError
+from kerasseg.pipelines.errors import ImageFileError, InputError
 from kerasseg.pipelines.labels import LabelMap
 from kerasseg.pipelines.pairs import Encoding, convert_pair
 

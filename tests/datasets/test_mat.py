@@ -9,7 +9,7 @@ import scipy.io
 import scipy.sparse
 
 from kerasseg.pipelines.datasets import _mat
-from kerasseg.pipelines.images import ImageFileError
+from kerasseg.pipelines.errors import ImageFileError
 
 VALUES = np.random.default_rng(0).integers(0, 21, (37, 53), np.uint8)
 

@@ -9,8 +9,7 @@ import scipy.io
 
 from kerasseg.pipelines import convert, datasets
 from kerasseg.pipelines.datasets import voc2012
-from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.images import ImageFileError
+from kerasseg.pipelines.errors import ImageFileError, InputError
 
 PUBLISHED = json.loads((Path(__file__).parents[1] / "published" / "voc2012.json").read_text())
 BORDER = (224, 224, 192)
