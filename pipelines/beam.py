@@ -1,6 +1,6 @@
 """The same conversion on a cluster: Apache Beam runs `convert_shard` on its workers.
 
-Beam is an engine for many machines; on one, the threads of `convert` are 5 to 10 times as fast as
+Beam is an engine for many machines; on one, the processes of `convert` are 5 to 10 times as fast as
 its DirectRunner. Source and output must be on storage that all workers see under the same path.
 """
 

@@ -12,15 +12,14 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import beam, class_maps, datasets, metadata, pairs, records
+from . import beam, class_maps, datasets, metadata, pairs, records, shard_processes
 from .datasets import REQUIRED_SPLITS, SPLITS, ClassSpace, Example, RawDataset
 from .errors import InputError, Problem
 from .pairs import Encoding
@@ -29,6 +28,7 @@ from .shards import ShardResult, ShardSpec, convert_or_keep, file_state
 
 RUNNERS = ("local", "beam")
 _SHARD_BYTES = 64 * 2**20
+_FEW_EXAMPLES, _FEW_BYTES = 256, 64 * 2**20
 _TYPICAL_IMAGE_BYTES = 2**17  # of images that are not files of their own
 
 
@@ -68,7 +68,7 @@ def run(
         dataset: One of `datasets.choices()`.
         source: Folder of the raw dataset; None for datasets that are drawn.
         output: Folder that will hold the converted dataset's folder.
-        workers: Number of threads; None for one a core.
+        workers: Number of processes; None for one a core where there is work for them.
         allow_partial: Accept splits of another size than the official one.
         overwrite: Replace a finished conversion.
         class_map: Other classes than the dataset's own, as `class_maps` tells; None for its own.
@@ -111,7 +111,7 @@ def run(
         if runner == "beam":
             results = beam.convert_shards(pending, beam_options)
         else:
-            results = _convert_shards(pending, workers or os.cpu_count() or 1, on_progress)
+            results = _convert_shards(pending, workers, on_progress)
         _refuse_problems(results)
         _refuse_masks_without_classes(description.classes, list(results.values()))
         shards = {split: [(s, results[s.path]) for s in specs[split]] for split in specs}
@@ -203,9 +203,8 @@ def _writing_to(folder: Path):
 
 def _plan_shards(dataset, description, split, examples, folder, seed, encoding) -> list[ShardSpec]:
     order = np.random.default_rng(seed).permutation(len(examples))
-    states = (file_state(example.image) for example in examples)
-    size = sum(state[0] if state else _TYPICAL_IMAGE_BYTES for state in states)
-    # At least eight shards where there is work for them, so that threads and readers can share it.
+    size = _bytes_of(example.image for example in examples)
+    # At least eight shards where there is work for them: processes and readers share it.
     count = max(min(8, -(-len(examples) // 8)), -(-size // _SHARD_BYTES))
     bounds = [len(examples) * shard // count for shard in range(count + 1)]
     return [
@@ -221,22 +220,25 @@ def _plan_shards(dataset, description, split, examples, folder, seed, encoding) 
 
 
 def _convert_shards(
-    pending: list[ShardSpec], workers: int, on_progress: Callable[[int, int], None]
+    pending: list[ShardSpec], workers: int | None, on_progress: Callable[[int, int], None]
 ) -> dict[Path, ShardResult]:
-    total = sum(len(spec.examples) for spec in pending)
-    progress = _Progress(total, on_progress)
-    results: dict[Path, ShardResult] = {}
-    pool = ThreadPoolExecutor(workers)
-    try:
-        futures = {pool.submit(convert_or_keep, spec, progress.advance): spec for spec in pending}
-        for future in as_completed(futures):
-            results[futures[future].path] = future.result()
-    except BaseException:
-        progress.stop()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return results
+    progress = _Progress(sum(len(spec.examples) for spec in pending), on_progress)
+    if workers is None:
+        workers = 1 if _is_little_work(pending) else os.cpu_count() or 1
+    if workers == 1:
+        return {spec.path: convert_or_keep(spec, progress.advance) for spec in pending}
+    return shard_processes.convert_shards(pending, min(workers, len(pending)), progress.advance)
+
+
+def _is_little_work(pending: list[ShardSpec]) -> bool:
+    """Tells whether shards are converted sooner than processes for them have started."""
+    images = [example.image for spec in pending for example in spec.examples]
+    return len(images) < _FEW_EXAMPLES and _bytes_of(images) < _FEW_BYTES
+
+
+def _bytes_of(images: Iterable[str | None]) -> int:
+    states = map(file_state, images)
+    return sum(state[0] if state else _TYPICAL_IMAGE_BYTES for state in states)
 
 
 def _refuse_problems(results: dict[Path, ShardResult]) -> None:
@@ -257,21 +259,15 @@ def _refuse_masks_without_classes(classes: ClassSpace, results: list[ShardResult
 
 
 class _Progress:
-    """Counts examples over all threads, and stops the threads when the run is given up."""
+    """Counts examples over all threads."""
 
     def __init__(self, total: int, on_progress: Callable[[int, int], None]):
         self._total = total
         self._done = 0
         self._on_progress = on_progress
         self._lock = threading.Lock()
-        self._stopped = False
-
-    def stop(self) -> None:
-        self._stopped = True
 
     def advance(self, examples: int) -> None:
-        if self._stopped:
-            raise InterruptedError("conversion was stopped")
         with self._lock:
             self._done += examples
             self._on_progress(self._done, self._total)

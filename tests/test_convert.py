@@ -286,7 +286,7 @@ def test_the_returned_dataset_is_what_load_finds(many, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 4, None])
-def test_every_run_writes_the_same_bytes_with_any_number_of_threads(
+def test_every_run_writes_the_same_bytes_with_any_number_of_processes(
     many, uninterrupted, tmp_path, workers
 ):
     run(many, tmp_path, workers=workers)
@@ -295,8 +295,15 @@ def test_every_run_writes_the_same_bytes_with_any_number_of_threads(
 
 def test_progress_counts_every_example_once(many, tmp_path):
     calls = []
-    run(many, tmp_path, workers=4, on_progress=lambda done, total: calls.append((done, total)))
+    run(many, tmp_path, workers=1, on_progress=lambda done, total: calls.append((done, total)))
     assert calls == [(done, TOTAL) for done in range(1, TOTAL + 1)]
+
+
+def test_progress_of_several_processes_rises_to_the_number_of_examples(many, tmp_path):
+    calls = []
+    run(many, tmp_path, workers=4, on_progress=lambda *call: calls.append(call))
+    assert calls == [(done, TOTAL) for done in sorted({done for done, _ in calls})]
+    assert calls[-1] == (TOTAL, TOTAL)
 
 
 def test_nothing_has_the_final_name_before_all_is_done(many, tmp_path):

@@ -19,7 +19,7 @@ from . import options
 @click.option(
     "--output", type=options.folder, default=Path("data"), show_default=True, help="Where to write."
 )
-@click.option("--workers", type=click.IntRange(1), help="Threads; one a core unless given.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")
 @click.option("--allow-partial", is_flag=True, help="Accept splits of unofficial size.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished conversion.")
 @click.option(
