@@ -12,10 +12,12 @@ Whole processes, Python's start included, in turn, on copies of CamVid:
     tfds, sync      the same and on the disk
 
 and then, on CamVid's pairs at the size of Cityscapes', `labels` with one and with two workers. Each
-line tells the median over the rounds, the ratio to `labels`, and the peak memory of the process.
+line tells the median over the rounds, the ratio to `labels`, and the peak memory of all processes
+together, what they share counted in each.
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -28,10 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
+import psutil
 
 _SPLITS = ("train", "val")
 _CITYSCAPES_SIZE = (2048, 1024)
 _CITYSCAPES_PAIRS = 300
+_SECONDS_BETWEEN_LOOKS = 0.02
 
 
 def main() -> None:
@@ -148,14 +152,18 @@ def _run(command: list[Any]) -> tuple[float, float]:
     """Returns the seconds that a command took, and its peak memory in MiB."""
     os.sync()  # else the command would wait for what the one before has written
     begun = time.perf_counter()
-    with subprocess.Popen(
+    peak = 0
+    with psutil.Popen(
         [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        while process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                every = [process, *process.children(recursive=True)]
+                peak = max(peak, sum(one.memory_info().rss for one in every))
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return time.perf_counter() - begun, usage.ru_maxrss / 1024
+    return time.perf_counter() - begun, peak / 2**20
 
 
 def _write_with_tfds(camvid: Path, output: Path) -> None:

@@ -1,9 +1,9 @@
 """Conversion on all cores: shards in processes of their own.
 
 Work on a pair is a hundred short calls, between which threads wait for the interpreter's lock: two
-threads are 1.5 times as fast as one, two processes 1.75 times, start included. The processes start from nothing, not
-as copies of this one, in which TensorFlow's threads may run. They end when this one does, however
-it ends: what they read from it has an end then.
+threads are 1.5 times as fast as one, two processes 1.75 times, start included. The processes start
+from nothing, not as copies of this one, in which TensorFlow's threads may run. They end when this
+one does, however it ends: what they read from it has an end then.
 """
 
 import contextlib
