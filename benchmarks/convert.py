@@ -34,7 +34,7 @@ import psutil
 
 _SPLITS = ("train", "val")
 _CITYSCAPES_SIZE = (2048, 1024)
-_CITYSCAPES_PAIRS = 300
+_CITYSCAPES_PAIRS, _CITYSCAPES_COPIES = 300, 3
 _SECONDS_BETWEEN_LOOKS = 0.02
 
 
@@ -103,7 +103,7 @@ def _arrange_as_folder(camvid: Path, folder: Path) -> None:
 
 
 def _enlarge(folder: Path, large: Path) -> int:
-    """Writes pairs of the size of Cityscapes', images as JPEG."""
+    """Writes pairs of the size of Cityscapes', images as JPEG, about a third of their number."""
     shutil.copytree(folder / "labels", large / "labels", ignore=lambda _, names: names)
     for split in _SPLITS:
         names = sorted((folder / "images" / split).iterdir())[:: 10 if split == "train" else 30]
@@ -115,8 +115,11 @@ def _enlarge(folder: Path, large: Path) -> int:
                     resized = picture.resize(_CITYSCAPES_SIZE, method)
                 if kind == "images":
                     resized.save(target.with_suffix(".jpg"), quality=95)
+                    target = target.with_suffix(".jpg")
                 else:
                     resized.save(target)
+                for copy in range(1, _CITYSCAPES_COPIES):
+                    target.with_stem(f"{target.stem}_{copy}").hardlink_to(target)
     shutil.copyfile(folder / "classes.txt", large / "classes.txt")
     return sum(1 for _ in (large / "images").rglob("*.jpg"))
 
