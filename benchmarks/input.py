@@ -130,8 +130,9 @@ def _enlarge(data: Path, folder: Path) -> Path:
 
 
 def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: bool = False) -> Iterator[Any]:
-    from kerasseg.pipelines import cache, inputs, records
+    from kerasseg.pipelines import cache, inputs, memory, records
 
+    memory.keep_freed(memory.ARRAYS)  # as `kerasseg fit` does
     dataset = records.load(data)
     batches = inputs.training_batches(
         dataset.files("train"),

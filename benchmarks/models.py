@@ -7,6 +7,9 @@ what else the machine does meets both. A training step is forward, cross entropy
 size, backward and momentum. Peers need `pip install 'kerasseg[bench,hub]'`.
 """
 
+# The folder pipelines/ is kerasseg.pipelines once installed, which pyright does not follow.
+# pyright: reportMissingImports=false
+
 import argparse
 import json
 import os
@@ -171,7 +174,10 @@ def keras_steps(kind: str, name: str, shape):
     import tensorflow as tf
 
     import kerasseg
+    from kerasseg.pipelines import memory
 
+    # As `kerasseg fit` and `predict` do.
+    memory.keep_freed(memory.ARRAYS)
     model, loss_of = _keras_model(kind, name, shape)
     variables = model.trainable_variables
     optimizer = kerasseg.optimizers.SGD(1e-4, momentum=0.9)
@@ -235,7 +241,7 @@ def _with_keras_dilation(layer):
 def _hub_model(shape):
     """keras-hub's DeepLab v3 on its ResNet-50, with random weights."""
     import keras
-    import keras_hub  # pyright: ignore[reportMissingImports]
+    import keras_hub
 
     size: Any = (*shape[1:], 3)
     encoder = keras_hub.models.ResNetBackbone(
@@ -261,7 +267,7 @@ def _hub_model(shape):
 
 def torch_steps(kind: str, name: str, shape):
     """Builds a PyTorch network in its faster memory format; returns its parameters and steps."""
-    import torch  # pyright: ignore[reportMissingImports]
+    import torch
     import torch_models
 
     torch.set_num_threads(os.cpu_count() or 1)

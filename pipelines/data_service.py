@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import tensorflow as tf
 
+from . import memory
 from .errors import InputError
 
 _service = tf.data.experimental.service
@@ -120,6 +121,7 @@ def start(*, port: int = 0, host: str = "localhost", dispatcher: str | None = No
 
 
 def _worker(dispatcher: str, host: str, port: int):
+    memory.keep_freed(memory.ARRAYS)
     config = _service.WorkerConfig(
         dispatcher_address=dispatcher, worker_address=f"{host}:%port%", port=port
     )

@@ -11,7 +11,7 @@ import numpy as np
 from kerasseg import inference, metrics
 from kerasseg.callbacks import write_json
 
-from . import inputs, records, runs
+from . import inputs, memory, records, runs
 from .crf import CRFParameters, refine
 from .devices import mirrored_strategy
 from .errors import InputError
@@ -52,6 +52,7 @@ def run(
     described = runs.load(folder)
     dataset = described.open_dataset(data)
     files = dataset.files(split)
+    memory.keep_freed(memory.ARRAYS)
     strategy = mirrored_strategy(devices)
     with strategy.scope():
         model = runs.load_model(described)

@@ -16,7 +16,7 @@ from kerasseg.checkpoints import assign, imagenet
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
-from . import cache, data_service, inputs, records, runs
+from . import cache, data_service, inputs, memory, records, runs
 from .devices import mirrored_strategy
 from .errors import InputError
 from .training_options import TrainingOptions, check_option
@@ -290,6 +290,7 @@ def median_frequency_weights(split: records.Split) -> list[float]:
 def _train(
     described, options, dataset, model, strategy, extra_callbacks, service, *, resume
 ) -> None:
+    memory.keep_freed(memory.ARRAYS)
     split = dataset.splits["train"]
     checkpoints = described.folder / runs.CHECKPOINTS
     with strategy.scope():

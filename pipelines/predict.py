@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasseg import inference, serving, visualize
 
-from . import pictures, runs
+from . import memory, pictures, runs
 from .crf import CRFParameters
 from .errors import ImageFileError, InputError, Problem
 from .images import IMAGE_ENDINGS, check_complete
@@ -78,6 +78,7 @@ def run(
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
     described = runs.load(folder)
     targets = _plan(images, output or described.folder / "predictions")
+    memory.keep_freed(memory.ARRAYS)
     steps = [crf and crf.num_iterations, *crf_strip]
     predict = _predictor(runs.load_model(described), crf or CRFParameters(), steps)
     problems, written = [], []

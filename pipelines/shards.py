@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from . import datasets, png, records
+from . import datasets, memory, png, records
 from .datasets import Description, Example
 from .errors import ImageFileError, Problem
 from .labels import LabelMap
 from .pairs import Encoding, Pair, convert_pair
 from .pixel_counts import PixelCounts
 
-_LARGER_THAN_BUFFERS = 2**24  # bytes
 # What reading a damaged sidecar raises.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -151,7 +150,7 @@ def convert_shard(
     Returns:
         The shard's counts and hash, or the problems of its pairs, and then no file.
     """
-    _keep_freed_memory()
+    memory.keep_freed(memory.FILES)
     temporary = spec.path.with_name(f"{spec.path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -163,16 +162,6 @@ def convert_shard(
     finally:
         temporary.unlink(missing_ok=True)
     return result
-
-
-def _keep_freed_memory() -> None:
-    """Has the C library keep the buffers of one pair for the next.
-
-    Each of them is large enough for glibc to fetch it from the system and give it back: a tenth of
-    the time goes into page faults. To free a larger one raises that threshold (mallopt(3)); it is
-    never touched, and takes no memory. Other C libraries ignore it.
-    """
-    bytearray(_LARGER_THAN_BUFFERS)
 
 
 def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:

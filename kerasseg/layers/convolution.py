@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from .normalization import BatchNormalization
 
+# Where a product of patches is faster: 1.4 to 1.7 times with 36 and 392 MiB of weights, and not yet
+# with 18.
+_MANY_WEIGHTS, _FEW_PIXELS = 2**23, 512
 # Standard deviation of a standard normal distribution cut off at two standard deviations.
 _TRUNCATION = 0.87962566103423978
 
@@ -74,6 +77,36 @@ def _gradient_of_taps(features, upstream, kernel_shape, rate):
     return tf.reshape(tf.stack(taps), kernel_shape)
 
 
+def convolution_of_patches(features, kernel):
+    """Convolves with stride 1 as one product of all patches with the kernel.
+
+    For a CPU, maps of few pixels and large kernels: convolutions by tiles read the kernel once a
+    tile, and where it does not fit into the cache, that is what they wait for.
+
+    Args:
+        features: `(batch, height, width, in_channels)`, static.
+        kernel: `(rows, columns, in_channels, out_channels)` of the same dtype, sides odd.
+
+    Returns:
+        `(batch, height, width, out_channels)`, beyond the border counting as zeros.
+    """
+    rows, columns, in_channels, out_channels = kernel.shape
+    margins = [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]]
+    padded = tf.pad(features, margins)
+    # tf.slice, for the gradient of a strided slice takes several times as long.
+    patches = tf.concat(
+        [
+            tf.slice(padded, [0, row, column, 0], features.shape)
+            for row in range(rows)
+            for column in range(columns)
+        ],
+        axis=-1,
+    )
+    matrix = tf.reshape(kernel, (-1, out_channels))
+    outputs = tf.matmul(tf.reshape(patches, (-1, rows * columns * in_channels)), matrix)
+    return tf.reshape(outputs, (*features.shape[:3], out_channels))
+
+
 def _he_normal_of_one_channel(kernel_size):
     taps = kernel_size**2 if isinstance(kernel_size, int) else math.prod(kernel_size)
     return keras.initializers.TruncatedNormal(stddev=math.sqrt(2.0 / taps) / _TRUNCATION)
@@ -85,6 +118,14 @@ def _padded_shape(input_shape, padding):
         for side, (before, after) in zip(input_shape[1:3], padding, strict=True)
     ]
     return (input_shape[0], *sides, input_shape[-1])
+
+
+def _is_large_for(features, kernel) -> bool:
+    """Tells whether a kernel is faster in one product; only where the features' size is known."""
+    pixels = features.shape[:3].num_elements()
+    if pixels is None or not all(side % 2 for side in kernel.shape[:2]):
+        return False
+    return pixels <= _FEW_PIXELS and kernel.shape.num_elements() >= _MANY_WEIGHTS
 
 
 class _SymmetricPadding:
@@ -166,9 +207,12 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
         features, padding = self._pad(inputs)
         rate, kernel = list(self.dilation_rate), tf.convert_to_tensor(self.kernel)
         outputs: Any
-        dilated = max(rate) > 1 and padding == "SAME" and max(self.strides) == self.groups == 1
-        if training and dilated and not tf.config.list_physical_devices("GPU"):
+        plain = padding == "SAME" and max(self.strides) == self.groups == 1
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        if plain and on_cpu and max(rate) > 1 and training:
             outputs = dilated_convolution(features, kernel, rate)
+        elif plain and on_cpu and max(rate) == 1 and _is_large_for(features, kernel):
+            outputs = convolution_of_patches(features, kernel)
         else:
             outputs = tf.nn.conv2d(features, kernel, list(self.strides), padding, dilations=rate)
         if self.use_bias:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.layers import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D
+from kerasseg.layers import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, convolution
+from kerasseg.layers.convolution import convolution_of_patches
 
 
 def random(*shape):
@@ -52,6 +53,63 @@ def test_gradients_are_those_of_the_slow_convolution(rate):
     wanted = slow.gradient(expected, [features, *layer.trainable_variables])
     for gradient, correct in zip(found, wanted, strict=True):
         np.testing.assert_allclose(gradient, correct, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel_size", [(1, 3), (3, 3), (5, 1), (7, 7)])
+@pytest.mark.parametrize("size", [(5, 6), (2, 3)])
+def test_a_convolution_of_patches_and_its_gradients_are_those_of_the_usual_one(kernel_size, size):
+    features = tf.constant(random(2, *size, 3))
+    kernel = tf.constant(random(*kernel_size, 3, 4))
+    upstream = random(2, *size, 4)
+    results = []
+    for convolve_ in (convolution_of_patches, lambda *of: tf.nn.conv2d(*of, 1, "SAME")):
+        with tf.GradientTape() as tape:
+            tape.watch([features, kernel])
+            outputs = convolve_(features, kernel)
+            loss = tf.reduce_sum(outputs * upstream)
+        results.append([outputs, *tape.gradient(loss, [features, kernel])])
+    for ours, usual in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, usual, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("side", "options", "by_patches"),
+    [
+        (4, {}, True),
+        (64, {}, False),
+        (4, {"strides": 2}, False),
+        (4, {"dilation_rate": 2}, False),
+        (4, {"padding": "valid"}, False),
+        (None, {}, False),
+    ],
+)
+def test_large_kernels_on_small_maps_of_known_size_go_by_patches(
+    monkeypatch, side, options, by_patches
+):
+    monkeypatch.setattr(convolution, "_MANY_WEIGHTS", 3 * 3 * 2 * 5)
+    calls = []
+    monkeypatch.setattr(
+        convolution,
+        "convolution_of_patches",
+        lambda *of: calls.append(of) or convolution_of_patches(*of),
+    )
+    layer = Conv2D(5, 3, use_bias=False, **options)
+    layer.build((None, None, None, 2))
+    calls.clear()
+    run = tf.function(layer, input_signature=[tf.TensorSpec((1, side, side, 2))])
+    features = random(1, side or 4, side or 4, 2)
+    result = run(features)
+    usual = tf.nn.conv2d(
+        features,
+        layer.kernel,
+        options.get("strides", 1),
+        [[0, 0], *[[margin, margin]] * 2, [0, 0]]
+        if (margin := 0 if "padding" in options else options.get("dilation_rate", 1))
+        else "VALID",
+        dilations=options.get("dilation_rate", 1),
+    )
+    np.testing.assert_allclose(result, usual, atol=1e-5)
+    assert bool(calls) == by_patches
 
 
 @pytest.mark.parametrize("size", [(11, 13), (8, 5)])
