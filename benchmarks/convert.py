@@ -103,7 +103,7 @@ def _arrange_as_folder(camvid: Path, folder: Path) -> None:
 
 
 def _enlarge(folder: Path, large: Path) -> int:
-    """Writes pairs of the size of Cityscapes', images as JPEG, about a third of their number."""
+    """Writes pairs of the size of Cityscapes', images as JPEG, each under three names."""
     shutil.copytree(folder / "labels", large / "labels", ignore=lambda _, names: names)
     for split in _SPLITS:
         names = sorted((folder / "images" / split).iterdir())[:: 10 if split == "train" else 30]
