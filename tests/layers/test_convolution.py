@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.layers import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, convolution
-from kerasseg.layers.convolution import convolution_of_patches
+from kerasseg.layers import (
+    BilinearConv2DTranspose,
+    Conv2D,
+    DepthwiseConv2D,
+    convolution,
+    convolution_on_cpu,
+)
+from kerasseg.layers.convolution_on_cpu import convolution_of_patches
 
 
 def random(*shape):
@@ -86,7 +92,7 @@ def test_a_convolution_of_patches_and_its_gradients_are_those_of_the_usual_one(k
 def test_large_kernels_on_small_maps_of_known_size_go_by_patches(
     monkeypatch, side, options, by_patches
 ):
-    monkeypatch.setattr(convolution, "_MANY_WEIGHTS", 3 * 3 * 2 * 5)
+    monkeypatch.setattr(convolution_on_cpu, "_MANY_WEIGHTS", 3 * 3 * 2 * 5)
     calls = []
     monkeypatch.setattr(
         convolution,
