@@ -31,12 +31,7 @@ def decode_label(content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, or has 16-bit colours.
     """
-    may_have_exif = check_complete(content)
-    if not content.startswith(png.SIGNATURE):
-        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
-    if may_have_exif:
-        check_upright(content, "label")
-    depth, color_type = png.read_kind(content)
+    depth, color_type = _check_png(content)
     if depth > 8 and color_type != png.GRAY:
         raise ImageFileError(
             f"label must have 8 bits a channel, got {depth} bits",
@@ -52,6 +47,16 @@ def decode_label(content: bytes) -> np.ndarray:
         f"{'RGBA' if color_type == png.RGBA else 'LA'}",
         "save class numbers as 8-bit PNG",
     )
+
+
+def _check_png(content: bytes) -> tuple[int, int]:
+    """Checks that a label is a whole, upright PNG; returns its bits a channel and colour type."""
+    may_have_exif = check_complete(content)
+    if not content.startswith(png.SIGNATURE):
+        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
+    if may_have_exif:
+        check_upright(content, "label")
+    return png.read_kind(content)
 
 
 class LabelMap:
@@ -273,12 +278,7 @@ def check_gray_label(content: bytes) -> tuple[int, int]:
     Raises:
         ImageFileError: If it is not.
     """
-    may_have_exif = check_complete(content)
-    if not content.startswith(png.SIGNATURE):
-        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
-    if may_have_exif:
-        check_upright(content, "label")
-    depth, color_type = png.read_kind(content)
+    depth, color_type = _check_png(content)
     if (depth, color_type) != (8, png.GRAY):
         raise ImageFileError(
             f"label must be an 8-bit gray PNG to be copied, got {depth} bits of colour type "
