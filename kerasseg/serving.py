@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from .inference import label_of
-from .layers import FitWithin, ResizeLike
+from .layers import FitWithin, ResizeLike, native_operations
 from .orientation import upright
 from .visualize import Colors
 
@@ -145,11 +145,13 @@ def save(
     # Python, and in TensorFlow Serving fails to find its variables.
     archive = keras.export.ExportArchive()
     archive.track(model)
+
     # One function for all signatures, so that the network is traced, and stored, once.
-    forward = tf.function(
-        lambda images: model(images, training=False),
-        input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
-    )
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    def forward(images):
+        with native_operations():
+            return model(images, training=False)
+
     compute = lambda images, training=False: forward(images)  # noqa: E731
     pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
     palette = np.asarray(colors, np.uint8)

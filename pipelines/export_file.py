@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasseg.layers import native_operations
+
 from . import parity, portable
 from .errors import InputError
 
@@ -46,7 +48,8 @@ def signature(model, shape: tuple, probabilities: bool):
     """
 
     def compute(image):
-        logits = model(tf.cast(image, tf.float32), training=False)
+        with native_operations():
+            logits = model(tf.cast(image, tf.float32), training=False)
         answers = {LABELS: tf.cast(tf.argmax(logits, axis=-1), tf.uint8)}
         return {**answers, PROBABILITIES: tf.nn.softmax(logits)} if probabilities else answers
 

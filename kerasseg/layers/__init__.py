@@ -1,6 +1,7 @@
 """Keras layers of segmentation networks, all registered under the package name `kerasseg`."""
 
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
+from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .normalization import BatchNormalization
 from .outputs import SegmentationModel
@@ -40,4 +41,5 @@ __all__ = [
     "Upsample",
     "conv_bn",
     "depthwise_bn",
+    "native_operations",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .convolution_on_cpu import convolution_of_patches, dilated_convolution, is_large_for
+from . import convolution_on_cpu
 from .normalization import BatchNormalization
 
 # Standard deviation of a standard normal distribution cut off at two standard deviations.
@@ -113,11 +113,9 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
         rate, kernel = list(self.dilation_rate), tf.convert_to_tensor(self.kernel)
         outputs: Any
         plain = padding == "SAME" and max(self.strides) == self.groups == 1
-        on_cpu = not tf.config.list_physical_devices("GPU")
-        if plain and on_cpu and max(rate) > 1 and training:
-            outputs = dilated_convolution(features, kernel, rate)
-        elif plain and on_cpu and max(rate) == 1 and is_large_for(features, kernel):
-            outputs = convolution_of_patches(features, kernel)
+        odd = all(side % 2 for side in self.kernel_size)
+        if plain and odd and convolution_on_cpu.is_wanted():
+            outputs = convolution_on_cpu.convolution(features, kernel, rate, training)
         else:
             outputs = tf.nn.conv2d(features, kernel, list(self.strides), padding, dilations=rate)
         if self.use_bias:

@@ -1,10 +1,57 @@
 """Convolutions written anew where a CPU computes TensorFlow's own slowly."""
 
+import contextlib
+import contextvars
+
 import tensorflow as tf
+
+from . import winograd
 
 # Where a product of patches is faster: 1.4 to 1.7 times with 36 and 392 MiB of weights, and not yet
 # with 18.
 _MANY_WEIGHTS, _FEW_PIXELS = 2**23, 512
+
+
+_native = contextvars.ContextVar("native", default=False)
+
+
+@contextlib.contextmanager
+def native_operations():
+    """Has what is traced inside convolve by TensorFlow's own operations only.
+
+    For exports: they must not depend on the machine that wrote them, and run on any.
+    """
+    token = _native.set(True)
+    try:
+        yield
+    finally:
+        _native.reset(token)
+
+
+def is_wanted() -> bool:
+    """Tells whether `convolution` shall be used: without a GPU, outside `native_operations`."""
+    return not _native.get() and not tf.config.list_physical_devices("GPU")
+
+
+def convolution(features, kernel, rate, training):
+    """Convolves with stride 1 in the way that is fastest on a CPU.
+
+    Args:
+        features: `(batch, height, width, in_channels)`.
+        kernel: `(rows, columns, in_channels, out_channels)` of the same dtype, sides odd.
+        rate: `[vertical, horizontal]` distance between neighbouring taps.
+        training: Whether a gradient will be asked for.
+
+    Returns:
+        `(batch, height, width, out_channels)`, beyond the border counting as zeros.
+    """
+    if winograd.is_faster(features, kernel, rate):
+        return winograd.winograd_convolution(features, kernel, rate[0])
+    if max(rate) > 1 and training:
+        return dilated_convolution(features, kernel, rate)
+    if max(rate) == 1 and _is_large_for(features, kernel):
+        return convolution_of_patches(features, kernel)
+    return tf.nn.conv2d(features, kernel, 1, "SAME", dilations=rate)
 
 
 def dilated_convolution(features, kernel, rate):
@@ -92,9 +139,11 @@ def convolution_of_patches(features, kernel):
     return tf.reshape(outputs, (*features.shape[:3], out_channels))
 
 
-def is_large_for(features, kernel) -> bool:
+def _is_large_for(features, kernel) -> bool:
     """Tells whether `convolution_of_patches` is faster; only where the features' size is known."""
     pixels = features.shape[:3].num_elements()
-    if pixels is None or not all(side % 2 for side in kernel.shape[:2]):
-        return False
-    return pixels <= _FEW_PIXELS and kernel.shape.num_elements() >= _MANY_WEIGHTS
+    return (
+        pixels is not None
+        and pixels <= _FEW_PIXELS
+        and kernel.shape.num_elements() >= _MANY_WEIGHTS
+    )

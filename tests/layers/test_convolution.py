@@ -9,7 +9,6 @@ from kerasseg.layers import (
     BilinearConv2DTranspose,
     Conv2D,
     DepthwiseConv2D,
-    convolution,
     convolution_on_cpu,
 )
 from kerasseg.layers.convolution_on_cpu import convolution_of_patches
@@ -95,7 +94,7 @@ def test_large_kernels_on_small_maps_of_known_size_go_by_patches(
     monkeypatch.setattr(convolution_on_cpu, "_MANY_WEIGHTS", 3 * 3 * 2 * 5)
     calls = []
     monkeypatch.setattr(
-        convolution,
+        convolution_on_cpu,
         "convolution_of_patches",
         lambda *of: calls.append(of) or convolution_of_patches(*of),
     )
