@@ -219,8 +219,10 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def encode_label(label: np.ndarray) -> bytes:
     """Encodes a label as an 8-bit gray PNG.
 
-    With every row as its difference from the one above and zlib looking for runs only, this takes a
-    third of Pillow's time at its fastest level, and half the bytes.
+    With every row as its difference from the one above, zlib's fastest level takes a third of
+    Pillow's time. Decoding is what counts, once an epoch: at this level matches lie far apart, and
+    zlib copies them whole, where runs of a byte, which higher levels and `Z_RLE` prefer, are copied
+    byte by byte: that takes 1.7 times as long on 480 x 360 labels and 2.7 times on 2048 x 1024.
 
     Args:
         label: uint8 (height, width).
@@ -229,7 +231,7 @@ def encode_label(label: np.ndarray) -> bytes:
         The PNG's bytes.
     """
     height, width = label.shape
-    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    deflate = zlib.compressobj(1)
     pixels = []
     for top in range(0, height, _STRIP):
         strip = label[top : top + _STRIP]
@@ -252,18 +254,6 @@ def encode_label(label: np.ndarray) -> bytes:
 def _png_chunk(kind: bytes, content: bytes) -> bytes:
     checksum = zlib.crc32(content, zlib.crc32(kind))
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
-
-
-def is_plain(content: bytes) -> bool:
-    """Tells whether a label file is an 8-bit gray PNG with nothing between header and pixels.
-
-    Then it can be stored as it is.
-
-    Args:
-        content: The file's bytes, which have been decoded before.
-    """
-    depth, color_type, interlace = content[24], content[25], content[28]
-    return (depth, color_type, interlace, content[37:41]) == (8, 0, 0, b"IDAT")
 
 
 def check_gray_label(content: bytes) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from .labels import (
     count_values,
     decode_label,
     encode_label,
-    is_plain,
     read_file,
     resize_label,
 )
@@ -101,21 +100,19 @@ def convert_pair(
     """
     if encoding.verify == "checksums":
         return _copy_pair(example)
-    image, raw, label_file = _read(module, example)
+    image, raw = read_pair(module, example)
     size = check_image(image)
     if encoding.verify == "full":
         check_decodable(image)
     label, counts = label_map(raw)
     _check_size(size, label.shape)
-    if label is not raw or label_file is None or not is_plain(label_file):
-        label_file = None
     del raw  # as large as the label
     if (fitted := fit_size(size, encoding.max_side)) != size:
-        label, label_file = resize_label(label, fitted), None
+        label = resize_label(label, fitted)
         counts = count_values(label)
     if encoding.changes_images:
         image = reencode_image(image, encoding.max_side, encoding.image_format, encoding.quality)
-    return Pair(image, label_file or encode_label(label), counts)
+    return Pair(image, encode_label(label), counts)
 
 
 def read_pair(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray]:
@@ -124,19 +121,12 @@ def read_pair(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray]:
     Raises:
         ImageFileError: If a file is missing or damaged.
     """
-    image, raw, _ = _read(module, example)
-    return image, raw
-
-
-def _read(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray, bytes | None]:
-    """Reads a pair, and the label's file where it is an image file of the source."""
     if hasattr(module, "read"):
-        return *module.read(example), None
+        return module.read(example)
     image = read_file(example.image, "image")
     if hasattr(module, "read_label"):
-        return image, module.read_label(example), None
-    label_file = read_file(example.label, "label")
-    return image, decode_label(label_file), label_file
+        return image, module.read_label(example)
+    return image, decode_label(read_file(example.label, "label"))
 
 
 def _copy_pair(example: Example) -> Pair:
