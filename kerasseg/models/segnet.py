@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from ..layers import BatchNormalization, MaxPoolingWithIndices, MaxUnpooling
+from ..layers import BatchNormalization, Conv2D, MaxPoolingWithIndices, MaxUnpooling
 from ..layers.preprocessing import preprocess
 from . import check_options
 
@@ -72,14 +72,7 @@ def build(
         features = _decode_stage(features, filters, stage)
     features = MaxUnpooling(name="upsample1")(features, *pooled[0])
     features = _conv_bn_relu(features, filters, "conv1_2_D")
-    logits = layers.Conv2D(
-        num_classes,
-        3,
-        padding="same",
-        kernel_initializer="he_normal",
-        dtype="float32",
-        name="logits",
-    )(features)
+    logits = Conv2D(num_classes, 3, dtype="float32", name="logits")(features)
     return keras.Model(images, logits, name="segnet")
 
 
@@ -92,8 +85,6 @@ def _decode_stage(features, filters: int, stage: int):
 
 
 def _conv_bn_relu(features, filters: int, name: str):
-    features = layers.Conv2D(filters, 3, padding="same", kernel_initializer="he_normal", name=name)(
-        features
-    )
+    features = Conv2D(filters, 3, name=name)(features)
     features = BatchNormalization(name=f"{name}_bn")(features)
     return layers.ReLU(name=f"{name}_relu")(features)
