@@ -14,15 +14,34 @@ from kerasseg.pipelines import data_service, fit, inputs, records, runs
 from kerasseg.pipelines.errors import InputError
 
 
+def serve(*arguments):
+    """Starts the command; returns its process and its dispatcher's address."""
+    command = [sys.executable, "-m", "kerasseg", "data-service", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    line = process.stdout.readline().decode()
+    return process, re.search(r"localhost:\d+", line)[0]
+
+
+def interrupt(process):
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output
+
+
 @pytest.fixture(scope="module")
 def one_worker():
-    return data_service.start()
+    process, address = serve()
+    yield address
+    interrupt(process)
 
 
 @pytest.fixture(scope="module")
 def three_workers():
-    first = data_service.start()
-    return [first, *(data_service.start(dispatcher=first.dispatcher) for _ in range(2))]
+    first, address = serve()
+    processes = [first, *(serve("--dispatcher", address)[0] for _ in range(2))]
+    yield address
+    for process in processes:
+        interrupt(process)
 
 
 def epochs(data, first, last, **options):
@@ -45,21 +64,21 @@ def assert_same(ours, others):
 @pytest.mark.parametrize("policy", ["standard", "rand"])
 def test_one_worker_gives_the_same_stream(tiny_data, one_worker, policy):
     here = epochs(tiny_data, 0, 3, policy=policy)
-    served = epochs(tiny_data, 0, 3, policy=policy, service=one_worker.dispatcher)
+    served = epochs(tiny_data, 0, 3, policy=policy, service=one_worker)
     for ours, theirs in zip(here, served, strict=True):
         assert_same(ours, theirs)
 
 
 def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
     whole = epochs(tiny_data, 0, 3)
-    assert_same(whole[2], epochs(tiny_data, 2, 3, service=one_worker.dispatcher)[0])
+    assert_same(whole[2], epochs(tiny_data, 2, 3, service=one_worker)[0])
 
 
 def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
     tiny_data, three_workers
 ):
     here = epochs(tiny_data, 0, 3)
-    served = epochs(tiny_data, 0, 3, service=three_workers[0].dispatcher)
+    served = epochs(tiny_data, 0, 3, service=three_workers)
     for ours, theirs in zip(here, served, strict=True):
         assert_same(
             *(sorted(some, key=lambda batch: batch[0].tobytes()) for some in (ours, theirs))
@@ -69,7 +88,7 @@ def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
 def test_a_training_is_the_same_with_and_without_a_service(
     tiny_data, tiny_training, tmp_path, one_worker
 ):
-    service = one_worker.dispatcher
+    service = one_worker
     here = fit.run(tiny_training, tiny_data, tmp_path / "here")
     there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=service)
     assert runs.history(here.folder) == runs.history(there.folder)
@@ -80,7 +99,7 @@ def test_a_cache_in_memory_and_a_service_exclude_each_other(
 ):
     options = dataclasses.replace(tiny_training, cache="memory")
     with pytest.raises(InputError, match="cache must be auto or none with a data service"):
-        fit.run(options, tiny_data, tmp_path / "run", service=one_worker.dispatcher)
+        fit.run(options, tiny_data, tmp_path / "run", service=one_worker)
     assert not (tmp_path / "run").exists()
 
 
@@ -116,13 +135,6 @@ def test_a_port_that_is_taken_is_refused():
             data_service.start(port=port)
 
 
-def serve(*arguments):
-    command = [sys.executable, "-m", "kerasseg", "data-service", "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    line = process.stdout.readline().decode()
-    return process, re.search(r"localhost:\d+", line)[0]
-
-
 def test_the_command_serves_a_training_until_it_is_interrupted(run_cli, tiny_data, tmp_path):
     first, address = serve()
     second, joined = serve("--dispatcher", address)
@@ -139,8 +151,6 @@ def test_the_command_serves_a_training_until_it_is_interrupted(run_cli, tiny_dat
         result = run_cli("fit", "--run", run, "--resume", "--data-service", address)
         assert result.exit_code == 0, result.output
     finally:
-        for process in (second, first):
-            process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=30)
-    assert first.returncode == second.returncode == 0
-    assert b"stopped" in output
+        ends = [interrupt(process) for process in (second, first)]
+    assert ends[0][0] == ends[1][0] == 0
+    assert b"stopped" in ends[1][1]

@@ -1,5 +1,7 @@
 """`kerasseg data-service`."""
 
+import os
+import sys
 import threading
 
 import click
@@ -41,3 +43,7 @@ def command(port, dispatcher, host) -> None:
         threading.Event().wait()
     except KeyboardInterrupt:
         console.print("stopped")
+        sys.stdout.flush()
+        # TensorFlow's servers take up to a minute to stop: the threads that tune a dataset's
+        # parallelism sleep that long.
+        os._exit(0)
