@@ -23,9 +23,13 @@ def serve(*arguments):
 
 
 def interrupt(process):
+    """Sends what Ctrl-C does; returns exit code and output."""
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    return process.returncode, output
+    try:
+        output, _ = process.communicate(timeout=30)
+        return process.returncode, output
+    finally:
+        process.kill()
 
 
 @pytest.fixture(scope="module")
