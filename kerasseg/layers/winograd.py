@@ -11,7 +11,7 @@ _FEWEST_CHANNELS, _FEWEST_PIXELS = 128, 256
 _LARGEST_RATE = 4
 
 # A kernel's three taps along an axis to the four factors of a tile; along both axes.
-_OF_TAPS = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
+_OF_TAPS = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [-0.5, 0.5, -0.5], [0, 0, 1]], np.float32)
 _OF_KERNEL = np.kron(_OF_TAPS, _OF_TAPS)
 
 
@@ -145,10 +145,14 @@ def _differences(first, second, third, fourth):
 
 
 def _sums(first, second, third, fourth):
-    """Combines four products to a tile's two outputs along one axis."""
-    return first + second + third, second - third - fourth
+    """Combines four products to a tile's two outputs along one axis.
+
+    The kernel's third factor has its sign changed so that there is a subtraction in each: three
+    summands TensorFlow would add in whatever order their memory becomes free.
+    """
+    return first + second - third, second + third - fourth
 
 
 def _spread(first, second):
     """Applies the transpose of `_sums`."""
-    return first, first + second, first - second, -second
+    return first, first + second, second - first, -second

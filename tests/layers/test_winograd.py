@@ -62,6 +62,23 @@ def test_its_gradients_are_those_of_the_slow_convolution(sides, rate):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-4)
 
 
+def test_results_are_the_same_bit_for_bit_each_time():
+    """Else a resumed training would not be the uninterrupted one."""
+    features, kernel = tf.constant(draw(4, 22, 30, 128)), tf.constant(draw(3, 3, 128, 128))
+
+    @tf.function
+    def compute():
+        with tf.GradientTape() as tape:
+            tape.watch([features, kernel])
+            outputs = winograd_convolution(features, kernel, 1)
+        return outputs, *tape.gradient(outputs, [features, kernel], output_gradients=features)
+
+    first = compute()
+    for _ in range(30):
+        for again, before in zip(compute(), first, strict=True):
+            np.testing.assert_array_equal(again, before)
+
+
 def test_a_batch_may_be_empty():
     outputs = winograd_convolution(tf.zeros((0, 8, 8, 3)), tf.zeros((3, 3, 3, 4)), 1)
     assert outputs.shape == (0, 8, 8, 4)
