@@ -92,9 +92,8 @@ def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
 def test_a_training_is_the_same_with_and_without_a_service(
     tiny_data, tiny_training, tmp_path, one_worker
 ):
-    service = one_worker
     here = fit.run(tiny_training, tiny_data, tmp_path / "here")
-    there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=service)
+    there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=one_worker)
     assert runs.history(here.folder) == runs.history(there.folder)
 
 

@@ -11,7 +11,6 @@ from . import winograd
 # with 18.
 _MANY_WEIGHTS, _FEW_PIXELS = 2**23, 512
 
-
 _native = contextvars.ContextVar("native", default=False)
 
 
