@@ -1,19 +1,20 @@
 """Speed of the input road: images a second and a CPU second, beside peers in the same run.
 
-    python benchmarks/input.py --data DATA [--size cityscapes] [--images 800] [--rounds 5]
+    python benchmarks/input.py --data DATA [--size large-jpeg] [--images 800] [--rounds 5]
 
 DATA is CamVid, converted. All do the same work on its training split: decode, random scale 0.5 to
 2, crop, mirror, brightness, contrast, saturation and hue, batches of 8 in memory. With --size
-camvid the images are as they come, 480 x 360 in PNG, and crops 360 x 480; with --size cityscapes
-48 of them are enlarged to 2048 x 1024 in JPEG of quality 95, and crops are 512 x 1024. The peers,
-in `input_peers.py`, are left out where they are not installed (`pip install kerasseg[bench]`).
-Each pipeline runs in a process of its own, in turn.
+camvid the images are as they come, 480 x 360 in PNG, and crops 360 x 480; with large-png or
+large-jpeg 48 of them are enlarged to 2048 x 1024, in PNG as those of Cityscapes or in JPEG of
+quality 95, and crops are 512 x 1024. The peers, in `input_peers.py`, are left out where they are
+not installed (`pip install kerasseg[bench]`). Each pipeline runs in a process of its own, in turn.
 """
 
 # The folder pipelines/ is kerasseg.pipelines once installed, which pyright does not follow.
 # pyright: reportMissingImports=false
 
 import argparse
+import functools
 import importlib.util
 import io
 import json
@@ -30,7 +31,7 @@ from typing import Any
 import input_peers
 import psutil
 
-CROPS = {"camvid": (360, 480), "cityscapes": (512, 1024)}
+CROPS = {"camvid": (360, 480), "large-png": (512, 1024), "large-jpeg": (512, 1024)}
 BATCH = 8
 _ENLARGED = (2048, 1024)  # width, height
 _ENLARGED_IMAGES = 48
@@ -52,8 +53,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         data = arguments.data
-        if arguments.size == "cityscapes":
-            data = _enlarge(data, Path(folder))
+        if arguments.size != "camvid":
+            data = _enlarge(data, Path(folder), arguments.size.removeprefix("large-"))
         _compare(data, arguments.size, images, arguments.rounds)
 
 
@@ -106,8 +107,8 @@ def _cpu_seconds() -> float:
     return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
-def _enlarge(data: Path, folder: Path) -> Path:
-    """Makes a dataset of large JPEGs out of the first images, with kerasseg's own converter."""
+def _enlarge(data: Path, folder: Path, form: str) -> Path:
+    """Makes a dataset of large images out of the first ones, with kerasseg's own converter."""
     import PIL.Image
 
     source = folder / "source"
@@ -119,7 +120,7 @@ def _enlarge(data: Path, folder: Path) -> Path:
             place.mkdir(parents=True, exist_ok=True)
         image, label = (PIL.Image.open(io.BytesIO(content)) for content in pair)
         large = image.convert("RGB").resize(_ENLARGED, PIL.Image.Resampling.BICUBIC)
-        large.save(images / f"{index}.jpg", quality=95)
+        large.save(images / f"{index}.{form}", quality=95)
         label.resize(_ENLARGED, PIL.Image.Resampling.NEAREST).save(labels / f"{index}.png")
     classes = (f"class{index} {index} 0 0\n" for index in range(11))
     (source / "classes.txt").write_text("".join(classes))
@@ -129,7 +130,7 @@ def _enlarge(data: Path, folder: Path) -> Path:
     return folder / "data"
 
 
-def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: bool = False) -> Iterator[Any]:
+def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: str = "none") -> Iterator[Any]:
     from kerasseg.pipelines import cache, inputs, memory, records
 
     memory.keep_freed(memory.ARRAYS)  # as `kerasseg fit` does
@@ -140,18 +141,15 @@ def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: bool = False
         batch_size=batch,
         crop_size=crop,
         epochs=1000,
-        decoded=cache.load("memory", dataset, 1000) if cached else None,
+        decoded=cache.load(cached, dataset, 1000, data),
     )
     return iter(batches)
 
 
-def _ours_cached(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
-    return _ours(data, crop, batch, cached=True)
-
-
 _PIPELINES: dict[str, Callable[[Path, tuple[int, int], int], Iterator[Any]]] = {
     "kerasseg": _ours,
-    "kerasseg, cached": _ours_cached,
+    "kerasseg, cached": functools.partial(_ours, cached="memory"),
+    "kerasseg, disk": functools.partial(_ours, cached="disk"),
     **input_peers.PIPELINES,
 }
 

@@ -22,6 +22,7 @@ _CONTRAST = (0.75, 1.25)
 _SATURATION = (0.6, 1.4)
 _HUE = (-0.15, 0.15)
 _RAND_OPERATIONS = 2
+_PIXELS_TOGETHER = 8
 
 
 class Window(NamedTuple):
@@ -97,25 +98,40 @@ def fit_image(image, window: Window, colors=None):
     # tf.reverse is 20 times faster than the slice [:, ::-1], and the resizing of float32 twice as
     # fast as that of uint8.
     image = tf.cond(window.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-    image = tf.cast(image, tf.float32)
-    # A linear distortion commutes with the resizing: it is done where there are fewer pixels.
-    colors_first = tf.reduce_prod(window.size) < tf.reduce_prod(window.content)
-    image = _distort(image, colors, colors_first)
-    image = tf.image.resize(image, window.content, "bilinear")
-    image = _distort(image, colors, tf.logical_not(colors_first))
+    if colors is None:
+        image = tf.image.resize(tf.cast(image, tf.float32), window.content, "bilinear")
+    else:
+        matrix, offset = colors
+        image = _to_float(image, offset)
+        # A linear distortion commutes with the resizing: it is done where there are fewer pixels.
+        colors_first = tf.reduce_prod(window.size) < tf.reduce_prod(window.content)
+        image = _distort(image, matrix, colors_first)
+        image = tf.image.resize(image, window.content, "bilinear")
+        image = _distort(image, matrix, tf.logical_not(colors_first))
     height, width = tf.unstack(window.content)
     return _pad_with_mean(_round_to_uint8(tf.reshape(image, (height, width * 3))), window)
 
 
-def _distort(image, colors, wanted):
-    if colors is None:
-        return image
-    matrix, offset = colors
+def _to_float(image, offset):
+    """Casts uint8 and adds an offset in one pass over the memory."""
+    quantized = tf.bitcast(image, tf.quint8)
+    return tf.raw_ops.Dequantize(
+        input=quantized, min_range=offset, max_range=offset + 255.0, mode="MIN_COMBINED"
+    )
+
+
+def _distort(image, matrix, wanted):
+    """Multiplies the pixels, some at once: products of so few columns take a third of the time."""
+    together = 3 * _PIXELS_TOGETHER
+    blocks = tf.eye(_PIXELS_TOGETHER)[:, tf.newaxis, :, tf.newaxis] * matrix[:, tf.newaxis, :]
     shape = tf.shape(image)
 
     def distorted():
-        pixels = tf.reshape(image, (-1, 3)) + offset
-        return tf.reshape(tf.matmul(pixels, matrix), shape)
+        values = tf.reshape(image, (-1,))
+        count = tf.size(values)
+        rows = tf.reshape(tf.pad(values, [[0, -count % together]]), (-1, together))
+        made = tf.matmul(rows, tf.reshape(blocks, (together, together)))
+        return tf.reshape(tf.reshape(made, (-1,))[:count], shape)
 
     return tf.ensure_shape(tf.cond(wanted, distorted, lambda: image), (None, None, 3))
 

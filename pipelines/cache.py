@@ -1,7 +1,9 @@
-"""The decoded cache: all images and labels of a split in memory, so that no epoch decodes again."""
+"""The decoded cache: all pixels of a split in memory or on disk, so that no epoch decodes again."""
 
 import contextlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ _SHARE = 0.5
 
 
 class DecodedRecords:
-    """A split decoded into memory: numbers of records whose pixels are at hand.
+    """A decoded split: numbers of records whose pixels are at hand.
 
     The pixels lie in one row, image after image, so that images of any size can share a tensor and
     a window's rows are copied without touching the rest.
@@ -25,13 +27,21 @@ class DecodedRecords:
     Args:
         files: TFRecord shards, which are read here, once.
         pixels: Number of pixels of all their images.
+        folder: Where the pixels go, into files without a name that end with the process; None for
+            memory.
+
+    Raises:
+        OSError: If the disk is full.
 
     Attributes:
         shards: int64 (shards, 2), numbers of each shard's records.
     """
 
-    def __init__(self, files: list[str], pixels: int):
-        images, labels = _aligned(3 * pixels), _aligned(pixels)
+    def __init__(self, files: list[str], pixels: int, folder: Path | None = None):
+        images, labels = (
+            _aligned(size) if folder is None else _on_disk(size, folder)
+            for size in (3 * pixels, pixels)
+        )
         sizes, counts = [], []
         filled = 0
         for file in files:
@@ -78,59 +88,92 @@ def _aligned(size: int) -> np.ndarray:
     return memory[skipped : skipped + size]
 
 
+def _on_disk(size: int, folder: Path) -> np.ndarray:
+    """Maps a new file, uint8 (size,); the system reads its pages when they are used."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            # A page for which the disk turns out to have no room would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return np.memmap(file, np.uint8, "r+", shape=(size,))
+
+
 def _shared_tensor(array: np.ndarray) -> tf.Tensor:
     """Makes a tensor of an array without a copy, for which there might be no memory."""
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
-def load(choice: str, dataset: records.Dataset, epochs: int) -> DecodedRecords | None:
-    """Decodes the training split into memory, if that is wished and can be.
+def load(choice: str, dataset: records.Dataset, epochs: int, folder: Path) -> DecodedRecords | None:
+    """Decodes the training split, if that is wished and can be.
 
     Args:
-        choice: "none"; "memory"; or "auto" if it takes at most half of the available memory and
-            more than one epoch remains.
+        choice: "none"; "memory"; "disk", into files of the folder that end with the process; or
+            "auto" for memory if it takes at most half of what is available and more than one epoch
+            remains.
         dataset: The converted dataset.
         epochs: Number of epochs for which the split will be read.
+        folder: The run.
 
     Returns:
         The split, or None.
 
     Raises:
-        InputError: If the choice is "memory" and the split does not fit, or a record is damaged.
+        InputError: If it does not fit where the choice wants it, or a record is damaged.
     """
     if choice == "none" or (choice == "auto" and epochs < 2):
         return None
-    needed, available = _needed_memory(dataset), available_memory()
-    if choice == "auto" and (not needed or available is None or needed > _SHARE * available):
-        return None
-    check(choice, dataset)
-    with records.reading(dataset):
-        return DecodedRecords(dataset.files("train"), needed // _BYTES_A_PIXEL)
+    needed = _needed_bytes(dataset)
+    if choice == "auto":
+        available = available_memory()
+        if not needed or available is None or needed > _SHARE * available:
+            return None
+    check(choice, dataset, folder)
+    try:
+        with records.reading(dataset):
+            place = folder if choice == "disk" else None
+            return DecodedRecords(dataset.files("train"), needed // _BYTES_A_PIXEL, place)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot hold the decoded split ({error}).") from error
 
 
-def check(choice: str, dataset: records.Dataset) -> None:
-    """Checks that the training split fits in memory, if that is where it has to be.
+def check(choice: str, dataset: records.Dataset, folder: Path) -> None:
+    """Checks that the training split fits in memory or on disk, if that is where it has to be.
+
+    Args:
+        choice: As for `load`.
+        dataset: As for `load`.
+        folder: The run, which need not exist yet.
 
     Raises:
         InputError: If it does not.
     """
-    needed, available = _needed_memory(dataset), available_memory()
-    if choice == "memory" and not needed:
+    if choice not in ("memory", "disk"):
+        return
+    needed = _needed_bytes(dataset)
+    if not needed:
         raise InputError(
             "cache must be none for a dataset converted with --verify checksums, whose pixels no "
             f"one counted, got {choice!r}."
         )
-    if choice == "memory" and available is not None and needed > available:
+    available = available_memory() if choice == "memory" else _available_disk(folder)
+    if available is not None and needed > available:
+        others = "disk or none" if choice == "memory" else "none"
         raise InputError(
-            f"cache must be none for a split that takes {needed / 2**30:.1f} GiB decoded, of "
+            f"cache must be {others} for a split that takes {needed / 2**30:.1f} GiB decoded, of "
             f"{available / 2**30:.1f} GiB available, got {choice!r}."
         )
 
 
-def _needed_memory(dataset: records.Dataset) -> int:
-    """Returns the bytes that the split takes decoded; 0 if its pixels were not counted."""
+def _needed_bytes(dataset: records.Dataset) -> int:
+    """Returns how much the split takes decoded; 0 if its pixels were not counted."""
     split = dataset.splits["train"]
     return _BYTES_A_PIXEL * (sum(split.class_pixels) + split.ignored_pixels)
+
+
+def _available_disk(folder: Path) -> int:
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def available_memory() -> int | None:

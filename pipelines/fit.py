@@ -49,6 +49,7 @@ def run(
     """
     dataset = records.load(data)
     _check_data(options, dataset)
+    cache.check(options.cache, dataset, folder)
     _check_service(options, service)
     strategy = mirrored_strategy(devices)
     check_option(
@@ -109,7 +110,6 @@ def resume(
 def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     for split in ("train", "validation"):
         dataset.files(split)
-    cache.check(options.cache, dataset)
     counted = bool(dataset.splits["train"].class_pixels) or options.class_weights == "none"
     requirement = (
         "none for a dataset converted with --verify checksums, whose labels no one counted"
@@ -127,7 +127,7 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
 def _check_service(options: TrainingOptions, service: str | None) -> None:
     if service is not None:
         requirement = "auto or none with a data service, whose workers decode"
-        check_option("cache", options.cache != "memory", requirement, options.cache)
+        check_option("cache", options.cache in ("auto", "none"), requirement, options.cache)
         data_service.check(service)
 
 
@@ -319,7 +319,9 @@ def _train(
             seed=options.seed,
             first_epoch=first_epoch,
             epochs=options.epochs,
-            decoded=None if service else cache.load(options.cache, dataset, remaining),
+            decoded=None
+            if service
+            else cache.load(options.cache, dataset, remaining, described.folder),
             service=service,
         )
         with records.reading(dataset):

@@ -50,7 +50,7 @@ def training_batches(
         seed: Of order and augmentation.
         first_epoch: Number of the first epoch.
         epochs: Number of the epoch to stop before.
-        decoded: The same records in memory, `cache.DecodedRecords`; None to read and decode.
+        decoded: The same records decoded, `cache.DecodedRecords`; None to read and decode.
         service: HOST:PORT of a tf.data service whose workers make the batches; None for here.
 
     Returns:

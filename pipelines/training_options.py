@@ -12,7 +12,7 @@ AUGMENT = ("none", "standard", "rand")
 OPTIMIZERS = ("adamw", "sgd")
 CLASS_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
 BATCH_NORM = ("train", "frozen-statistics", "frozen-encoder", "frozen")
-CACHE = ("auto", "memory", "none")
+CACHE = ("auto", "memory", "disk", "none")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 _CHOICES = {
@@ -62,7 +62,8 @@ class TrainingOptions:
         dice_weight: Weight of the Dice loss that is added to the cross-entropy.
         evaluate_every: Number of epochs from one evaluation to the next.
         cache: "memory" keeps the training split decoded in memory, "auto" does if it fits into half
-            of what is available; what the network sees is the same.
+            of what is available, "disk" keeps it in the run's folder while the training lasts; what
+            the network sees is the same.
         dtype_policy: Keras' policy of computation, one of `DTYPE_POLICIES`.
         seed: Of initial weights, order and augmentation.
 

@@ -97,10 +97,11 @@ def test_a_training_is_the_same_with_and_without_a_service(
     assert runs.history(here.folder) == runs.history(there.folder)
 
 
-def test_a_cache_in_memory_and_a_service_exclude_each_other(
-    tiny_data, tiny_training, tmp_path, one_worker
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_cache_and_a_service_exclude_each_other(
+    cache, tiny_data, tiny_training, tmp_path, one_worker
 ):
-    options = dataclasses.replace(tiny_training, cache="memory")
+    options = dataclasses.replace(tiny_training, cache=cache)
     with pytest.raises(InputError, match="cache must be auto or none with a data service"):
         fit.run(options, tiny_data, tmp_path / "run", service=one_worker)
     assert not (tmp_path / "run").exists()

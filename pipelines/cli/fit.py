@@ -83,7 +83,9 @@ def _training_option(name: str, **attributes):
 @_training_option("--dice-weight", type=float, help="Of a Dice loss beside the cross-entropy.")
 @_training_option("--evaluate-every", type=int, help="Epochs between evaluations.")
 @_training_option(
-    "--cache", type=click.Choice(CACHE), help="Decoded training images; auto if they fit."
+    "--cache",
+    type=click.Choice(CACHE),
+    help="Where decoded images are kept; auto: memory, if they fit.",
 )
 @click.option(
     "--data-service", metavar="HOST:PORT", help="Let 'kerasseg data-service' make the batches."
