@@ -87,8 +87,7 @@ def _preparation(*, crop_size, image_size, scale, flip, photometric, seed) -> Ca
     """Returns the function that makes an example, from its position in the stream."""
 
     def prepare(position, opened: sources.Opened):
-        seeds = tf.random.split(tf.stack([tf.constant(seed, tf.int64), position]), 2)
-        window_seed, color_seed = tf.unstack(seeds)
+        window_seed, color_seed = (tf.stack([seed, 2 * position + part]) for part in (0, 1))
         window = augment.draw_window(
             opened.size,
             crop_size=crop_size,

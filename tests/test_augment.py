@@ -148,6 +148,27 @@ def test_colours_change_by_the_transform_that_is_drawn(factor):
     np.testing.assert_allclose(made, expected, atol=0.501, rtol=0)
 
 
+def test_brightness_contrast_saturation_and_hue_are_drawn_from_their_ranges():
+    # The chroma of NTSC as a complex number, after Pratt, Digital Image Processing.
+    chroma = np.array([0.596 + 0.211j, -0.274 - 0.523j, -0.322 + 0.312j])
+    luma = np.array([0.299, 0.587, 0.114])
+    colors = np.array([[1.0, 0.2, 0.1], [0.3, 0.9, 0.4], [0.1, 0.2, 0.8]])
+    drawn = []
+    for seed in range(300):
+        matrix, offset = augment.color_transform(tf.constant([seed, 0]))
+        made = colors @ matrix.numpy()
+        gain = (made @ luma) / (colors @ luma)
+        np.testing.assert_allclose(gain, gain[0], rtol=1e-4)
+        turned = (made @ chroma) / (colors @ chroma) / gain
+        np.testing.assert_allclose(turned, turned[0], rtol=1e-3)
+        contrast = 127.5 / (127.5 + offset.numpy())
+        drawn.append([gain[0] / contrast, contrast, abs(turned[0]), np.angle(turned[0])])
+    drawn = np.array(drawn)
+    np.testing.assert_allclose(drawn.min(0), [0.8, 0.75, 0.6, -0.15], atol=0.02)
+    np.testing.assert_allclose(drawn.max(0), [1.2, 1.25, 1.4, 0.15], atol=0.02)
+    assert np.abs(np.corrcoef(drawn, rowvar=False) - np.eye(4)).max() < 0.2
+
+
 def test_gray_stays_gray_whatever_saturation_and_hue():
     window = draw((1, 1), 0, crop_size=(1, 1))
     for seed in range(10):
