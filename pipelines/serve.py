@@ -7,6 +7,7 @@ import socket
 import threading
 from pathlib import Path
 
+from . import tensorflow_environment
 from .errors import InputError
 
 MIB = 2**20
@@ -53,7 +54,7 @@ class Server:
         max_megapixels: float = 32,
         max_crf_megapixels: float = 4,
     ):
-        keep_tensorflow_quiet()
+        tensorflow_environment.prepare(for_server=True)
         try:
             from .server import catalog, engine
         except ModuleNotFoundError as error:
@@ -176,16 +177,6 @@ class Server:
         await self._stop.wait()
         pages.should_exit = True
         await asyncio.gather(serving, calls.stop(grace))
-
-
-def keep_tensorflow_quiet() -> None:
-    """Sets variables that TensorFlow heeds while its libraries are loaded, if they are not set.
-
-    Those would report that there is no CUDA, in the dress of errors.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # A server shares its accelerator; it takes what it needs.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def collect_garbage_rarely() -> None:

@@ -107,20 +107,32 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
             **kwargs,
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs):
         """Returns the convolved features."""
         features, padding = self._pad(inputs)
-        rate, kernel = list(self.dilation_rate), tf.convert_to_tensor(self.kernel)
+        kernel = tf.convert_to_tensor(self.kernel)
         outputs: Any
-        plain = padding == "SAME" and max(self.strides) == self.groups == 1
-        odd = all(side % 2 for side in self.kernel_size)
-        if plain and odd and convolution_on_cpu.is_wanted():
-            outputs = convolution_on_cpu.convolution(features, kernel, rate, training)
+        if not convolution_on_cpu.is_wanted():
+            strides, rate = list(self.strides), list(self.dilation_rate)
+            outputs = tf.nn.conv2d(features, kernel, strides, padding, dilations=rate)
+        elif self.groups == 1:
+            outputs = self._convolve_on_cpu(features, kernel, padding)
         else:
-            outputs = tf.nn.conv2d(features, kernel, list(self.strides), padding, dilations=rate)
+            # Not every CPU has a gradient for convolutions in groups.
+            of_features, of_kernel = (tf.split(x, self.groups, axis=-1) for x in (features, kernel))
+            pairs = zip(of_features, of_kernel, strict=True)
+            outputs = tf.concat([self._convolve_on_cpu(x, k, padding) for x, k in pairs], axis=-1)
         if self.use_bias:
             outputs += self.bias
         return self.activation(outputs) if self.activation is not None else outputs
+
+    def _convolve_on_cpu(self, features, kernel, padding) -> Any:
+        strides, rate = list(self.strides), list(self.dilation_rate)
+        odd = all(side % 2 for side in self.kernel_size)
+        if odd and padding == "SAME" and max(strides) == 1:
+            return convolution_on_cpu.convolution(features, kernel, rate)
+        # With a dilation this is slow, but has a gradient on every CPU.
+        return tf.nn.convolution(features, kernel, strides, padding, dilations=rate)
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")

@@ -32,32 +32,32 @@ def is_wanted() -> bool:
     return not _native.get() and not tf.config.list_physical_devices("GPU")
 
 
-def convolution(features, kernel, rate, training):
+def convolution(features, kernel, rate):
     """Convolves with stride 1 in the way that is fastest on a CPU.
 
     Args:
         features: `(batch, height, width, in_channels)`.
         kernel: `(rows, columns, in_channels, out_channels)` of the same dtype, sides odd.
         rate: `[vertical, horizontal]` distance between neighbouring taps.
-        training: Whether a gradient will be asked for.
 
     Returns:
         `(batch, height, width, out_channels)`, beyond the border counting as zeros.
     """
     if winograd.is_faster(features, kernel, rate):
         return winograd.winograd_convolution(features, kernel, rate[0])
-    if max(rate) > 1 and training:
+    if max(rate) > 1:
         return dilated_convolution(features, kernel, rate)
-    if max(rate) == 1 and _is_large_for(features, kernel):
+    if _is_large_for(features, kernel):
         return convolution_of_patches(features, kernel)
-    return tf.nn.conv2d(features, kernel, 1, "SAME", dilations=rate)
+    return tf.nn.conv2d(features, kernel, 1, "SAME")
 
 
 def dilated_convolution(features, kernel, rate):
-    """Convolves with dilation; its gradient leaves out the taps that lie beyond the border.
+    """Convolves with dilation; its gradients need none of the native operation.
 
-    For a CPU: there the native operation's gradient for the kernel takes as long for these as for
-    the others. With a rate of 36 on maps of 32 x 32 only the middle one of nine taps counts.
+    For a CPU: there only oneDNN, which TensorFlow uses on some CPUs, has native gradients for
+    dilation. For the kernel ours is faster, for it leaves out the taps that lie beyond the border:
+    with a rate of 36 on maps of 32 x 32 only the middle one of nine counts.
 
     Args:
         features: `(batch, height, width, in_channels)`.
@@ -73,14 +73,8 @@ def dilated_convolution(features, kernel, rate):
         outputs = tf.nn.conv2d(features, kernel, 1, "SAME", dilations=rate)
 
         def gradients(upstream):
-            for_features = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(features),
-                filter=kernel,
-                out_backprop=upstream,
-                strides=[1, 1, 1, 1],
-                padding="SAME",
-                dilations=[1, *rate, 1],
-            )
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            for_features = dilated_convolution(upstream, turned, rate)
             return for_features, _gradient_of_taps(features, upstream, kernel.shape, rate)
 
         return outputs, gradients

@@ -41,12 +41,12 @@ def command(folder, **arguments) -> None:
     Speaks TensorFlow Serving's REST API and gRPC PredictionService, and has a page for trying a
     model at the REST address. For a laptop or a test: it has neither encryption nor passwords.
     """
-    from .. import serve, serving_c
+    from .. import serve, serving_c, tensorflow_environment
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    serve.keep_tensorflow_quiet()
+    tensorflow_environment.prepare(for_server=True)
     with startup.held_back_stderr():
         serving_c.load()
     server = serve.Server(folder, **arguments).start()

@@ -5,6 +5,8 @@ import os
 import sys
 import tempfile
 
+from .. import tensorflow_environment
+
 
 def load_tensorflow() -> None:
     """Imports TensorFlow and finds its devices, holding back what its libraries print meanwhile.
@@ -13,7 +15,7 @@ def load_tensorflow() -> None:
     TensorFlow 2.21 heeds no variable that would silence them. If the import fails, what was held
     back is printed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tensorflow_environment.prepare()
     with held_back_stderr():
         import tensorflow as tf
 

@@ -1,4 +1,7 @@
 import itertools
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -133,10 +136,55 @@ def test_the_gradient_by_taps_is_that_of_the_slow_convolution(size, rate):
             loss = tf.reduce_sum(outputs**2)
         return outputs, *tape.gradient(loss, [features, kernel])
 
-    found = tf.function(gradients)(lambda: layer(features, training=True))
+    found = tf.function(gradients)(lambda: layer(features))
     wanted = gradients(lambda: tf.nn.convolution(features, kernel, padding="SAME", dilations=rate))
     for value, correct in zip(found, wanted, strict=True):
         np.testing.assert_allclose(value, correct, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "valid"},
+        {"kernel_size": 2},
+        {"kernel_size": (3, 4), "padding": "valid"},
+        {"groups": 2},
+        {"kernel_size": 5, "dilation_rate": (1, 3)},
+    ],
+)
+def test_every_dilated_layer_has_a_gradient(options):
+    options = {"filters": 4, "kernel_size": 3, "dilation_rate": 2, "use_bias": False, **options}
+    layer = Conv2D(**options)
+    features = tf.constant(random(2, 11, 14, 6))
+    layer.build(features.shape)
+    upstream = random(*layer.compute_output_shape(features.shape))
+
+    def loss(features):
+        return tf.reduce_sum(layer(features) * upstream)
+
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        value = loss(features)
+    found = tape.gradient(value, features)
+    # Linear in the features: a step along any direction changes it by the product with it.
+    step = random(2, 11, 14, 6)[::-1]
+    expected = loss(features + step) - value
+    np.testing.assert_allclose(tf.reduce_sum(found * step), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_gradients_need_no_onednn(onednn):
+    """TensorFlow uses it on some CPUs only; it alone has native gradients for dilation."""
+    names = "test_every_dilated_layer or test_the_gradient_by_taps"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", names, "-p", "no:cacheprovider"],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "13 passed" in done.stdout
 
 
 def test_no_dilated_layer_goes_through_rearranged_batches():
@@ -238,7 +286,7 @@ def test_a_dilated_convolution_in_groups_trains_as_two_side_by_side():
     layer = Conv2D(4, 3, dilation_rate=2, groups=2, use_bias=False)
     features = random(1, 9, 8, 6)
     with tf.GradientTape() as tape:
-        outputs = layer(features, training=True)
+        outputs = layer(features)
         loss = tf.reduce_sum(outputs**2)
     gradient = tape.gradient(loss, layer.kernel.value).numpy()
     assert gradient.shape == layer.kernel.shape == (3, 3, 3, 4)
@@ -248,6 +296,6 @@ def test_a_dilated_convolution_in_groups_trains_as_two_side_by_side():
         alone.build(part.shape)
         alone.kernel.assign(layer.kernel[..., 2 * group : 2 * group + 2])
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(alone(part, training=True) ** 2)
+            loss = tf.reduce_sum(alone(part) ** 2)
         expected = tape.gradient(loss, alone.kernel.value)
         np.testing.assert_allclose(gradient[..., 2 * group : 2 * group + 2], expected, atol=1e-3)
