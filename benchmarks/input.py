@@ -131,9 +131,13 @@ def _enlarge(data: Path, folder: Path, form: str) -> Path:
 
 
 def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: str = "none") -> Iterator[Any]:
-    from kerasseg.pipelines import cache, inputs, memory, records
+    from kerasseg.pipelines import memory, tensorflow_environment
 
-    memory.keep_freed(memory.ARRAYS)  # as `kerasseg fit` does
+    # As `kerasseg fit` does.
+    tensorflow_environment.prepare()
+    memory.keep_freed(memory.ARRAYS)
+    from kerasseg.pipelines import cache, inputs, records
+
     dataset = records.load(data)
     batches = inputs.training_batches(
         dataset.files("train"),

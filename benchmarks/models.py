@@ -170,14 +170,16 @@ def serve(options) -> None:
 
 def keras_steps(kind: str, name: str, shape):
     """Builds a Keras network; returns its parameters and steps."""
+    from kerasseg.pipelines import memory, tensorflow_environment
+
+    # As `kerasseg fit` and `predict` do.
+    tensorflow_environment.prepare()
+    memory.keep_freed(memory.ARRAYS)
     import numpy as np
     import tensorflow as tf
 
     import kerasseg
-    from kerasseg.pipelines import memory
 
-    # As `kerasseg fit` and `predict` do.
-    memory.keep_freed(memory.ARRAYS)
     model, loss_of = _keras_model(kind, name, shape)
     variables = model.trainable_variables
     optimizer = kerasseg.optimizers.SGD(1e-4, momentum=0.9)
