@@ -1,7 +1,11 @@
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +40,55 @@ def test_beam_writes_the_same_bytes_as_the_threads_of_one_machine(tree, tmp_path
     local = contents(tmp_path / "local/camvid/1.0.0")
     assert len(local) == 8
     assert contents(tmp_path / "beam/camvid/1.0.0") == local
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A job server and a pool of workers, as Flink's and Spark's runners have them."""
+    pytest.importorskip("apache_beam")
+    with socket.socket() as one, socket.socket() as other:
+        ports = []
+        for each in (one, other):
+            each.bind(("localhost", 0))
+            ports.append(str(each.getsockname()[1]))
+    portability = "apache_beam.runners.portability.local_job_service_main"
+    commands = [
+        ["-m", portability, "--port", ports[0]],
+        ["-m", "apache_beam.runners.worker.worker_pool_main", "--service_port", ports[1]],
+    ]
+    # The pool starts its workers by the name `python`.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with contextlib.ExitStack() as stack:
+        for number, command in enumerate(commands):
+            log = stack.enter_context((tmp_path / f"log{number}").open("w"))
+            process = subprocess.Popen(
+                [sys.executable, *command], stdout=log, stderr=log, env={**os.environ, "PATH": path}
+            )
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+        for port in ports:
+            wait_for(int(port))
+        yield ports
+
+
+def wait_for(port):
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"no one listens on port {port}")
+
+
+def test_workers_of_a_cluster_write_the_same_bytes(tree, tmp_path, cluster):
+    job_port, pool_port = cluster
+    options = ["--runner=PortableRunner", f"--job_endpoint=localhost:{job_port}"]
+    options += ["--environment_type=EXTERNAL", f"--environment_config=localhost:{pool_port}"]
+    finished = run_command(tree, tmp_path / "beam", "--runner", "beam", "--", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert "Starting worker" in (tmp_path / "log1").read_text()
+    convert.run("camvid", tree, tmp_path / "local", allow_partial=True)
+    found = contents(tmp_path / "beam/camvid/1.0.0")
+    assert found == contents(tmp_path / "local/camvid/1.0.0")
 
 
 def test_beam_lists_bad_pairs_and_publishes_nothing(make_camvid_tree, tmp_path):
