@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import click.testing
@@ -5,8 +6,14 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kerasseg.pipelines import cli, convert
+from kerasseg.pipelines import cli, convert, tensorflow_environment
 from kerasseg.pipelines.training_options import TrainingOptions
+
+# As the commands do, before TensorFlow is imported.
+tensorflow_environment.prepare()
+# Where the tests run in the background of a shell, what they start would ignore Ctrl-C as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CLASSES_TXT = """\
 # Three classes, one with a space in its name.
