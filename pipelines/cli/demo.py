@@ -16,7 +16,7 @@ from . import evaluate, options, startup
     help="Where to write; what is there of an earlier demo is replaced.",
 )
 def command(output) -> None:
-    """Walk the whole road on drawn street scenes, in about two minutes on two cores.
+    """Walk the whole road on drawn street scenes, in two to five minutes on two cores.
 
     Draws and converts a dataset, trains a small U-Net, evaluates it, exports a SavedModel, and
     predicts through the SavedModel.
