@@ -1,4 +1,5 @@
 import signal
+import socket
 from pathlib import Path
 
 import click.testing
@@ -101,6 +102,17 @@ def run_cli():
         return runner.invoke(cli.main, [str(argument) for argument in arguments])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Finds a port on which no one listens: `free_port()`."""
+
+    def find() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            return listening.getsockname()[1]
+
+    return find
 
 
 def pytest_configure(config):

@@ -1,5 +1,6 @@
 """SavedModels with the signatures of an export, whose answers NumPy can tell; for several tests."""
 
+import atexit
 import contextlib
 import functools
 import io
@@ -76,6 +77,7 @@ class Brightest(tf.Module):
 @functools.cache
 def _build(offset):
     folder = Path(tempfile.mkdtemp(prefix="kerasseg-served-"))
+    atexit.register(shutil.rmtree, folder)
     module = Brightest(offset)
     names = ("serving_default", "overlay_png_bytes", "class_shares", "labels", "probabilities")
     signatures = {name: getattr(module, name) for name in (*names, "slow")}

@@ -43,14 +43,10 @@ def test_beam_writes_the_same_bytes_as_the_threads_of_one_machine(tree, tmp_path
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path, free_port):
     """A job server and a pool of workers, as Flink's and Spark's runners have them."""
     pytest.importorskip("apache_beam")
-    with socket.socket() as one, socket.socket() as other:
-        ports = []
-        for each in (one, other):
-            each.bind(("localhost", 0))
-            ports.append(str(each.getsockname()[1]))
+    ports = [str(free_port()), str(free_port())]
     portability = "apache_beam.runners.portability.local_job_service_main"
     commands = [
         ["-m", portability, "--port", ports[0]],
@@ -58,11 +54,12 @@ def cluster(tmp_path):
     ]
     # The pool starts its workers by the name `python`.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "TMPDIR": str(tmp_path)}
     with contextlib.ExitStack() as stack:
         for number, command in enumerate(commands):
             log = stack.enter_context((tmp_path / f"log{number}").open("w"))
             process = subprocess.Popen(
-                [sys.executable, *command], stdout=log, stderr=log, env={**os.environ, "PATH": path}
+                [sys.executable, *command], stdout=log, stderr=log, env=environment
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)

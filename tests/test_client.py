@@ -2,7 +2,6 @@ import http.server
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -199,13 +198,8 @@ def test_corrupt_images_are_listed_and_the_others_are_written(run_cli, url, imag
         assert listing(out) == ["one.png", "two.png"]
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_goes_wrong_is_said_clearly(run_cli, server, images, tmp_path, protocol):
+def test_what_goes_wrong_is_said_clearly(run_cli, server, images, tmp_path, protocol, free_port):
     url = server.rest_address if protocol == "rest" else server.grpc_address
     port = url.rpartition(":")[2]
     scheme, other = ("http", "grpc") if protocol == "rest" else ("grpc", "http")
@@ -314,7 +308,7 @@ def test_a_busy_server_is_asked_again(images, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_server_that_starts_late_is_waited_for(images, tmp_path, protocol):
+def test_a_server_that_starts_late_is_waited_for(images, tmp_path, protocol, free_port):
     write_version(tmp_path / "served" / "street" / "1", 0)
     ports = {"rest_port": free_port(), "grpc_port": free_port()}
     server = Server(tmp_path / "served", **ports)

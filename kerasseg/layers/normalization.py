@@ -36,26 +36,33 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         """Returns the normalised features."""
         train = bool(training) and self.trainable and not self.frozen_statistics
-        if train and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            return super().call(inputs, training=training, mask=mask)
+        scale, offset = (tf.cast(each, tf.float32) for each in (self.gamma, self.beta))
+        replica = tf.distribute.get_replica_context()
+        if train and replica is not None and replica.num_replicas_in_sync > 1:
+            features = tf.cast(inputs, tf.float32)
+            mean, variance = _global_moments(features, replica)
+            self._update_moving_averages(mean, variance)
+            normalized = tf.nn.batch_normalization(
+                features, mean, variance, offset, scale, self.epsilon
+            )
+            return tf.cast(normalized, inputs.dtype)
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
-            scale=tf.cast(self.gamma, tf.float32),
-            offset=tf.cast(self.beta, tf.float32),
+            scale=scale,
+            offset=offset,
             mean=tf.zeros((0,)) if train else tf.cast(self.moving_mean, tf.float32),
             variance=tf.zeros((0,)) if train else tf.cast(self.moving_variance, tf.float32),
             epsilon=self.epsilon,
             is_training=train,
         )
         if train:
-            self._update_moving_averages(mean, variance, tf.size(inputs) // inputs.shape[-1])
+            # The operation returns n / (n - 1) times the variance that it normalised by; Keras
+            # stores the latter, and so must this, or one replica and several would not agree.
+            count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+            self._update_moving_averages(mean, variance * (tf.maximum(count - 1.0, 1.0) / count))
         return normalized
 
-    def _update_moving_averages(self, mean, unbiased_variance, count):
-        # The operation returns n / (n - 1) times the variance that it normalised by; Keras stores
-        # the latter, and so must this, or one replica and several would not agree.
-        count = tf.cast(count, tf.float32)
-        variance = unbiased_variance * (tf.maximum(count - 1.0, 1.0) / count)
+    def _update_moving_averages(self, mean, variance):
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             assert moving is not None  # it is made by build()
             moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
@@ -65,3 +72,18 @@ class BatchNormalization(keras.layers.BatchNormalization):
         config = super().get_config()
         del config["synchronized"]
         return config
+
+
+def _global_moments(features, replica):
+    """Mean and variance of each channel over all replicas' features.
+
+    Keras takes the mean of the squares minus the square of the mean, which costs a digit where the
+    mean is a few deviations from zero; here the squares are of the centred features.
+    """
+    count = tf.cast(tf.size(features) // features.shape[-1], tf.float32)
+    sums = tf.concat([tf.reduce_sum(features, axis=(0, 1, 2)), [count]], axis=0)
+    sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+    mean, count = sums[:-1] / sums[-1], sums[-1]
+    # The variance does not change with the mean to first order: no gradient need go that way.
+    squares = tf.reduce_sum(tf.square(features - tf.stop_gradient(mean)), axis=(0, 1, 2))
+    return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, squares) / count

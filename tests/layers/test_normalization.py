@@ -95,16 +95,50 @@ def test_bfloat16_features_stay_bfloat16(features):
 
 
 def test_two_replicas_normalise_by_the_whole_batch(features, two_cpus):
-    alone = BatchNormalization()
-    expected = alone(features, training=True).numpy()
+    # A mean of thousands of deviations, whose square leaves no digits for the variance beside it.
+    features = (features - 3) / 2 + 3000
+    upstream = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
     strategy = mirrored_strategy(two_cpus)
     with strategy.scope():
         layer = BatchNormalization()
         layer.build(features.shape)
-    halves = strategy.experimental_distribute_values_from_function(
-        lambda context: tf.constant(np.split(features, 2)[context.replica_id_in_sync_group])
+
+    def of_each_replica(batch):  # the last batch of an epoch leaves one replica fewer images
+        parts = batch[:3], batch[3:]
+        return strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+        )
+
+    def step(batch, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(batch)
+            normalized = layer(batch, training=True)
+        return normalized, tape.gradient(normalized, batch, upstream)
+
+    results = strategy.run(step, args=(of_each_replica(features), of_each_replica(upstream)))
+    normalized, gradient = (
+        tf.concat(strategy.experimental_local_results(each), 0) for each in results
     )
-    out = strategy.run(lambda x: layer(x, training=True), args=(halves,))
-    joined = tf.concat(strategy.experimental_local_results(out), 0)
-    np.testing.assert_allclose(joined, expected, atol=1e-5)
-    np.testing.assert_allclose(layer.moving_variance, alone.moving_variance, rtol=1e-5)
+
+    exact, axes = features.astype(np.float64), (0, 1, 2)
+    mean, variance = exact.mean(axes), exact.var(axes)
+    deviation = np.sqrt(variance + 1e-5)
+    expected = (exact - mean) / deviation
+    np.testing.assert_allclose(normalized, expected, atol=1e-3)  # float32 at 3000: 2.4e-4
+    np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * variance, rtol=1e-5)
+    # Ioffe and Szegedy's gradient, with the means over the whole batch.
+    projection = (upstream * expected).mean(axes)
+    expected_gradient = (upstream - upstream.mean(axes) - expected * projection) / deviation
+    np.testing.assert_allclose(gradient, expected_gradient, atol=2e-3)
+
+
+def test_two_replicas_keep_the_type_of_half_precision(features, two_cpus):
+    strategy = mirrored_strategy(two_cpus)
+    with strategy.scope():
+        layer = BatchNormalization(dtype="mixed_float16")
+        layer.build(features.shape)
+    out = strategy.run(lambda: layer(tf.constant(features), training=True))
+    for part in strategy.experimental_local_results(out):
+        assert part.dtype == tf.float16
+        expected = (features - features.mean((0, 1, 2))) / features.std((0, 1, 2))
+        np.testing.assert_allclose(part, expected, atol=5e-3)
