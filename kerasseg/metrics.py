@@ -2,7 +2,8 @@
 
 The matrix has the labels in its rows and the predictions in its columns: entry (i, j) counts the
 pixels of class i that were predicted as class j. Scores of the published benchmarks are functions
-of the matrix summed over a whole split, never means over batches or images.
+of the matrix summed over a whole split, never means over batches or images. Each takes any number
+of matrices along leading axes.
 """
 
 from typing import Any
@@ -47,27 +48,27 @@ def class_iou(matrix):
     """Computes the intersection over union of each class: `n_ii / (t_i + p_i - n_ii)`.
 
     Args:
-        matrix: Confusion matrix (classes, classes), integers.
+        matrix: Confusion matrix (..., classes, classes).
 
     Returns:
-        float64 (classes,); NaN for a class with no pixel in labels and predictions.
+        float64 (..., classes); NaN for a class with no pixel in labels and predictions.
     """
     matrix = tf.cast(matrix, tf.float64)
     correct = tf.linalg.diag_part(matrix)
-    return correct / (tf.reduce_sum(matrix, 0) + tf.reduce_sum(matrix, 1) - correct)
+    return correct / (tf.reduce_sum(matrix, -2) + tf.reduce_sum(matrix, -1) - correct)
 
 
 def class_accuracy(matrix):
     """Computes the share of each class's pixels that was predicted right: `n_ii / t_i`.
 
     Args:
-        matrix: Confusion matrix (classes, classes), integers.
+        matrix: Confusion matrix (..., classes, classes).
 
     Returns:
-        float64 (classes,); NaN for a class with no pixel in the labels.
+        float64 (..., classes); NaN for a class with no pixel in the labels.
     """
     matrix = tf.cast(matrix, tf.float64)
-    return tf.linalg.diag_part(matrix) / tf.reduce_sum(matrix, 1)
+    return tf.linalg.diag_part(matrix) / tf.reduce_sum(matrix, -1)
 
 
 def mean_iou(matrix):
@@ -83,21 +84,21 @@ def mean_accuracy(matrix):
 def pixel_accuracy(matrix):
     """Computes the share of all pixels that was predicted right; NaN without pixels."""
     matrix = tf.cast(matrix, tf.float64)
-    return tf.linalg.trace(matrix) / tf.reduce_sum(matrix)
+    return tf.linalg.trace(matrix) / tf.reduce_sum(matrix, (-2, -1))
 
 
 def frequency_weighted_iou(matrix):
     """Computes the mean of `class_iou` weighted by each class's share of the labelled pixels."""
     iou = class_iou(matrix)
     matrix = tf.cast(matrix, tf.float64)
-    share = tf.reduce_sum(matrix, 1) / tf.reduce_sum(matrix)
-    return tf.reduce_sum(tf.where(tf.math.is_nan(iou), tf.zeros_like(iou), iou) * share)
+    share = tf.reduce_sum(matrix, -1) / tf.reduce_sum(matrix, (-2, -1))[..., None]
+    return tf.reduce_sum(tf.where(tf.math.is_nan(iou), tf.zeros_like(iou), iou) * share, -1)
 
 
 def _mean_of_present(values):
     present = ~tf.math.is_nan(values)
-    total = tf.reduce_sum(tf.where(present, values, tf.zeros_like(values)))
-    return total / tf.cast(tf.math.count_nonzero(present), values.dtype)
+    total = tf.reduce_sum(tf.where(present, values, tf.zeros_like(values)), -1)
+    return total / tf.cast(tf.math.count_nonzero(present, -1), values.dtype)
 
 
 _SCORES = {
@@ -119,8 +120,8 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
         [0, 1], and the lists `class_iou`, `class_accuracy`, with None for a class that is absent.
     """
     report: dict[str, Any] = {name: _or_none(score(matrix)) for name, score in _SCORES.items()}
-    report["class_iou"] = [_or_none(value) for value in class_iou(matrix)]
-    report["class_accuracy"] = [_or_none(value) for value in class_accuracy(matrix)]
+    report["class_iou"] = [_or_none(value) for value in class_iou(matrix).numpy()]
+    report["class_accuracy"] = [_or_none(value) for value in class_accuracy(matrix).numpy()]
     return report
 
 

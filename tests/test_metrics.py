@@ -28,6 +28,24 @@ def test_pixel_accuracy_and_frequency_weighted_iou():
     assert float(metrics.frequency_weighted_iou(MATRIX)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    "score",
+    [
+        metrics.class_iou,
+        metrics.class_accuracy,
+        metrics.mean_iou,
+        metrics.mean_accuracy,
+        metrics.pixel_accuracy,
+        metrics.frequency_weighted_iou,
+    ],
+)
+def test_each_of_many_matrices_is_scored_alone(score):
+    matrices = np.stack([MATRIX, MATRIX.T, 3 * MATRIX, MATRIX @ MATRIX]).reshape(2, 2, 4, 4)
+    scores = score(matrices)
+    for place in np.ndindex(2, 2):
+        np.testing.assert_allclose(scores[place], score(matrices[place]), rtol=1e-12)
+
+
 def test_without_pixels_no_score_is_shown_as_zero():
     report = metrics.scores(np.zeros((3, 3), np.int64))
     assert report["mean_iou"] is None

@@ -126,6 +126,28 @@ def test_tuning_stores_the_best_of_what_it_tried_and_never_a_worse_one(run, tiny
     assert gain["interval"][0] <= gain["interval"][1]
 
 
+def test_the_interval_of_a_gain_is_that_of_resampled_images():
+    # Of two images each is drawn twice in a quarter of the resamples: the quantiles are theirs.
+    before = np.array([[[6, 2], [2, 6]], [[5, 5], [0, 0]]])
+    after = np.array([[[7, 1], [1, 7]], [[4, 6], [0, 0]]])
+    report = crf_tune._gain(before, after)
+    assert report["gain"] == pytest.approx((11 / 19 + 7 / 15) / 2 - (11 / 20 + 6 / 15) / 2)
+    both = 7 / 9 - 6 / 10  # the first alone, both classes alike
+    assert report["interval"] == pytest.approx([(4 / 10 + 0) / 2 - (5 / 10 + 0) / 2, both])
+
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 50, (2, 40, 3, 3))
+    gains = []
+    for _ in range(4000):
+        sample = rng.integers(0, 40, 40)
+        one, other = (metrics.mean_iou(each[sample].sum(0)) for each in (before, after))
+        gains.append(float(other - one))
+    low, high = crf_tune._gain(before, after)["interval"]
+    spread = np.std(gains)
+    assert low == pytest.approx(np.percentile(gains, 2.5), abs=0.2 * spread)
+    assert high == pytest.approx(np.percentile(gains, 97.5), abs=0.2 * spread)
+
+
 def test_the_boundary_is_where_another_class_is_within_five_pixels():
     label = np.zeros((1, 30), np.uint8)
     label[:, 12:] = 2
