@@ -141,10 +141,9 @@ def save(
         probabilities: Whether the last signature is wanted, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
     """
-    # ExportArchive, not tf.saved_model.save on a tf.Module that holds the model: that loads in
-    # Python, and in TensorFlow Serving fails to find its variables.
-    archive = keras.export.ExportArchive()
-    archive.track(model)
+    # The variables alone: where a tf.Module holds the Keras model, Python finds its variables and
+    # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
+    variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])
 
     # One function for all signatures, so that the network is traced, and stored, once.
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
@@ -155,9 +154,11 @@ def save(
     compute = lambda images, training=False: forward(images)  # noqa: E731
     pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
     palette = np.asarray(colors, np.uint8)
-    for name, serve, signature in _endpoints(compute, palette, pixels, probabilities):
-        archive.add_endpoint(name, serve, input_signature=[signature])
-    archive.write_out(str(folder), verbose=False)  # pyright: ignore[reportAttributeAccessIssue]
+    signatures = {
+        name: tf.function(serve, input_signature=[signature], autograph=False)
+        for name, serve, signature in _endpoints(compute, palette, pixels, probabilities)
+    }
+    tf.saved_model.save(variables, str(folder), signatures=signatures)
 
 
 def _endpoints(model: Callable, colors: np.ndarray, pixels: tf.TensorSpec, probabilities: bool):

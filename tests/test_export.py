@@ -98,6 +98,12 @@ def test_the_graph_holds_no_python_function(version):
     assert b"PyFunc" not in content
 
 
+def test_each_weight_is_stored_once(version, tiny_run):
+    stored = sum(path.stat().st_size for path in (version / "variables").glob("*.data-*"))
+    weights = sum(weight.nbytes for weight in kerasseg.load(tiny_run).get_weights())
+    assert weights <= stored < 1.2 * weights
+
+
 def test_an_export_that_fails_its_check_leaves_no_version(tiny_run, tmp_path, monkeypatch):
     blank = [encoded((61, 83), "PNG", "L"), encoded((97, 64), "PNG", "L")]
     monkeypatch.setattr(saved_model, "predict_in_clean_process", lambda folder, images: blank)
