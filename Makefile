@@ -30,6 +30,8 @@ $(VENV)/installed: setup.cfg pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+# Without what it requires: among that is `typing`, a copy of the standard library's of Python 3.6.
+	$(BIN)/python -m pip install --quiet --no-deps 'cityscapesscripts>=2.2,<3'
 	touch $@
 
 clean:
