@@ -91,7 +91,8 @@ def frequency_weighted_iou(matrix):
     """Computes the mean of `class_iou` weighted by each class's share of the labelled pixels."""
     iou = class_iou(matrix)
     matrix = tf.cast(matrix, tf.float64)
-    share = tf.reduce_sum(matrix, -1) / tf.reduce_sum(matrix, (-2, -1))[..., None]
+    total = tf.reduce_sum(matrix, (-2, -1))
+    share = tf.reduce_sum(matrix, -1) / tf.expand_dims(total, -1)
     return tf.reduce_sum(tf.where(tf.math.is_nan(iou), tf.zeros_like(iou), iou) * share, -1)
 
 

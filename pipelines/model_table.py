@@ -1,10 +1,13 @@
 """The table of architectures, read off the code itself."""
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
 
 from kerasseg import encoders, models
 
-COLUMNS = ("model", "variants", "encoders", "strides", "parameters (19 classes)", "paper")
+COLUMNS = ("model", "variants", "encoders", "strides", "parameters", "arXiv")
 
 
 def rows(num_classes: int = 19) -> list[tuple[str, ...]]:
@@ -17,22 +20,24 @@ def rows(num_classes: int = 19) -> list[tuple[str, ...]]:
         The cells of `COLUMNS` for each: the first variant and encoder are the defaults, and those
         are what is counted (moving statistics included).
     """
-    table = []
-    for name in models.names():
-        module = importlib.import_module(f"{models.__name__}.{name}")
-        strides = getattr(module, "OUTPUT_STRIDES", ())
+    # Keras keeps variables that wait for their values by thread: they go when this one ends.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return list(thread.map(lambda name: _row(name, num_classes), models.names()))
+
+
+def _row(name: str, num_classes: int) -> tuple[str, ...]:
+    module = importlib.import_module(f"{models.__name__}.{name}")
+    # Half a billion weights are not drawn to be counted.
+    with keras.StatelessScope(initialize_variables=False):
         parameters = module.build(num_classes=num_classes).count_params()
-        table.append(
-            (
-                name,
-                ", ".join(module.VARIANTS),
-                _encoders(module),
-                ", ".join(map(str, strides)) or "1",
-                f"{parameters:,}",
-                module.PAPER,
-            )
-        )
-    return table
+    return (
+        name,
+        ", ".join(module.VARIANTS),
+        _encoders(module),
+        ", ".join(map(str, getattr(module, "OUTPUT_STRIDES", (1,)))),
+        f"{parameters:,}",
+        module.PAPER.removeprefix("https://arxiv.org/abs/"),
+    )
 
 
 def _encoders(module) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 import kerasseg
 from kerasseg import models
-from kerasseg.pipelines import cli, datasets, fit
+from kerasseg.pipelines import cli, datasets, fit, model_table
 from kerasseg.pipelines.cli import options
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -184,6 +184,27 @@ def test_models_are_listed_with_their_parameters(run_cli):
     # Segmenter-S: 26,033,580 for 150 classes; each has an embedding of 384 and two numbers in the
     # last normalisation; and the projection of the patches has a bias.
     assert f"{26_033_580 - 131 * 386 + 384:,}" in re.sub(r"\s+", " ", output)
+
+
+def test_a_table_breaks_no_word_on_a_terminal_of_eighty_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    options.print_table(model_table.COLUMNS, model_table.rows())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert {"deeplabv3plus", "pytorch-semseg", "mobilenetv2,", "134,456,985", "1706.05587"} < {
+        *words
+    }
+
+
+@pytest.mark.parametrize("columns", [20, 40])
+def test_a_table_that_does_not_fit_loses_nothing(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    options.print_table(["path", "number"], [["a/" * 30, "1,234,567"], ["abcdefghijkl", "9" * 14]])
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= columns
+    assert output.count("a") == 32
+    assert output.count("9") == 14
 
 
 def test_datasets_are_listed(run_cli):

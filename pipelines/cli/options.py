@@ -201,10 +201,24 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     from rich.text import Text
 
     rows = [list(row) for row in rows]
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
-    for index, column in enumerate(columns):
-        numeric = rows and all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
+    # A number or a short word that is broken in two reads as two; paths and sentences may be.
+    widths = [
+        max((len(word) for cell in column for word in cell.split() if len(word) <= 14), default=0)
+        for column in cells
+    ]
+    fits = sum(widths) + 2 * len(widths) < console().width
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for column, width in zip(cells, widths, strict=True):
+        numeric = len(column) > 1 and all(map(_is_number, column[1:]))
+        table.add_column(
+            column[0],
+            justify="right" if numeric else "left",
+            overflow="fold",
+            min_width=width if fits else None,
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     console().print(table)
