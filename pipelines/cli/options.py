@@ -225,7 +225,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(",", "").replace(".", "", 1).isdigit()
+    return text == "-" or text.lstrip("+-").replace(",", "").replace(".", "", 1).isdigit()
 
 
 def console():
