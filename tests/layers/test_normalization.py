@@ -95,6 +95,22 @@ def test_bfloat16_features_stay_bfloat16(features):
 
 
 def test_two_replicas_normalise_by_the_whole_batch(features, two_cpus):
+    alone = BatchNormalization()
+    expected = alone(features, training=True).numpy()
+    strategy = mirrored_strategy(two_cpus)
+    with strategy.scope():
+        layer = BatchNormalization()
+        layer.build(features.shape)
+    halves = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(np.split(features, 2)[context.replica_id_in_sync_group])
+    )
+    out = strategy.run(lambda x: layer(x, training=True), args=(halves,))
+    joined = tf.concat(strategy.experimental_local_results(out), 0)
+    np.testing.assert_allclose(joined, expected, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, alone.moving_variance, rtol=1e-5)
+
+
+def test_two_unequal_replicas_keep_the_digits_of_a_small_variance(features, two_cpus):
     # A mean of thousands of deviations, whose square leaves no digits for the variance beside it.
     features = (features - 3) / 2 + 3000
     upstream = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
