@@ -3,7 +3,9 @@
 All give the same crops of images and labels, 255 where ignored. Images stay in [0, 255] where the
 network normalises them, as kerasseg's do; "torch" normalises them, as networks of PyTorch expect,
 "torch, uint8" does the same without, and "torch, alone" does without worker processes too, which
-costs least and uses one core.
+costs least and uses one core. "grain" calls OpenCV in threads and changes colours by tables and
+weighted sums, as fast as we could write it; "grain, example" has albumentations in worker
+processes, as the segmentation example of Flax's documentation does.
 """
 
 # pyright: reportMissingImports=false
@@ -22,6 +24,7 @@ NEEDED = {
     "torch, uint8": _TORCH,
     "torch, alone": _TORCH,
     "grain": ("grain", "cv2"),
+    "grain, example": ("grain", "albumentations"),
 }
 
 
@@ -108,6 +111,21 @@ def _decode(pair: tuple[bytes, bytes]) -> tuple[np.ndarray, np.ndarray]:
     return image, opencv.imdecode(label, cv2.IMREAD_GRAYSCALE)
 
 
+def _albumentations(crop: tuple[int, int], last: list[Any]) -> Callable[..., dict[str, Any]]:
+    import albumentations
+
+    return albumentations.Compose(
+        [
+            albumentations.RandomScale((-0.5, 1.0), p=1.0),
+            albumentations.PadIfNeeded(*crop, fill_mask=255),
+            albumentations.RandomCrop(*crop),
+            albumentations.HorizontalFlip(),
+            albumentations.ColorJitter((0.8, 1.2), (0.75, 1.25), (0.6, 1.4), (-0.03, 0.03), p=1.0),
+            *last,
+        ]
+    )
+
+
 def _torch(
     data: Path,
     crop: tuple[int, int],
@@ -122,17 +140,8 @@ def _torch(
     from albumentations.pytorch import ToTensorV2
 
     pairs = encoded_pairs(data)
-    transform = albumentations.Compose(
-        [
-            albumentations.RandomScale((-0.5, 1.0), p=1.0),
-            albumentations.PadIfNeeded(*crop, fill_mask=255),
-            albumentations.RandomCrop(*crop),
-            albumentations.HorizontalFlip(),
-            albumentations.ColorJitter((0.8, 1.2), (0.75, 1.25), (0.6, 1.4), (-0.03, 0.03), p=1.0),
-            *([albumentations.Normalize()] if normalize else []),
-            ToTensorV2(),
-        ]
-    )
+    last = [*([albumentations.Normalize()] if normalize else []), ToTensorV2()]
+    transform = _albumentations(crop, last)
 
     class Pairs(torch.utils.data.Dataset):
         def __len__(self):
@@ -206,6 +215,32 @@ def _recolored(image, rng: np.random.Generator):
     return cv2.cvtColor(cv2.merge([cv2.LUT(hue, table), *others]), cv2.COLOR_HSV2RGB)
 
 
+def _grain_example(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
+    import cv2
+    import grain.python as grain
+
+    pairs: Any = encoded_pairs(data)  # a sequence is a source, if not to pyright
+    transform = _albumentations(crop, [])
+
+    class Augmentation(grain.MapTransform):
+        def map(self, element: tuple[bytes, bytes]) -> Any:
+            cv2.setNumThreads(0)
+            image, label = _decode(element)
+            made = transform(image=image, mask=label)
+            return made["image"], made["mask"]
+
+    sampler = grain.IndexSampler(
+        len(pairs), shuffle=True, seed=0, shard_options=grain.NoSharding(), num_epochs=100
+    )
+    loader = grain.DataLoader(
+        data_source=pairs,
+        sampler=sampler,
+        operations=[Augmentation(), grain.Batch(batch)],
+        worker_count=os.cpu_count() or 1,
+    )
+    return iter(loader)
+
+
 PIPELINES: dict[str, Callable[[Path, tuple[int, int], int], Iterator[Any]]] = {
     "tf.data": _plain_tf_data,
     "keras-cv": _keras_cv,
@@ -213,4 +248,5 @@ PIPELINES: dict[str, Callable[[Path, tuple[int, int], int], Iterator[Any]]] = {
     "torch, uint8": _torch_uint8,
     "torch, alone": _torch_alone,
     "grain": _grain,
+    "grain, example": _grain_example,
 }
