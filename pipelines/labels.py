@@ -1,7 +1,5 @@
 """Label files: decoded to the integers they hold, and mapped to classes value by value."""
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,6 @@ from .images import check_complete, check_upright
 
 _UNKNOWN = -1
 _VALUES = 256  # of a label's pixel, once it is mapped
-_PNG_FILTER_UP = 2
 _STRIP = 512  # rows that are worked on at a time, which bounds the memory
 
 
@@ -214,46 +211,6 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         for after, before in zip(size, label.shape, strict=True)
     )
     return label[rows[:, None], columns]
-
-
-def encode_label(label: np.ndarray) -> bytes:
-    """Encodes a label as an 8-bit gray PNG.
-
-    With every row as its difference from the one above, zlib's fastest level takes a third of
-    Pillow's time. Decoding is what counts, once an epoch: at this level matches lie far apart, and
-    zlib copies them whole, where runs of a byte, which higher levels and `Z_RLE` prefer, are copied
-    byte by byte: that takes 1.7 times as long on 480 x 360 labels and 2.7 times on 2048 x 1024.
-
-    Args:
-        label: uint8 (height, width).
-
-    Returns:
-        The PNG's bytes.
-    """
-    height, width = label.shape
-    deflate = zlib.compressobj(1)
-    pixels = []
-    for top in range(0, height, _STRIP):
-        strip = label[top : top + _STRIP]
-        rows = np.empty((len(strip), width + 1), np.uint8)
-        rows[:, 0] = _PNG_FILTER_UP
-        np.subtract(strip[1:], strip[:-1], out=rows[1:, 1:])
-        rows[0, 1:] = strip[0] - label[top - 1] if top else strip[0]
-        pixels.append(deflate.compress(rows.data))
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"".join(
-        (
-            png.SIGNATURE,
-            _png_chunk(b"IHDR", header),
-            _png_chunk(b"IDAT", b"".join((*pixels, deflate.flush()))),
-            _png_chunk(b"IEND", b""),
-        )
-    )
-
-
-def _png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(content, zlib.crc32(kind))
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def check_gray_label(content: bytes) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from types import ModuleType
 
 import numpy as np
 
+from . import png
 from .datasets import Description, Example
 from .errors import ImageFileError, InputError
 from .images import check_decodable, check_image, fit_size, reencode_image
@@ -13,7 +14,6 @@ from .labels import (
     check_gray_label,
     count_values,
     decode_label,
-    encode_label,
     read_file,
     resize_label,
 )
@@ -112,7 +112,7 @@ def convert_pair(
         counts = count_values(label)
     if encoding.changes_images:
         image = reencode_image(image, encoding.max_side, encoding.image_format, encoding.quality)
-    return Pair(image, encode_label(label), counts)
+    return Pair(image, png.encode(label), counts)
 
 
 def read_pair(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray]:

@@ -1,7 +1,8 @@
 """PNG files: their chunks checked, and their pixels decoded, with none invented.
 
 Pillow makes pixels that a file lacks 0, which is a class. Here all of them are counted, in the same
-inflation that decodes them; Pillow is left what is slow in Python, the rows' filters.
+inflation that decodes them; Pillow is left what is slow in Python, the rows' filters. Labels are
+encoded for what decodes them once an epoch.
 """
 
 import struct
@@ -38,6 +39,8 @@ _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # From here on Pillow warns that a small file may unpack to an endless picture.
 _MOST_PIXELS = 89_478_485
 _PART = 2**21  # bytes that are inflated at a time, which bounds the memory
+_STRIP = 512  # rows that are filtered at a time, for the same reason
+_FILTER_UP = 2
 
 
 def walk(content: bytes) -> set[bytes]:
@@ -280,3 +283,43 @@ class _Pixels:
             + ("" if self._inflate.eof else " without an end"),
             "cut short before the file was made",
         )
+
+
+def encode(label: np.ndarray) -> bytes:
+    """Encodes a label as an 8-bit gray PNG.
+
+    With every row as its difference from the one above, zlib's fastest level takes a third of
+    Pillow's time. Decoding is what counts, once an epoch: at this level matches lie far apart, and
+    zlib copies them whole, where runs of a byte, which higher levels and `Z_RLE` prefer, are copied
+    byte by byte: that takes 1.7 times as long on 480 x 360 labels and 2.7 times on 2048 x 1024.
+
+    Args:
+        label: uint8 (height, width).
+
+    Returns:
+        The PNG's bytes.
+    """
+    height, width = label.shape
+    deflate = zlib.compressobj(1)
+    pixels = []
+    for top in range(0, height, _STRIP):
+        strip = label[top : top + _STRIP]
+        rows = np.empty((len(strip), width + 1), np.uint8)
+        rows[:, 0] = _FILTER_UP
+        np.subtract(strip[1:], strip[:-1], out=rows[1:, 1:])
+        rows[0, 1:] = strip[0] - label[top - 1] if top else strip[0]
+        pixels.append(deflate.compress(rows.data))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"".join(
+        (
+            SIGNATURE,
+            _chunk(b"IHDR", header),
+            _chunk(b"IDAT", b"".join((*pixels, deflate.flush()))),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

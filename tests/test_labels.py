@@ -15,9 +15,9 @@ from kerasseg.pipelines.labels import (
     LabelMap,
     check_gray_label,
     decode_label,
-    encode_label,
     read_file,
 )
+from kerasseg.pipelines.png import encode
 
 CLASSES = ClassSpace(("road", "car", "tree"), ((128, 64, 128), (0, 0, 142), (107, 142, 35)))
 VALUES = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
@@ -48,7 +48,7 @@ def png(width, depth, color_type, row):
 
 @given(st_numpy.arrays(np.uint8, sizes))
 def test_a_label_comes_back_as_it_was_encoded(label):
-    decoded = decode_label(encode_label(label))
+    decoded = decode_label(encode(label))
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, label)
 
@@ -57,12 +57,12 @@ def test_a_label_comes_back_as_it_was_encoded(label):
 def test_tensorflow_decodes_an_encoded_label_to_the_same_numbers(label):
     import tensorflow as tf
 
-    decoded = tf.io.decode_png(encode_label(label)).numpy()
+    decoded = tf.io.decode_png(encode(label)).numpy()
     np.testing.assert_array_equal(decoded, label[..., None])
 
 
 def test_an_encoded_label_is_an_8_bit_gray_png():
-    with PIL.Image.open(io.BytesIO(encode_label(VALUES))) as picture:
+    with PIL.Image.open(io.BytesIO(encode(VALUES))) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (3, 2))
 
 
@@ -146,7 +146,7 @@ def test_a_label_that_is_cut_short_empty_or_no_image_is_refused():
 def test_a_label_with_too_few_rows_of_pixels_is_refused():
     # Every checksum is right, but the pixels end before the picture does.
     label = np.random.default_rng(0).integers(0, 3, (50, 50), np.uint8)
-    content = encode_label(label)
+    content = encode(label)
     start = content.index(b"IDAT")
     (length,) = struct.unpack(">I", content[start - 4 : start])
     chunk = b"IDAT" + content[start + 4 : start + 4 + length // 2]
