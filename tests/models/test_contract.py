@@ -1,5 +1,6 @@
 """What every architecture must do, found by file name as the command line finds them."""
 
+import functools
 import importlib
 
 import keras
@@ -45,6 +46,13 @@ every_model = pytest.mark.parametrize(("name", "variant"), CASES)
 def build(name, variant, **options):
     small = SMALL_VARIANTS.get((name, variant), SMALL[name])
     return kerasseg.build(name, num_classes=NUM_CLASSES, variant=variant, **{**small, **options})
+
+
+@functools.cache
+def built(name, variant):
+    """Builds a network that no test changes: building is what takes longest."""
+    keras.utils.set_random_seed(0)
+    return build(name, variant)
 
 
 def logits_of(model, images):
@@ -100,7 +108,7 @@ def same_weights_in_every_run():
 @every_model
 @pytest.mark.parametrize("size", [(64, 96), (47, 61), (33, 64)])
 def test_logits_have_the_image_s_size_odd_ones_included(name, variant, size):
-    logits = build(name, variant)(random_images(2, *size, 3))
+    logits = built(name, variant)(random_images(2, *size, 3))
     assert logits.shape == (2, *size, NUM_CLASSES)
     assert logits.dtype == tf.float32
 
@@ -117,7 +125,7 @@ def test_the_shape_is_known_when_the_input_s_is(name, variant):
 @every_model
 def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant):
     images = random_images(1, 64, 96, 3)
-    model = build(name, variant)
+    model = built(name, variant)
     coarse = build(name, variant, resize_logits=False)
     coarse.set_weights(model.get_weights())
     height, width = coarse(images).shape[1:3]
@@ -155,7 +163,7 @@ def test_the_gradient_reaches_every_weight(name, variant):
 
 @every_model
 def test_a_saved_model_loads_and_gives_the_same_logits(name, variant, tmp_path):
-    model, images = build(name, variant), random_images(1, 40, 50, 3)
+    model, images = built(name, variant), random_images(1, 40, 50, 3)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images), model(images))
@@ -168,7 +176,7 @@ def test_a_saved_model_loads_and_gives_the_same_logits(name, variant, tmp_path):
 def test_mixed_precision_gives_float32_logits_near_those_of_float32(
     name, variant, policy, epsilon, monkeypatch
 ):
-    reference, images = build(name, variant), random_images(1, 48, 64, 3)
+    reference, images = built(name, variant), random_images(1, 48, 64, 3)
     keras.config.set_dtype_policy(policy)
     try:
         model = build(name, variant)
@@ -190,7 +198,7 @@ def test_mixed_precision_gives_float32_logits_near_those_of_float32(
 
 @every_model
 def test_images_of_two_sizes_run_through_one_graph(name, variant):
-    model = build(name, variant)
+    model = built(name, variant)
     run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
     for shape in ((1, 37, 50, 3), (2, 64, 41, 3)):
         images = random_images(*shape)
@@ -207,15 +215,14 @@ def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant,
     png = tf.io.encode_png(tf.cast(images[0], tf.uint8)).numpy()
     (answer,) = saved_model.predict_in_clean_process(tmp_path / "1", [png])
     label = tf.io.decode_png(answer)[..., 0].numpy()
-    run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
-    assert labels_agree(label, run(images)[0].numpy())
+    assert labels_agree(label, model(images)[0].numpy())
     assert len(np.unique(label)) > 1
 
 
 @every_model
 def test_already_normalised_input_skips_the_preprocessing(name, variant):
     images = random_images(1, 40, 40, 3)
-    raw, normalised = build(name, variant), build(name, variant, preprocessing=None)
+    raw, normalised = built(name, variant), build(name, variant, preprocessing=None)
     normalised.set_weights(raw.get_weights())
     layer = raw.get_layer("preprocessing")
     channels = images[..., ::-1] if layer.channel_order == "bgr" else images
@@ -225,7 +232,7 @@ def test_already_normalised_input_skips_the_preprocessing(name, variant):
 
 @every_model
 def test_layer_names_are_words_and_unique(name, variant):
-    names = [layer.name for layer in build(name, variant).layers]
+    names = [layer.name for layer in built(name, variant).layers]
     assert len(set(names)) == len(names)
     # Keras' own names ("conv2d_7") count up with every model built: weights would not load by name.
     assert not [n for n in names if n.startswith(("conv2d", "batch_norm", "re_lu", "concatenate"))]
