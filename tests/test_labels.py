@@ -61,6 +61,16 @@ def test_tensorflow_decodes_an_encoded_label_to_the_same_numbers(label):
     np.testing.assert_array_equal(decoded, label[..., None])
 
 
+@pytest.mark.parametrize("rows", [511, 512, 513, 1100])
+def test_tall_labels_which_are_worked_on_in_strips_keep_every_row(rows):
+    label = np.random.default_rng(rows).integers(0, 3, (rows, 7), np.uint8)
+    with PIL.Image.open(io.BytesIO(encode(label))) as picture:
+        np.testing.assert_array_equal(picture, label)
+    mapped, counts = LabelMap(describe({0: 2, 1: 255, 2: 0}))(label)
+    np.testing.assert_array_equal(mapped, np.array([2, 255, 0])[label])
+    np.testing.assert_array_equal(counts, np.bincount(mapped.ravel(), minlength=256))
+
+
 def test_an_encoded_label_is_an_8_bit_gray_png():
     with PIL.Image.open(io.BytesIO(encode(VALUES))) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (3, 2))
