@@ -313,13 +313,13 @@ def encode(label: np.ndarray) -> bytes:
     return b"".join(
         (
             SIGNATURE,
-            _chunk(b"IHDR", header),
-            _chunk(b"IDAT", b"".join((*pixels, deflate.flush()))),
-            _chunk(b"IEND", b""),
+            _encode_chunk(b"IHDR", header),
+            _encode_chunk(b"IDAT", b"".join((*pixels, deflate.flush()))),
+            _encode_chunk(b"IEND", b""),
         )
     )
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def _encode_chunk(kind: bytes, content: bytes) -> bytes:
     checksum = zlib.crc32(content, zlib.crc32(kind))
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
