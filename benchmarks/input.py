@@ -131,12 +131,14 @@ def _enlarge(data: Path, folder: Path, form: str) -> Path:
 
 
 def _ours(data: Path, crop: tuple[int, int], batch: int, *, cached: str = "none") -> Iterator[Any]:
-    from kerasseg.pipelines import memory, tensorflow_environment
+    from kerasseg.pipelines.runtime import allocator
+    from kerasseg.pipelines.runtime import environment as tensorflow_environment
 
     # As `kerasseg fit` does.
     tensorflow_environment.prepare()
-    memory.keep_freed(memory.ARRAYS)
-    from kerasseg.pipelines import cache, inputs, records
+    allocator.keep_freed(allocator.ARRAYS)
+    from kerasseg.pipelines import inputs, records
+    from kerasseg.pipelines.inputs import cache
 
     dataset = records.load(data)
     batches = inputs.training_batches(

@@ -170,11 +170,11 @@ def serve(options) -> None:
 
 def keras_steps(kind: str, name: str, shape):
     """Builds a Keras network; returns its parameters and steps."""
-    from kerasseg.pipelines import memory, tensorflow_environment
+    from kerasseg.pipelines.runtime import allocator, environment
 
     # As `kerasseg fit` and `predict` do.
-    tensorflow_environment.prepare()
-    memory.keep_freed(memory.ARRAYS)
+    environment.prepare()
+    allocator.keep_freed(allocator.ARRAYS)
     import numpy as np
     import tensorflow as tf
 

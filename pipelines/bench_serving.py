@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from . import client, serving_connection
+from . import client
 from .errors import InputError
-from .serving_connection import RequestError, Target
+from .serving import connections
+from .serving.connections import RequestError, Target
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def run(
             target = Target(name, version, signature)
             inputs = client.inputs(session.layout(target), image)
             body = connection.encode(target, inputs)
-            answer = serving_connection.with_retries(lambda: connection.send(target, body), 3)  # noqa: B023
+            answer = connections.with_retries(lambda: connection.send(target, body), 3)  # noqa: B023
             for count in clients:
                 row = _measure(url, timeout, target, body, len(answer), count, requests)
                 rows.append(row)

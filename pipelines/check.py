@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import class_maps, datasets, records
-from .checks.pairs import Examined
+from . import datasets, records
+from .checks.examiner import Examined
 from .checks.pictures import Gallery, draw
 from .checks.raw import RawTree
 from .checks.records import Converted
 from .checks.report import ERROR, Finding, Picture, Report
 from .checks.sums import Duplicates, StrangeValues, Sums, judge
+from .classes import class_maps
 from .errors import ImageFileError, InputError
 
 _MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))

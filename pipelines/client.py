@@ -11,9 +11,9 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from . import serving_connection, serving_tensors
 from .errors import InputError, Problem
-from .serving_connection import INVALID_ARGUMENT, Connection, Layout, RequestError, Target
+from .serving import connections, tensors
+from .serving.connections import INVALID_ARGUMENT, Connection, Layout, RequestError, Target
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _PNG = "_png_bytes"  # ends the names of outputs that are PNG files
@@ -116,8 +116,8 @@ def run(
 
 @contextmanager
 def open_connection(url: str, timeout: float) -> Iterator[Connection]:
-    """Connects, and closes in the end; see `serving_connection.connect`."""
-    connection = serving_connection.connect(url, timeout=timeout)
+    """Connects, and closes in the end; see `connections.connect`."""
+    connection = connections.connect(url, timeout=timeout)
     try:
         yield connection
     finally:
@@ -141,7 +141,7 @@ class Session:
         Raises:
             InputError: If there are several, or the server does not tell.
         """
-        names = serving_connection.with_retries(self._connection.models, self._retries)
+        names = connections.with_retries(self._connection.models, self._retries)
         if len(names) != 1:
             got = f"{', '.join(names)} there" if names else "a server that does not list them"
             raise InputError(f"model must be given, as in --model NAME, got {got} ({url}).")
@@ -153,15 +153,13 @@ class Session:
         Raises:
             RequestError: If there is no such signature, or none that an image can be sent to.
         """
-        layouts = serving_connection.with_retries(
-            lambda: self._connection.layouts(target), self._retries
-        )
+        layouts = connections.with_retries(lambda: self._connection.layouts(target), self._retries)
         layout = layouts.get(target.signature)
         if layout is None:
             raise RequestError(
                 f"signature must be one of {', '.join(sorted(layouts))}, got {target.signature}.", 5
             )
-        if list(layout.inputs.values()) not in ([serving_tensors.STRING], [_UINT8]):
+        if list(layout.inputs.values()) not in ([tensors.STRING], [_UINT8]):
             raise RequestError(
                 f"signature must take files or uint8 pixels, got {target.signature}, which takes "
                 f"{', '.join(layout.inputs)}.",
@@ -172,7 +170,7 @@ class Session:
     def ask(self, target: Target, layout: Layout, image: Path) -> dict[str, np.ndarray]:
         """Sends an image, and returns its outputs, without the dimension of the batch."""
         request = self._connection.encode(target, inputs(layout, image))
-        answer = serving_connection.with_retries(
+        answer = connections.with_retries(
             lambda: self._connection.send(target, request), self._retries
         )
         outputs = self._connection.decode(answer, layout)
@@ -194,8 +192,8 @@ def inputs(layout: Layout, image: Path) -> dict[str, np.ndarray]:
         content = image.read_bytes()
     except OSError as error:
         raise InputError(f"{image}: cannot be read ({error.strerror}).") from error
-    if dtype == serving_tensors.STRING:
-        return {name: serving_tensors.strings([content])}
+    if dtype == tensors.STRING:
+        return {name: tensors.strings([content])}
     try:
         with PIL.Image.open(io.BytesIO(content)) as opened:
             upright = PIL.ImageOps.exif_transpose(opened).convert("RGB")

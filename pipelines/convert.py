@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from . import beam, class_maps, datasets, metadata, pairs, records, shard_processes
-from .datasets import REQUIRED_SPLITS, SPLITS, ClassSpace, Example, RawDataset
+from . import datasets, records
+from .classes import ClassSpace, class_maps
+from .classes.pixel_counts import hold_one_class
+from .conversion import beam, pairs, processes, tfds_metadata
+from .conversion.pairs import Encoding
+from .conversion.shards import ShardResult, ShardSpec, convert_or_keep, file_state
+from .datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
 from .errors import InputError, Problem
-from .pairs import Encoding
-from .pixel_counts import hold_one_class
-from .shards import ShardResult, ShardSpec, convert_or_keep, file_state
 
 RUNNERS = ("local", "beam")
 _SHARD_BYTES = 64 * 2**20
@@ -121,7 +123,7 @@ def run(
             **asdict(encoding),
             "seed": seed,
         }
-        metadata.write(incomplete, folder_name(dataset), description, shards, content, how)
+        tfds_metadata.write(incomplete, folder_name(dataset), description, shards, content, how)
         _publish(incomplete, final)
     return records.load(final)
 
@@ -227,7 +229,7 @@ def _convert_shards(
         workers = 1 if _is_little_work(pending) else os.cpu_count() or 1
     if workers == 1:
         return {spec.path: convert_or_keep(spec, progress.advance) for spec in pending}
-    return shard_processes.convert_shards(pending, min(workers, len(pending)), progress.advance)
+    return processes.convert_shards(pending, min(workers, len(pending)), progress.advance)
 
 
 def _is_little_work(pending: list[ShardSpec]) -> bool:
@@ -278,7 +280,7 @@ def _publish(incomplete: Path, final: Path) -> None:
     manifest = json.loads((incomplete / records.MANIFEST).read_text())
     shards = {shard["file"] for split in manifest["splits"].values() for shard in split["shards"]}
     for path in incomplete.iterdir():
-        if path.name not in shards | metadata.FILES:
+        if path.name not in shards | tfds_metadata.FILES:
             path.unlink()
     replaced = final.with_name(final.name + records.REPLACED)
     if final.exists():

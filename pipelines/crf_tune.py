@@ -20,9 +20,10 @@ import tensorflow as tf
 from kerasseg import IGNORE_LABEL, inference, metrics
 from kerasseg.layers.crf import mean_field
 
-from . import crf, inputs, records, runs
-from .crf import CRFParameters
+from . import inputs, records
 from .errors import InputError
+from .runs import crf, run_folder
+from .runs.crf import CRFParameters
 
 # DeepLab v1, section 4.1, searches weights of 3 to 6, 30 to 100 pixels and 3 to 6 intensities; the
 # facts of other datasets want it wider.
@@ -66,7 +67,7 @@ def run(
     """
     if images < 1:
         raise InputError(f"images must be at least 1, got {images}.")
-    described = runs.load(folder)
+    described = run_folder.load(folder)
     dataset = described.open_dataset(data)
     examples = _Examples(described, dataset)
     chosen = list(examples.spread(images))
@@ -119,11 +120,11 @@ class _Examples:
         dataset: The converted dataset.
     """
 
-    def __init__(self, described: runs.Run, dataset: records.Dataset):
+    def __init__(self, described: run_folder.Run, dataset: records.Dataset):
         self.num_classes = len(dataset.classes.names)
         self._dataset = dataset
         self._files = dataset.files("validation")
-        compute = inference.with_constant_weights(runs.load_model(described))
+        compute = inference.with_constant_weights(run_folder.load_model(described))
         self._compute_logits = tf.function(
             lambda image: compute(tf.cast(image[tf.newaxis], tf.float32), training=False)[0],
             input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],

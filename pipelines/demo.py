@@ -12,10 +12,12 @@ import PIL.Image
 
 from kerasseg import visualize
 
-from . import convert, evaluate, export, fit, pictures, saved_model
+from . import convert, evaluate, export, fit
 from .datasets import scenes
 from .errors import InputError
-from .training_options import TrainingOptions
+from .images import figures
+from .runs.training_options import TrainingOptions
+from .serving import saved_model
 
 TRAINING = TrainingOptions(
     model="unet",
@@ -89,7 +91,7 @@ def _predict_and_draw(version: Path, path: Path) -> Path:
         truth = visualize.overlay(image, label, colors, opacity=0.75)
         prediction = visualize.overlay(image, predicted, colors, opacity=0.75)
         rows.append([_enlarge(picture) for picture in (image, truth, prediction)])
-    pictures.comparison(rows, ("image", "truth", "prediction"), scenes.CLASSES).save(path)
+    figures.comparison(rows, ("image", "truth", "prediction"), scenes.CLASSES).save(path)
     return path
 
 

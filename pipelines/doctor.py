@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from . import runs
+from .runs import run_folder
 
 _EXTRAS = {
     "cuda": "nvidia-cudnn-cu12",
@@ -35,7 +35,7 @@ class Finding:
 
 def run() -> list[Finding]:
     """Examines versions, backend, devices, optional packages and disk."""
-    findings = [Finding(name, version) for name, version in runs.versions().items()]
+    findings = [Finding(name, version) for name, version in run_folder.versions().items()]
     findings += [_backend(), _rival_tensorflow(), *_devices()]
     findings += [_extra(name, package) for name, package in _EXTRAS.items()]
     free = shutil.disk_usage(Path.cwd()).free / 2**30

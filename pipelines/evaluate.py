@@ -11,10 +11,12 @@ import numpy as np
 from kerasseg import inference, metrics
 from kerasseg.callbacks import write_json
 
-from . import inputs, memory, records, runs
-from .crf import CRFParameters, refine
-from .devices import mirrored_strategy
+from . import inputs, records
 from .errors import InputError
+from .runs import run_folder
+from .runs.crf import CRFParameters, refine
+from .runtime import allocator
+from .runtime.devices import mirrored_strategy
 
 
 def run(
@@ -49,13 +51,13 @@ def run(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-    described = runs.load(folder)
+    described = run_folder.load(folder)
     dataset = described.open_dataset(data)
     files = dataset.files(split)
-    memory.keep_freed(memory.ARRAYS)
+    allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
     with strategy.scope():
-        model = runs.load_model(described)
+        model = run_folder.load_model(described)
         if crf is not None:
             model = refine(model, crf)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)

@@ -10,10 +10,11 @@ from typing import Any
 from kerasseg import IGNORE_LABEL, serving
 from kerasseg.callbacks import write_json
 
-from . import export_file, export_litert, export_onnx, export_saved_model, model_card, runs
-from .crf import CRFParameters, refine
 from .errors import InputError
-from .training_options import check_option
+from .exports import litert, model_card, onnx, single_file, tf_saved_model
+from .runs import run_folder
+from .runs.crf import CRFParameters, refine
+from .runs.training_options import check_option
 
 FORMATS = ("savedmodel", "litert", "onnx")
 _FILES = {"litert": "model.tflite", "onnx": "model.onnx"}
@@ -58,7 +59,7 @@ def run(
         InputError: If the run, the folder or the arguments cannot be used, or the export fails its
             check.
     """
-    described = runs.load(folder)
+    described = run_folder.load(folder)
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
@@ -98,10 +99,10 @@ def _check_arguments(crf, size, format: str) -> None:
             "operations of its lattice, such as products with sparse matrices."
         )
     if format != "savedmodel":
-        export_file.require(format, *_PACKAGES[format])
+        single_file.require(format, *_PACKAGES[format])
 
 
-def _trained_size(described: runs.Run) -> tuple[int, int]:
+def _trained_size(described: run_folder.Run) -> tuple[int, int]:
     """Returns the size of the images that a network was trained for."""
     size = described.options.image_size or described.options.crop_size
     if size is None:
@@ -111,16 +112,16 @@ def _trained_size(described: runs.Run) -> tuple[int, int]:
     return size
 
 
-def _load(described: runs.Run, crf, size, format: str):
-    model = runs.load_model(described)
+def _load(described: run_folder.Run, crf, size, format: str):
+    model = run_folder.load_model(described)
     if format != "savedmodel":  # which takes images of the size already, if there is one
-        return export_file.in_float32(serving.network_of(model) if size else model)
+        return single_file.in_float32(serving.network_of(model) if size else model)
     if size is not None:
         model = serving.at_size(model, size)
     return model if crf is None else refine(model, crf)
 
 
-def _facts(described: runs.Run, crf, size, format: str) -> dict[str, Any]:
+def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
     """Returns what the labels mean, and what the export takes."""
     classes = described.classes
     return {
@@ -147,11 +148,11 @@ def _write(
     size, file = facts["size"], folder / _FILES.get(facts["format"], "")
     options = {"size": size, "probabilities": probabilities}
     if facts["format"] == "litert":
-        export_litert.write(model, file, **options)
-        return folder, export_file.check(model, file, size, batch_sizes=(1, 1))
+        litert.write(model, file, **options)
+        return folder, single_file.check(model, file, size, batch_sizes=(1, 1))
     if facts["format"] == "onnx":
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
-        export_onnx.write(model, file, **options, metadata=texts)
-        return folder, export_file.check(model, file, size)
-    beside = export_saved_model.write(model, folder, name=name, colors=facts["colors"], **options)
-    return beside, export_saved_model.check(model, folder)
+        onnx.write(model, file, **options, metadata=texts)
+        return folder, single_file.check(model, file, size)
+    beside = tf_saved_model.write(model, folder, name=name, colors=facts["colors"], **options)
+    return beside, tf_saved_model.check(model, folder)

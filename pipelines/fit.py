@@ -14,10 +14,14 @@ from kerasseg import callbacks, losses, optimizers, schedules
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
-from . import cache, data_service, initial_weights, inputs, memory, records, runs
-from .devices import mirrored_strategy
+from . import inputs, records
 from .errors import InputError
-from .training_options import TrainingOptions, check_option
+from .inputs import cache
+from .inputs.service import check_dispatcher
+from .runs import initial_weights, run_folder
+from .runs.training_options import TrainingOptions, check_option
+from .runtime import allocator
+from .runtime.devices import mirrored_strategy
 
 
 def run(
@@ -28,7 +32,7 @@ def run(
     devices: Sequence[str] | None = None,
     service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> runs.Run:
+) -> run_folder.Run:
     """Trains a network.
 
     Args:
@@ -58,7 +62,7 @@ def run(
     )
     model = _build_model(options, dataset, strategy)
     loaded = initial_weights.load(model, options, dataset)
-    described = runs.create(
+    described = run_folder.create(
         folder,
         options,
         dataset,
@@ -77,7 +81,7 @@ def resume(
     devices: Sequence[str] | None = None,
     service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> runs.Run:
+) -> run_folder.Run:
     """Goes on with a run after its last finished epoch, as if it had not been interrupted.
 
     Args:
@@ -90,7 +94,7 @@ def resume(
     Raises:
         InputError: If there is no such run, or the dataset is not the one it was trained on.
     """
-    described = runs.load(folder)
+    described = run_folder.load(folder)
     options = described.options
     dataset = described.open_dataset(data)
     if dataset.fingerprint != described.dataset["fingerprint"]:
@@ -126,7 +130,7 @@ def _check_service(options: TrainingOptions, service: str | None) -> None:
     if service is not None:
         requirement = "auto or none with a data service, whose workers decode"
         check_option("cache", options.cache in ("auto", "none"), requirement, options.cache)
-        data_service.check(service)
+        check_dispatcher(service)
 
 
 def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -> keras.Model:
@@ -222,9 +226,9 @@ def median_frequency_weights(split: records.Split) -> list[float]:
 def _train(
     described, options, dataset, model, strategy, extra_callbacks, service, *, resume
 ) -> None:
-    memory.keep_freed(memory.ARRAYS)
+    allocator.keep_freed(allocator.ARRAYS)
     split = dataset.splits["train"]
-    checkpoints = described.folder / runs.CHECKPOINTS
+    checkpoints = described.folder / run_folder.CHECKPOINTS
     with strategy.scope():
         scoring = callbacks.SegmentationMetrics(
             inputs.evaluation_batches(dataset.files("validation"), options.batch_size),

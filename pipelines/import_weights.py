@@ -8,10 +8,10 @@ from typing import Any
 from kerasseg import checkpoints
 from kerasseg.checkpoints import readers
 
-from . import runs
-from .datasets import ClassSpace, _class_file
+from .classes import ClassSpace, class_file
 from .errors import InputError
-from .training_options import TrainingOptions
+from .runs import run_folder
+from .runs.training_options import TrainingOptions
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     num_classes: int | None = None,
     reset_head: bool = False,
     classes: Path | None = None,
-) -> runs.Run:
+) -> run_folder.Run:
     """Imports a checkpoint.
 
     Args:
@@ -66,9 +66,9 @@ def run(
     writing = output.with_name(f"writing-{output.name}")
     try:
         shutil.rmtree(writing, ignore_errors=True)
-        (writing / runs.CHECKPOINTS).mkdir(parents=True)
-        network.save(writing / runs.CHECKPOINTS / "best.keras")
-        runs.describe(
+        (writing / run_folder.CHECKPOINTS).mkdir(parents=True)
+        network.save(writing / run_folder.CHECKPOINTS / "best.keras")
+        run_folder.describe(
             writing,
             TrainingOptions(model=model, model_options=options),
             space,
@@ -81,13 +81,13 @@ def run(
         raise InputError(f"{output}: cannot be written ({error.strerror}).") from error
     finally:
         shutil.rmtree(writing, ignore_errors=True)
-    return runs.load(output)
+    return run_folder.load(output)
 
 
 def _classes(file: Path | None, count: int) -> ClassSpace:
     if file is None:
-        return runs.placeholder_classes(count)
-    classes = _class_file.read(file).classes
+        return run_folder.placeholder_classes(count)
+    classes = class_file.read(file).classes
     if len(classes.names) != count:
         raise InputError(
             f"{file}: must list the network's {count} classes, got {len(classes.names)}."

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from kerasseg import inference, serving, visualize
 
-from . import memory, pictures, runs
-from .crf import CRFParameters
 from .errors import ImageFileError, InputError, Problem
-from .images import IMAGE_ENDINGS, check_complete
-from .labels import read_file
+from .images import figures
+from .images.image_files import IMAGE_ENDINGS, check_complete, read_file
+from .runs import run_folder
+from .runs.crf import CRFParameters
+from .runtime import allocator
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def run(
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
-    described = runs.load(folder)
+    described = run_folder.load(folder)
     targets = _plan(images, output or described.folder / "predictions")
-    memory.keep_freed(memory.ARRAYS)
+    allocator.keep_freed(allocator.ARRAYS)
     steps = [crf and crf.num_iterations, *crf_strip]
-    predict = _predictor(runs.load_model(described), crf or CRFParameters(), steps)
+    predict = _predictor(run_folder.load_model(described), crf or CRFParameters(), steps)
     problems, written = [], []
     for target in targets:
         try:
@@ -166,21 +167,23 @@ def _read(path: Path):
         raise ImageFileError("image cannot be decoded", str(error.message)) from error
 
 
-def _write(target: Prediction, image, label, described: runs.Run, opacity: float) -> None:
+def _write(target: Prediction, image, label, described: run_folder.Run, opacity: float) -> None:
     overlay = visualize.overlay(image, label, described.classes.colors, opacity)
     with _replacing(target.label) as temporary:
-        pictures.save_label(temporary, label, described.classes)
+        figures.save_label(temporary, label, described.classes)
     with _replacing(target.overlay) as temporary:
         PIL.Image.fromarray(overlay).save(temporary, "PNG", compress_level=1)
 
 
-def _write_strip(path: Path, image, steps, labels, described: runs.Run, opacity: float) -> None:
+def _write_strip(
+    path: Path, image, steps, labels, described: run_folder.Run, opacity: float
+) -> None:
     """Draws the picture of DeepLab's papers: the network's prediction, then the CRF's."""
     classes = described.classes
     row = [image, *(visualize.overlay(image, x, classes.colors, opacity) for x in labels)]
     titles = ["image", *map(_step_title, steps)]
     with _replacing(path) as temporary:
-        pictures.comparison([row], titles, classes).save(temporary, "PNG")
+        figures.comparison([row], titles, classes).save(temporary, "PNG")
 
 
 @contextlib.contextmanager

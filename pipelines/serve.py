@@ -7,8 +7,8 @@ import socket
 import threading
 from pathlib import Path
 
-from . import tensorflow_environment
 from .errors import InputError
+from .runtime import environment
 
 MIB = 2**20
 _GRACE = 5.0  # seconds, beyond the requests' own time, for them to end when the server stops
@@ -54,7 +54,7 @@ class Server:
         max_megapixels: float = 32,
         max_crf_megapixels: float = 4,
     ):
-        tensorflow_environment.prepare(for_server=True)
+        environment.prepare(for_server=True)
         try:
             from .server import catalog, engine
         except ModuleNotFoundError as error:

@@ -7,11 +7,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from kerasseg.pipelines import cli, convert, tensorflow_environment
-from kerasseg.pipelines.training_options import TrainingOptions
+from kerasseg.pipelines import cli, convert
+from kerasseg.pipelines.runs.training_options import TrainingOptions
+from kerasseg.pipelines.runtime import environment
 
 # As the commands do, before TensorFlow is imported.
-tensorflow_environment.prepare()
+environment.prepare()
 # Where the tests run in the background of a shell, what they start would ignore Ctrl-C as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

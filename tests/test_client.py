@@ -19,10 +19,11 @@ from served_models import (
     write_version,
 )
 
-from kerasseg.pipelines import client, serving_connection, serving_messages, serving_tensors
+from kerasseg.pipelines import client
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.serve import Server
-from kerasseg.pipelines.serving_connection import RequestError, Target
+from kerasseg.pipelines.serving import connections, messages, tensors
+from kerasseg.pipelines.serving.connections import RequestError, Target
 
 pytest.importorskip("tensorflow_serving.apis", reason="needs the extra 'serving'")
 PROTOCOLS = ("rest", "grpc")
@@ -108,7 +109,7 @@ def test_a_photograph_is_turned_upright_before_its_pixels_are_sent(tmp_path):
     pixels = np.zeros((4, 6, 3), np.uint8)
     pixels[0, 0] = 255
     PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    layout = serving_connection.Layout({"image": 4}, {})
+    layout = connections.Layout({"image": 4}, {})
     (sent,) = client.inputs(layout, tmp_path / "a.png")["image"]
     np.testing.assert_array_equal(sent, np.rot90(pixels, -1))
 
@@ -156,13 +157,13 @@ def test_our_messages_are_the_official_ones_on_the_wire():
     from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
     pairs = (
-        (serving_messages.PredictRequest, predict_pb2.PredictRequest),
-        (serving_messages.PredictResponse, predict_pb2.PredictResponse),
-        (serving_messages.MetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
-        (serving_messages.MetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
-        (serving_messages.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
-        (serving_messages.StatusRequest, get_model_status_pb2.GetModelStatusRequest),
-        (serving_messages.StatusResponse, get_model_status_pb2.GetModelStatusResponse),
+        (messages.PredictRequest, predict_pb2.PredictRequest),
+        (messages.PredictResponse, predict_pb2.PredictResponse),
+        (messages.MetadataRequest, get_model_metadata_pb2.GetModelMetadataRequest),
+        (messages.MetadataResponse, get_model_metadata_pb2.GetModelMetadataResponse),
+        (messages.SignatureDefMap, get_model_metadata_pb2.SignatureDefMap),
+        (messages.StatusRequest, get_model_status_pb2.GetModelStatusRequest),
+        (messages.StatusResponse, get_model_status_pb2.GetModelStatusResponse),
     )
 
     def check(ours, official):
@@ -177,12 +178,12 @@ def test_our_messages_are_the_official_ones_on_the_wire():
 
     for ours, official in pairs:
         check(ours.DESCRIPTOR, official.DESCRIPTOR)
-    request = serving_messages.PredictRequest()
+    request = messages.PredictRequest()
     request.model_spec.name, request.model_spec.version.value = "street", 2
-    serving_tensors.write(random_pixels(0), request.inputs["image"])
+    tensors.write(random_pixels(0), request.inputs["image"])
     read = predict_pb2.PredictRequest.FromString(request.SerializeToString())
-    assert serving_messages.PredictRequest.FromString(read.SerializeToString()) == request
-    np.testing.assert_array_equal(serving_tensors.read(read.inputs["image"]), random_pixels(0))
+    assert messages.PredictRequest.FromString(read.SerializeToString()) == request
+    np.testing.assert_array_equal(tensors.read(read.inputs["image"]), random_pixels(0))
 
 
 def test_corrupt_images_are_listed_and_the_others_are_written(run_cli, url, images, tmp_path):
@@ -261,7 +262,7 @@ def test_nothing_half_written_is_left(server, images, tmp_path, monkeypatch):
 
 def test_a_slow_answer_is_given_up_and_not_asked_for_again(url):
     target = Target("street", None, "slow")
-    connection = serving_connection.connect(url, timeout=0.5)
+    connection = connections.connect(url, timeout=0.5)
     request = connection.encode(target, {"seconds": np.full(1, 5.0)})
     with pytest.raises(RequestError, match=r"no answer within 0\.5 s") as raised:
         connection.send(target, request)
@@ -272,7 +273,7 @@ def test_a_slow_answer_is_given_up_and_not_asked_for_again(url):
 def test_a_busy_server_is_asked_again(images, tmp_path, monkeypatch):
     """It refuses twice; the third attempt succeeds, after waits that grow."""
     waits, seen = [], []
-    monkeypatch.setattr(serving_connection.time, "sleep", waits.append)
+    monkeypatch.setattr(connections.time, "sleep", waits.append)
 
     class Busy(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -325,8 +326,8 @@ def test_a_server_that_starts_late_is_waited_for(images, tmp_path, protocol, fre
 
 
 def test_answers_that_make_no_sense_are_an_error():
-    connection = serving_connection.connect("http://127.0.0.1:1")
-    layout = serving_connection.Layout({}, {"label_png_bytes": 7})
+    connection = connections.connect("http://127.0.0.1:1")
+    layout = connections.Layout({}, {"label_png_bytes": 7})
     for answer in (b"<html>", b"[]", b'{"outputs": [1]}', b'{"outputs": [{"b64": 3}]}', b"{}"):
         with pytest.raises(RequestError, match="the answer is not TensorFlow Serving's"):
             connection.decode(answer, layout)
@@ -337,6 +338,6 @@ def test_a_file_that_is_a_picture_of_another_kind_is_sent_as_it_is(tmp_path):
     buffer = io.BytesIO()
     PIL.Image.fromarray(random_pixels(0)).save(buffer, "BMP")
     (tmp_path / "a.bmp").write_bytes(buffer.getvalue())
-    layout = serving_connection.Layout({"image_bytes": 7}, {})
+    layout = connections.Layout({"image_bytes": 7}, {})
     sent = client.inputs(layout, tmp_path / "a.bmp")["image_bytes"]
     assert sent.tolist() == [buffer.getvalue()]

@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import convert, records, shards
+from kerasseg.pipelines import convert, records
+from kerasseg.pipelines.conversion import shards
 from kerasseg.pipelines.datasets import scenes
 from kerasseg.pipelines.errors import InputError
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import data_service, fit, inputs, records, runs
+from kerasseg.pipelines import data_service, fit, inputs, records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.inputs import service
+from kerasseg.pipelines.runs import run_folder
 
 
 def serve(*arguments):
@@ -94,7 +96,7 @@ def test_a_training_is_the_same_with_and_without_a_service(
 ):
     here = fit.run(tiny_training, tiny_data, tmp_path / "here")
     there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=one_worker)
-    assert runs.history(here.folder) == runs.history(there.folder)
+    assert run_folder.history(here.folder) == run_folder.history(there.folder)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
@@ -110,7 +112,7 @@ def test_a_cache_and_a_service_exclude_each_other(
 @pytest.mark.parametrize("address", ["here", "localhost:", "localhost:x", ":5", "localhost:70000"])
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(InputError, match=f"data_service must be HOST:PORT, got '{address}'"):
-        data_service.check(address)
+        service.check_dispatcher(address)
 
 
 def test_an_address_where_nothing_or_something_else_answers_is_refused(monkeypatch):
@@ -118,9 +120,9 @@ def test_an_address_where_nothing_or_something_else_answers_is_refused(monkeypat
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
         with pytest.raises(InputError, match=rf"got {address}, where something else answers"):
-            data_service.check(address)
+            service.check_dispatcher(address)
     with pytest.raises(InputError, match=rf"got {address}, where nothing answers"):
-        data_service.check(address)
+        service.check_dispatcher(address)
     with pytest.raises(InputError, match="where nothing answers"):
         data_service.start(dispatcher=address)
 
@@ -129,7 +131,7 @@ def test_a_dispatcher_without_workers_is_refused():
     server = tf.data.experimental.service.DispatchServer()
     address = server.target.partition("://")[2]
     with pytest.raises(InputError, match=f"must have a worker, got none at {address}"):
-        data_service.check(address)
+        service.check_dispatcher(address)
 
 
 def test_a_port_that_is_taken_is_refused():

@@ -7,7 +7,7 @@ import pytest
 
 import kerasseg
 from kerasseg.pipelines import evaluate, inputs, records
-from kerasseg.pipelines.datasets import ClassSpace
+from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
 
 

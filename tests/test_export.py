@@ -10,8 +10,10 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import serving
-from kerasseg.pipelines import export, parity, records, saved_model
+from kerasseg.pipelines import export, records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.exports import parity
+from kerasseg.pipelines.serving import saved_model
 
 
 @pytest.fixture(scope="session")

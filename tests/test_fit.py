@@ -10,11 +10,12 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg.losses import CrossEntropy, Dice, WeightedSum
-from kerasseg.pipelines import fit, records, runs
-from kerasseg.pipelines.datasets import ClassSpace
-from kerasseg.pipelines.devices import mirrored_strategy
+from kerasseg.pipelines import fit, records
+from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.training_options import TrainingOptions
+from kerasseg.pipelines.runs import run_folder
+from kerasseg.pipelines.runs.training_options import TrainingOptions
+from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
 def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
@@ -25,11 +26,11 @@ def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
     assert description["dataset"]["fingerprint"] == dataset.fingerprint
     assert description["versions"]["keras"] == keras.__version__
     assert description["parameters"] == kerasseg.load(tiny_run).count_params()
-    assert runs.load(tiny_run).options == tiny_training
+    assert run_folder.load(tiny_run).options == tiny_training
 
 
 def test_history_has_a_row_an_epoch_with_every_score(tiny_run):
-    history = runs.history(tiny_run)
+    history = run_folder.history(tiny_run)
     assert [entry["epoch"] for entry in history] == [1, 2]
     for entry in history:
         assert 0 < entry["loss"] < 3
@@ -49,7 +50,7 @@ def test_tensorboard_gets_the_scores_and_the_pictures(tiny_run):
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
                 values[value.tag, event.step] = value.tensor
-    for step, entry in enumerate(runs.history(tiny_run), start=1):
+    for step, entry in enumerate(run_folder.history(tiny_run), start=1):
         stored = tf.make_ndarray(values["mean_iou", step])
         assert stored == pytest.approx(entry["mean_iou"], rel=1e-6)
         assert ("class_iou/disc", step) in values
@@ -65,7 +66,7 @@ def test_the_best_and_the_last_network_are_kept(tiny_data, tiny_training, tmp_pa
     # A learning rate that ruins the network after some epochs, so that best and last differ.
     options = dataclasses.replace(tiny_training, epochs=5, learning_rate=0.5, optimizer="sgd")
     run = fit.run(options, tiny_data, tmp_path / "run")
-    scores = [entry["mean_iou"] for entry in runs.history(run.folder)]
+    scores = [entry["mean_iou"] for entry in run_folder.history(run.folder)]
     dataset = run.open_dataset()
     for name, score in (("best", max(scores)), ("last", scores[-1])):
         model = kerasseg.load(run.folder / "checkpoints" / f"{name}.keras")
@@ -81,7 +82,7 @@ def test_evaluation_can_be_rarer_and_the_last_epoch_always_has_one(
 ):
     options = dataclasses.replace(tiny_training, epochs=3, evaluate_every=2)
     run = fit.run(options, tiny_data, tmp_path / "run")
-    assert ["mean_iou" in entry for entry in runs.history(run.folder)] == [False, True, True]
+    assert ["mean_iou" in entry for entry in run_folder.history(run.folder)] == [False, True, True]
 
 
 class Kill(keras.callbacks.Callback):
@@ -116,7 +117,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     weights = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (whole, resumed)]
     for one, other in zip(*(model.get_weights() for model in weights), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert runs.history(whole.folder) == runs.history(resumed.folder)
+    assert run_folder.history(whole.folder) == run_folder.history(resumed.folder)
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path):
@@ -133,7 +134,7 @@ def test_two_replicas_train_as_one(tiny_data, tiny_training, tmp_path, two_cpus)
     )
     one = fit.run(options, tiny_data, tmp_path / "one", devices=two_cpus[:1])
     two = fit.run(options, tiny_data, tmp_path / "two", devices=two_cpus)
-    histories = [runs.history(run.folder) for run in (one, two)]
+    histories = [run_folder.history(run.folder) for run in (one, two)]
     for alone, shared in zip(*histories, strict=True):
         assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert shared["mean_iou"] == pytest.approx(alone["mean_iou"], abs=1e-3)
@@ -194,7 +195,7 @@ def test_class_weights_reach_the_loss(tiny_data, tiny_training, tmp_path):
     options = dataclasses.replace(tiny_training, class_weights="median-frequency", epochs=1)
     plain = dataclasses.replace(options, class_weights="none")
     losses = [
-        runs.history(fit.run(o, tiny_data, tmp_path / o.class_weights).folder)[0]["loss"]
+        run_folder.history(fit.run(o, tiny_data, tmp_path / o.class_weights).folder)[0]["loss"]
         for o in (options, plain)
     ]
     assert abs(losses[0] - losses[1]) > 1e-3

@@ -17,12 +17,15 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kerasseg.pipelines import check, class_maps, convert, record_reader, records
-from kerasseg.pipelines.datasets import ClassSpace, Description, Example, _class_file, folder
+from kerasseg.pipelines import check, convert, records
+from kerasseg.pipelines.classes import ClassSpace, Description, class_file, class_maps
+from kerasseg.pipelines.classes.label_maps import LabelMap
+from kerasseg.pipelines.conversion.pairs import Encoding, convert_pair
+from kerasseg.pipelines.datasets import Example, folder
 from kerasseg.pipelines.errors import ImageFileError, InputError
-from kerasseg.pipelines.images import check_decodable, check_image
-from kerasseg.pipelines.labels import LabelMap, decode_label
-from kerasseg.pipelines.pairs import Encoding, convert_pair
+from kerasseg.pipelines.images.image_files import check_decodable, check_image
+from kerasseg.pipelines.images.label_files import decode_label
+from kerasseg.pipelines.records import reader
 
 # Pillow warns of some damage, and goes on: as for a user, that is no error here.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -200,7 +203,7 @@ def test_a_damaged_file_of_classes_is_refused_or_describes_what_labels_may_hold(
         path = tmp_path / name
         path.write_bytes(content)
         try:
-            description = _class_file.read(path)
+            description = class_file.read(path)
         except InputError:
             return
         assert_sound(description)
@@ -214,7 +217,7 @@ def test_any_text_is_refused_or_describes_what_labels_may_hold(seed, tmp_path):
     alphabet = rng.choice(("a1 ,:#\n", '{}[]",:a0\n', "".join(map(chr, range(256))), "1 \t\n"))
     path = tmp_path / f"c{rng.choice(('.txt', '.json', '.csv', '.gpl'))}"
     path.write_text("".join(rng.choices(alphabet, k=rng.randint(0, 60))), encoding="utf-8")
-    for read in (_class_file.read, lambda path: apply_map(str(path))):
+    for read in (class_file.read, lambda path: apply_map(str(path))):
         with contextlib.suppress(InputError):
             assert_sound(read(path))
 
@@ -467,8 +470,8 @@ def read_all(dataset):
 def test_damaged_records_whose_checksums_are_right_are_found_by_check(copied):
     shard = copied.root / copied.splits["train"].shards[0]["file"]
     whole = shard.read_bytes()
-    contents = [frame.content for frame in record_reader.frames(io.BytesIO(whole), len(whole))]
-    values = [record_reader.parse_example(content) for content in contents]
+    contents = [frame.content for frame in reader.frames(io.BytesIO(whole), len(whole))]
+    values = [reader.parse_example(content) for content in contents]
 
     @fuzzed(120)
     def run(seed):
@@ -477,7 +480,7 @@ def test_damaged_records_whose_checksums_are_right_are_found_by_check(copied):
         if rng.random() < 0.3:
             damaged[index] = fuzz.damage(contents[index], rng)
         else:
-            key = rng.choice(record_reader.KEYS)
+            key = rng.choice(reader.KEYS)
             change = {**values[index], key: fuzz.damage(values[index][key], rng)}
             damaged[index] = b"".join(records.encode_example(change))
         with shard.open("wb") as file:

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import graphlib
 import subprocess
 import sys
 import time
@@ -30,17 +31,20 @@ ALLOWED = {
         "kerasseg.encoders",
     },
     "kerasseg/checkpoints/readers.py": {"numpy", "safetensors", "h5py", "kerasseg.checkpoints"},
-    "pipelines/datasets/tfds.py": {"numpy", "tensorflow_datasets", "pipelines"},
+    "pipelines/datasets/tfds.py": {"numpy", "tensorflow_datasets", "kerasseg", "pipelines"},
     "pipelines/datasets": {
         "numpy",
         "PIL",
         "kerasseg",
+        "pipelines.classes",
         "pipelines.errors",
         "pipelines.images",
-        "pipelines.labels",
+        "pipelines.records",
         "pipelines.scenery",
-        "pipelines.wire",
     },
+    "pipelines/classes": {"numpy", "kerasseg", "pipelines.errors"},
+    "pipelines/images/figures.py": {"numpy", "PIL", "kerasseg", "kerasseg.visualize", "pipelines"},
+    "pipelines/images": {"numpy", "PIL", "kerasseg", "pipelines.errors"},
     "pipelines/scenery": {"numpy"},
 }
 
@@ -164,3 +168,35 @@ def test_an_unknown_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'trainer'"):
         kerasseg.trainer  # noqa: B018
+
+
+def imported_folders(path):
+    """Yields the folders of pipelines/ that a file imports from, other than its own."""
+    own = path.relative_to(ROOT).parts[1]
+    for module in imports(path):
+        parts = module.split(".")
+        folder = ROOT.joinpath(*parts[:2])
+        if parts[0] == "pipelines" and folder.is_dir() and parts[1:2] not in ([], [own]):
+            yield parts[1]
+
+
+def test_folders_of_the_application_form_no_circle():
+    graph = {}
+    for path in ROOT.glob("pipelines/*/**/*.py"):
+        graph.setdefault(path.relative_to(ROOT).parts[1], set()).update(imported_folders(path))
+    # Raises CycleError, which names the circle.
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_a_verb_is_a_file_and_a_noun_is_a_folder():
+    top = {path.stem for path in ROOT.glob("pipelines/*.py")} - {"__init__", "errors"}
+    commands = {path.stem for path in ROOT.glob("pipelines/cli/*.py")}
+    assert top <= commands, "a file at the top of pipelines/ is a command"
+    assert len(top) < 20
+
+
+def test_no_two_files_of_the_application_share_a_name():
+    # The command line has a file of each command's name; a server and its client may make a pair.
+    paths = [p for p in ROOT.glob("pipelines/**/*.py") if p.parent.name != "cli"]
+    names = [p.stem for p in paths if p.stem != "__init__"]
+    assert not {name for name in names if names.count(name) > 1} - {"errors"}

@@ -9,9 +9,10 @@ from parity import load
 
 import kerasseg
 from kerasseg.checkpoints import semseg
-from kerasseg.pipelines import evaluate, export, fit, import_weights, runs
+from kerasseg.pipelines import evaluate, export, fit, import_weights
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.training_options import TrainingOptions
+from kerasseg.pipelines.runs import run_folder
+from kerasseg.pipelines.runs.training_options import TrainingOptions
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_an_imported_run_holds_the_network_with_its_preprocessing(checkpoint, im
     state = safetensors.numpy.load_file(checkpoint)
     kernel = state["down1.conv1.cbr_unit.0.weight"].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(model.get_layer("conv1_1").kernel, kernel)
-    assert runs.load(imported).classes.names == ("class_0", "class_1", "class_2")
+    assert run_folder.load(imported).classes.names == ("class_0", "class_1", "class_2")
     content = json.loads((imported / "run.json").read_text())
     assert content["imported"] == {"file": "segnet.safetensors", "source": "pytorch-semseg"}
 
@@ -137,7 +138,7 @@ def test_names_and_colours_come_from_a_file(checkpoint, tmp_path, run_cli):
     options = ("--model", "segnet", "--source", "pytorch-semseg")
     places = ("--classes", tmp_path / "classes.txt", "--output", tmp_path / "run")
     assert run_cli("import-weights", checkpoint, *options, *places).exit_code == 0
-    assert runs.load(tmp_path / "run").classes.names == ("road", "sky", "car")
+    assert run_folder.load(tmp_path / "run").classes.names == ("road", "sky", "car")
     (tmp_path / "two.txt").write_text("road\nsky\n")
     places = ("--classes", tmp_path / "two.txt", "--output", tmp_path / "other")
     result = run_cli("import-weights", checkpoint, *options, *places)

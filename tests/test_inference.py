@@ -10,7 +10,7 @@ import tensorflow as tf
 import kerasseg
 from kerasseg import inference, layers
 from kerasseg.inference import Evaluator, inference_model, pad_batch
-from kerasseg.pipelines.devices import mirrored_strategy
+from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
 @pytest.fixture

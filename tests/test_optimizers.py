@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg import optimizers, schedules
-from kerasseg.pipelines.devices import mirrored_strategy
+from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
 def variables():

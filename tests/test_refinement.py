@@ -11,9 +11,10 @@ import tensorflow as tf
 import kerasseg
 from kerasseg import metrics
 from kerasseg.layers import DenseCRF
-from kerasseg.pipelines import crf, crf_tune, evaluate, export, inputs, predict, records
-from kerasseg.pipelines.crf import CRFParameters
+from kerasseg.pipelines import crf_tune, evaluate, export, inputs, predict, records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.runs import crf
+from kerasseg.pipelines.runs.crf import CRFParameters
 
 PARAMETERS = CRFParameters(3, 2.0, 20.0, 20.0, 1.0, 2.0)
 

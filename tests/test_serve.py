@@ -33,9 +33,10 @@ from served_models import (
     write_version,
 )
 
-from kerasseg.pipelines import client, export, saved_model, serving_tensors
+from kerasseg.pipelines import client, export
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.serve import Server
+from kerasseg.pipelines.serving import saved_model, tensors
 
 apis = pytest.importorskip("tensorflow_serving.apis", reason="needs the extra 'serving'")
 from tensorflow_serving.apis import (  # noqa: E402
@@ -682,7 +683,7 @@ def test_a_saved_model_runs_any_signature_and_keeps_no_memory(models):
     with pytest.raises(saved_model.SavedModelError, match="signature must be one of") as raised:
         model.run({}, signature="nope")
     assert raised.value.code == 3
-    image = serving_tensors.strings([IMAGE + bytes(2**20)])  # what follows a PNG is passed over
+    image = tensors.strings([IMAGE + bytes(2**20)])  # what follows a PNG is passed over
     process = psutil.Process()
     for _ in range(20):
         model.run({"image_bytes": image})
@@ -692,18 +693,18 @@ def test_a_saved_model_runs_any_signature_and_keeps_no_memory(models):
     assert process.memory_info().rss - before < 30 * 2**20  # 100 MiB if each were kept
 
 
-@pytest.mark.parametrize("dtype", serving_tensors.DTYPES.values())
+@pytest.mark.parametrize("dtype", tensors.DTYPES.values())
 def test_tensors_go_over_the_wire_as_tensorflow_writes_them(dtype):
     if dtype.kind == "O":
-        array = serving_tensors.strings([b"a\x00", b"", b"\xff" * 30])
+        array = tensors.strings([b"a\x00", b"", b"\xff" * 30])
     else:
         array = np.array([[0, 1, 1], [0, 1, 1]], dtype)
     proto = tf.make_tensor_proto([])
     proto.Clear()
-    serving_tensors.write(array, proto)
+    tensors.write(array, proto)
     np.testing.assert_array_equal(tf.make_ndarray(proto), array)
     for made in (tf.make_tensor_proto(array), tf.make_tensor_proto(array.ravel()[:1])):
         wanted = tf.make_ndarray(made)
-        read = serving_tensors.read(made)
+        read = tensors.read(made)
         assert read.dtype == wanted.dtype
         np.testing.assert_array_equal(read, wanted)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import PIL.Image
 
-from kerasseg import visualize
+from kerasseg import IGNORE_LABEL, visualize
 
-from ..datasets import IGNORE_LABEL, Description
+from ..classes import Description
+from ..classes.label_maps import color_codes
 from ..errors import ImageFileError
-from ..labels import color_codes, resize_label
-from .pairs import Examined
+from ..images.label_files import resize_label
+from .examiner import Examined
 from .report import Picture
 
 UNLISTED_COLOR = (255, 0, 255)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets import REQUIRED_SPLITS, SPLITS, Description, Example, RawDataset
+from ..classes import Description
+from ..conversion.pairs import read_pair
+from ..datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
 from ..errors import ImageFileError, InputError
-from ..labels import decode_label, read_file
-from ..pairs import read_pair
-from .pairs import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable
+from ..images.image_files import read_file
+from ..images.label_files import decode_label
+from .examiner import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable
 from .report import ERROR, WARNING, Finding, SplitReport
 
 Item = tuple[str, Example]

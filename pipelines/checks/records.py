@@ -6,12 +6,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
 from .. import records
-from ..datasets import IGNORE_LABEL, Description
+from ..classes import Description
 from ..errors import ImageFileError, InputError
-from ..labels import check_gray_label, decode_label
-from ..record_reader import frames, parse_example, read_content
-from .pairs import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind
+from ..images.label_files import check_gray_label, decode_label
+from ..records.reader import frames, parse_example, read_content
+from .examiner import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind
 from .report import ERROR, Finding, SplitReport
 
 _AGAIN = "convert again with --overwrite"

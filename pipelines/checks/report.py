@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..datasets import ClassSpace
+from ..classes import ClassSpace
 from ..errors import InputError
 
 ERROR, WARNING = "error", "warning"

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..datasets import Description
+from ..classes import Description
+from ..classes.label_maps import LabelMap
+from ..classes.pixel_counts import PixelCounts, hold_one_class
 from ..errors import ImageFileError
-from ..labels import LabelMap
-from ..pixel_counts import PixelCounts, hold_one_class
-from .pairs import DIGEST_SIZE, Examined
+from .examiner import DIGEST_SIZE, Examined
 from .report import ERROR, WARNING, Color, Finding, SplitReport, UnlistedValue
 
 _MOST_VALUES = 2**16

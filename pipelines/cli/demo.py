@@ -22,7 +22,8 @@ def command(output) -> None:
     predicts through the SavedModel.
     """
     startup.load_tensorflow()
-    from .. import demo, progress
+    from .. import demo
+    from ..runtime import progress
 
     console = options.console()
     shown = progress.TrainingProgress(console, demo.TRAINING.batch_size)

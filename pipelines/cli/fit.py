@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from kerasseg import models
 
-from ..training_options import (
+from ..runs.training_options import (
     AUGMENT,
     BATCH_NORM,
     CACHE,
@@ -144,7 +144,8 @@ def _refuse_new_options(ctx: click.Context) -> None:
 
 
 def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str | None) -> None:
-    from .. import fit, progress
+    from .. import fit
+    from ..runtime import progress
 
     shown = progress.TrainingProgress(console, settings.batch_size)
     try:
@@ -155,9 +156,11 @@ def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str
 
 
 def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
-    from .. import fit, progress, runs
+    from .. import fit
+    from ..runs import run_folder
+    from ..runtime import progress
 
-    shown = progress.TrainingProgress(console, runs.load(run).options.batch_size)
+    shown = progress.TrainingProgress(console, run_folder.load(run).options.batch_size)
     try:
         fit.resume(run, data=data, service=service, extra_callbacks=[shown])
     finally:
@@ -166,10 +169,10 @@ def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
 
 
 def _report(console, run: Path) -> None:
-    from .. import runs
+    from ..runs import run_folder
 
     best = max(
-        (entry for entry in runs.history(run) if entry.get("mean_iou") is not None),
+        (entry for entry in run_folder.history(run) if entry.get("mean_iou") is not None),
         key=lambda entry: entry["mean_iou"],
         default=None,
     )

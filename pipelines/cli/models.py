@@ -9,6 +9,6 @@ from . import options, startup
 def command() -> None:
     """List the architectures with their variants, encoders, parameters and papers."""
     startup.load_tensorflow()
-    from ..model_table import COLUMNS, rows
+    from ..models import COLUMNS, rows
 
     options.print_table(COLUMNS, rows())

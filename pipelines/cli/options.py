@@ -104,7 +104,7 @@ def crf_options(command):
 
 def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
     """Returns the CRF's parameters that the two options ask for, None for no CRF."""
-    from ..crf import load
+    from ..runs.crf import load
 
     return load(run, crf_iterations) if crf or crf_iterations is not None else None
 

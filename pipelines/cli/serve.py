@@ -41,14 +41,16 @@ def command(folder, **arguments) -> None:
     Speaks TensorFlow Serving's REST API and gRPC PredictionService, and has a page for trying a
     model at the REST address. For a laptop or a test: it has neither encryption nor passwords.
     """
-    from .. import serve, serving_c, tensorflow_environment
+    from .. import serve
+    from ..runtime import environment
+    from ..serving import c_interface
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    tensorflow_environment.prepare(for_server=True)
+    environment.prepare(for_server=True)
     with startup.held_back_stderr():
-        serving_c.load()
+        c_interface.load()
     server = serve.Server(folder, **arguments).start()
     serve.collect_garbage_rarely()
     console = options.console()

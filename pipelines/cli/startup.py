@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 
-from .. import tensorflow_environment
+from ..runtime import environment
 
 
 def load_tensorflow() -> None:
@@ -15,7 +15,7 @@ def load_tensorflow() -> None:
     TensorFlow 2.21 heeds no variable that would silence them. If the import fails, what was held
     back is printed.
     """
-    tensorflow_environment.prepare()
+    environment.prepare()
     with held_back_stderr():
         import tensorflow as tf
 

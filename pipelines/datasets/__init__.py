@@ -13,26 +13,20 @@ that holds the dataset's own top level, or that top level. Where a label is not 
 drawn by code, and so needs no source, says `IS_DRAWN = True`.
 """
 
-import hashlib
 import importlib
 import inspect
-import json
 import pkgutil
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kerasseg import IGNORE_LABEL
-
+from ..classes import Description
 from ..errors import InputError
 
 SPLITS = ("train", "validation", "test")
 REQUIRED_SPLITS = ("train", "validation")
-# Control characters, ends of lines, and halves of characters that UTF-8 cannot hold.
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,62 +47,6 @@ class Example:
     image: str
     label: str | None
     details: Any = None
-
-
-@dataclass(frozen=True)
-class ClassSpace:
-    """The classes that labels 0, 1, 2 ... stand for.
-
-    Attributes:
-        names: One name a class.
-        colors: One (red, green, blue) a class, each in [0, 255].
-    """
-
-    names: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-
-    def __post_init__(self) -> None:
-        """Checks the lengths and ranges."""
-        if not 1 <= len(self.names) <= IGNORE_LABEL:
-            raise InputError(f"number of classes must be in [1, 255], got {len(self.names)}.")
-        for name in self.names:
-            if not name.strip() or _NOT_TEXT.search(name):
-                raise InputError(f"a class name must be text of one line, got {name!r}.")
-        if len(set(self.names)) != len(self.names):
-            raise InputError(f"class names must differ, got {', '.join(self.names)}.")
-        if len(self.colors) != len(self.names):
-            raise InputError(
-                f"colors must be one a class, {len(self.names)}, got {len(self.colors)}."
-            )
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of names and colours: equal class spaces have equal fingerprints."""
-        content = json.dumps([self.names, self.colors, IGNORE_LABEL], separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Description:
-    """The facts of a dataset.
-
-    Attributes:
-        classes: Names and colours.
-        raw_values: What each integer in a label file, in [0, 65535], means: a class, or 255 for
-            ignored. A value that is not listed is an error.
-        raw_colors: The same for labels that are RGB pictures; empty when RGB labels are an error.
-        split_sizes: Number of examples of each split that the source should have; a split may be
-            left out when its size is not fixed.
-        homepage: Where the dataset comes from.
-        hints: The likely cause where a value that is not listed occurs.
-    """
-
-    classes: ClassSpace
-    raw_values: Mapping[int, int]
-    raw_colors: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
-    split_sizes: Mapping[str, int] = field(default_factory=dict)
-    homepage: str = ""
-    hints: Mapping[int, str] = field(default_factory=dict)
 
 
 def names() -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..images import IMAGE_ENDINGS
+from ..images.image_files import IMAGE_ENDINGS
 from . import Example
 
 

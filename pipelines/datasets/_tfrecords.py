@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import wire
 from ..errors import ImageFileError, InputError
+from ..records import wire
 
 
 def frames(path: str) -> Iterator[tuple[int, memoryview]]:

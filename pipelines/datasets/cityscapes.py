@@ -18,8 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description
 from ..errors import InputError
-from . import IGNORE_LABEL, ClassSpace, Description, Example, _listing
+from . import Example, _listing
 
 _HOMEPAGE = "https://www.cityscapes-dataset.com/"
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}

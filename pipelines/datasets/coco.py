@@ -25,18 +25,13 @@ from typing import Any
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..labels import decode_label, read_file
-from . import (
-    IGNORE_LABEL,
-    ClassSpace,
-    Description,
-    Example,
-    _json_stream,
-    _listing,
-    find_top,
-    voc2012,
-)
+from ..images.image_files import read_file
+from ..images.label_files import decode_label
+from . import Example, _json_stream, _listing, find_top, voc2012
 
 # Category id, name and colour: panoptic_coco_categories.json of cocodataset/panopticapi, in whose
 # order the classes are numbered. The 80 things come first.

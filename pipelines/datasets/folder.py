@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..classes import Description, class_file
 from ..errors import InputError
-from ..images import IMAGE_ENDINGS
-from . import SPLITS, Description, Example, _class_file, _listing
+from ..images.image_files import IMAGE_ENDINGS
+from . import SPLITS, Example, _listing
 
 # A JPEG label is found so that it is refused, instead of being called missing.
 _LABEL_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -57,7 +58,7 @@ def describe(
     Raises:
         InputError: If the file is missing, empty or malformed.
     """
-    return _class_file.read(root / "classes.txt" if palette is None else Path(palette))
+    return class_file.read(root / "classes.txt" if palette is None else Path(palette))
 
 
 def examples(

@@ -13,8 +13,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description
 from ..errors import InputError
-from . import IGNORE_LABEL, ClassSpace, Description, Example, _listing
+from . import Example, _listing
 
 RELEASES = ("v1.2", "v2.0")
 HOMEPAGE = "https://www.mapillary.com/dataset/vistas"

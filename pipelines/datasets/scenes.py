@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import PIL.Image
 
+from ..classes import ClassSpace, Description
 from ..scenery.scene import draw
-from . import ClassSpace, Description, Example
+from . import Example
 
 IS_DRAWN = True
 SIZE = (128, 192)

@@ -23,9 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description, class_file
 from ..errors import InputError
-from ..labels import decode_label
-from . import IGNORE_LABEL, ClassSpace, Description, Example, _class_file, _tfrecords
+from ..images.label_files import decode_label
+from . import Example, _tfrecords
 
 ARGUMENT = "builder"
 SOURCE_IS_OPTIONAL = True
@@ -63,7 +66,7 @@ def describe(root: Path, *, builder: str, palette: Path | None = None) -> Descri
     prepared = _prepare(root, builder)
     _, mask_key = _find_keys(prepared)
     if palette is not None:
-        return _class_file.read(Path(palette))
+        return class_file.read(Path(palette))
     if prepared.name in _KNOWN:
         return _KNOWN[prepared.name]()
     mask = _features(prepared)[mask_key]
@@ -73,7 +76,7 @@ def describe(root: Path, *, builder: str, palette: Path | None = None) -> Descri
         )
     names = tuple(mask.names)
     return Description(
-        classes=ClassSpace(names, tuple(map(_class_file.default_color, range(len(names))))),
+        classes=ClassSpace(names, tuple(map(class_file.default_color, range(len(names))))),
         raw_values={value: value for value in (*range(len(names)), IGNORE_LABEL)},
         homepage=prepared.info.homepage,
     )

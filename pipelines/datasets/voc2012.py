@@ -14,9 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..labels import decode_label, read_file
-from . import IGNORE_LABEL, ClassSpace, Description, Example, _listing, _mat, find_top
+from ..images.image_files import read_file
+from ..images.label_files import decode_label
+from . import Example, _listing, _mat, find_top
 
 _HOMEPAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
 _SBD_HOMEPAGE = "http://home.bharathh.info/pubs/codes/SBD/download.html"

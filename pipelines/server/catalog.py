@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..saved_model import SavedModel, SavedModelError
+from ..serving.saved_model import SavedModel, SavedModelError
 from . import warmup
 from .errors import NOT_FOUND, ServingError
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..saved_model import SavedModelError
-from ..serving_signatures import Signature
+from ..serving.saved_model import SavedModelError
+from ..serving.signatures import Signature
 from .catalog import Catalog, Version
 from .errors import (
     DEADLINE_EXCEEDED,

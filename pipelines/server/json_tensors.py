@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..serving_signatures import Signature
-from ..serving_tensors import DTYPES, NAMES, STRING
+from ..serving.signatures import Signature
+from ..serving.tensors import DTYPES, NAMES, STRING
 from .errors import ServingError, invalid
 
 _BYTES = "_bytes"  # ends the names of outputs that are given in base64

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from .. import serving_tensors
+from ..serving import tensors
 from . import metadata, protos
 from .engine import Engine, signature_of
 from .errors import INTERNAL, UNIMPLEMENTED, ServingError, invalid
@@ -127,7 +127,7 @@ def _predict(engine: Engine, request, deadline: float):
     name = spec.signature_name or "serving_default"
     signature_of(version, name)
     try:
-        inputs = {key: serving_tensors.read(proto) for key, proto in request.inputs.items()}
+        inputs = {key: tensors.read(proto) for key, proto in request.inputs.items()}
     except ValueError as error:
         raise invalid(str(error)) from error
     outputs = engine.run(
@@ -142,5 +142,5 @@ def _predict(engine: Engine, request, deadline: float):
     response.model_spec.version.value = version.number
     response.model_spec.signature_name = name
     for key, array in outputs.items():
-        serving_tensors.write(array, response.outputs[key])
+        tensors.write(array, response.outputs[key])
     return response

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from .. import serving_tensors
-from ..saved_model import SavedModel, SavedModelError
+from ..serving import tensors
+from ..serving.saved_model import SavedModel, SavedModelError
 from . import protos
 
 _logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def run(model: SavedModel, folder: Path) -> int:
             log = protos.prediction_log.PredictionLog.FromString(record)
             request = log.predict_log.request
             if log.HasField("predict_log"):
-                inputs = {k: serving_tensors.read(proto) for k, proto in request.inputs.items()}
+                inputs = {k: tensors.read(proto) for k, proto in request.inputs.items()}
                 model.run(inputs, signature=request.model_spec.signature_name or "serving_default")
                 done += 1
     except (OSError, ValueError, DecodeError, SavedModelError) as error:

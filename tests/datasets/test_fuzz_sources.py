@@ -18,11 +18,12 @@ import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasseg.pipelines import datasets, records, shards
+from kerasseg.pipelines import datasets, records
+from kerasseg.pipelines.classes.label_maps import LabelMap
+from kerasseg.pipelines.conversion import shards
+from kerasseg.pipelines.conversion.pairs import Encoding, convert_pair
 from kerasseg.pipelines.datasets import _mat, _tfrecords
 from kerasseg.pipelines.errors import ImageFileError, InputError
-from kerasseg.pipelines.labels import LabelMap
-from kerasseg.pipelines.pairs import Encoding, convert_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PUBLISHED = Path(__file__).parents[1] / "published"

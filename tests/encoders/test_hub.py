@@ -6,7 +6,7 @@ import kerasseg
 from kerasseg.encoders import hub, resnet
 from kerasseg.layers import BatchNormalization
 from kerasseg.pipelines import fit
-from kerasseg.pipelines.training_options import TrainingOptions
+from kerasseg.pipelines.runs.training_options import TrainingOptions
 
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
 

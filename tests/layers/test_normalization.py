@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg.layers import BatchNormalization
-from kerasseg.pipelines.devices import mirrored_strategy
+from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from kerasseg import models, serving
 from kerasseg.layers import MaxPoolingWithIndices
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
-from kerasseg.pipelines import saved_model
-from kerasseg.pipelines.parity import labels_agree
+from kerasseg.pipelines.exports.parity import labels_agree
+from kerasseg.pipelines.serving import saved_model
 
 NUM_CLASSES = 5
 CASES = [

@@ -1,0 +1,181 @@
+"""One image and its label, examined: everything that is wrong with them, not only the first."""
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from kerasseg import IGNORE_LABEL
+
+from ..classes import Description
+from ..classes.label_maps import LabelMap, color_codes
+from ..errors import ImageFileError
+from ..images import png
+from ..images.image_files import check_complete, check_decodable, check_image
+from .report import ERROR, WARNING, Color, Finding
+
+DIGEST_SIZE = 16
+LABEL_HEAD = 26  # bytes of a PNG up to its depth and colour type
+# A photograph given as a label has 100,000 colours; the most frequent tell enough.
+_MOST_COLORS = 1024
+_MODES = {"L": "gray", "LA": "gray with alpha", "P": "palette", "1": "1-bit", "I;16": "16-bit gray"}
+_COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGBA"}
+
+
+@dataclass(slots=True)
+class Examined:
+    """A pair, and what is known of it.
+
+    Attributes:
+        split: Where it is from.
+        file: Name of the image.
+        where: What its source needs to read it again.
+        image_bytes: Size of the image's file; 0 if the image cannot be used.
+        digest: Hash of the image's file; empty if the image cannot be used.
+        size: `(height, width)` of the image; None if it cannot be used.
+        image_kind: Its format and mode.
+        label_kind: Bits and colour type of the label's file.
+        counts: int64 (256,) pixels of each class; None if the label cannot be used.
+        raw_counts: Pixels of each raw value or colour of a label that has some outside the table.
+        is_drawable: Whether image and label have one size.
+        findings: What is wrong.
+    """
+
+    split: str
+    file: str
+    where: Any
+    image_bytes: int = 0
+    digest: bytes = b""
+    size: tuple[int, int] | None = None
+    image_kind: str = ""
+    label_kind: str = ""
+    counts: np.ndarray | None = None
+    raw_counts: dict[int | Color | None, int] = field(default_factory=dict)
+    is_drawable: bool = False
+    findings: list[Finding] = field(default_factory=list)
+
+    def report(self, kind: str, file: str, what: str, cause: str, severity: str = ERROR) -> None:
+        """Adds a finding."""
+        self.findings.append(Finding(severity, kind, self.split, printable(file), what, cause))
+
+
+def printable(name: str) -> str:
+    """Escapes what is not UTF-8 in a file name, so that it can be written anywhere."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+class Examiner:
+    """Examines pairs; one serves all threads.
+
+    Args:
+        description: Facts of the dataset.
+        full: Whether to decode images.
+    """
+
+    def __init__(self, description: Description, full: bool):
+        self._description = description
+        self._full = full
+        self.label_map = LabelMap(description)
+
+    def examine_image(self, pair: Examined, content: bytes) -> None:
+        """Checks an image, and notes its kind, size and hash."""
+        try:
+            size = check_image(content)
+            if self._full:
+                check_decodable(content)
+        except ImageFileError as error:
+            pair.report(_kind_of_image_fault(content), pair.file, error.what, error.cause)
+            return
+        pair.size = size
+        pair.image_bytes = len(content)
+        pair.digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            pair.image_kind = f"{(image.format or '').lower()} {_MODES.get(image.mode, image.mode)}"
+
+    def examine_label(self, pair: Examined, raw: np.ndarray, file: str) -> None:
+        """Checks the values of a label, and its size if the image's is known."""
+        height, width = raw.shape[:2]
+        pair.is_drawable = pair.size == (height, width)
+        if pair.size is not None and not pair.is_drawable:
+            turned = pair.size == (width, height)
+            pair.report(
+                "size mismatch",
+                file,
+                f"label must have the image's size {pair.size[0]}x{pair.size[1]}, got "
+                f"{height}x{width}",
+                f"one of the two was {'rotated' if turned else 'resized'}",
+            )
+        try:
+            _, pair.counts = self.label_map(raw)
+        except ImageFileError as error:
+            pair.report("label values", file, error.what, error.cause)
+            pair.raw_counts = _count_raw(raw)
+            return
+        if pair.counts[IGNORE_LABEL] == height * width:
+            pair.report(
+                "all ignored",
+                file,
+                "label must have a pixel of some class, got ignored ones only",
+                "an image that nobody labelled, or another class table",
+                WARNING,
+            )
+
+
+def _kind_of_image_fault(content: bytes) -> str:
+    try:
+        check_complete(content)
+        check_decodable(content)
+    except ImageFileError:
+        return "damaged image"
+    return "rotated image"
+
+
+def kind_of_label_fault(content: bytes) -> str:
+    """Names the kind of what is wrong with a label file that cannot be decoded."""
+    try:
+        check_complete(content)
+    except ImageFileError:
+        return "damaged label"
+    if not content.startswith(png.SIGNATURE):
+        return "JPEG label"
+    try:
+        check_decodable(content)
+    except ImageFileError:
+        return "damaged label"
+    try:
+        check_image(content)
+    except ImageFileError:
+        return "rotated label"
+    return "label format"
+
+
+def label_kind(head: bytes, ending: str) -> str:
+    """Tells the kind of a label's file.
+
+    Args:
+        head: Its first `LABEL_HEAD` bytes.
+        ending: Of its name, for files that are no pictures.
+    """
+    if head.startswith(png.SIGNATURE) and len(head) >= LABEL_HEAD:
+        depth, color_type = head[24], head[25]
+        name = _COLOR_TYPES.get(color_type, f"colour type {color_type}")
+        return name if name == "palette" else f"{depth}-bit {name}"
+    return "JPEG" if head.startswith(b"\xff\xd8") else f"{ending or 'other'} file"
+
+
+def _count_raw(raw: np.ndarray) -> dict[int | Color | None, int]:
+    """Counts raw values, or the most frequent colours; None stands for all others."""
+    values, counts = np.unique(color_codes(raw), return_counts=True)
+    if raw.ndim == 2:
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    order = np.argsort(-counts, kind="stable")[:_MOST_COLORS]
+    found: dict[int | Color | None, int] = {
+        (code >> 16, code >> 8 & 255, code & 255): count
+        for code, count in zip(values[order].tolist(), counts[order].tolist(), strict=True)
+    }
+    if rest := int(counts.sum() - counts[order].sum()):
+        found[None] = rest
+    return found

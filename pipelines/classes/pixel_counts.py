@@ -1,0 +1,47 @@
+"""Sums of the pixels of each class over the labels of a split or shard."""
+
+import numpy as np
+
+from kerasseg import IGNORE_LABEL
+
+
+class PixelCounts:
+    """Sums up histograms of labels.
+
+    Args:
+        num_classes: Number of classes.
+
+    Attributes:
+        labels: Number of labels taken in.
+        class_pixels: int64 (num_classes,) pixels of each class.
+        pixels_with_class: int64 (num_classes,) labelled pixels of the images with each class.
+        images_with_class: int64 (num_classes,) images with each class.
+        ignored: Number of ignored pixels.
+    """
+
+    def __init__(self, num_classes: int):
+        self.labels = self.ignored = 0
+        self.class_pixels, self.pixels_with_class, self.images_with_class = np.zeros(
+            (3, num_classes), np.int64
+        )
+
+    def add(self, counts: np.ndarray) -> None:
+        """Takes in a label's int64 (256,) numbers of pixels of each value."""
+        classes = counts[: self.class_pixels.size]
+        self.class_pixels += classes
+        self.pixels_with_class += np.where(classes > 0, classes.sum(), 0)
+        self.images_with_class += classes > 0
+        self.ignored += int(counts[IGNORE_LABEL])
+        self.labels += 1
+
+
+def hold_one_class(class_pixels: np.ndarray, ignored: int) -> bool:
+    """Tells whether labels hold nothing but the first class and ignored pixels.
+
+    So do black-and-white masks where 255 is the ignored label: each file by itself looks right.
+
+    Args:
+        class_pixels: Of all labels together, (num_classes,); empty if they were not counted.
+        ignored: Number of ignored pixels.
+    """
+    return len(class_pixels) > 1 and ignored > 0 and not class_pixels[1:].any()

@@ -1,0 +1,203 @@
+"""One shard of a converted dataset: a pure function from its specification to a file.
+
+A shard is written under a temporary name and gets a sidecar that tells what went in; a later run
+keeps the shards whose sidecar still fits.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .. import datasets, records
+from ..classes import Description
+from ..classes.label_maps import LabelMap
+from ..classes.pixel_counts import PixelCounts
+from ..datasets import Example
+from ..errors import ImageFileError, Problem
+from ..images import png
+from ..runtime import allocator
+from .pairs import Encoding, Pair, convert_pair
+
+# What reading a damaged sidecar raises.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """All that decides a shard's bytes."""
+
+    dataset: str
+    description: Description
+    examples: tuple[Example, ...]
+    path: Path
+    encoding: Encoding = field(default_factory=Encoding)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the specification and of the state of its source files."""
+        digest = hashlib.sha256(repr((self.dataset, self.description, self.encoding)).encode())
+        for example in self.examples:
+            digest.update(
+                repr((example, file_state(example.image), file_state(example.label))).encode()
+            )
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What came of a shard; without problems, the shard is on disk.
+
+    Attributes:
+        examples: Number of records.
+        bytes: Size of the file.
+        sha256: Of the file.
+        image_formats: "png" and "jpeg", as far as there are such images.
+        class_pixels: Number of pixels of each class; empty if labels were not decoded.
+        pixels_with_class: Number of labelled pixels of the images in which each class occurs.
+        ignored_pixels: Number of pixels with the ignored label.
+        problems: Of pairs that cannot be used.
+    """
+
+    examples: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    image_formats: list[str] = field(default_factory=list)
+    class_pixels: list[int] = field(default_factory=list)
+    pixels_with_class: list[int] = field(default_factory=list)
+    ignored_pixels: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def file_state(path: str | None) -> tuple[int, int, int] | None:
+    """Returns size and times of change, which tell an edited file from the one converted."""
+    with contextlib.suppress(OSError):
+        if path is not None:
+            status = os.stat(path)  # noqa: PTH116 (called for every file, more than once)
+            # The last cannot be set by hand, as `cp -p` and archives set the other.
+            return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return None
+
+
+def convert_or_keep(
+    spec: ShardSpec, advance: Callable[[int], None] = lambda examples: None
+) -> ShardResult:
+    """Keeps the shard of an earlier run if there is one that fits, else converts it."""
+    fingerprint = spec.fingerprint
+    if kept := _shard_of_earlier_run(spec.path, fingerprint):
+        advance(kept.examples)
+        return kept
+    result = convert_shard(spec, advance)
+    sidecar = _sidecar(spec.path)
+    temporary = sidecar.with_name(f"{sidecar.name}.tmp")
+    content = asdict(result)
+    seal = _seal(fingerprint, content)
+    temporary.write_text(json.dumps({"spec": fingerprint, "result": content, "seal": seal}))
+    os.replace(temporary, sidecar)
+    return result
+
+
+def read_result(spec: ShardSpec) -> ShardResult | None:
+    """Returns what another process wrote into a shard's sidecar; None if it wrote none for it."""
+    return _read_sidecar(spec.path, spec.fingerprint)
+
+
+def _read_sidecar(shard: Path, fingerprint: str) -> ShardResult | None:
+    with contextlib.suppress(*_DAMAGE):
+        stored = json.loads(_sidecar(shard).read_text())
+        result = _parse_result(stored)
+        return result if stored["spec"] == fingerprint else None
+    return None
+
+
+def _seal(spec: str, result: dict[str, Any]) -> str:
+    """Hashes a sidecar: a wrong digit in its counts would be published in the manifest."""
+    return hashlib.sha256(json.dumps([spec, result], sort_keys=True).encode()).hexdigest()
+
+
+def _parse_result(stored: dict[str, Any]) -> ShardResult:
+    if stored["seal"] != _seal(stored["spec"], stored["result"]):
+        raise ValueError("a damaged sidecar")
+    problems = [Problem(**problem) for problem in stored["result"].pop("problems")]
+    return ShardResult(**stored["result"], problems=problems)
+
+
+def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
+    """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
+    result = _read_sidecar(shard, fingerprint)
+    with contextlib.suppress(OSError):
+        if result is not None:
+            with shard.open("rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == result.sha256
+            return result if whole else None
+    return None
+
+
+def _sidecar(shard: Path) -> Path:
+    return shard.with_name(f"{shard.name}.json")
+
+
+def convert_shard(
+    spec: ShardSpec, advance: Callable[[int], None] = lambda examples: None
+) -> ShardResult:
+    """Writes one shard; its bytes depend on the specification and its source files only.
+
+    Args:
+        spec: What to write, and where.
+        advance: Called with 1 after each example; may raise to give up.
+
+    Returns:
+        The shard's counts and hash, or the problems of its pairs, and then no file.
+    """
+    allocator.keep_freed(allocator.FILES)
+    temporary = spec.path.with_name(f"{spec.path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            result = _write_records(spec, file, advance)
+            file.flush()
+            os.fsync(file.fileno())
+        if not result.problems:
+            os.replace(temporary, spec.path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return result
+
+
+def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
+    module = datasets.module(spec.dataset)
+    label_map = LabelMap(spec.description)
+    writer = records.RecordWriter(file)
+    counts, formats = PixelCounts(label_map.num_classes), set()
+    problems: list[Problem] = []
+    for example in spec.examples:
+        try:
+            pair = convert_pair(module, example, label_map, spec.encoding)
+        except ImageFileError as problem:
+            problems.append(Problem(example.filename, problem.what, problem.cause))
+        else:
+            formats.add("png" if pair.image.startswith(png.SIGNATURE) else "jpeg")
+            if pair.counts is not None:
+                counts.add(pair.counts)
+            writer.write(_encode(example, pair))
+        advance(1)
+    if problems:
+        return ShardResult(problems=problems)
+    written = writer.examples, writer.bytes, writer.sha256, sorted(formats)
+    if not counts.labels:
+        return ShardResult(*written)
+    pixels = counts.class_pixels.tolist(), counts.pixels_with_class.tolist()
+    return ShardResult(*written, *pixels, counts.ignored)
+
+
+def _encode(example: Example, pair: Pair) -> list[bytes]:
+    return records.encode_example(
+        {
+            "image": pair.image,
+            "segmentation_mask": pair.label,
+            "filename": example.filename.encode(),
+        }
+    )

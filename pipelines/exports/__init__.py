@@ -1,0 +1,1 @@
+"""Export formats, one a file, and what every export must show before it is published."""

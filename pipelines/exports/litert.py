@@ -1,0 +1,111 @@
+"""The `.tflite` file of an export: LiteRT's built-in operations only, one image of one size."""
+
+import re
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from kerasseg.layers import unpooling
+
+from ..errors import InputError
+from .single_file import signature
+
+
+def write(model: keras.Model, file: Path, *, size: tuple[int, int], probabilities: bool) -> None:
+    """Converts a network.
+
+    Args:
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        file: The file to write.
+        size: `(height, width)` of the images.
+        probabilities: Whether the file gives them beside the labels.
+
+    Raises:
+        InputError: If an operation of the network has no counterpart in LiteRT.
+    """
+    model = _with_builtin_operations(model)
+    function = signature(model, (1, *size, 3), probabilities).get_concrete_function()
+    # What is not tracked is not converted: given a Keras model, the converter loses its weights.
+    tracked = _Weights([variable.value for variable in model.variables])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)
+    try:
+        content = converter.convert()
+    except Exception as error:  # the converter raises several kinds
+        found = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
+        reason = f"it has {', '.join(found)}." if found else str(error).strip().splitlines()[0]
+        raise InputError(f"{model.name} cannot be converted to LiteRT: {reason}") from error
+    file.write_bytes(content)
+
+
+class _Weights(tf.Module):
+    def __init__(self, weights: list):
+        super().__init__()
+        self.weights = weights
+
+
+def _with_builtin_operations(model: keras.Model) -> keras.Model:
+    """Replaces the layers that use an operation which LiteRT does not have; weights are shared."""
+    replaced = {
+        unpooling.MaxPoolingWithIndices: _MaxPoolingWithIndices,
+        unpooling.MaxUnpooling: _MaxUnpooling,
+    }
+    if not any(type(layer) in replaced for layer in _flatten(model)):
+        return model
+
+    def replace(layer):
+        if type(layer) in replaced:
+            return replaced[type(layer)].from_config(layer.get_config())
+        return layer
+
+    return keras.models.clone_model(model, clone_function=replace, recursive=True)
+
+
+def _flatten(model: keras.Model) -> list:
+    # Keras' own `_flatten_layers` is not public.
+    nested = [_flatten(layer) for layer in model.layers if isinstance(layer, keras.Model)]
+    return [*model.layers, *(layer for layers in nested for layer in layers)]
+
+
+class _MaxPoolingWithIndices(unpooling.MaxPoolingWithIndices):
+    """The same by comparisons: LiteRT has no pooling that gives indices, and these are int32."""
+
+    def call(self, features):
+        """Returns `(pooled, indices)`."""
+        windows, positions = (self._windows(x) for x in (features, _positions(features)))
+        chosen = tf.one_hot(tf.argmax(windows, axis=-1), 4, dtype=tf.int32)  # the first of equals
+        indices = tf.reduce_sum(tf.cast(positions, tf.int32) * chosen, axis=-1)
+        return tf.reduce_max(windows, axis=-1), indices
+
+    def compute_output_spec(self, features):
+        """Returns the specs of pooled features and indices."""
+        pooled, indices = super().compute_output_spec(features)
+        return pooled, keras.KerasTensor(indices.shape, dtype="int32")
+
+    def _windows(self, features):
+        """Returns the four values of each window, (batch, height / 2, width / 2, channels, 4)."""
+        height, width = features.shape[1:3]
+        if self.padding == "same":
+            border = [[0, 0], [0, height % 2], [0, width % 2], [0, 0]]
+            features = tf.pad(features, border, constant_values=features.dtype.min)
+        else:
+            features = features[:, : height - height % 2, : width - width % 2]
+        corners = [features[:, y::2, x::2] for y in (0, 1) for x in (0, 1)]
+        return tf.stack(corners, axis=-1)
+
+
+class _MaxUnpooling(unpooling.MaxUnpooling):
+    """The same with int32 indices, the only ones that LiteRT scatters by."""
+
+    def call(self, features, indices, reference):
+        """Returns the sparse, enlarged features."""
+        shape = reference.shape
+        flat = tf.scatter_nd(
+            tf.reshape(indices, (-1, 1)), tf.reshape(features, (-1,)), [shape.num_elements()]
+        )
+        return tf.reshape(flat, shape)
+
+
+def _positions(features):
+    """Returns the index of each value into the flattened batch."""
+    return tf.reshape(tf.range(features.shape.num_elements()), features.shape)

@@ -1,0 +1,117 @@
+"""The `.onnx` file of an export: standard operations only, any batch, height and width."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .single_file import signature
+
+OPSET = 17
+
+
+def write(
+    model,
+    file: Path,
+    *,
+    size: tuple[int, int] | None,
+    probabilities: bool,
+    metadata: Mapping[str, str],
+) -> None:
+    """Converts a network.
+
+    Args:
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        file: The file to write.
+        size: `(height, width)` of the images; None for any.
+        probabilities: Whether the file gives them beside the labels.
+        metadata: What the file's `metadata_props` are to hold.
+
+    Raises:
+        InputError: If an operation of the network has no counterpart in ONNX.
+    """
+    import onnx
+    import tf2onnx
+
+    sides = size or (None, None)
+    function = signature(model, (None, *sides, 3), probabilities)
+    handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
+    # It logs each node that it does not know as an error; one message says it below.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    proto, _ = tf2onnx.convert.from_function(
+        function,
+        input_signature=function.input_signature,
+        opset=OPSET,
+        custom_op_handlers={name: (handler, []) for name, handler in handlers.items()},
+    )
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    if foreign := sorted(set(operations(proto)) - known):
+        raise InputError(f"{model.name} cannot be converted to ONNX: it has {', '.join(foreign)}.")
+    _pad_explicitly(proto)
+    _name_axes(proto, sides)
+    onnx.helper.set_model_props(proto, dict(metadata))
+    onnx.checker.check_model(proto)
+    file.write_bytes(proto.SerializeToString())
+
+
+def operations(proto) -> list[str]:
+    """Lists the kinds of operations in a model."""
+    return sorted({node.op_type for node in proto.graph.node})
+
+
+def _replace(ctx, node, operation: str, inputs: list[str]) -> None:
+    shapes, dtypes, outputs = node.output_shapes, node.output_dtypes, node.output
+    ctx.remove_node(node.name)
+    ctx.make_node(operation, inputs, name=node.name, outputs=outputs, shapes=shapes, dtypes=dtypes)
+
+
+def _floor_mod(ctx, node, name: str, args: Any) -> None:
+    # tf2onnx's own gives the remainder the sign of the dividend, where integers are.
+    _replace(ctx, node, "Mod", list(node.input))
+
+
+def _floor_div(ctx, node, name: str, args: Any) -> None:
+    # Division of integers rounds towards zero in ONNX, unless nothing is left over.
+    inputs = list(node.input)
+    rest = ctx.make_node("Mod", inputs)
+    whole = ctx.make_node("Sub", [inputs[0], rest.output[0]])
+    _replace(ctx, node, "Div", [whole.output[0], inputs[1]])
+
+
+def _erfc(ctx, node, name: str, args: Any) -> None:
+    # TensorFlow computes GELU by erfc(x) = 1 - erf(x), which ONNX does not have.
+    erf = ctx.make_node("Erf", list(node.input))
+    one = ctx.make_const(f"{node.name}_one", np.ones((), np.float32))
+    _replace(ctx, node, "Sub", [one.output[0], erf.output[0]])
+
+
+def _pad_explicitly(proto) -> None:
+    """Writes out the padding of "SAME": ONNX Runtime refuses the word for dilated convolutions."""
+    import onnx
+
+    for node in proto.graph.node:
+        given = {attribute.name: attribute for attribute in node.attribute}
+        read = {name: onnx.helper.get_attribute_value(item) for name, item in given.items()}
+        rates, strides = (read.get(name, [1, 1]) for name in ("dilations", "strides"))
+        if node.op_type != "Conv" or not read.get("auto_pad", b"").startswith(b"SAME"):
+            continue
+        kernel = read["kernel_shape"]
+        if max(rates) > 1 and max(strides) == 1 and all(side % 2 for side in kernel):
+            half = [rate * (side - 1) // 2 for rate, side in zip(rates, kernel, strict=True)]
+            node.attribute.remove(given["auto_pad"])
+            node.attribute.append(onnx.helper.make_attribute("pads", half * 2))
+
+
+def _name_axes(proto, sides: tuple) -> None:
+    """Writes heights and widths into inputs and outputs, or names for those of any length."""
+    for value in (*proto.graph.input, *proto.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        axes[0].dim_param = "batch"
+        for axis, name, side in zip(axes[1:3], ("height", "width"), sides, strict=True):
+            if side is None:
+                axis.dim_param = name
+            else:
+                axis.dim_value = side

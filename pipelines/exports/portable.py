@@ -1,0 +1,79 @@
+"""Runs `.tflite` and `.onnx` files the way a device does: with LiteRT or ONNX Runtime alone.
+
+As a program (`python -m kerasseg.pipelines.exports.portable FILE IN OUT`) it answers the arrays of
+the archive IN in the archive OUT. Running a file in the exporting process, or by TensorFlow's own
+interpreter, would prove little: that one has TensorFlow's operations at hand.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime import clean_process
+
+INPUT = "image"
+SIGNATURE = "serving_default"
+
+
+def predict_in_clean_process(file: Path, batches: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Sends images through a file in a process without Keras and TensorFlow.
+
+    Args:
+        file: `.tflite` or `.onnx`.
+        batches: uint8 (batch, height, width, 3) each, of sizes that the file takes.
+
+    Returns:
+        The outputs by name, for each batch.
+
+    Raises:
+        InputError: If the file cannot be loaded or run there.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        requests, answers = Path(scratch, "in.npz"), Path(scratch, "out.npz")
+        names = [f"{index:06d}" for index in range(len(batches))]
+        arrays: dict[str, Any] = dict(zip(names, batches, strict=True))
+        np.savez(requests, **arrays)
+        clean_process.run(__name__, file, requests, answers)
+        found: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
+        with np.load(answers) as archive:
+            for key in archive.files:
+                name, _, output = key.partition(" ")
+                found[name][output] = archive[key]
+        return list(found.values())
+
+
+def main() -> None:
+    """Answers an archive of arrays; see the module's description."""
+    file, requests, answers = (Path(argument) for argument in sys.argv[1:4])
+    run = (_load_litert if file.suffix == ".tflite" else _load_onnx)(file)
+    found: dict[str, Any] = {}
+    with np.load(requests) as archive:
+        for name in archive.files:
+            for output, array in run(archive[name]).items():
+                found[f"{name} {output}"] = array
+    np.savez(answers, **found)
+    if {"keras", "tensorflow"} & sys.modules.keys():
+        raise RuntimeError("Keras or TensorFlow was imported: this proves nothing about a device")
+
+
+def _load_litert(file: Path) -> Callable:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(file)).get_signature_runner(SIGNATURE)
+    return lambda images: runner(**{INPUT: images})
+
+
+def _load_onnx(file: Path) -> Callable:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+
+
+if __name__ == "__main__":
+    main()

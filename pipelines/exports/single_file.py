@@ -1,0 +1,120 @@
+"""What the exports that are one file have in common: `.tflite` and `.onnx`."""
+
+import importlib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasseg.layers import native_operations
+
+from ..errors import InputError
+from . import parity, portable
+
+LABELS, PROBABILITIES = "labels", "probabilities"
+_ODD_SIZES = ((61, 83), (97, 64))
+
+
+def require(extra: str, *modules: str) -> None:
+    """Checks that the packages of an extra are there.
+
+    Raises:
+        InputError: If one is not, with the command that installs it.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{error.name} must be installed to export {extra}; "
+                f"pip install 'kerasseg[{extra}]' does it."
+            ) from error
+
+
+def signature(model, shape: tuple, probabilities: bool):
+    """Makes the function that a file computes.
+
+    Args:
+        model: From float32 images to logits of their size.
+        shape: Of the images; None for any batch, height or width.
+        probabilities: Whether they are wanted beside the labels.
+
+    Returns:
+        A `tf.function` from `image`, uint8 of that shape, to `labels`, uint8 (batch, height,
+        width), and `probabilities`, float32 (batch, height, width, classes).
+    """
+
+    def compute(image):
+        with native_operations():
+            logits = model(tf.cast(image, tf.float32), training=False)
+        answers = {LABELS: tf.cast(tf.argmax(logits, axis=-1), tf.uint8)}
+        return {**answers, PROBABILITIES: tf.nn.softmax(logits)} if probabilities else answers
+
+    return tf.function(
+        compute, input_signature=[tf.TensorSpec(shape, tf.uint8, name=portable.INPUT)]
+    )
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Returns a network that computes in float32, with the same weights.
+
+    LiteRT and ONNX Runtime compute few operations in bfloat16 and float16, and their files hold
+    the float32 weights that networks of mixed precision have.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    if not _replace_policies(config):
+        return model
+    clone: Any = keras.saving.deserialize_keras_object(config)
+    clone.set_weights(model.get_weights())
+    return clone
+
+
+def _replace_policies(config: Any) -> bool:
+    """Replaces mixed policies below a config in place; tells whether there were any."""
+    if isinstance(config, list | tuple):
+        return sum(map(_replace_policies, config)) > 0
+    if not isinstance(config, dict):
+        return False
+    if config.get("class_name") == "DTypePolicy" and "mixed" in config["config"]["name"]:
+        config["config"]["name"] = "float32"
+        return True
+    return sum(map(_replace_policies, config.values())) > 0
+
+
+def check(model, file: Path, size: tuple[int, int] | None, batch_sizes=(1, 2)) -> dict[str, Any]:
+    """Compares a file with the network it came from.
+
+    Args:
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        file: The file.
+        size: `(height, width)` of the images that it takes; None for any: then they are odd.
+        batch_sizes: How many of each are sent, twice.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        InputError: If the file does not run, or its answers differ.
+    """
+    sizes = [size] * 2 if size else _ODD_SIZES
+    images = [parity.draw_image(*sides) for sides in sizes]
+    images[1] = images[1][:, ::-1]
+    # An image and its mirror image: answers that are mixed up in a batch differ.
+    batches = [
+        np.stack([image, image[::-1]][:count])
+        for image, count in zip(images, batch_sizes, strict=True)
+    ]
+    comparison = parity.Comparison(model)
+    answers = portable.predict_in_clean_process(file, batches)
+    for batch, answer in zip(batches, answers, strict=True):
+        if not comparison.agrees(batch, answer[LABELS], answer.get(PROBABILITIES)):
+            raise InputError(f"{file}: labels differ from the network's; nothing was exported.")
+    package = "ai-edge-litert" if file.suffix == ".tflite" else "onnxruntime"
+    return {
+        "loader": f"{package} {metadata.version(package)}, in a process without TensorFlow",
+        "images": [list(batch.shape[:3]) for batch in batches],
+        **comparison.counts(),
+    }

@@ -1,0 +1,1 @@
+"""Image and label files: checked, decoded and written. NumPy and Pillow only."""

@@ -1,0 +1,85 @@
+"""Label files: decoded to the integers that they hold, checked and resized."""
+
+import numpy as np
+
+from ..errors import ImageFileError
+from . import png
+from .image_files import check_complete, check_upright
+
+
+def decode_label(content: bytes) -> np.ndarray:
+    """Decodes a label file without interpreting its values.
+
+    Palette images give their indices: TensorFlow's decoder would give the palette's luma.
+
+    Args:
+        content: The file's bytes.
+
+    Returns:
+        uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
+
+    Raises:
+        ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, or has 16-bit colours.
+    """
+    depth, color_type = _check_png(content)
+    if depth > 8 and color_type != png.GRAY:
+        raise ImageFileError(
+            f"label must have 8 bits a channel, got {depth} bits",
+            "save class numbers as gray PNG",
+        )
+    values = png.decode(content)
+    if color_type in (png.GRAY, png.PALETTE, png.RGB):
+        return values
+    if color_type == png.RGBA and (values[..., 3] == 255).all():
+        return values[..., :3]
+    raise ImageFileError(
+        "label must have 8 bits a pixel or be RGB, got mode "
+        f"{'RGBA' if color_type == png.RGBA else 'LA'}",
+        "save class numbers as 8-bit PNG",
+    )
+
+
+def _check_png(content: bytes) -> tuple[int, int]:
+    """Checks that a label is a whole, upright PNG; returns its bits a channel and colour type."""
+    may_have_exif = check_complete(content)
+    if not content.startswith(png.SIGNATURE):
+        raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
+    if may_have_exif:
+        check_upright(content, "label")
+    return png.read_kind(content)
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resizes by nearest neighbour, with half-pixel centres: no value is mixed of others.
+
+    Args:
+        label: uint8 (height, width).
+        size: `(height, width)` of the result.
+    """
+    rows, columns = (
+        ((np.arange(after) + 0.5) * before / after).astype(np.intp)
+        for after, before in zip(size, label.shape, strict=True)
+    )
+    return label[rows[:, None], columns]
+
+
+def check_gray_label(content: bytes) -> tuple[int, int]:
+    """Checks, without decoding it, that a label file is a whole 8-bit gray PNG.
+
+    Args:
+        content: The file's bytes.
+
+    Returns:
+        `(height, width)`.
+
+    Raises:
+        ImageFileError: If it is not.
+    """
+    depth, color_type = _check_png(content)
+    if (depth, color_type) != (8, png.GRAY):
+        raise ImageFileError(
+            f"label must be an 8-bit gray PNG to be copied, got {depth} bits of colour type "
+            f"{color_type}",
+            "a palette, colours or another depth: convert with --verify labels",
+        )
+    return png.read_size(content)

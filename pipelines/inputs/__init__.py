@@ -1,0 +1,199 @@
+"""The input road: TFRecords to batches of images and labels (tf.data)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from . import augmentation, sources
+from .service import distribute
+from .sources import decode
+
+# Records that are shuffled together; fewer where they are so large that memory would suffer.
+_SHUFFLE_BLOCK = 2048
+_SHUFFLE_BYTES = 2**30
+_shuffle = tf.random.experimental.stateless_shuffle  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def training_batches(
+    files: list[str],
+    *,
+    examples: int,
+    batch_size: int,
+    crop_size: tuple[int, int],
+    image_size: tuple[int, int] | None = None,
+    scale: tuple[float, float] = (0.5, 2.0),
+    flip: bool = True,
+    policy: str = "standard",
+    seed: int = 0,
+    first_epoch: int = 0,
+    epochs: int = 1,
+    decoded: sources.Source | None = None,
+    service: str | None = None,
+) -> tf.data.Dataset:
+    """Builds the stream of augmented training batches.
+
+    Every epoch is one pass in an order of its own that depends on the seed and the epoch's number
+    only, so that a stream begun at a later epoch goes on as the uninterrupted one would have.
+    Neither the decoded cache nor a data service changes what the batches of an epoch hold; several
+    workers of a service may deliver them in another order.
+
+    Args:
+        files: TFRecord shards.
+        examples: Number of records in them.
+        batch_size: Global batch size; the rest of an epoch that does not fill a batch is dropped.
+        crop_size: `(height, width)` of the crops.
+        image_size: Box within which the network sees a whole image at scale 1; None for native.
+        scale: Range of the random scale.
+        flip: Whether to mirror at random.
+        policy: Colour policy, one of `training_options.AUGMENT`.
+        seed: Of order and augmentation.
+        first_epoch: Number of the first epoch.
+        epochs: Number of the epoch to stop before.
+        decoded: The same records decoded, `cache.DecodedRecords`; None to read and decode.
+        service: HOST:PORT of a tf.data service whose workers make the batches; None for here.
+
+    Returns:
+        Batches of images (batch, *crop_size, 3), uint8 (float32 for policy "rand"), and uint8
+        labels (batch, *crop_size).
+    """
+    prepare = _preparation(
+        crop_size=crop_size,
+        image_size=image_size,
+        scale=scale,
+        flip=flip,
+        photometric=augmentation.photometric(policy),
+        seed=seed,
+    )
+    if service is not None:
+        source = sources.IndexedRecords(files)
+    else:
+        source = decoded or sources.Records(files)
+    block = _shuffle_block(files, examples)
+    epoch = _Epoch(source, prepare, examples, batch_size, seed, block)
+    numbers = tf.data.Dataset.range(first_epoch, epochs)
+    if service is None:
+        return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
+    # Not flat_map: this asks for the next epoch early, which a service takes a second to begin.
+    batches = numbers.interleave(
+        lambda number: distribute(epoch.made_anywhere(number), service),
+        cycle_length=1,
+        num_parallel_calls=1,
+    )
+    return batches.prefetch(2)
+
+
+def _preparation(*, crop_size, image_size, scale, flip, photometric, seed) -> Callable:
+    """Returns the function that makes an example, from its position in the stream."""
+
+    def prepare(position, opened: sources.Opened):
+        window_seed, color_seed = (tf.stack([seed, 2 * position + part]) for part in (0, 1))
+        window = augmentation.draw_window(
+            opened.size,
+            crop_size=crop_size,
+            base_scale=_base_scale(opened.size, image_size),
+            scale=scale,
+            flip=flip,
+            seed=window_seed,
+        )
+        image, label = opened.cut(window.corner, window.size)
+        return photometric(image, window, color_seed), augmentation.fit_label(label, window)
+
+    return prepare
+
+
+def _base_scale(label_size, image_size: tuple[int, int] | None):
+    if image_size is None:
+        return tf.constant(1.0)
+    size = tf.cast(label_size, tf.float32)
+    return tf.reduce_min(tf.constant(image_size, tf.float32) / size)
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """Makes the batches of an epoch, given its number."""
+
+    source: sources.Source
+    prepare: Callable
+    examples: int
+    batch_size: int
+    seed: int
+    block: int
+
+    def elements(self, number) -> tf.data.Dataset:
+        """Shuffles the elements of the source.
+
+        Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is
+        set, and its order could not be rebuilt for a later epoch.
+        """
+        seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+        shards = tf.data.Dataset.from_tensor_slices(_shuffle(self.source.shards, seed))
+        cycle = min(4, len(self.source.shards))
+        elements = shards.interleave(self.source.elements, cycle_length=cycle)
+        return elements.batch(self.block).flat_map(lambda block: _shuffled(block, seed))
+
+    def made_here(self, number) -> tf.data.Dataset:
+        """Goes through the elements from the first to the last."""
+        numbered = self.elements(number).enumerate(start=number * self.examples)
+        return self._batches(
+            numbered, lambda position, element: self.prepare(position, self.source.open(element))
+        )
+
+    def made_anywhere(self, number) -> tf.data.Dataset:
+        """Gives the same batches, from a range of their numbers that workers can share."""
+        order = self.elements(number).batch(self.examples).get_single_element()
+        size, first = self.batch_size, number * self.examples
+        places = tf.data.Dataset.range(self.examples // size).flat_map(
+            lambda batch: tf.data.Dataset.range(batch * size, (batch + 1) * size)
+        )
+        return self._batches(
+            places, lambda place: self.prepare(first + place, self.source.open(order[place]))
+        )
+
+    def _batches(self, elements: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
+        made = elements.map(function, tf.data.AUTOTUNE)
+        return made.batch(self.batch_size, drop_remainder=True)
+
+
+def _shuffled(block, seed) -> tf.data.Dataset:
+    """Shuffles elements by their numbers, which spares a copy of every record."""
+    numbers = _shuffle(tf.range(tf.shape(block)[0]), seed)
+    return tf.data.Dataset.from_tensor_slices(numbers).map(lambda number: block[number])
+
+
+def _shuffle_block(files: list[str], examples: int) -> int:
+    size = sum(Path(file).stat().st_size for file in files) // max(1, examples)
+    return max(1, min(_SHUFFLE_BLOCK, _SHUFFLE_BYTES // max(1, size)))
+
+
+def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Keeps the operations of an example on one thread: other examples want the others."""
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    return batches.with_options(options)
+
+
+def evaluation_batches(files: list[str], batch_size: int) -> tf.data.Dataset:
+    """Builds the stream of a split's images at their native size, each once.
+
+    Images of one size are batched together: padding them to a common size would change what a
+    network sees near the borders, and so make scores depend on the batch size.
+
+    Args:
+        files: TFRecord shards.
+        batch_size: Largest number of images in a batch.
+
+    Returns:
+        Batches of uint8 images (batch, height, width, 3) and uint8 labels (batch, height, width).
+    """
+
+    def size_key(*example):
+        shape = tf.shape(example[1], out_type=tf.int64)
+        return shape[0] * 2**24 + shape[1]
+
+    examples = tf.data.TFRecordDataset(files).map(decode, tf.data.AUTOTUNE)
+    batches = examples.group_by_window(
+        size_key, lambda _, window: window.batch(batch_size), window_size=batch_size
+    )
+    return batches.prefetch(2)

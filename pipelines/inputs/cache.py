@@ -1,0 +1,205 @@
+"""The decoded cache: all pixels of a split in memory or on disk, so that no epoch decodes again."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from .. import records
+from ..errors import InputError
+from . import sources
+
+_ALIGNMENT = 64
+_BYTES_A_PIXEL = 4  # three of the image and one of the label
+# Share of the available memory that "auto" takes; the network and other processes want theirs.
+_SHARE = 0.5
+
+
+class DecodedRecords:
+    """A decoded split: numbers of records whose pixels are at hand.
+
+    The pixels lie in one row, image after image, so that images of any size can share a tensor and
+    a window's rows are copied without touching the rest.
+
+    Args:
+        files: TFRecord shards, which are read here, once.
+        pixels: Number of pixels of all their images.
+        folder: Where the pixels go, into files without a name that end with the process; None for
+            memory.
+
+    Raises:
+        OSError: If the disk is full.
+
+    Attributes:
+        shards: int64 (shards, 2), numbers of each shard's records.
+    """
+
+    def __init__(self, files: list[str], pixels: int, folder: Path | None = None):
+        images, labels = (
+            _aligned(size) if folder is None else _on_disk(size, folder)
+            for size in (3 * pixels, pixels)
+        )
+        sizes, counts = [], []
+        filled = 0
+        for file in files:
+            decoded = tf.data.TFRecordDataset(file).map(sources.decode, tf.data.AUTOTUNE)
+            begun = len(sizes)
+            for image, label in decoded.prefetch(2).as_numpy_iterator():
+                images[3 * filled : 3 * (filled + label.size)] = image.reshape(-1)
+                labels[filled : filled + label.size] = label.reshape(-1)
+                filled += label.size
+                sizes.append(label.shape)
+            counts.append(len(sizes) - begun)
+        self.shards = sources.shard_ranges(counts)
+        with tf.device("CPU:0"):
+            self._images, self._labels = _shared_tensor(images), _shared_tensor(labels)
+        self._sizes = tf.constant(np.array(sizes, np.int32))
+        ends = np.cumsum(np.prod(np.array(sizes, np.int64), axis=1))
+        self._begins = tf.constant(np.concatenate([[0], ends[:-1]]))
+
+    def elements(self, shard) -> tf.data.Dataset:
+        """Returns the numbers of a shard's records."""
+        return tf.data.Dataset.range(shard[0], shard[1])
+
+    def open(self, element) -> sources.Opened:
+        """Finds the pixels of a record."""
+        size, begin = self._sizes[element], self._begins[element]
+
+        def cut(corner, window):
+            first = begin + tf.cast(corner[0] * size[1], tf.int64)
+            count = tf.cast(window[0] * size[1], tf.int64)
+            image = tf.slice(self._images, [3 * first], [3 * count])
+            image = tf.reshape(image, tf.stack([window[0], size[1] * 3]))
+            label = tf.reshape(tf.slice(self._labels, [first], [count]), [window[0], size[1]])
+            image = tf.slice(image, [0, 3 * corner[1]], [window[0], 3 * window[1]])
+            image = tf.reshape(image, tf.stack([window[0], window[1], 3]))
+            return image, tf.slice(label, [0, corner[1]], window)
+
+        return sources.Opened(size, cut)
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Allocates uint8 (size,) where TensorFlow wants its tensors to begin."""
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    skipped = -memory.ctypes.data % _ALIGNMENT
+    return memory[skipped : skipped + size]
+
+
+def _on_disk(size: int, folder: Path) -> np.ndarray:
+    """Maps a new file, uint8 (size,); the system reads its pages when they are used."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            # A page for which the disk turns out to have no room would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+        return np.memmap(file, np.uint8, "r+", shape=(size,))
+
+
+def _shared_tensor(array: np.ndarray) -> tf.Tensor:
+    """Makes a tensor of an array without a copy, for which there might be no memory."""
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+
+
+def load(choice: str, dataset: records.Dataset, epochs: int, folder: Path) -> DecodedRecords | None:
+    """Decodes the training split, if that is wished and can be.
+
+    Args:
+        choice: "none"; "memory"; "disk", into files of the folder that end with the process; or
+            "auto" for memory if it takes at most half of what is available and more than one epoch
+            remains.
+        dataset: The converted dataset.
+        epochs: Number of epochs for which the split will be read.
+        folder: The run.
+
+    Returns:
+        The split, or None.
+
+    Raises:
+        InputError: If it does not fit where the choice wants it, or a record is damaged.
+    """
+    if choice == "none" or (choice == "auto" and epochs < 2):
+        return None
+    needed = _needed_bytes(dataset)
+    if choice == "auto":
+        available = available_memory()
+        if not needed or available is None or needed > _SHARE * available:
+            return None
+    check(choice, dataset, folder)
+    try:
+        with records.reading(dataset):
+            place = folder if choice == "disk" else None
+            return DecodedRecords(dataset.files("train"), needed // _BYTES_A_PIXEL, place)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot hold the decoded split ({error}).") from error
+
+
+def check(choice: str, dataset: records.Dataset, folder: Path) -> None:
+    """Checks that the training split fits in memory or on disk, if that is where it has to be.
+
+    Args:
+        choice: As for `load`.
+        dataset: As for `load`.
+        folder: The run, which need not exist yet.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if choice not in ("memory", "disk"):
+        return
+    needed = _needed_bytes(dataset)
+    if not needed:
+        raise InputError(
+            "cache must be none for a dataset converted with --verify checksums, whose pixels no "
+            f"one counted, got {choice!r}."
+        )
+    available = available_memory() if choice == "memory" else _available_disk(folder)
+    if available is not None and needed > available:
+        others = "disk or none" if choice == "memory" else "none"
+        raise InputError(
+            f"cache must be {others} for a split that takes {needed / 2**30:.1f} GiB decoded, of "
+            f"{available / 2**30:.1f} GiB available, got {choice!r}."
+        )
+
+
+def _needed_bytes(dataset: records.Dataset) -> int:
+    """Returns how much the split takes decoded; 0 if its pixels were not counted."""
+    split = dataset.splits["train"]
+    return _BYTES_A_PIXEL * (sum(split.class_pixels) + split.ignored_pixels)
+
+
+def _available_disk(folder: Path) -> int:
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(existing).free
+
+
+def available_memory() -> int | None:
+    """Returns the bytes of memory that this process may still take; None if that is unknown."""
+    found = [size for size in (_left_to_machine(), _left_to_container()) if size is not None]
+    return max(0, min(found)) if found else None
+
+
+def _left_to_machine() -> int | None:
+    with contextlib.suppress(OSError, KeyError):
+        return _table(Path("/proc/meminfo"))["MemAvailable:"] * 1024
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _left_to_container() -> int | None:
+    """Reads version 2 of the kernel's control groups; files that are cached give way."""
+    group = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        return limit - used + _table(group / "memory.stat")["inactive_file"]
+    return None
+
+
+def _table(file: Path) -> dict[str, int]:
+    rows = (line.split() for line in file.read_text().splitlines())
+    return {row[0]: int(row[1]) for row in rows}

@@ -1,0 +1,193 @@
+"""Where training examples come from: what their order is made of, and how one is opened.
+
+A source has shards, the elements of a shard in their order, and a way to open an element: the
+label's size comes first, so that the window of the crop can be drawn before the image is decoded.
+Sources over the same records give the same examples in the same order.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from ..errors import InputError
+from ..records import wire
+
+_FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "segmentation_mask": tf.io.FixedLenFeature([], tf.string),
+    "filename": tf.io.FixedLenFeature([], tf.string),
+}
+_JPEG_MARGIN = 2
+
+
+class Opened(NamedTuple):
+    """An example whose image is not decoded yet.
+
+    Attributes:
+        size: int32 (2,), `(height, width)`.
+        cut: Function of a window's corner and size, int32 (2,) each, that gives its pixels: uint8
+            image (*size, 3) and uint8 label (*size).
+    """
+
+    size: Any
+    cut: Callable
+
+
+class Source(Protocol):
+    """What the order of training examples is made of.
+
+    Attributes:
+        shards: Tensor whose rows stand for the shards.
+    """
+
+    shards: tf.Tensor
+
+    def elements(self, shard) -> tf.data.Dataset:
+        """Returns the elements of a row of `shards`."""
+        ...
+
+    def open(self, element) -> Opened:
+        """Opens an element."""
+        ...
+
+
+def decode(record):
+    """Decodes a record.
+
+    Args:
+        record: Serialised `tf.train.Example`, a string scalar.
+
+    Returns:
+        uint8 image (height, width, 3) and uint8 label (height, width).
+    """
+    features = tf.io.parse_single_example(record, _FEATURES)
+    return _decode_image(features["image"]), _decode_label(features["segmentation_mask"])
+
+
+def _decode_image(content):
+    image = tf.io.decode_image(content, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decode_label(content):
+    return tf.io.decode_png(content, channels=1)[..., 0]
+
+
+def open_record(record) -> Opened:
+    """Opens a serialised `tf.train.Example`: decodes its label, and of its image what is cut."""
+    features = tf.io.parse_single_example(record, _FEATURES)
+    label = _decode_label(features["segmentation_mask"])
+
+    def cut(corner, size):
+        image = decode_window(features["image"], tf.shape(label), corner, size)
+        return image, tf.slice(label, corner, size)
+
+    return Opened(tf.shape(label), cut)
+
+
+def decode_window(content, image_size, corner, size):
+    """Decodes a window of an image, exactly the pixels that decoding all of it would give.
+
+    Of a JPEG only the blocks that the window touches are decoded. Chroma of half the resolution is
+    interpolated between neighbours, which a window's border lacks: hence the margin around it.
+
+    Args:
+        content: Encoded image, a string scalar.
+        image_size: int32 (2,), `(height, width)` of the image.
+        corner: int32 (2,), upper left corner of the window.
+        size: int32 (2,), `(height, width)` of the window.
+
+    Returns:
+        uint8 (*size, 3).
+    """
+
+    def from_jpeg():
+        begin = tf.maximum(corner - _JPEG_MARGIN, 0)
+        end = tf.minimum(corner + size + _JPEG_MARGIN, image_size)
+        around = tf.concat([begin, end - begin], axis=0)
+        return _slice(tf.io.decode_and_crop_jpeg(content, around, channels=3), corner - begin, size)
+
+    def from_other():
+        return _slice(_decode_image(content), corner, size)
+
+    return tf.cond(tf.io.is_jpeg(content), from_jpeg, from_other)
+
+
+def _slice(image, corner, size):
+    image = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.pad(size, [[0, 1]], constant_values=3))
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+class Records:
+    """Serialised records, each shard read from its beginning to its end.
+
+    Args:
+        files: TFRecord shards.
+    """
+
+    def __init__(self, files: list[str]):
+        self.shards = tf.constant(files)
+
+    def elements(self, shard) -> tf.data.Dataset:
+        """Returns the records of a shard, their checksums verified."""
+        return tf.data.TFRecordDataset(shard)
+
+    def open(self, element) -> Opened:
+        """Opens a record."""
+        return open_record(element)
+
+
+class IndexedRecords:
+    """Numbers of records, which can be read in any order; checksums are not verified.
+
+    Args:
+        files: TFRecord shards, which every machine that opens an element must be able to read.
+
+    Raises:
+        InputError: If a file is cut short.
+    """
+
+    def __init__(self, files: list[str]):
+        spans = [_record_spans(Path(file)) for file in files]
+        self.shards = shard_ranges([len(span) for span in spans])
+        self._files = tf.constant(files)
+        self._file = tf.constant(np.repeat(np.arange(len(files)), [len(span) for span in spans]))
+        self._spans = tf.constant(np.concatenate(spans))
+
+    def elements(self, shard) -> tf.data.Dataset:
+        """Returns the numbers of a shard's records."""
+        return tf.data.Dataset.range(shard[0], shard[1])
+
+    def open(self, element) -> Opened:
+        """Reads and opens the record of a number."""
+        before, length, behind = tf.unstack(self._spans[element])
+        file = self._files[self._file[element]]
+        record = tf.data.FixedLengthRecordDataset(file, length, before, behind)
+        return open_record(record.get_single_element())
+
+
+def shard_ranges(examples: list[int]) -> tf.Tensor:
+    """Numbers the examples of all shards.
+
+    Args:
+        examples: Number of examples in each shard.
+
+    Returns:
+        int64 (shards, 2), number of the first example of each and of the one behind its last.
+    """
+    ends = np.cumsum(examples)
+    return tf.constant(np.stack([ends - examples, ends], axis=1), tf.int64)
+
+
+def _record_spans(file: Path) -> np.ndarray:
+    """Finds int64 (records, 3): the bytes before each record's content, in it and behind it."""
+    total = file.stat().st_size
+    try:
+        found = [(start, len(content)) for start, content in wire.mapped_records(file)]
+    except ValueError as error:
+        raise InputError(f"{file}: is cut short; convert again with --overwrite.") from error
+    spans = [(start, length, total - start - length) for start, length in found]
+    return np.array(spans, np.int64).reshape(-1, 3)

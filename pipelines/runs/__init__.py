@@ -1,0 +1,1 @@
+"""The run folder: options, state, history and initial weights of a training."""

@@ -1,0 +1,200 @@
+"""The run folder: what `fit` writes and the later stages read.
+
+run.json            options, versions, seed, dataset, classes: the run describes itself
+history.csv, .json  loss and scores of each epoch
+overlays.png        the last epoch's pictures
+tensorboard/        the same for TensorBoard
+checkpoints/        best.keras, last.keras and the state to resume from
+"""
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import kerasseg
+from kerasseg import IGNORE_LABEL
+
+from .. import records
+from ..classes import ClassSpace
+from ..errors import InputError
+from .training_options import TrainingOptions
+
+DESCRIPTION = "run.json"
+CHECKPOINTS = "checkpoints"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, opened.
+
+    Attributes:
+        folder: Where it is.
+        options: The resolved options of `fit`.
+        classes: Names and colours of the classes.
+        dataset: `{"name", "path", "fingerprint"}` of the dataset it was trained on.
+    """
+
+    folder: Path
+    options: TrainingOptions
+    classes: ClassSpace
+    dataset: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.resolve().name
+
+    def open_dataset(self, data: Path | None = None) -> records.Dataset:
+        """Opens the dataset of the run, or another of the same classes.
+
+        Raises:
+            InputError: If it is not there, or its classes differ from the run's.
+        """
+        if data is None and not self.dataset["path"]:
+            raise InputError(f"{self.folder}: weights that were imported need --data.")
+        dataset = records.load(data or self.dataset["path"])
+        unnamed = self.classes == placeholder_classes(len(dataset.classes.names))
+        if dataset.classes != self.classes and not unnamed:
+            raise InputError(
+                f"{dataset.root}: must have the classes that {self.folder} was trained on:\n"
+                + describe_difference(self.classes, dataset.classes)
+            )
+        return dataset
+
+
+def placeholder_classes(count: int) -> ClassSpace:
+    """Returns the classes of imported weights whose names are not known: class_0 and so on."""
+    palette = [((37 * i) % 256, (97 * i + 60) % 256, (173 * i + 120) % 256) for i in range(count)]
+    return ClassSpace(tuple(f"class_{index}" for index in range(count)), tuple(palette))
+
+
+def describe_difference(expected: ClassSpace, received: ClassSpace) -> str:
+    """Lists the classes in which two class spaces differ, a line each."""
+    lines = []
+    for index in range(max(len(expected.names), len(received.names))):
+        one, other = (_describe_class(classes, index) for classes in (expected, received))
+        if one != other:
+            lines.append(f"  class {index}: must be {one}, got {other}")
+    return "\n".join(lines[:12] + (["  ..."] if len(lines) > 12 else []))
+
+
+def _describe_class(classes: ClassSpace, index: int) -> str:
+    if index >= len(classes.names):
+        return "absent"
+    return f"{classes.names[index]} {classes.colors[index]}"
+
+
+def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **facts: Any) -> Run:
+    """Writes a new run's description.
+
+    Args:
+        folder: Folder of the run; must not hold one already.
+        options: The resolved options of `fit`.
+        dataset: What it is trained on.
+        **facts: More to record, such as the number of parameters.
+
+    Raises:
+        InputError: If there is a run already, or the folder cannot be written.
+    """
+    origin = {
+        "name": dataset.name,
+        "path": str(dataset.root.resolve()),
+        "fingerprint": dataset.fingerprint,
+    }
+    if (folder / DESCRIPTION).exists():
+        raise InputError(
+            f"{folder}: holds a run already; give --resume to go on with it, or another --run."
+        )
+    return describe(folder, options, dataset.classes, origin, **facts)
+
+
+def describe(
+    folder: Path,
+    options: TrainingOptions,
+    classes: ClassSpace,
+    origin: dict[str, Any],
+    **facts: Any,
+) -> Run:
+    """Writes the description of a run.
+
+    Args:
+        folder: Folder of the run.
+        options: How it is, or would be, trained.
+        classes: Names and colours of the classes.
+        origin: `{"name", "path", "fingerprint"}` of the dataset.
+        **facts: More to record.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "options": asdict(options),
+        "class_names": classes.names,
+        "colors": classes.colors,
+        "ignore_label": IGNORE_LABEL,
+        "classes_fingerprint": classes.fingerprint,
+        "dataset": origin,
+        "versions": versions(),
+        **facts,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(content, indent=1) + "\n"
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
+    return load(folder)
+
+
+def load(folder: Path) -> Run:
+    """Opens a run folder.
+
+    Raises:
+        InputError: If it is not one.
+    """
+    path = Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: must be a run folder, got no {DESCRIPTION}; make one with 'kerasseg fit'."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        classes = ClassSpace(
+            tuple(content["class_names"]), tuple(tuple(color) for color in content["colors"])
+        )
+        options = TrainingOptions.from_json(content["options"])
+        return Run(Path(folder), options, classes, content["dataset"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged run description ({error!r}).") from error
+
+
+def load_model(run: Run):
+    """Loads a run's best network, at native resolution.
+
+    Raises:
+        InputError: If there is none, or it cannot be read.
+    """
+    path = run.folder / kerasseg.inference.BEST_MODEL
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
+    try:
+        return kerasseg.load(run.folder)
+    except Exception as error:  # Keras raises many kinds on a damaged archive
+        raise InputError(f"{path}: cannot be loaded ({error}).") from error
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that a result depends on."""
+    packages = ("kerasseg", "tensorflow", "keras", "numpy", "pillow")
+    return {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """Reads the epochs of a run, oldest first; empty before the first has ended."""
+    path = folder / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

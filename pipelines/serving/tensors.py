@@ -1,0 +1,113 @@
+"""Tensors on the wire: NumPy arrays to TensorFlow's `TensorProto` and back. NumPy only.
+
+Works on any class with the fields of `TensorProto`: the official one, and `messages`'.
+Strings are arrays of the dtype object that hold bytes.
+"""
+
+import numpy as np
+
+STRING = 7  # DT_STRING
+
+# DataType of tensorflow/core/framework/types.proto, as far as NumPy has it.
+DTYPES = {
+    1: np.dtype(np.float32),
+    2: np.dtype(np.float64),
+    3: np.dtype(np.int32),
+    4: np.dtype(np.uint8),
+    5: np.dtype(np.int16),
+    6: np.dtype(np.int8),
+    STRING: np.dtype(object),
+    9: np.dtype(np.int64),
+    10: np.dtype(np.bool_),
+    17: np.dtype(np.uint16),
+    19: np.dtype(np.float16),
+    22: np.dtype(np.uint32),
+    23: np.dtype(np.uint64),
+}
+NAMES = {
+    code: "string" if code == STRING else np.dtype(dtype).name for code, dtype in DTYPES.items()
+}
+
+# Where a sender that does not fill tensor_content puts the numbers.
+_FIELDS = {
+    1: "float_val",
+    2: "double_val",
+    3: "int_val",
+    4: "int_val",
+    5: "int_val",
+    6: "int_val",
+    9: "int64_val",
+    10: "bool_val",
+    17: "int_val",
+    19: "half_val",
+    22: "uint32_val",
+    23: "uint64_val",
+}
+_LARGEST = 2**31  # elements
+
+
+def strings(values) -> np.ndarray:
+    """Makes an array of one dimension of byte strings, which NumPy itself would cut at zeros."""
+    values = list(values)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def write(array: np.ndarray, proto) -> None:
+    """Fills a `TensorProto` with an array.
+
+    Raises:
+        ValueError: If TensorFlow has no such dtype.
+    """
+    codes = {dtype: code for code, dtype in DTYPES.items()}
+    if array.dtype not in codes:
+        raise ValueError(f"dtype must be one of {', '.join(NAMES.values())}, got {array.dtype}.")
+    proto.dtype = codes[array.dtype]
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if proto.dtype == STRING:
+        proto.string_val.extend(array.ravel())
+    else:
+        proto.tensor_content = np.ascontiguousarray(array).tobytes()
+
+
+def read(proto) -> np.ndarray:
+    """Reads an array out of a `TensorProto`.
+
+    Raises:
+        ValueError: If the dtype is unknown, or there are too many or too few values for the shape.
+    """
+    if proto.dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {proto.dtype}.")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    if min(shape, default=0) < 0 or count > _LARGEST:
+        raise ValueError(f"shape must have sizes from 0, {_LARGEST} values at most, got {shape}.")
+    dtype = DTYPES[proto.dtype]
+    if proto.tensor_content and proto.dtype != STRING:
+        if len(proto.tensor_content) != count * dtype.itemsize:
+            raise ValueError(
+                f"tensor_content must have {count * dtype.itemsize} bytes for the shape {shape}, "
+                f"got {len(proto.tensor_content)}."
+            )
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    return _repeat_last(_values(proto, dtype), count).reshape(shape)
+
+
+def _values(proto, dtype: np.dtype) -> np.ndarray:
+    if proto.dtype == STRING:
+        return strings(proto.string_val)
+    values = getattr(proto, _FIELDS[proto.dtype])
+    if dtype == np.float16:  # its bits
+        return np.array(values, np.uint16).view(np.float16)
+    return np.array(values).astype(dtype)
+
+
+def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
+    """A sender may leave out what repeats the last value; without any, TensorFlow takes zeros."""
+    if len(values) > count or (len(values) == 0 and values.dtype == object and count):
+        raise ValueError(f"values must be {count} for the shape, got {len(values)}.")
+    if len(values) == 0:
+        return np.zeros(count, values.dtype)
+    return np.concatenate((values, np.repeat(values[-1:], count - len(values))))

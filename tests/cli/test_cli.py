@@ -1,0 +1,252 @@
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+import kerasseg
+from kerasseg import models
+from kerasseg.pipelines import cli, datasets, fit
+from kerasseg.pipelines import models as model_table
+from kerasseg.pipelines.cli import options
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+RECIPES = sorted(Path(__file__).parents[2].glob("pipelines/recipes/*.toml"))
+TINY = [
+    *("--model", "unet", "--model-option", "variant=milesial", "--model-option", "filters=4"),
+    *("--model-option", "depth=2", "--epochs", "1", "--batch-size", "4", "--crop-size", "32,32"),
+]
+
+
+def fails(result, *parts, code=1):
+    """Checks an error: its code, what it says, and that no traceback is shown."""
+    assert result.exit_code == code, result.output
+    said = " ".join(result.output.split())
+    for part in parts:
+        assert part in said, result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_road_from_a_run_to_a_saved_model(run_cli, tiny_data, tmp_path):
+    run = tmp_path / "run"
+    trained = run_cli("fit", "--data", tiny_data, "--run", run, *TINY)
+    assert trained.exit_code == 0, trained.output
+    assert re.search(
+        r"epoch 1/1  loss \d\.\d+  mean_iou 0\.\d+ .* images/s  0 s left", trained.output
+    )
+    evaluated = run_cli("evaluate", run)
+    assert evaluated.exit_code == 0, evaluated.output
+    assert re.search(r"disc +[\d.]+ ", evaluated.output)
+    assert re.search(r"mean_iou 0\.\d{4}", evaluated.output)
+    image = next(tiny_data.parent.glob("source/images/val/*.png"))
+    predicted = run_cli("predict", run, image, "--output", tmp_path / "out")
+    assert predicted.exit_code == 0, predicted.output
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    exported = run_cli("export", run, "--output", tmp_path / "served")
+    assert exported.exit_code == 0, exported.output
+    assert (tmp_path / "served/run/1/saved_model.pb").is_file()
+
+
+def test_a_recipe_gives_the_defaults_and_the_command_line_wins(run_cli, tiny_data, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'model = "unet"\nmodel-option = ["variant=milesial", "filters=4", "depth=2"]\n'
+        "epochs = 7\nbatch-size = 4\ncrop-size = [32, 32]\nflip = false\n"
+    )
+    arguments = ("--recipe", recipe, "--epochs", "1", "--data", tiny_data, "--run", tmp_path / "r")
+    result = run_cli("fit", *arguments)
+    assert result.exit_code == 0, result.output
+    stored = json.loads((tmp_path / "r/run.json").read_text())["options"]
+    assert (stored["epochs"], stored["batch_size"], stored["crop_size"]) == (1, 4, [32, 32])
+    assert stored["flip"] is False
+    assert stored["model_options"] == {"variant": "milesial", "filters": 4, "depth": 2}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid_and_state_command_time_and_score(recipe, run_cli, tmp_path):
+    # The data is missing: whatever comes before that error was accepted.
+    result = run_cli("fit", "--recipe", recipe.stem, "--data", tmp_path / "no", "--run", tmp_path)
+    fails(result, "no such folder")
+    header = recipe.read_text().split("\n\n")[0] + recipe.read_text()
+    for part in (f"kerasseg fit --recipe {recipe.stem}", "minutes", "mean_iou 0."):
+        assert part in header
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("epoch = 3", "got 'epoch'"),
+        ('recipe = "again"', "got 'recipe'"),
+        ("epochs = ", "Invalid value"),
+        ('epochs = "many"', "'many' is not a valid integer"),
+    ],
+)
+def test_a_bad_recipe_is_refused(run_cli, tmp_path, content, message):
+    (tmp_path / "bad.toml").write_text(content)
+    result = run_cli("fit", "--recipe", tmp_path / "bad.toml", "--run", tmp_path / "run")
+    fails(result, message, code=2)
+
+
+def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
+    result = run_cli("fit", "--recipe", "mars", "--run", tmp_path / "run")
+    fails(result, *(path.stem for path in RECIPES), code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "yolo"], "'yolo' is not one of 'deeplab', 'deeplabv3'"),
+        (["--model", "unet"], "Missing option '--data'"),
+        (["--data", "x"], "Missing option '--model'"),
+        (
+            ["--model", "unet", "--crop-size", "32"],
+            "must be HEIGHT,WIDTH in whole numbers, got '32'",
+        ),
+        (["--model", "unet", "--scale", "a,b"], "must be MIN,MAX in numbers, got 'a,b'"),
+        (["--model", "unet", "--model-option", "depth"], "must be NAME=VALUE, got 'depth'"),
+        (["--resume", "--epochs", "3"], "--epochs must not be given with --resume"),
+    ],
+)
+def test_fit_refuses_what_it_cannot_read(run_cli, tmp_path, arguments, message):
+    fails(run_cli("fit", "--run", tmp_path / "run", *arguments), message, code=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny_run, tmp_path):
+    run = ("--run", tmp_path / "run")
+    fails(run_cli("fit", *TINY, "--data", tmp_path / "no", *run), "no such folder")
+    fails(run_cli("fit", *TINY, "--data", tmp_path, *run), "must hold a converted dataset")
+    fails(
+        run_cli("fit", *TINY, "--learning-rate", "0", "--data", tiny_data, *run),
+        "learning_rate must be above 0, got 0.0",
+    )
+    fails(run_cli("fit", *TINY, "--data", tiny_data, "--run", tiny_run), "holds a run already")
+    fails(run_cli("fit", "--run", tmp_path / "none", "--resume"), "must be a run folder")
+
+
+def test_an_interrupted_fit_says_how_to_go_on(run_cli, tiny_data, tmp_path, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "run", interrupt)
+    result = run_cli("fit", *TINY, "--data", tiny_data, "--run", tmp_path / "run")
+    fails(result, "interrupted", "--resume' goes on after the last whole epoch")
+
+
+def test_ctrl_c_in_the_middle_of_fit_loses_no_finished_epoch(tiny_data, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "kerasseg", "fit", *TINY, "--epochs", "1000"]
+    command += ["--data", str(tiny_data), "--run", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not (run / "checkpoints" / "state.json").exists():
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        output = process.stdout.read().decode()
+        assert process.wait(60) == 1
+    assert "interrupted; 'kerasseg fit --run" in output
+    assert "Traceback" not in output
+    state = json.loads((run / "checkpoints" / "state.json").read_text())
+    assert (run / "checkpoints" / state["folder"] / "state.index").is_file()
+    assert kerasseg.load(run).output_shape == (None, None, None, 3)
+
+
+def test_resume_goes_on_with_a_run(run_cli, tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    result = run_cli("fit", "--run", run, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "best mean_iou" in result.output
+
+
+def test_commands_on_a_run_say_that_it_is_none(run_cli, tmp_path):
+    image = tmp_path / "a.png"
+    image.touch()
+    for command in (["evaluate"], ["export"]):
+        fails(run_cli(*command, tmp_path / "none"), "must be a run folder, got no run.json")
+    fails(run_cli("predict", tmp_path / "none", image), "must be a run folder")
+
+
+def test_bad_images_are_shown_in_a_table(run_cli, tiny_run, tmp_path):
+    (tmp_path / "bad.png").write_text("no image")
+    result = run_cli("predict", tiny_run, tmp_path / "bad.png", "--output", tmp_path / "out")
+    fails(result, "what is wrong", "must be a PNG or a JPEG", "1 of the images cannot be read")
+
+
+def test_models_are_listed_with_their_parameters(run_cli):
+    output = run_cli("models").output
+    for name in models.names():
+        assert name in output
+    # Segmenter-S: 26,033,580 for 150 classes; each has an embedding of 384 and two numbers in the
+    # last normalisation; and the projection of the patches has a bias.
+    assert f"{26_033_580 - 131 * 386 + 384:,}" in re.sub(r"\s+", " ", output)
+
+
+def test_a_table_breaks_no_word_on_a_terminal_of_eighty_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    options.print_table(model_table.COLUMNS, model_table.rows())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert {"deeplabv3plus", "pytorch-semseg", "mobilenetv2,", "134,456,985", "1706.05587"} < {
+        *words
+    }
+
+
+@pytest.mark.parametrize("columns", [20, 40])
+def test_a_table_that_does_not_fit_loses_nothing(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    options.print_table(["path", "number"], [["a/" * 30, "1,234,567"], ["abcdefghijkl", "9" * 14]])
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= columns
+    assert output.count("a") == 32
+    assert output.count("9") == 14
+
+
+def test_datasets_are_listed(run_cli):
+    output = run_cli("datasets").output
+    for name in datasets.names():
+        assert name in output
+
+
+def test_the_doctor_shows_versions_and_finds_this_installation_fit(run_cli):
+    result = run_cli("doctor")
+    assert result.exit_code == 0
+    for part in ("tensorflow", "keras", "GPUs", "kerasseg can work here"):
+        assert part in result.output
+
+
+def test_the_doctor_fails_on_another_keras_backend(run_cli, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    result = run_cli("doctor")
+    fails(result, "jax", "set it to tensorflow")
+
+
+def test_the_demo_does_not_touch_a_folder_of_something_else(run_cli, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    fails(run_cli("demo", "--output", tmp_path), "must be empty or hold an earlier demo")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", sorted(cli.main.commands))
+def test_every_command_has_help_and_stands_in_the_readme(run_cli, command):
+    result = run_cli(command, "--help")
+    assert result.exit_code == 0
+    assert f"kerasseg {command}" in README
+    options_ = [p for p in cli.main.commands[command].params if isinstance(p, click.Option)]
+    assert not [option.name for option in options_ if not option.help]
+
+
+@pytest.mark.parametrize("name", [*models.names(), *datasets.names(), *options.recipe_names()])
+def test_every_model_dataset_and_recipe_stands_in_the_readme(name):
+    assert f"`{name}`" in README
+
+
+def test_every_command_of_the_readme_is_one(run_cli):
+    for command in re.findall(r"kerasseg ([a-z-]+)", README):
+        assert command in {*cli.main.commands, "fit"} or command in ("takes", "is", "can"), command
