@@ -1,6 +1,9 @@
 """The errors that a user can mend."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -31,3 +34,13 @@ class Problem:
     file: str
     what: str
     cause: str
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turns an OSError while a file or folder is written into an InputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error

@@ -1,0 +1,111 @@
+"""Files and folders that appear in one step: a reader finds the old one or the new, whole.
+
+What is written goes under a name that nobody can predict, created exclusively, in the folder where
+it will stay; it is brought to the disk, and only then given its name. A process that is killed
+leaves a hidden `.writing-*` behind, which `remove_leftovers` clears, and never half of a file.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_PREFIX = ".writing-"
+
+
+@contextlib.contextmanager
+def new_file(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
+    """Yields the temporary name of a file, which replaces `path` when the block has ended.
+
+    Args:
+        path: The file; its folder must be there.
+        durable: Whether the content is on the disk before it gets its name, so that it survives a
+            loss of power. Without, many small files are written faster.
+
+    Raises:
+        OSError: If it cannot be written; `path` is as before then.
+    """
+    path = Path(path)
+    temporary = path.with_name(_temporary_name(path.suffix))
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        yield temporary
+        if durable:
+            _sync(temporary)
+        os.replace(temporary, path)
+        if durable:
+            _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path | str) -> Iterator[Path]:
+    """Yields the temporary name of a folder, which becomes `path` when the block has ended.
+
+    Args:
+        path: The folder, which must not be there, or be empty; the one above it must be there.
+
+    Raises:
+        OSError: If it cannot be written; there is no `path` then.
+    """
+    path = Path(path)
+    temporary = path.with_name(_temporary_name(""))
+    temporary.mkdir()
+    try:
+        yield temporary
+        sync_tree(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> None:
+    """Writes a file in one step, see `new_file`."""
+    with new_file(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
+    """Writes a UTF-8 file in one step, see `new_file`; what UTF-8 cannot hold is escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=durable)
+
+
+def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
+    """Writes a JSON file in one step, see `new_file`."""
+    write_text(path, json.dumps(content, indent=1) + "\n", durable=durable)
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Removes what a killed process has left in a folder; nobody else may be writing there."""
+    for path in Path(folder).glob(f"{_PREFIX}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sync_tree(folder: Path) -> None:
+    """Brings the files and folders below a folder, and itself, to the disk."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            _sync(path)
+    _sync(folder)
+
+
+def _temporary_name(suffix: str) -> str:
+    # Libraries such as Keras read the format off the suffix.
+    return f"{_PREFIX}{secrets.token_hex(8)}{suffix}"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

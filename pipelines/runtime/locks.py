@@ -1,0 +1,50 @@
+"""Locks on folders: one process at a time writes there, and the kernel frees what it held."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+
+FILE = ".lock"
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process while the block runs.
+
+    The lock is the kernel's, on a file that stays: it ends with the process, however that ends. It
+    holds among hosts too where the file system passes locks on, as NFS does.
+
+    Args:
+        folder: The folder, which is made if it is not there.
+
+    Raises:
+        InputError: If another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
+    try:
+        _lock(folder, descriptor)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
+        raise InputError(
+            f"{folder}: must not be in use, got {holder}, which writes there now; wait until it "
+            "has ended."
+        ) from error

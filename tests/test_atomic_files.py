@@ -1,0 +1,100 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from kerasseg import atomic_files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_files.new_file(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.suffix == ".txt"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_file_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail_halfway():
+        with atomic_files.new_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_written_through(tmp_path):
+    (tmp_path / "other").write_text("kept")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "other")
+    atomic_files.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "other").read_text() == "kept"
+    assert not (tmp_path / "a.txt").is_symlink()
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    path = tmp_path / ("n" * 251 + ".txt")
+    atomic_files.write_text(path, "x")
+    assert path.read_text() == "x"
+
+
+def test_files_have_the_permissions_of_the_umask(tmp_path):
+    old = os.umask(0o027)
+    try:
+        atomic_files.write_json(tmp_path / "a.json", {})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    with atomic_files.new_folder(tmp_path / "a") as temporary:
+        (temporary / "below").mkdir()
+        (temporary / "below" / "file").write_text("x")
+        assert not (tmp_path / "a").exists()
+    assert (tmp_path / "a" / "below" / "file").read_text() == "x"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_folder_that_fails_is_not_there(tmp_path):
+    with pytest.raises(RuntimeError), atomic_files.new_folder(tmp_path / "a"):
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    (tmp_path / ".writing-0123").mkdir()
+    (tmp_path / ".writing-4567.keras").write_text("half")
+    (tmp_path / "kept").write_text("x")
+    atomic_files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["kept"]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_durable_is_brought_to_the_disk(tmp_path, monkeypatch, durable):
+    synced, sync = [], os.fsync
+
+    def record(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    atomic_files.write_text(tmp_path / "a.txt", "x", durable=durable)
+    if durable:
+        file, folder = synced
+        assert (file.parent, folder) == (tmp_path, tmp_path)
+    else:
+        assert not synced
