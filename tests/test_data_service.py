@@ -116,7 +116,7 @@ def test_what_is_no_address_is_refused(address):
 
 
 def test_an_address_where_nothing_or_something_else_answers_is_refused(monkeypatch):
-    monkeypatch.setattr(data_service, "_TIMEOUT", 1.0)
+    monkeypatch.setattr(service, "_TIMEOUT", 1.0)
     with socket.create_server(("localhost", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
         with pytest.raises(InputError, match=rf"got {address}, where something else answers"):
