@@ -1,4 +1,11 @@
-"""Keras layers of segmentation networks, all registered under the package name `kerasseg`."""
+"""Keras layers of segmentation networks, all registered under the package name `kerasseg`.
+
+Importing the folder imports each file in it: Keras loads a saved network only if every class in it
+is registered, and the architecture that would import the file is not imported then.
+"""
+
+import importlib
+import pkgutil
 
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
@@ -43,3 +50,6 @@ __all__ = [
     "depthwise_bn",
     "native_operations",
 ]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
