@@ -12,6 +12,7 @@ from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .normalization import BatchNormalization
 from .outputs import SegmentationModel
+from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
 from .preprocessing import Preprocessing
 from .resize import (
@@ -33,6 +34,7 @@ __all__ = [
     "CenterCropLike",
     "Conv2D",
     "CropLike",
+    "CropPadding",
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
@@ -41,6 +43,7 @@ __all__ = [
     "MaxUnpooling",
     "MirrorPadForValidConvolutions",
     "PadLike",
+    "PadToLeast",
     "PadToMultiple",
     "Preprocessing",
     "ResizeLike",
