@@ -135,8 +135,9 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
     steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
     try:
         with strategy.scope():
+            architecture: Any = options.model  # known at run time only
             model = kerasseg.build(
-                options.model, num_classes=len(dataset.classes.names), **options.model_options
+                architecture, num_classes=len(dataset.classes.names), **options.model_options
             )
             _set_batch_norm(model.layers, options)
             loss = _build_loss(options, dataset)
