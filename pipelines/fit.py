@@ -139,10 +139,12 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
                 options.model, num_classes=len(dataset.classes.names), **options.model_options
             )
             _set_batch_norm(model.layers, options)
-            loss = _build_loss(options, dataset)
-            model.compile(optimizer=_build_optimizer(options, steps), loss=loss)
-            if isinstance(model, SegmentationModel):
-                model.set_auxiliary_loss(loss, options.auxiliary_weight)
+            with_auxiliary = isinstance(model, SegmentationModel)
+            model.compile(
+                optimizer=_build_optimizer(options, steps),
+                loss=_build_loss(options, dataset),
+                loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
+            )
     except ValueError as error:
         raise InputError(str(error)) from error
     except TypeError as error:
