@@ -64,6 +64,25 @@ def confusion_matrix(
     return matrix, tf.math.count_nonzero(invalid)
 
 
+def refuse_invalid(
+    invalid, num_classes: int, ignore_label: int = IGNORE_LABEL, weighted: bool = False
+) -> None:
+    """Raises an InvalidLabelError, a ValueError, if `confusion_matrix` counted invalid pixels.
+
+    Args:
+        invalid: Their number.
+        num_classes: As for `confusion_matrix`.
+        ignore_label: As for `confusion_matrix`.
+        weighted: Whether it was given weights, which may be what is invalid.
+    """
+    if int(invalid):
+        weights = ", and weights finite and at least 0" if weighted else ""
+        raise pixels.InvalidLabelError(
+            f"labels must be in [0, {num_classes}) or {ignore_label} (ignored){weights}, got "
+            f"{int(invalid)} other pixels."
+        )
+
+
 def class_iou(matrix):
     """Computes the intersection over union of each class: `n_ii / (t_i + p_i - n_ii)`.
 
@@ -188,9 +207,11 @@ class ConfusionMatrix(keras.metrics.Metric):
             (num_classes, num_classes), initializer="zeros", dtype="float64", name="matrix"
         )
         self.invalid = self.add_variable((), initializer="zeros", dtype="int64", name="invalid")
+        self._weighted = False
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch."""
+        self._weighted |= sample_weight is not None
         logits = pixels.read_logits(y_pred)
         if logits.shape[-1] != self.num_classes:
             raise ValueError(
@@ -206,11 +227,8 @@ class ConfusionMatrix(keras.metrics.Metric):
     def result(self):
         """Returns the matrix, or the score that a subclass reads off it."""
         invalid = tf.convert_to_tensor(self.invalid)
-        if tf.executing_eagerly() and invalid > 0:
-            raise ValueError(
-                f"labels must be in [0, {self.num_classes}) or {self.ignore_label} (ignored), and "
-                f"weights finite and at least 0, got {int(invalid)} other pixels."
-            )
+        if tf.executing_eagerly():
+            refuse_invalid(invalid, self.num_classes, self.ignore_label, self._weighted)
         value = self.score(tf.convert_to_tensor(self.matrix))
         return tf.where(invalid > 0, tf.constant(np.nan, value.dtype), value)
 

@@ -13,6 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 
+class InvalidLabelError(ValueError):
+    """A label is neither a class nor ignored."""
+
+
 class Pixels(NamedTuple):
     """Label maps and weights, as `read` returns them.
 
@@ -92,9 +96,8 @@ def read(
     """
     given = _read_labels(y_true, shape)
     labels = tf.cast(given, tf.int64)
-    ignored = labels == ignore_label
-    counted = (labels >= 0) & (labels < num_classes) & ~ignored
-    invalid = ~(counted | ignored)
+    counted: Any = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
+    invalid = ~(counted | (labels == ignore_label))
     if given.dtype.is_floating:  # NaN is unequal to every whole number
         invalid |= tf.cast(labels, given.dtype) != given
     if not (given.shape.is_fully_defined() and shape.is_fully_defined()):
@@ -119,7 +122,7 @@ def refuse_invalid(pixels: Pixels) -> None:
             f"sample_weight must be finite and at least 0, got {_list(weights[unfit])}."
         )
     values = pixels.given.numpy()[pixels.invalid.numpy()]
-    raise ValueError(
+    raise InvalidLabelError(
         f"labels must be {pixels.expected}, got {_list(values)}: give pixels that do not count the "
         "ignored label, and build the network with a channel for each class."
     )
@@ -151,13 +154,13 @@ def _read_labels(y_true, shape: tf.TensorShape):
 
 def _read_weights(sample_weight, labels):
     """Returns float32 weights, and where they cannot be used; both broadcast to the labels."""
-    weights = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
+    weights: Any = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
     given, rank = weights.shape, labels.shape.rank
     if given.rank == rank + 1 and given[-1] in (1, None):
         weights = tf.squeeze(weights, -1)
-    elif given.rank is not None and given.rank < rank:
-        weights = weights[(..., *[tf.newaxis] * (rank - given.rank))]
-    if weights.shape.rank is None:
+    for _ in range(rank - (rank if given.rank is None else given.rank)):
+        weights = weights[..., tf.newaxis]
+    if given.rank is None:
         weights = tf.ensure_shape(weights, labels.shape)
     per_image = labels.shape[:1] + [1] * (rank - 1)
     static = weights.shape
@@ -174,5 +177,5 @@ def _read_weights(sample_weight, labels):
     return weights, unfit
 
 
-def _equal(one, other):
+def _equal(one, other) -> Any:
     return tf.reduce_all(one == other)

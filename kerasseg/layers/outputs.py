@@ -7,7 +7,6 @@ import keras
 
 from .resize import CropLike, PadToMultiple, ResizeLike
 
-
 _MAIN = "logits"
 _AUXILIARY_WEIGHT = 0.4  # of PSPNet's paper, section 4.2
 
@@ -91,7 +90,7 @@ class SegmentationModel(keras.Model):
             **kwargs,
         )
 
-    def _read_losses(self, loss, loss_weights) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _read_losses(self, loss, loss_weights) -> tuple[dict[str, Any], dict[str, float]]:
         """Returns a loss, or None, and its weight for each head."""
         heads: Any = self.output
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
@@ -103,16 +102,16 @@ class SegmentationModel(keras.Model):
         if isinstance(loss, dict) and _MAIN not in loss:
             raise ValueError(f"loss must have {_MAIN}, got {', '.join(loss)}.")
         losses = {head: loss.get(head) if isinstance(loss, dict) else loss for head in heads}
-        weights = {head: None if head == _MAIN else _AUXILIARY_WEIGHT for head in heads}
+        weights = {head: 1.0 if head == _MAIN else _AUXILIARY_WEIGHT for head in heads}
         if isinstance(loss_weights, dict):
-            weights.update(loss_weights)
+            weights |= {head: float(weight) for head, weight in loss_weights.items()}
         elif loss_weights is not None:
-            weights = {head: loss_weights * (weights[head] or 1.0) for head in heads}
+            weights = {head: loss_weights * weight for head, weight in weights.items()}
         return losses, weights
 
     def get_compile_config(self):
         """Returns what `compile` was given, for `compile_from_config`."""
-        arguments = keras.saving.serialize_keras_object(self._compiled.arguments)
+        arguments: Any = keras.saving.serialize_keras_object(self._compiled.arguments)
         return {**super().get_compile_config(), **arguments} if self.compiled else {}
 
     def compile_from_config(self, config):
@@ -129,7 +128,7 @@ class SegmentationModel(keras.Model):
         )
         for head, (loss, weight) in self._compiled.auxiliary_losses.items():
             if head in outputs:
-                value = loss(_of(head, y), outputs[head], _of(head, sample_weight))
+                value: Any = loss(_of(head, y), outputs[head], _of(head, sample_weight))
                 total += weight * value
         return total
 

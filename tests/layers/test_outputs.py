@@ -60,7 +60,9 @@ def test_metrics_are_those_of_the_logits(data):
     model = build()
     logits = model(images, training=True)["logits"]
     labels = np.argmax(logits, -1)
-    model.compile("sgd", CrossEntropy(), metrics=[MeanIoU(3)], weighted_metrics=[MeanIoU(3, name="w")])
+    model.compile(
+        "sgd", CrossEntropy(), metrics=[MeanIoU(3)], weighted_metrics=[MeanIoU(3, name="w")]
+    )
     logs = model.train_on_batch(images, labels, return_dict=True)
     assert logs["mean_iou"] == logs["w"] == 1.0
 
