@@ -173,11 +173,7 @@ class Evaluator:
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         for images, labels in batches:
             matrix, invalid = self._count(*self._split(images, labels))
-            if int(invalid):
-                raise ValueError(
-                    f"labels must be in [0, {self.num_classes}) or {IGNORE_LABEL} (ignored), "
-                    f"got {int(invalid)} other pixels."
-                )
+            metrics.refuse_invalid(invalid, self.num_classes)
             total += matrix.numpy()
         return total
 

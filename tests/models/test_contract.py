@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.layers import MaxPoolingWithIndices
+from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
 from kerasseg.pipelines import saved_model
@@ -190,6 +191,27 @@ def test_the_gradient_reaches_every_weight(name, variant):
         # A bias before batch normalisation has no effect: its gradient is rounding.
         if variable.name != "bias":
             assert np.abs(gradient).max() > 0, variable.path
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one(name):
+    module = importlib.import_module(f"kerasseg.models.{name}")
+    auxiliary = "auxiliary" in inspect.signature(module.build).parameters
+    model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
+    assert isinstance(model, SegmentationModel) == auxiliary
+    images = random_images(2, 32, 32, 3)
+    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 32), np.uint8)
+    # Eagerly, for tracing takes longer than a step.
+    metric = kerasseg.metrics.MeanIoU(NUM_CLASSES)
+    model.compile("adamw", kerasseg.losses.CrossEntropy(), metrics=[metric], run_eagerly=True)
+    before = {variable.path: variable.numpy() for variable in model.trainable_variables}
+    history = model.fit(images, labels, verbose=0).history
+    assert list(history) == ["loss", "mean_iou"]
+    assert np.isfinite(history["loss"]).all()
+    still = [v.path for v in model.trainable_variables if (before[v.path] == v.numpy()).all()]
+    assert not still
+    assert model.evaluate(images, labels, verbose=0)[1] == metric.result()
+    assert model.predict(images, verbose=0).shape == (2, 32, 32, NUM_CLASSES)
 
 
 @every_model
