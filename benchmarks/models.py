@@ -223,8 +223,8 @@ def _keras_model(kind: str, name: str, shape):
 
     if kind == "hub":
         return _hub_model(shape), loss_of
-    options = {} if kind == "default" else FORMS[name]
-    model = kerasseg.build(name, num_classes=CLASSES, **options)
+    options: dict[str, Any] = {} if kind == "default" else FORMS[name]
+    model = kerasseg.models.builder(name)(num_classes=CLASSES, **options)
     if kind == "dilated":
         model = keras.models.clone_model(model, clone_function=_with_keras_dilation)
     return model, loss_of

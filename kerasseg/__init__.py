@@ -32,7 +32,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
-    "pipelines",  # pyright: ignore[reportUnsupportedDunderAll]
+    "pipelines",
     "schedules",
     "serving",
     "visualize",
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         metrics,
         models,
         optimizers,
+        pipelines,
         schedules,
         serving,
         visualize,
@@ -59,19 +60,19 @@ if TYPE_CHECKING:
     from .inference import load
     from .models import build
 
+else:  # a type checker would take every name for one of ours
 
-def __getattr__(name: str) -> Any:
-    """Imports a submodule, or the module of a function, at its first use (PEP 562)."""
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Imports a submodule, or the module of a function, at its first use (PEP 562)."""
+        if name in _FUNCTIONS:
+            return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+        if name in __all__:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-def __dir__() -> list[str]:
-    """Lists the lazy names too, for completion."""
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        """Lists the lazy names too, for completion."""
+        return sorted({*globals(), *__all__})
 
 
 @wrapt.when_imported("keras")

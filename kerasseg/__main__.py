@@ -1,6 +1,6 @@
 """Runs the command line: `python -m kerasseg`."""
 
-from kerasseg.pipelines.cli import main  # pyright: ignore[reportMissingImports]
+from kerasseg.pipelines.cli import main
 
 if __name__ == "__main__":
     main()

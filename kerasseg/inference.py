@@ -101,6 +101,27 @@ def with_constant_weights(model: keras.Model) -> Callable:
     return call
 
 
+def label_map(logits):
+    """Chooses the class of each pixel.
+
+    Args:
+        logits: (..., classes), or probabilities.
+
+    Returns:
+        uint8 (...).
+
+    Raises:
+        ValueError: If there are more classes than a label of 8 bits can tell apart.
+    """
+    classes = logits.shape[-1]
+    if classes > IGNORE_LABEL:
+        raise ValueError(
+            f"logits must be those of at most {IGNORE_LABEL} classes, got {classes}: labels are "
+            f"8-bit, and {IGNORE_LABEL} means ignored."
+        )
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+
 def label_of(model: Callable, image):
     """Predicts the class of each pixel of one image; works eagerly and in graphs.
 
@@ -112,7 +133,7 @@ def label_of(model: Callable, image):
         uint8 (height, width).
     """
     logits = model(image[tf.newaxis], training=False)
-    return tf.cast(tf.argmax(logits[0], axis=-1), tf.uint8)
+    return label_map(logits[0])
 
 
 class Evaluator:
@@ -152,11 +173,7 @@ class Evaluator:
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         for images, labels in batches:
             matrix, invalid = self._count(*self._split(images, labels))
-            if int(invalid):
-                raise ValueError(
-                    f"labels must be in [0, {self.num_classes}) or {IGNORE_LABEL} (ignored), "
-                    f"got {int(invalid)} other pixels."
-                )
+            metrics.refuse_invalid(invalid, self.num_classes)
             total += matrix.numpy()
         return total
 

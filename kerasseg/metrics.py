@@ -12,11 +12,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import IGNORE_LABEL
+from . import IGNORE_LABEL, pixels
 
 
 def confusion_matrix(
-    labels, predictions, num_classes: int, ignore_label: int = IGNORE_LABEL
+    labels,
+    predictions,
+    num_classes: int,
+    ignore_label: int = IGNORE_LABEL,
+    sample_weight=None,
 ) -> tuple[Any, Any]:
     """Counts the pixels of each pair of label and prediction.
 
@@ -25,23 +29,58 @@ def confusion_matrix(
         predictions: Integer tensor of the same shape, classes in [0, num_classes).
         num_classes: Number of classes.
         ignore_label: Label of the pixels that do not count.
+        sample_weight: How often to count each pixel, finite and at least 0, of the shape of the
+            labels or one number per image (batch,); None for once.
 
     Returns:
-        int64 (num_classes, num_classes) counts, and the int64 number of pixels whose label or
-        prediction is neither a class nor ignored, which a caller must not pass over.
+        (num_classes, num_classes) counts, int64, or float64 with weights; and the int64 number of
+        pixels whose label or prediction is neither a class nor ignored, or whose weight is negative
+        or not finite, which a caller must not pass over.
+
+    Raises:
+        ValueError: If shapes differ.
     """
-    labels = tf.cast(tf.reshape(labels, (-1,)), tf.int32)
-    predictions = tf.cast(tf.reshape(predictions, (-1,)), tf.int32)
-    in_range = (labels >= 0) & (labels < num_classes)
-    in_range &= (predictions >= 0) & (predictions < num_classes)
+    predictions = tf.cast(predictions, tf.int64)
+    read = pixels.read(
+        labels,
+        sample_weight,
+        shape=predictions.shape,
+        size=tf.shape(predictions),
+        num_classes=num_classes,
+        ignore_label=ignore_label,
+    )
+    invalid = read.invalid | (read.counted & ((predictions < 0) | (predictions >= num_classes)))
     cells = num_classes * num_classes
-    # Two further cells take the ignored and the invalid pixels. Segment sums, unlike bincount,
-    # compile under XLA too, and in integers they are exact beyond float32's 2^24.
-    cell = tf.where(in_range, labels * num_classes + predictions, cells + 1)
-    cell = tf.where(labels == ignore_label, cells, cell)
-    counts = tf.math.unsorted_segment_sum(tf.ones_like(cell), cell, cells + 2)
-    counts = tf.cast(counts, tf.int64)
-    return tf.reshape(counts[:cells], (num_classes, num_classes)), counts[-1]
+    # A further cell takes the pixels that do not count. Segment sums, unlike bincount, compile
+    # under XLA too, and in integers they are exact beyond float32's 2^24.
+    cell = tf.where(read.counted & ~invalid, read.labels * num_classes + predictions, cells)
+    if read.weights is None:
+        counts = tf.ones_like(cell, tf.int32)
+    else:
+        counts = tf.cast(read.weights, tf.float64) * tf.ones_like(cell, tf.float64)
+    counts = tf.math.unsorted_segment_sum(counts, cell, cells + 1)
+    counts = tf.cast(counts, tf.int64 if read.weights is None else tf.float64)
+    matrix = tf.reshape(counts[:cells], (num_classes, num_classes))
+    return matrix, tf.math.count_nonzero(invalid)
+
+
+def refuse_invalid(
+    invalid, num_classes: int, ignore_label: int = IGNORE_LABEL, weighted: bool = False
+) -> None:
+    """Raises an InvalidLabelError, a ValueError, if `confusion_matrix` counted invalid pixels.
+
+    Args:
+        invalid: Their number.
+        num_classes: As for `confusion_matrix`.
+        ignore_label: As for `confusion_matrix`.
+        weighted: Whether it was given weights, which may be what is invalid.
+    """
+    if int(invalid):
+        weights = ", and weights finite and at least 0" if weighted else ""
+        raise pixels.InvalidLabelError(
+            f"labels must be in [0, {num_classes}) or {ignore_label} (ignored){weights}, got "
+            f"{int(invalid)} other pixels."
+        )
 
 
 def class_iou(matrix):
@@ -132,18 +171,22 @@ def _or_none(value) -> float | None:
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class ConfusionMatrix(keras.metrics.Metric):
-    """Sums the confusion matrix over batches and replicas, in 64-bit integers.
+    """Sums the confusion matrix over batches and replicas, exactly up to 2^53 pixels.
 
     Args:
-        num_classes: Number of classes.
+        num_classes: Number of classes, at least 2: background is one too.
         ignore_label: Label of the pixels that do not count.
 
-    `update_state` takes labels (batch, height, width) and logits (batch, height, width, classes).
-    `result` is the int64 (classes, classes) matrix.
+    `update_state` takes labels (batch, height, width), logits (batch, height, width, classes) and,
+    optionally, how often to count each pixel: `sample_weight` of the shape of the labels, or one
+    number per image (batch,). Keras passes sample weights on to what `compile` is given as
+    `weighted_metrics`, not to its `metrics`. `result` is the float64 (classes, classes) matrix.
 
     Raises:
-        ValueError: By `result`, if a label was neither a class nor ignored. Inside a graph, where
-            nothing can be raised, the derived scores are NaN instead.
+        ValueError: By `update_state`, if shapes or the number of channels do not fit. By `result`,
+            if a label was neither a class nor ignored, or a weight negative or not finite; so by
+            `fit` and `evaluate`, where Keras reads metrics at the end. Inside a graph, where no
+            value can be refused, the result is NaN instead.
     """
 
     def __init__(
@@ -154,39 +197,43 @@ class ConfusionMatrix(keras.metrics.Metric):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
-        self.num_classes = num_classes
-        self.ignore_label = ignore_label
+        self.num_classes = pixels.check_whole("num_classes", num_classes)
+        if num_classes < 2:
+            raise ValueError(
+                f"num_classes must be at least 2, background being a class too, got {num_classes}."
+            )
+        self.ignore_label = pixels.check_whole("ignore_label", ignore_label)
         self.matrix = self.add_variable(
-            (num_classes, num_classes), initializer="zeros", dtype="int64", name="matrix"
+            (num_classes, num_classes), initializer="zeros", dtype="float64", name="matrix"
         )
         self.invalid = self.add_variable((), initializer="zeros", dtype="int64", name="invalid")
+        self._weighted = False
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch."""
-        if sample_weight is not None:
-            raise ValueError("sample_weight must be None: pixels are counted, or ignored.")
-        predictions = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
-        matrix, invalid = confusion_matrix(y_true, predictions, self.num_classes, self.ignore_label)
-        self.matrix.assign_add(matrix)
+        self._weighted |= sample_weight is not None
+        logits = pixels.read_logits(y_pred)
+        if logits.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"logits must have {self.num_classes} channels, the num_classes of {self.name}, "
+                f"got shape {logits.shape}."
+            )
+        matrix, invalid = confusion_matrix(
+            y_true, tf.argmax(logits, axis=-1), self.num_classes, self.ignore_label, sample_weight
+        )
+        self.matrix.assign_add(tf.cast(matrix, tf.float64))
         self.invalid.assign_add(invalid)
 
     def result(self):
         """Returns the matrix, or the score that a subclass reads off it."""
         invalid = tf.convert_to_tensor(self.invalid)
-        if tf.executing_eagerly() and invalid > 0:
-            raise ValueError(
-                f"labels must be in [0, {self.num_classes}) or {self.ignore_label} (ignored), "
-                f"got {int(invalid)} other pixels."
-            )
+        if tf.executing_eagerly():
+            refuse_invalid(invalid, self.num_classes, self.ignore_label, self._weighted)
         value = self.score(tf.convert_to_tensor(self.matrix))
-        if value.dtype.is_floating:
-            value = tf.where(invalid > 0, tf.constant(np.nan, value.dtype), value)
-        return value
+        return tf.where(invalid > 0, tf.constant(np.nan, value.dtype), value)
 
     def score(self, matrix):
-        """Computes the metric's value from the int64 matrix."""
+        """Computes the metric's value from the matrix."""
         return matrix
 
     def get_config(self):
@@ -206,7 +253,7 @@ class MeanIoU(ConfusionMatrix):
         super().__init__(num_classes, ignore_label, name=name, **kwargs)
 
     def score(self, matrix):
-        """Computes the metric's value from the int64 matrix."""
+        """Computes the metric's value from the matrix."""
         return mean_iou(matrix)
 
 
@@ -218,7 +265,7 @@ class PixelAccuracy(ConfusionMatrix):
         super().__init__(num_classes, ignore_label, name=name, **kwargs)
 
     def score(self, matrix):
-        """Computes the metric's value from the int64 matrix."""
+        """Computes the metric's value from the matrix."""
         return pixel_accuracy(matrix)
 
 
@@ -230,7 +277,7 @@ class MeanAccuracy(ConfusionMatrix):
         super().__init__(num_classes, ignore_label, name=name, **kwargs)
 
     def score(self, matrix):
-        """Computes the metric's value from the int64 matrix."""
+        """Computes the metric's value from the matrix."""
         return mean_accuracy(matrix)
 
 
@@ -244,5 +291,5 @@ class FrequencyWeightedIoU(ConfusionMatrix):
         super().__init__(num_classes, ignore_label, name=name, **kwargs)
 
     def score(self, matrix):
-        """Computes the metric's value from the int64 matrix."""
+        """Computes the metric's value from the matrix."""
         return frequency_weighted_iou(matrix)

@@ -7,10 +7,14 @@ import tensorflow as tf
 
 
 class _EncoderFactor:
-    """Mixed into Keras' optimizers: scales the learning rate of the encoder's variables."""
+    """Mixed into Keras' optimizers: scales the learning rate of the encoder's variables.
+
+    Weight decay is decoupled, `variable -= variable * weight_decay * learning_rate`, and so scaled
+    like the learning rate: with a factor of 0 the encoder stays as it is, bit for bit.
+    """
 
     def _read_factor(self, encoder_factor: float) -> None:
-        if encoder_factor < 0:
+        if not 0 <= encoder_factor < float("inf"):
             raise ValueError(f"encoder_factor must be at least 0, got {encoder_factor}.")
         self.encoder_factor = encoder_factor
 
@@ -22,15 +26,25 @@ class _EncoderFactor:
         ]
         super().build(variables)  # pyright: ignore[reportAttributeAccessIssue]
 
+    def _apply_weight_decay(self, variables):
+        """Does nothing: `update_step` decays, where a variable's own rate is known."""
+
     def update_step(self, gradient, variable, learning_rate):
         """Updates a variable at its own rate, by the arithmetic of Keras' optimizer.
 
-        One operation reads and writes each array once, where Keras composes ten.
+        One operation reads and writes each array once, where Keras composes ten. What
+        `exclude_from_weight_decay(var_names=["bias"])` excludes goes by the variable's own name;
+        Keras looks for it in the layer's name too, and would not decay the kernel of `debias`.
         """
         this: Any = self
         index = this._get_variable_index(variable)
+        if not self._factors[index]:
+            return
         gradient, rate = tf.cast(gradient, variable.dtype), tf.cast(learning_rate, variable.dtype)
-        self._update(_handle(variable), index, rate * self._factors[index], gradient)
+        rate *= self._factors[index]
+        if this.weight_decay and this._use_weight_decay(this._trainable_variables[index]):
+            variable.assign_sub(variable * this.weight_decay * rate)
+        self._update(_handle(variable), index, rate, gradient)
 
     def _update(self, handle, index: int, rate, gradient) -> None:
         raise NotImplementedError
@@ -52,7 +66,7 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
 
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of
-            that of all others. The decoupled weight decay is not scaled.
+            that of all others. Decoupled weight decay is scaled with it.
         **kwargs: Arguments of `keras.optimizers.AdamW`, but for `amsgrad`.
 
     Reference:
@@ -91,7 +105,7 @@ class SGD(_EncoderFactor, keras.optimizers.SGD):
 
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of
-            that of all others. The decoupled weight decay is not scaled.
+            that of all others. Decoupled weight decay is scaled with it.
         **kwargs: Arguments of `keras.optimizers.SGD`.
     """
 

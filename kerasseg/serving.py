@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .inference import label_of
+from .inference import label_map, label_of
 from .layers import FitWithin, ResizeLike, native_operations
 from .orientation import upright
 from .visualize import Colors
@@ -140,7 +140,16 @@ def save(
         colors: (red, green, blue) of each class, in [0, 255].
         probabilities: Whether the last signature is wanted, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
+
+    Raises:
+        ValueError: If the model takes images of other channels than red, green and blue, or tells
+            more classes apart than a label of 8 bits can.
     """
+    channels = model.input_shape[-1]
+    if channels != 3:
+        raise ValueError(
+            f"model must take images of 3 channels, red, green and blue, got {channels}."
+        )
     # The variables alone: where a tf.Module holds the Keras model, Python finds its variables and
     # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
     variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])
@@ -178,17 +187,13 @@ def _endpoints(model: Callable, colors: np.ndarray, pixels: tf.TensorSpec, proba
     yield name, for_each(name, lambda x: overlay_png(model, x, colors), string), encoded
     name = "class_shares"
     yield name, for_each(name, lambda x: class_shares(model, x, len(colors)), shares), encoded
-    yield "labels", lambda image: {"labels": _labels(_logits(model, image, len(colors)))}, pixels
+    yield "labels", lambda image: {"labels": label_map(_logits(model, image, len(colors)))}, pixels
     if probabilities:
         yield (
             "probabilities",
             lambda image: {"probabilities": tf.nn.softmax(_logits(model, image, len(colors)))},
             pixels,
         )
-
-
-def _labels(logits):
-    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
 
 def _logits(model: Callable, image, num_classes: int):

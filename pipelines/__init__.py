@@ -1,4 +1,29 @@
 """The application: files in, files out. One stage a file, each with a `run()`.
 
-Installed and imported as `kerasseg.pipelines`; siblings are imported relatively.
+Installed and imported as `kerasseg.pipelines`; siblings are imported relatively. Its modules are
+imported at their first use, as in `kerasseg.pipelines.fit.run(...)`.
 """
+
+from typing import TYPE_CHECKING
+
+from kerasseg import lazy
+
+if TYPE_CHECKING:
+    from . import bench_serving as bench_serving
+    from . import check as check
+    from . import client as client
+    from . import convert as convert
+    from . import crf_tune as crf_tune
+    from . import data_service as data_service
+    from . import datasets as datasets
+    from . import demo as demo
+    from . import doctor as doctor
+    from . import errors as errors
+    from . import evaluate as evaluate
+    from . import export as export
+    from . import fit as fit
+    from . import import_weights as import_weights
+    from . import predict as predict
+    from . import serve as serve
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)

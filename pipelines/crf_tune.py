@@ -148,10 +148,13 @@ class _Examples:
         """Counts the confusion matrices of one image: of all pixels, and of those at boundaries."""
         prediction = tf.argmax(scores, axis=-1, output_type=tf.int32)
         band = tf.where(_near_boundary(label), label, IGNORE_LABEL)
-        return [
-            metrics.confusion_matrix(of, prediction, self.num_classes)[0].numpy()
-            for of in (label, band)
-        ]
+        matrices = []
+        with records.reading(self._dataset):
+            for of in (label, band):
+                matrix, invalid = metrics.confusion_matrix(of, prediction, self.num_classes)
+                metrics.refuse_invalid(invalid, self.num_classes)
+                matrices.append(matrix.numpy())
+        return matrices
 
     def refine(self, parameters: CRFParameters, image, logits):
         """Returns the CRF's marginals of one image."""

@@ -139,14 +139,17 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
     steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
     try:
         with strategy.scope():
+            architecture: Any = options.model  # known at run time only
             model = kerasseg.build(
-                options.model, num_classes=len(dataset.classes.names), **options.model_options
+                architecture, num_classes=len(dataset.classes.names), **options.model_options
             )
             _set_batch_norm(model.layers, options)
-            loss = _build_loss(options, dataset)
-            model.compile(optimizer=_build_optimizer(options, steps), loss=loss)
-            if isinstance(model, SegmentationModel):
-                model.set_auxiliary_loss(loss, options.auxiliary_weight)
+            with_auxiliary = isinstance(model, SegmentationModel)
+            model.compile(
+                optimizer=_build_optimizer(options, steps),
+                loss=_build_loss(options, dataset),
+                loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
+            )
     except ValueError as error:
         raise InputError(str(error)) from error
     except TypeError as error:
@@ -191,6 +194,12 @@ def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.O
 
 
 def _build_loss(options: TrainingOptions, dataset: records.Dataset) -> keras.losses.Loss:
+    names = dataset.classes.names
+    if len(names) < 2:
+        raise InputError(
+            f"{dataset.root}: must have at least 2 classes to tell apart, got {', '.join(names)}: "
+            "list background as a class too, and convert again."
+        )
     cross_entropy = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
     if options.dice_weight == 0:
         return cross_entropy
@@ -290,5 +299,6 @@ class _StopOnNaN(keras.callbacks.Callback):
         if loss is not None and not math.isfinite(loss):
             raise InputError(
                 f"loss must be finite, got {loss} at step {batch + 1} of the epoch; try a lower "
-                "--learning-rate, a longer --warmup-epochs or --dtype-policy float32."
+                "--learning-rate, a longer --warmup-epochs or --dtype-policy float32. A label that "
+                "is neither a class nor ignored gives nan too: kerasseg check finds it."
             )

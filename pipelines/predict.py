@@ -113,7 +113,7 @@ def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callab
         batch = image[tf.newaxis]
         logits = compute_logits(batch, training=False)
         scores = [layer([batch, logits]) if layer else logits for layer in layers]
-        return [tf.cast(tf.argmax(score[0], axis=-1), tf.uint8) for score in scores]
+        return [inference.label_map(score[0]) for score in scores]
 
     return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
 

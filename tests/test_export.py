@@ -172,3 +172,13 @@ def test_an_output_that_cannot_be_written_is_a_clear_error(tiny_run, tmp_path):
 def test_a_folder_without_a_saved_model_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="does not run in a process of its own"):
         saved_model.predict_in_clean_process(tmp_path, [b""])
+
+
+def test_a_saved_model_of_encoded_images_is_for_rgb(tmp_path):
+    network = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(2, 1)])
+    with pytest.raises(ValueError, match=r"must take images of 3 channels, red.*, got 4"):
+        serving.save(network, tmp_path / "1", [(0, 0, 0)] * 2)
+    network = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(300, 1)])
+    with pytest.raises(ValueError, match="at most 255 classes, got 300"):
+        serving.save(network, tmp_path / "1", [(0, 0, 0)] * 300)
+    assert not (tmp_path / "1").exists()

@@ -365,6 +365,19 @@ def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
     assert moved[1] > 1e-3
 
 
+def test_the_graph_of_training_asserts_nothing(pspnet_training, tiny_data):
+    options = replace(pspnet_training, dice_weight=0.5)
+    model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
+    images = tf.TensorSpec((None, None, None, 3), tf.float32)
+    labels = tf.TensorSpec((None, None, None), tf.uint8)
+    graph = tf.function(model.train_step).get_concrete_function((images, labels)).graph
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    found = {node.op for node in nodes}
+    assert "SparseSoftmaxCrossEntropyWithLogits" in found  # or no training was looked at
+    assert not [name for name in found if "Assert" in name or "CheckNumerics" in name]
+
+
 # Which of (scale, offset, mean, variance) change in a training step.
 ALL, NONE, AFFINE = (True,) * 4, (False,) * 4, (True, True, False, False)
 
@@ -401,6 +414,9 @@ def test_options_reach_the_optimizer_the_loss_and_the_normalisation(pspnet_train
     )
     model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
     assert model.optimizer.encoder_factor == 0.1
+    kernel, gamma = (model.get_layer(n).trainable_variables[0] for n in ("head_conv", "head_bn"))
+    assert model.optimizer._use_weight_decay(kernel)
+    assert not model.optimizer._use_weight_decay(gamma)
     assert model.loss.weights == [1.0, 0.5]
     assert isinstance(model.loss.losses[1], Dice)
     assert model.get_layer("head_bn").momentum == 0.99

@@ -117,3 +117,11 @@ def test_a_network_too_large_for_a_graph_stays_as_it_is(monkeypatch):
     monkeypatch.setattr(inference, "_LARGEST_CONSTANT_NETWORK", 10)
     model = kerasseg.build("segnet", num_classes=3, filters=4)
     assert inference.with_constant_weights(model) is model
+
+
+def test_more_classes_than_labels_hold_are_refused_rather_than_wrapped_around():
+    logits = np.zeros((1, 2, 2, 255), np.float32)
+    logits[..., 254] = 1
+    assert (inference.label_map(logits).numpy() == 254).all()
+    with pytest.raises(ValueError, match="at most 255 classes, got 256: labels are 8-bit"):
+        inference.label_map(np.zeros((1, 2, 2, 256), np.float32))

@@ -1,8 +1,9 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg import metrics
+from kerasseg import losses, metrics
 
 # Rows are labels, columns predictions. Class 2 is predicted, never labelled; class 3 is neither.
 MATRIX = np.array([[6, 1, 1, 0], [2, 8, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
@@ -85,9 +86,9 @@ def test_the_confusion_matrix_equals_a_count_pixel_by_pixel(pixels, compiled):
 def test_counts_are_exact_beyond_the_integers_of_float32():
     # 2^24 + 1 is the first integer that float32 lacks; two updates pass it.
     labels = tf.zeros((2**23 + 1,), tf.uint8)
-    metric = metrics.ConfusionMatrix(1)
+    metric = metrics.ConfusionMatrix(2)
     for _ in range(2):
-        metric.update_state(labels, tf.zeros((2**23 + 1, 1)))
+        metric.update_state(labels, tf.zeros((2**23 + 1, 2)))
     assert int(metric.result()[0, 0]) == 2**24 + 2
 
 
@@ -142,8 +143,6 @@ def test_reset_forgets_everything():
 
 
 def test_keras_own_mean_iou_agrees_where_it_is_right(pixels):
-    import keras
-
     labels, predictions = pixels
     keras_metric = keras.metrics.MeanIoU(5, ignore_class=255)
     keras_metric.update_state(labels, predictions)
@@ -152,9 +151,63 @@ def test_keras_own_mean_iou_agrees_where_it_is_right(pixels):
     assert float(ours.result()) == pytest.approx(float(keras_metric.result()), rel=1e-6)
 
 
-def test_sample_weights_are_refused():
-    with pytest.raises(ValueError, match="sample_weight must be None"):
-        metrics.MeanIoU(2).update_state([[0]], tf.one_hot([[0]], 2), sample_weight=[1.0])
+@pytest.mark.parametrize("per", ["pixel", "image"])
+def test_sample_weights_say_how_often_a_pixel_counts(pixels, per):
+    labels, predictions = pixels
+    weights = np.random.default_rng(2).choice([0.0, 0.25, 1.0, 2.5], labels.shape)
+    weights = weights if per == "pixel" else weights[:, 0, 0]
+    everywhere = np.broadcast_to(weights.reshape(6, *weights.shape[1:] or (1, 1)), labels.shape)
+    expected = np.zeros((5, 5))
+    kept = labels != 255
+    np.add.at(expected, (labels[kept], predictions[kept]), everywhere[kept])
+    metric = metrics.ConfusionMatrix(5)
+    for half in (slice(0, 2), slice(2, 6)):
+        logits = tf.one_hot(predictions[half], 5)
+        metric.update_state(labels[half], logits, sample_weight=weights[half])
+    np.testing.assert_array_equal(metric.result(), expected)
+
+
+def test_weighted_scores_are_keras_own(pixels):
+    labels, predictions = pixels
+    weights = np.random.default_rng(2).uniform(0, 2, labels.shape).astype(np.float32)
+    keras_metric = keras.metrics.MeanIoU(5, ignore_class=255, dtype="float32")
+    keras_metric.update_state(labels, predictions, sample_weight=weights)
+    ours = metrics.MeanIoU(5)
+    ours.update_state(labels, tf.one_hot(predictions, 5), sample_weight=weights)
+    assert float(ours.result()) == pytest.approx(float(keras_metric.result()), rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_a_weight_that_cannot_weigh_is_an_error_and_nan_inside_a_graph(pixels, bad):
+    labels, predictions = pixels
+    weights = np.ones(labels.shape)
+    weights[0, 0, 0] = bad
+    metric = metrics.MeanIoU(5)
+    metric.update_state(labels, tf.one_hot(predictions, 5), sample_weight=weights)
+    assert np.isnan(tf.function(metric.result)())
+    with pytest.raises(ValueError, match="weights finite and at least 0, got 1 other pixels"):
+        metric.result()
+
+
+def test_keras_weighs_weighted_metrics_alone():
+    images = keras.Input((None, None, 2))
+    model = keras.Model(images, keras.layers.Activation("linear")(images))
+    model.compile(
+        loss=losses.CrossEntropy(),
+        metrics=[metrics.MeanIoU(2)],
+        weighted_metrics=[metrics.PixelAccuracy(2)],
+    )
+    logits = np.array([[[[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]], np.float32)
+    labels, weights = np.array([[[0, 1, 0]]]), np.array([[[1.0, 1.0, 0.5]]])
+    scores = model.evaluate(logits, labels, sample_weight=weights, verbose=0, return_dict=True)
+    # Unweighted: class 0 has 1 of 2 pixels, class 1 its pixel and a wrong one. Weighted: 2 of 2.5.
+    assert scores["mean_iou"] == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert scores["pixel_accuracy"] == pytest.approx(2 / 2.5)
+
+
+def test_labels_and_predictions_of_other_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"must have the shape \(4, 2\), .* got \(2, 4\)"):
+        metrics.confusion_matrix(np.zeros((2, 4), np.uint8), np.zeros((4, 2), np.uint8), 3)
 
 
 def test_the_configuration_builds_an_equal_metric():

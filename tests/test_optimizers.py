@@ -91,3 +91,56 @@ def test_amsgrad_is_refused():
 def test_a_negative_factor_is_refused():
     with pytest.raises(ValueError, match=r"encoder_factor must be at least 0, got -0.1"):
         optimizers.SGD(encoder_factor=-0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("AdamW", {}), ("SGD", {}), ("SGD", {"momentum": 0.9, "nesterov": True})]
+)
+def test_an_encoder_without_a_rate_stays_bit_for_bit(kind, options):
+    trained = variables()
+    trained[0].assign(-0.0 * trained[0])  # zeros whose sign a step of zero would lose
+    before = [variable.numpy() for variable in trained]
+    make = getattr(optimizers, kind)
+    optimizer = make(schedules.Poly(0.1, 9), encoder_factor=0.0, weight_decay=0.1, **options)
+    for seed in range(3):
+        step(optimizer, trained, seed)
+    assert trained[0].numpy().tobytes() == before[0].tobytes()
+    assert (trained[1].numpy() != before[1]).all()
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "SGD"])
+@pytest.mark.parametrize("factor", [0.25, 1.0])
+def test_the_encoder_decays_by_its_share_of_the_rate(kind, factor):
+    trained = variables()
+    before = [variable.numpy() for variable in trained]
+    optimizer = getattr(optimizers, kind)(0.1, encoder_factor=factor, weight_decay=0.2)
+    zeros = [tf.zeros(variable.shape) for variable in trained]
+    optimizer.apply_gradients(zip(zeros, trained, strict=True))
+    np.testing.assert_allclose(trained[0], before[0] * (1 - 0.1 * 0.2 * factor), rtol=1e-6)
+    np.testing.assert_allclose(trained[1], before[1] * (1 - 0.1 * 0.2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_weight_decay_leaves_out_what_is_named_so_and_nothing_else(replicas, two_cpus):
+    strategy = mirrored_strategy(two_cpus[:replicas])
+    with strategy.scope():
+        inputs = keras.Input((4, 4, 3))
+        # Names of layers that contain those of the variables.
+        features = keras.layers.Conv2D(3, 1, name="encoder_bias_gamma")(inputs)
+        features = keras.layers.BatchNormalization(name="beta_bn")(features)
+        model = keras.Model(inputs, keras.layers.Conv2D(2, 1, name="debias")(features))
+        for variable in model.trainable_variables:
+            variable.assign(tf.fill(variable.shape, 2.0))
+        optimizer = optimizers.AdamW(0.1, weight_decay=0.1)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer.build(model.trainable_variables)
+    zeros = [tf.zeros(variable.shape) for variable in model.trainable_variables]
+    tf.function(lambda: strategy.run(lambda: optimizer.apply(zeros)))()
+    for variable in model.trainable_variables:
+        expected = 2.0 * (1 - 0.1 * 0.1) if variable.name == "kernel" else 2.0
+        np.testing.assert_allclose(variable, expected, rtol=1e-6, err_msg=variable.path)
+
+
+def test_a_factor_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="encoder_factor must be at least 0, got nan"):
+        optimizers.AdamW(encoder_factor=float("nan"))

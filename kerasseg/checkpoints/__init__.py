@@ -4,9 +4,31 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .. import lazy
+
 if TYPE_CHECKING:
     import keras
     import numpy as np
+
+    from . import assign as assign
+    from . import deeplab_pytorch as deeplab_pytorch
+    from . import imagenet as imagenet
+    from . import keras_deeplab as keras_deeplab
+    from . import largefov_pytorch as largefov_pytorch
+    from . import milesial as milesial
+    from . import mmseg as mmseg
+    from . import pickles as pickles
+    from . import pytorch_fcn as pytorch_fcn
+    from . import pytorch_semseg as pytorch_semseg
+    from . import readers as readers
+    from . import refinenet as refinenet
+    from . import segmenter as segmenter
+    from . import semseg as semseg
+    from . import smp as smp
+    from . import timm as timm
+    from . import torchvision as torchvision
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 # Sources and the file of each; a file tells in MODELS which architectures it has.
 SOURCES = (

@@ -52,7 +52,8 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
         # What an architecture that always ends at full resolution cannot choose.
         if "resize_logits" not in known:
             options = {key: value for key, value in options.items() if key != "resize_logits"}
-        return models.build(model, **options)
+        architecture: Any = model  # known at run time only
+        return models.build(architecture, **options)
     family = importlib.import_module(f"kerasseg.{model}")
     options = {
         key: value

@@ -59,6 +59,13 @@ def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
         raise ValueError(
             f"encoder weights must be none, imagenet, hub:PRESET or a file, got {weights!r}."
         )
+    from_keras = weights == "imagenet" or from_hub or stem in ("mobilenetv2", "vgg16")
+    channels = model.input_shape[-1]
+    if from_keras and channels != 3:
+        raise ValueError(
+            f"encoder weights must be none for images of {channels} channels, got {weights!r}: "
+            "ImageNet's have 3."
+        )
     if stem in resnet.NAMES and weights == "imagenet":
         return _copy(_hub(_imagenet_preset(stem)), model, _RESNET)
     if from_hub and stem not in resnet.NAMES:

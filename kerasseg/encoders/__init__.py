@@ -3,10 +3,26 @@
 import importlib
 import pkgutil
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .. import lazy
 
 if TYPE_CHECKING:
+    from . import hub as hub
+    from . import mobilenet as mobilenet
+    from . import resnet as resnet
+    from . import vgg as vgg
+    from . import vit as vit
+    from . import xception as xception
     from ._convolutionalize import convolutionalize as convolutionalize
+else:
+    _import_submodule, __dir__ = lazy.submodules(__name__, __path__)
+
+    def __getattr__(name):
+        """Imports a family, or `convolutionalize`, at its first use: they need Keras."""
+        if name == "convolutionalize":
+            return importlib.import_module(f"{__name__}._convolutionalize").convolutionalize
+        return _import_submodule(name)
 
 
 def families() -> list[str]:
@@ -34,10 +50,3 @@ def family(name: str, allowed: tuple[str, ...]) -> ModuleType:
             return module
         names += module.NAMES
     raise ValueError(f"encoder must be one of {', '.join(names)}, got {name!r}.")
-
-
-def __getattr__(name: str) -> Any:
-    """Imports `convolutionalize` at its first use: it needs Keras."""
-    if name == "convolutionalize":
-        return importlib.import_module(f"{__name__}._convolutionalize").convolutionalize
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from ..layers import BatchNormalization, Conv2D, DepthwiseConv2D
+from ..layers import BatchNormalization, Conv2D, CropPadding, DepthwiseConv2D, PadToLeast
 
 PAPER = "https://keras.io/keras_hub/"
 PREPROCESSING = "imagenet"
@@ -16,7 +16,8 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     """Applies a backbone of keras-hub, with the weights of its preset.
 
     Args:
-        images: Normalised images `(batch, height, width, 3)`.
+        images: Normalised images `(batch, height, width, channels)`, as many channels as the preset
+            has; smaller ones than the backbone takes are padded with zeros.
         name: "hub:PRESET": a preset's name such as "hub:resnet_50_imagenet", from keras-hub's
             cache or the network, or a folder that holds one.
         output_stride: 8, 16 or 32: strides beyond it become dilations.
@@ -26,8 +27,8 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
         its level would have without dilation.
 
     Raises:
-        ValueError: If keras-hub is not installed, the preset cannot be loaded or has no pyramid, or
-            the output stride is not valid.
+        ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid or is
+            for images of other channels, or the output stride is not valid.
 
     Reference:
         https://keras.io/keras_hub/presets/
@@ -43,7 +44,32 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     # Inputs of unknown size, whatever the preset's image shape is.
     pyramid = keras.Model(backbone.inputs, [levels[stride] for stride in strides])
     pyramid = _clone(pyramid, output_stride)
-    return dict(zip(strides, pyramid(images), strict=True))
+    channels = pyramid.input_shape[-1]
+    if images.shape[-1] != channels:
+        raise ValueError(
+            f"images must have {channels} channels for encoder {name}, got {images.shape[-1]}."
+        )
+    least = _least_side(pyramid)
+    if least == 1:
+        return dict(zip(strides, pyramid(images), strict=True))
+    found = pyramid(PadToLeast(least, name="encoder_pad_small")(images))
+    return {
+        stride: CropPadding(min(stride, output_stride), name=f"encoder_crop{stride}")(each, images)
+        for stride, each in zip(strides, found, strict=True)
+    }
+
+
+def _least_side(pyramid: keras.Model) -> int:
+    """Finds the side, a power of 2, of the smallest image of which each level keeps something."""
+    channels = pyramid.input_shape[-1]
+    for least in (1, 2, 4, 8, 16, 32, 64):
+        try:
+            shapes: Any = pyramid.compute_output_shape((1, least, least, channels))
+        except ValueError:  # a window larger than what is left
+            continue
+        if min(side for shape in shapes for side in shape[1:3]) >= 1:
+            return least
+    raise ValueError(f"encoder must take images of 64 x 64 pixels, got {pyramid.name}.")
 
 
 def load_backbone(preset: str, wanted: str) -> keras.Model:

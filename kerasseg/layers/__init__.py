@@ -1,10 +1,18 @@
-"""Keras layers of segmentation networks, all registered under the package name `kerasseg`."""
+"""Keras layers of segmentation networks, all registered under the package name `kerasseg`.
+
+Importing the folder imports each file in it: Keras loads a saved network only if every class in it
+is registered, and the architecture that would import the file is not imported then.
+"""
+
+import importlib
+import pkgutil
 
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .normalization import BatchNormalization
 from .outputs import SegmentationModel
+from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
 from .preprocessing import Preprocessing
 from .resize import (
@@ -26,6 +34,7 @@ __all__ = [
     "CenterCropLike",
     "Conv2D",
     "CropLike",
+    "CropPadding",
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
@@ -34,6 +43,7 @@ __all__ = [
     "MaxUnpooling",
     "MirrorPadForValidConvolutions",
     "PadLike",
+    "PadToLeast",
     "PadToMultiple",
     "Preprocessing",
     "ResizeLike",
@@ -43,3 +53,6 @@ __all__ = [
     "depthwise_bn",
     "native_operations",
 ]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,46 +1,175 @@
 """How a network ends: its logits, and an auxiliary head that counts in training only."""
 
+import dataclasses
 from typing import Any
 
 import keras
 
 from .resize import CropLike, PadToMultiple, ResizeLike
 
+_MAIN = "logits"
+_AUXILIARY_WEIGHT = 0.4  # of PSPNet's paper, section 4.2
+
+
+@dataclasses.dataclass
+class _Compiled:
+    """What `compile` was given, hidden from Keras, which tracks losses and metrics it finds."""
+
+    arguments: dict[str, Any]
+    auxiliary_losses: dict[str, tuple[keras.losses.Loss, float]]
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class SegmentationModel(keras.Model):
-    """A functional model with an auxiliary head.
+    """A functional model with auxiliary heads.
 
     Called for training it returns `{"logits": ..., "auxiliary": ...}`, the auxiliary head's logits
-    being for a second loss; otherwise the logits alone. Its weights are those of both heads.
+    being for a second loss; otherwise the logits alone. Its weights are those of all heads.
+
+    `compile` and `fit` are used as for a model of one output. The loss of training is that of the
+    logits and 0.4 times that of the auxiliary head, with the same labels and sample weights;
+    evaluation has the loss of the logits. Metrics are those of the logits, under their own names.
 
     Input: images (batch, height, width, 3).
     Output: float32 logits (batch, height, width, num_classes).
     """
 
-    def call(self, inputs, training=None, mask=None):
-        """Returns the logits; in training those of both heads, by name."""
-        outputs = super().call(inputs, training=training, mask=mask)
-        return outputs if training else outputs["logits"]
+    _compiled = _Compiled({}, {})
 
-    def set_auxiliary_loss(self, loss, weight: float) -> None:
-        """Sets what the auxiliary head adds to the loss of training; nothing if never called.
+    def call(self, inputs, training=None, mask=None):
+        """Returns the logits; in training those of all heads, by name."""
+        outputs = super().call(inputs, training=training, mask=mask)
+        return outputs if training else outputs[_MAIN]
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        **kwargs,
+    ):
+        """Configures training, see `keras.Model.compile`.
 
         Args:
-            loss: A function of label and logits.
-            weight: Factor of its value (0.4 in PSPNet's paper).
+            optimizer: As in Keras.
+            loss: One loss for all heads; or one per head by name, such as
+                `{"logits": ..., "auxiliary": ...}`, where a head that is left out has no loss.
+            loss_weights: Factor of all losses; or one per head by name, such as
+                `{"auxiliary": 0.4}`. Not named, that of the logits is 1 and others' are 0.4.
+            metrics: Metrics of the logits; a dict may name "logits" only.
+            weighted_metrics: Likewise, with sample weights.
+            **kwargs: Further arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: If a dict names a head that does not exist, or the losses or their weights
+                are a list, whose order no one can know.
         """
-        self._auxiliary_loss = loss
-        self._auxiliary_weight = weight
+        arguments = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        losses, weights = self._read_losses(loss, loss_weights)
+        self._compiled = _Compiled(
+            arguments,
+            {
+                head: (_as_loss(losses[head]), weights[head])
+                for head in losses
+                if head != _MAIN and losses[head] is not None
+            },
+        )
+        super().compile(
+            optimizer,
+            losses[_MAIN],
+            weights[_MAIN],
+            metrics=_metrics_of_logits(metrics),
+            weighted_metrics=_metrics_of_logits(weighted_metrics),
+            **kwargs,
+        )
+
+    def _read_losses(self, loss, loss_weights) -> tuple[dict[str, Any], dict[str, float]]:
+        """Returns a loss, or None, and its weight for each head."""
+        heads: Any = self.output
+        for name, value in (("loss", loss), ("loss_weights", loss_weights)):
+            if isinstance(value, (list, tuple)) or not set(_as_dict(value)) <= set(heads):
+                raise ValueError(
+                    f"{name} must be one for all heads, or a dict of some of "
+                    f"{', '.join(sorted(heads))}, got {value!r}."
+                )
+        if isinstance(loss, dict) and _MAIN not in loss:
+            raise ValueError(f"loss must have {_MAIN}, got {', '.join(loss)}.")
+        losses = {head: loss.get(head) if isinstance(loss, dict) else loss for head in heads}
+        weights = {head: 1.0 if head == _MAIN else _AUXILIARY_WEIGHT for head in heads}
+        if isinstance(loss_weights, dict):
+            weights |= {head: float(weight) for head, weight in loss_weights.items()}
+        elif loss_weights is not None:
+            weights = {head: loss_weights * weight for head, weight in weights.items()}
+        return losses, weights
+
+    def get_compile_config(self):
+        """Returns what `compile` was given, for `compile_from_config`."""
+        arguments: Any = keras.saving.serialize_keras_object(self._compiled.arguments)
+        return {**super().get_compile_config(), **arguments} if self.compiled else {}
+
+    def compile_from_config(self, config):
+        """Compiles as the configuration says, and makes the optimizer's variables."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Returns the loss of the logits, and in training that of the auxiliary head as well."""
-        if not isinstance(y_pred, dict):
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        total = super().compute_loss(x, y, y_pred["logits"], sample_weight, training)
-        if getattr(self, "_auxiliary_loss", None) is None:
-            return total
-        return total + self._auxiliary_weight * self._auxiliary_loss(y, y_pred["auxiliary"])
+        """Returns the loss of the logits, and in training those of auxiliary heads as well."""
+        outputs = _as_dict(y_pred) or {_MAIN: y_pred}
+        total = super().compute_loss(
+            x, _of(_MAIN, y), outputs[_MAIN], _of(_MAIN, sample_weight), training
+        )
+        for head, (loss, weight) in self._compiled.auxiliary_losses.items():
+            if head in outputs:
+                value: Any = loss(_of(head, y), outputs[head], _of(head, sample_weight))
+                total += weight * value
+        return total
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates the metrics with the logits."""
+        return super().compute_metrics(
+            x, _of(_MAIN, y), _of(_MAIN, y_pred), _of(_MAIN, sample_weight)
+        )
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """A function of labels and logits, averaged as Keras does."""
+
+    def __init__(self, function):
+        super().__init__(name=getattr(function, "__name__", "loss"))
+        self._function = function
+
+    def call(self, y_true, y_pred):
+        return self._function(y_true, y_pred)
+
+
+def _as_loss(identifier) -> keras.losses.Loss:
+    loss: Any = keras.losses.get(identifier)
+    return loss if isinstance(loss, keras.losses.Loss) else _FunctionLoss(loss)
+
+
+def _as_dict(value) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _of(head: str, value):
+    """What belongs to a head, where labels, weights or outputs are given for each by name."""
+    return value.get(head, value[_MAIN]) if isinstance(value, dict) else value
+
+
+def _metrics_of_logits(metrics):
+    if not isinstance(metrics, dict):
+        return metrics
+    if not set(metrics) <= {_MAIN}:
+        raise ValueError(f"metrics must be of {_MAIN} alone, got {', '.join(metrics)}.")
+    return metrics.get(_MAIN)
 
 
 def pad_for_aligned_corners(images, output_stride: int):

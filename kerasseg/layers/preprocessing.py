@@ -53,6 +53,14 @@ class Preprocessing(keras.layers.Layer):
         self.mean = tuple(float(value) for value in mean)
         self.std = tuple(float(value) for value in std)
 
+    def build(self, input_shape):
+        """Checks the channels: one too few or too many would be broadcast."""
+        if input_shape[-1] != len(self.mean):
+            raise ValueError(
+                f"images must have {len(self.mean)} channels, one for each mean, "
+                f"got the shape {tuple(input_shape)}."
+            )
+
     def call(self, images):
         """Returns the standardised images."""
         if self.channel_order == "bgr":
@@ -77,7 +85,8 @@ def preprocess(images, preprocessing: str | None, of_encoder: str = "imagenet"):
     """Applies a named preprocessing at a model's entrance.
 
     Args:
-        images: The model's input, `(batch, height, width, 3)`.
+        images: The model's input, `(batch, height, width, channels)`; RGB unless the caller
+            normalises.
         preprocessing: A name in `PRESETS`, "encoder" for the encoder's own, or None when the caller
             normalises.
         of_encoder: The encoder's own.
@@ -86,16 +95,21 @@ def preprocess(images, preprocessing: str | None, of_encoder: str = "imagenet"):
         The tensor that the encoder sees.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name is unknown, or the images have other channels than red, green and
+            blue.
     """
     if preprocessing is None:
         return images
-    if preprocessing == "encoder":
-        preprocessing = of_encoder
-    if preprocessing not in PRESETS:
+    preset = of_encoder if preprocessing == "encoder" else preprocessing
+    if preset not in tuple(PRESETS):
         raise ValueError(
             f"preprocessing must be None, encoder or one of {', '.join(PRESETS)}, "
             f"got {preprocessing!r}."
         )
-    mean, std, channel_order = PRESETS[preprocessing]
+    mean, std, channel_order = PRESETS[preset]
+    if images.shape[-1] != len(mean):
+        raise ValueError(
+            f"preprocessing must be None for images of {images.shape[-1]} channels, got "
+            f"{preprocessing!r}, which is for RGB; normalise the images before the network."
+        )
     return Preprocessing(mean, std, channel_order, name="preprocessing")(images)

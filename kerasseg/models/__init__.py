@@ -1,75 +1,87 @@
 """Segmentation architectures: one a file, each with one public `build()`, found by file name."""
 
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+from .. import IGNORE_LABEL, lazy
+from ._by_name import build as build
+from ._by_name import builder as builder
+from ._by_name import names as names
+
 if TYPE_CHECKING:
-    import keras
-
-
-def names() -> list[str]:
-    """Lists the architectures, in alphabetical order. Loads no Keras."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
-
-
-def builder(name: str) -> "Callable[..., keras.Model]":
-    """Returns the `build` function of an architecture.
-
-    Args:
-        name: One of `names()`, such as "unet".
-
-    Raises:
-        ValueError: If there is no such architecture.
-    """
-    if name not in names():
-        raise ValueError(f"model must be one of {', '.join(names())}, got {name!r}.")
-    return importlib.import_module(f"{__name__}.{name}").build
-
-
-def build(name: str, **options: Any) -> "keras.Model":
-    """Builds an architecture by name.
-
-    Args:
-        name: One of `names()`.
-        **options: Arguments of that architecture's `build`, `num_classes` among them.
-
-    Returns:
-        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
-        logits `(batch, height, width, num_classes)`, float32, at the input's resolution.
-
-    Raises:
-        ValueError: If the name, an option's name, or an option's value is not valid.
-    """
-    build_model = builder(name)
-    known = list(inspect.signature(build_model).parameters)
-    for option in options:
-        if option not in known:
-            raise ValueError(f"{name} takes the options {', '.join(known)}, got {option!r}.")
-    return build_model(**options)
+    from . import deeplab as deeplab
+    from . import deeplabv3 as deeplabv3
+    from . import deeplabv3plus as deeplabv3plus
+    from . import fcn as fcn
+    from . import pan as pan
+    from . import pspnet as pspnet
+    from . import refinenet as refinenet
+    from . import segmenter as segmenter
+    from . import segnet as segnet
+    from . import unet as unet
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 
 def check_options(
-    *, num_classes: int, variant: str, variants: tuple[str, ...], **at_least_one: int
+    *,
+    num_classes: int,
+    input_shape: Sequence[int | None],
+    variant: str,
+    variants: tuple[str, ...],
+    **at_least_one: int | None,
 ) -> None:
     """Checks the options that every architecture takes.
 
     Args:
         num_classes: Number of classes.
+        input_shape: `(height, width, channels)`; None for any height or width.
         variant: The variant asked for.
         variants: Those that there are.
-        **at_least_one: Further whole numbers, by name, that must be at least 1.
+        **at_least_one: Further whole numbers, by name, that must be at least 1; None for those that
+            the architecture chooses.
 
     Raises:
         ValueError: If one is out of range, naming it and the value received.
     """
-    for name, value in {"num_classes": num_classes, **at_least_one}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}.")
+    check_num_classes(num_classes)
+    sides: tuple[Any, ...] = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    fits = len(sides) == 3 and all(side is None or _is_at_least_one(side) for side in sides)
+    if not fits or sides[2] is None:
+        raise ValueError(
+            "input_shape must be (height, width, channels), whole numbers of at least 1 or None "
+            f"for any height or width, got {input_shape!r}."
+        )
+    for name, value in at_least_one.items():
+        if value is not None and not _is_at_least_one(value):
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
     if variant not in variants:
         raise ValueError(f"variant must be one of {', '.join(variants)}, got {variant!r}.")
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Checks a number of classes.
+
+    Raises:
+        ValueError: If there is nothing to tell apart, or more than labels can hold.
+    """
+    if not _is_at_least_one(num_classes):
+        raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes!r}.")
+    if num_classes < 2:
+        raise ValueError(
+            f"num_classes must be at least 2, got {num_classes}: the background is a class, too; "
+            "list it beside the other."
+        )
+    if num_classes > IGNORE_LABEL:
+        raise ValueError(
+            f"num_classes must be at most {IGNORE_LABEL}, got {num_classes}: labels are 8-bit, and "
+            f"{IGNORE_LABEL} means ignored."
+        )
+
+
+def _is_at_least_one(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def check_output_stride(output_stride: int, allowed: tuple[int, ...]) -> None:

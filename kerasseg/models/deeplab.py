@@ -67,9 +67,13 @@ def build(
         Chen et al., Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected
         CRFs, ICLR 2015. https://arxiv.org/abs/1412.7062
     """
-    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS)
-    if filters is not None and filters < 1:
-        raise ValueError(f"filters must be at least 1, got {filters}.")
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be 8, got {output_stride!r}.")
     family = encoders.family(encoder, ENCODERS)

@@ -79,7 +79,13 @@ def build(
         Dropout before the classifier, as in the authors' code; the paper has none.
     """
     filters = filters if filters is not None else (512 if variant == "mmseg" else 256)
-    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
     if output_stride is None:
         output_stride = 16 if variant in ("paper", "official") else 8
     check_output_stride(output_stride, OUTPUT_STRIDES)

@@ -82,7 +82,13 @@ def build(
         Segmentation, ECCV 2018. https://arxiv.org/abs/1802.02611
     """
     filters = filters if filters is not None else (512 if variant == "mmseg" else 256)
-    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
     if output_stride is None:
         output_stride = 8 if variant == "mmseg" else 16
     check_output_stride(output_stride, OUTPUT_STRIDES)

@@ -77,9 +77,13 @@ def build(
         The score layers start at small random values, not at zero: in an at-once training from
         zeros the layers below would receive no gradient in the first step.
     """
-    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS)
-    if filters is not None and filters < 1:
-        raise ValueError(f"filters must be at least 1, got {filters}.")
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
     if stride not in _OFFSETS:
         raise ValueError(f"stride must be one of 32, 16, 8, got {stride!r}.")
     check_output_stride(output_stride, OUTPUT_STRIDES)

@@ -65,7 +65,13 @@ def build(
         Variant `smp`: https://github.com/qubvel-org/segmentation_models.pytorch
     """
     filters = filters if filters is not None else (32 if variant == "smp" else 256)
-    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
     check_output_stride(output_stride, OUTPUT_STRIDES)
     family = encoders.family(encoder, ENCODERS)
     images = keras.Input(input_shape, name="image")

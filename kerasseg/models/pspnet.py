@@ -66,7 +66,13 @@ def build(
         Zhao et al., Pyramid Scene Parsing Network, CVPR 2017. https://arxiv.org/abs/1612.01105
         Authors' PyTorch code: https://github.com/hszhao/semseg
     """
-    check_options(num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters)
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
     check_output_stride(output_stride, OUTPUT_STRIDES)
     family = encoders.family(encoder, ENCODERS)
     paper = variant == "paper"

@@ -64,6 +64,7 @@ def build(
     """
     check_options(
         num_classes=num_classes,
+        input_shape=input_shape,
         variant=variant,
         variants=VARIANTS,
         filters=filters,

@@ -72,6 +72,7 @@ def build(
     """
     check_options(
         num_classes=num_classes,
+        input_shape=input_shape,
         variant=variant,
         variants=VARIANTS,
         decoder_depth=decoder_depth,

@@ -3,7 +3,14 @@
 import keras
 from keras import layers
 
-from ..layers import BatchNormalization, Conv2D, MaxPoolingWithIndices, MaxUnpooling
+from ..layers import (
+    BatchNormalization,
+    Conv2D,
+    CropLike,
+    MaxPoolingWithIndices,
+    MaxUnpooling,
+    PadToLeast,
+)
 from ..layers.preprocessing import preprocess
 from . import check_options
 
@@ -34,8 +41,7 @@ def build(
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
         filters: Channels of the first stage (64 in the paper); the others follow in proportion.
-        input_shape: `(height, width, channels)`; None for any height or width. Images for
-            `pytorch-semseg` have sides of at least 32 pixels.
+        input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
             of a preset; None for already normalised input.
         resize_logits: Of no effect: the network itself decodes to the input's resolution.
@@ -54,10 +60,19 @@ def build(
     Differs from the paper:
         The input is RGB normalised with ImageNet's statistics instead of raw BGR.
     """
-    check_options(num_classes=num_classes, filters=filters, variant=variant, variants=VARIANTS)
-    padding = "same" if variant == "paper" else "valid"
+    check_options(
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+    )
+    rounds_down = variant != "paper"
+    padding = "valid" if rounds_down else "same"
     images = keras.Input(input_shape, name="image")
     features = preprocess(images, preprocessing)
+    if rounds_down:
+        features = PadToLeast(2 ** len(_DEPTHS), name="pad_small")(features)
 
     pooled = []
     for stage, (depth, multiple) in enumerate(zip(_DEPTHS, _MULTIPLES, strict=True), start=1):
@@ -73,6 +88,8 @@ def build(
     features = MaxUnpooling(name="upsample1")(features, *pooled[0])
     features = _conv_bn_relu(features, filters, "conv1_2_D")
     logits = Conv2D(num_classes, 3, dtype="float32", name="logits")(features)
+    if rounds_down:
+        logits = CropLike(0, dtype="float32", name="crop_logits")(logits, images)
     return keras.Model(images, logits, name="segnet")
 
 

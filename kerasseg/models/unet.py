@@ -9,6 +9,7 @@ from ..layers import (
     Conv2D,
     MirrorPadForValidConvolutions,
     PadLike,
+    PadToLeast,
     ResizeLike,
     Upsample,
     conv_bn,
@@ -48,8 +49,7 @@ def build(
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
         filters: Channels of the first level; each level below has twice as many.
-        depth: Number of 2 x 2 poolings, at least 1. Images for the padded variants have
-            sides of at least `2**depth` pixels.
+        depth: Number of 2 x 2 poolings, at least 1.
         dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for the
             variant's own, 0.5 for `paper` and 0 for the others.
         bilinear: Whether maps are enlarged by bilinear resizing instead of a transposed
@@ -77,7 +77,12 @@ def build(
         that the output covers the image, then cropped to it. The weighted loss is not part of it.
     """
     check_options(
-        num_classes=num_classes, variant=variant, variants=VARIANTS, filters=filters, depth=depth
+        num_classes=num_classes,
+        input_shape=input_shape,
+        variant=variant,
+        variants=VARIANTS,
+        filters=filters,
+        depth=depth,
     )
     valid = variant == "paper"
     if dropout is None:
@@ -88,6 +93,9 @@ def build(
     features = preprocess(images, preprocessing)
     if valid:
         features = MirrorPadForValidConvolutions(depth, name="mirror_pad")(features)
+    else:
+        features = PadToLeast(2**depth, name="pad_small")(features)
+    padded = None if valid else features
 
     skips = []
     for level in range(depth + 1):
@@ -118,7 +126,15 @@ def build(
     extra = (
         _head(decoded[min(1, depth - 1)], num_classes, filters, "auxiliary") if auxiliary else None
     )
-    return end(images, logits, extra, resize_logits=auxiliary, align_corners=False, name="unet")
+    return end(
+        images,
+        logits,
+        extra,
+        resize_logits=auxiliary,
+        align_corners=False,
+        name="unet",
+        padded=padded,
+    )
 
 
 def _check(variant: str, dropout: float, bilinear: bool, auxiliary: bool) -> None:

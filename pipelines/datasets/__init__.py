@@ -20,10 +20,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from kerasseg import lazy
 
 from ..classes import Description
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from . import ade20k as ade20k
+    from . import camvid as camvid
+    from . import cityscapes as cityscapes
+    from . import coco as coco
+    from . import folder as folder
+    from . import mapillary as mapillary
+    from . import scenes as scenes
+    from . import tfds as tfds
+    from . import voc2012 as voc2012
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 SPLITS = ("train", "validation", "test")
 REQUIRED_SPLITS = ("train", "validation")

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasseg.inference import label_map
 from kerasseg.layers import native_operations
 
 from ..errors import InputError
@@ -50,7 +51,7 @@ def signature(model, shape: tuple, probabilities: bool):
     def compute(image):
         with native_operations():
             logits = model(tf.cast(image, tf.float32), training=False)
-        answers = {LABELS: tf.cast(tf.argmax(logits, axis=-1), tf.uint8)}
+        answers = {LABELS: label_map(logits)}
         return {**answers, PROBABILITIES: tf.nn.softmax(logits)} if probabilities else answers
 
     return tf.function(

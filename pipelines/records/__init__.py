@@ -148,15 +148,17 @@ class Dataset:
 
 @contextlib.contextmanager
 def reading(dataset: Dataset):
-    """Turns TensorFlow's error about a damaged record into one that names the remedy.
+    """Turns errors about damaged records and invalid labels into ones that name the remedy.
 
     Raises:
-        InputError: If the checksum of a record is wrong.
+        InputError: If the checksum of a record is wrong, or a label neither a class nor ignored.
     """
     try:
         yield
     except Exception as error:
         # By name: this module does not import TensorFlow.
+        if type(error).__name__ == "InvalidLabelError":
+            raise InputError(f"{dataset.root}: {error} kerasseg check finds the images.") from error
         if type(error).__name__ != "DataLossError":
             raise
         raise InputError(

@@ -52,8 +52,10 @@ class TrainingOptions:
         augment: Colour policy, one of `AUGMENT`.
         optimizer: "adamw" or "sgd" (momentum 0.9).
         learning_rate: Peak of the poly schedule.
-        encoder_learning_rate_factor: Learning rate of the encoder, as a share of that of the layers
-            upon it; 0.1 in DeepLab's and PSPNet's trainings from ImageNet weights.
+        encoder_learning_rate_factor: Learning rate of the encoder, and with it its weight decay, as
+            a share of that of the layers upon it; 0.1 in DeepLab's and PSPNet's trainings from
+            ImageNet weights. 0 leaves its weights as they are, but not the moving statistics of
+            its batch normalisation, see `batch_norm`.
         power: Exponent of the poly schedule.
         warmup_epochs: Number of first epochs over which the learning rate rises.
         weight_decay: Decoupled decay of the kernels; biases and normalisation have none.

@@ -238,3 +238,37 @@ def test_a_resnet_of_another_depth_fills_nothing(tmp_path):
         imagenet.load_encoder(model, "resnet18", f"hub:{tmp_path / 'preset'}")
     for weight, values in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight, values)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "hub:absent"])
+def test_weights_of_rgb_images_are_refused_for_images_of_other_channels(weights):
+    network = kerasseg.build(
+        "pspnet",
+        num_classes=2,
+        encoder="resnet18",
+        filters=8,
+        input_shape=(None, None, 4),
+        preprocessing=None,
+    )
+    message = f"must be none for images of 4 channels, got '{weights}': ImageNet's have 3"
+    with pytest.raises(ValueError, match=message):
+        imagenet.load_encoder(network, "resnet18", weights)
+
+
+def test_a_file_of_rgb_weights_fills_nothing_of_a_network_of_other_channels(tmp_path):
+    options = {"num_classes": 2, "encoder": "mobilenetv2:0.35", "filters": 8}
+    network = kerasseg.build(
+        "deeplabv3", **options, input_shape=(None, None, 1), preprocessing=None
+    )
+    file = tmp_path / "mobilenet.weights.h5"
+    file.touch()
+    with pytest.raises(ValueError, match="encoder weights must be none for images of 1 channels"):
+        imagenet.load_encoder(network, options["encoder"], str(file))
+    stem = np.zeros((64, 3, 7, 7), np.float32)
+    safetensors.numpy.save_file({"conv1.weight": stem}, tmp_path / "resnet.safetensors")
+    network = kerasseg.build(
+        "pan", num_classes=2, encoder="resnet18", input_shape=(None, None, 1), preprocessing=None
+    )
+    message = r"conv1.weight: must have the shape of encoder_stem1_conv/kernel \(7, 7, 1, 64\)"
+    with pytest.raises(ValueError, match=message):
+        imagenet.load_encoder(network, "resnet18", str(tmp_path / "resnet.safetensors"))

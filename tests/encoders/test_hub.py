@@ -11,6 +11,9 @@ from kerasseg.pipelines.runs.training_options import TrainingOptions
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
 
 
+ANY = (None, None)
+
+
 @pytest.fixture(scope="module")
 def preset(tmp_path_factory):
     """A ResNet-50 of keras-hub, saved as a preset of its own."""
@@ -80,6 +83,35 @@ def test_an_architecture_takes_a_backbone_for_any_size(preset, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_images_smaller_than_a_backbone_takes_are_padded(tmp_path):
+    keras.utils.set_random_seed(0)
+    # Its poolings round down: of fewer than 32 rows it keeps none.
+    backbone = keras_hub.models.DenseNetBackbone([1, 1, 1, 1], growth_rate=8, image_shape=(*ANY, 3))
+    backbone.save_to_preset(tmp_path)
+    model = kerasseg.build("pan", num_classes=3, encoder=f"hub:{tmp_path}", output_stride=32)
+    for size in ((1, 1), (3, 70), (33, 31)):
+        assert model(np.full((1, *size, 3), 99, np.float32)).shape == (1, *size, 3)
+    images = np.random.default_rng(1).normal(size=(1, 47, 61, 3)).astype(np.float32)
+    inputs = keras.Input((*ANY, 3))
+    found = hub.features(inputs, f"hub:{tmp_path}")
+    levels = keras.Model(backbone.inputs, list(backbone.pyramid_outputs.values()))
+    pairs = zip(keras.Model(inputs, list(found.values()))(images), levels([images]), strict=True)
+    for features, expected in pairs:
+        np.testing.assert_array_equal(features.shape, expected.shape)
+        np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_images_of_other_channels_than_the_preset_s_are_refused(preset):
+    with pytest.raises(ValueError, match=r"images must have 3 channels for encoder hub:.*, got 4"):
+        kerasseg.build(
+            "pspnet",
+            num_classes=2,
+            encoder=f"hub:{preset[0]}",
+            input_shape=(*ANY, 4),
+            preprocessing=None,
+        )
 
 
 def test_its_normalisation_is_ours_and_can_be_frozen(preset):

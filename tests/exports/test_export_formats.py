@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from test_contract import NUM_CLASSES, SMALL, SMALL_VARIANTS, balance_classes
+from test_contract import NUM_CLASSES, SMALL, SMALL_SIZES, SMALL_VARIANTS, balance_classes
 
 import kerasseg
 from kerasseg import inference, models, serving
@@ -79,6 +79,23 @@ def sized(tiny_run, tmp_path_factory):
 @pytest.fixture
 def network(tiny_run):
     return kerasseg.load(tiny_run)
+
+
+@pytest.mark.parametrize(("name", "variant"), [("unet", "milesial"), ("segnet", "pytorch-semseg")])
+def test_files_take_images_smaller_than_the_poolings(name, variant, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = kerasseg.build(name, num_classes=3, variant=variant, filters=2)
+    image = random_images(1, 8, 9)
+    balance_classes(model, image)
+    options = {"size": None, "probabilities": True}
+    export_onnx.write(model, tmp_path / "model.onnx", **options, metadata={})
+    export_litert.write(model, tmp_path / "model.tflite", **options | {"size": (8, 9)})
+    batches = {"model.onnx": [image, image[:, :1, :1], image[:, :1]], "model.tflite": [image]}
+    for file, images in batches.items():
+        answers = portable.predict_in_clean_process(tmp_path / file, images)
+        for each, answer in zip(images, answers, strict=True):
+            expected = tf.nn.softmax(model(each)).numpy()
+            np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
 
 def test_a_tflite_file_takes_one_image_of_the_run_s_crop_size(files, network):
@@ -284,10 +301,14 @@ def test_every_architecture_passes_its_check(name, form, tmp_path):
         balance_classes(without_auxiliary(model), parity.draw_image(61, 83)[np.newaxis])
         run = make_run(tmp_path / variant, name, model, crop_size=(61, 83))
         version = export.run(run, output=tmp_path, format=form)
-        # What is the same everywhere would prove little.
+        sizes = [(61, 83)] if form == "litert" else [(61, 83), *SMALL_SIZES]
+        batches = [parity.draw_image(*size)[np.newaxis] for size in sizes]
         (file,) = version.glob("model.*")
-        (answer,) = portable.predict_in_clean_process(file, [parity.draw_image(61, 83)[np.newaxis]])
-        assert len(np.unique(answer["labels"])) > 1
+        answers = portable.predict_in_clean_process(file, batches)
+        for batch, answer in zip(batches, answers, strict=True):
+            assert parity.labels_agree(answer["labels"], without_auxiliary(model)(batch).numpy())
+        # What is the same everywhere would prove little.
+        assert len(np.unique(answers[0]["labels"])) > 1
 
 
 @pytest.mark.parametrize("form", ["litert", "onnx"])

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import inspect
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.layers import MaxPoolingWithIndices
+from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
 from kerasseg.pipelines.exports.parity import labels_agree
@@ -40,12 +41,16 @@ SMALL_VARIANTS = {
     ("deeplab", "largefov-pytorch"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "v1"): {"encoder": "vgg16", "filters": 64},
 }
+# Smaller than a stride, a kernel or a pooling window; and long, with a side of a few pixels.
+SMALL_SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 62)]
 every_model = pytest.mark.parametrize(("name", "variant"), CASES)
 
 
 def build(name, variant, **options):
     small = SMALL_VARIANTS.get((name, variant), SMALL[name])
-    return kerasseg.build(name, num_classes=NUM_CLASSES, variant=variant, **{**small, **options})
+    return kerasseg.build(
+        name, **{"num_classes": NUM_CLASSES, "variant": variant, **small, **options}
+    )
 
 
 @functools.cache
@@ -106,11 +111,22 @@ def same_weights_in_every_run():
 
 
 @every_model
-@pytest.mark.parametrize("size", [(64, 96), (47, 61), (33, 64)])
-def test_logits_have_the_image_s_size_odd_ones_included(name, variant, size):
+@pytest.mark.parametrize("size", [(64, 96), (47, 61), (33, 64), *SMALL_SIZES])
+def test_logits_have_the_image_s_size_whatever_it_is(name, variant, size):
     logits = built(name, variant)(random_images(2, *size, 3))
     assert logits.shape == (2, *size, NUM_CLASSES)
     assert logits.dtype == tf.float32
+    assert np.isfinite(logits).all()
+
+
+@every_model
+def test_the_smallest_images_are_trained_on_too(name, variant):
+    model = built(name, variant)
+    with tf.GradientTape() as tape:
+        heads = logits_of(model, random_images(2, 1, 3, 3))
+        loss = sum(tf.reduce_mean(tf.square(logits)) for logits in heads)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 @every_model
@@ -119,7 +135,23 @@ def test_the_shape_is_known_when_the_input_s_is(name, variant):
         return without_auxiliary(build(name, variant, **options)).output_shape
 
     assert shape(input_shape=(64, 96, 3)) == (None, 64, 96, NUM_CLASSES)
+    assert shape(input_shape=(1, 7, 3)) == (None, 1, 7, NUM_CLASSES)
     assert shape() == (None, None, None, NUM_CLASSES)
+
+
+@every_model
+def test_images_of_any_number_of_channels_are_taken_without_preprocessing(name, variant):
+    model = build(name, variant, input_shape=(None, None, 4), preprocessing=None)
+    images = random_images(1, 40, 50, 4) / 255
+    logits = model(images).numpy()
+    assert logits.shape == (1, 40, 50, NUM_CLASSES)
+    for channel in range(4):
+        other = images.copy()
+        other[..., channel] = 0
+        assert np.abs(model(other) - logits).max() > 0
+    for preprocessing in ("encoder", "unit"):
+        with pytest.raises(ValueError, match="preprocessing must be None for images of 1 channels"):
+            build(name, variant, input_shape=(40, 50, 1), preprocessing=preprocessing)
 
 
 @every_model
@@ -161,6 +193,27 @@ def test_the_gradient_reaches_every_weight(name, variant):
             assert np.abs(gradient).max() > 0, variable.path
 
 
+@pytest.mark.parametrize("name", models.names())
+def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one(name):
+    module = importlib.import_module(f"kerasseg.models.{name}")
+    auxiliary = "auxiliary" in inspect.signature(module.build).parameters
+    model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
+    assert isinstance(model, SegmentationModel) == auxiliary
+    images = random_images(2, 32, 32, 3)
+    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 32), np.uint8)
+    # Eagerly, for tracing takes longer than a step.
+    metric = kerasseg.metrics.MeanIoU(NUM_CLASSES)
+    model.compile("adamw", kerasseg.losses.CrossEntropy(), metrics=[metric], run_eagerly=True)
+    before = {variable.path: variable.numpy() for variable in model.trainable_variables}
+    history = model.fit(images, labels, verbose=0).history
+    assert list(history) == ["loss", "mean_iou"]
+    assert np.isfinite(history["loss"]).all()
+    still = [v.path for v in model.trainable_variables if (before[v.path] == v.numpy()).all()]
+    assert not still
+    assert model.evaluate(images, labels, verbose=0)[1] == metric.result()
+    assert model.predict(images, verbose=0).shape == (2, 32, 32, NUM_CLASSES)
+
+
 @every_model
 def test_a_saved_model_loads_and_gives_the_same_logits(name, variant, tmp_path):
     model, images = built(name, variant), random_images(1, 40, 50, 3)
@@ -197,10 +250,10 @@ def test_mixed_precision_gives_float32_logits_near_those_of_float32(
 
 
 @every_model
-def test_images_of_two_sizes_run_through_one_graph(name, variant):
+def test_images_of_several_sizes_run_through_one_graph(name, variant):
     model = built(name, variant)
     run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
-    for shape in ((1, 37, 50, 3), (2, 64, 41, 3)):
+    for shape in ((1, 37, 50, 3), (2, 64, 41, 3), (2, 1, 7, 3)):
         images = random_images(*shape)
         assert_close(run(images), model(images))
 
@@ -212,11 +265,13 @@ def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant,
     images = (random_images(1, 45, 62, 3) * np.linspace(0, 1, 62)[:, None]).round()
     balance_classes(model, images)
     serving.save(without_auxiliary(model), tmp_path / "1", [(0, 0, 0)] * NUM_CLASSES)
-    png = tf.io.encode_png(tf.cast(images[0], tf.uint8)).numpy()
-    (answer,) = saved_model.predict_in_clean_process(tmp_path / "1", [png])
-    label = tf.io.decode_png(answer)[..., 0].numpy()
-    assert labels_agree(label, model(images)[0].numpy())
-    assert len(np.unique(label)) > 1
+    batches = [images, *(images[:, :height, :width] for height, width in SMALL_SIZES)]
+    pngs = [tf.io.encode_png(tf.cast(batch[0], tf.uint8)).numpy() for batch in batches]
+    answers = saved_model.predict_in_clean_process(tmp_path / "1", pngs)
+    labels = [tf.io.decode_png(answer)[..., 0].numpy() for answer in answers]
+    for batch, label in zip(batches, labels, strict=True):
+        assert labels_agree(label, model(batch)[0].numpy())
+    assert len(np.unique(labels[0])) > 1
 
 
 @every_model
@@ -242,7 +297,19 @@ def test_layer_names_are_words_and_unique(name, variant):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+        ({"num_classes": 0}, "num_classes must be a whole number of at least 2, got 0"),
+        ({"num_classes": True}, "num_classes must be a whole number of at least 2, got True"),
+        ({"num_classes": 2.5}, "num_classes must be a whole number of at least 2, got 2.5"),
+        ({"num_classes": 1}, "num_classes must be at least 2, got 1: the background is a class"),
+        ({"num_classes": 256}, "num_classes must be at most 255, got 256: labels are 8-bit"),
+        ({"input_shape": (64, 64)}, r"input_shape must be .*, got \(64, 64\)"),
+        ({"input_shape": (None, None, None)}, r"got \(None, None, None\)"),
+        ({"input_shape": (64, 0, 3)}, r"got \(64, 0, 3\)"),
+        ({"input_shape": (-64, 64, 3)}, r"got \(-64, 64, 3\)"),
+        ({"input_shape": (64, 64, True)}, r"got \(64, 64, True\)"),
+        ({"input_shape": (64, 64.0, 3)}, r"got \(64, 64.0, 3\)"),
+        ({"input_shape": 64}, "got 64"),
+        ({"input_shape": None}, "got None"),
         ({"preprocessing": "zscore"}, "got 'zscore'"),
         ({"colour": 1}, "got 'colour'"),
     ],
@@ -251,6 +318,10 @@ def test_bad_options_are_refused_with_the_value(name, variant, options, message)
     small = SMALL_VARIANTS.get((name, variant), SMALL[name])
     with pytest.raises(ValueError, match=message):
         kerasseg.build(name, **{"num_classes": 2, "variant": variant, **small, **options})
+
+
+def test_255_classes_are_the_most_that_labels_hold():
+    assert build("unet", "milesial", num_classes=255).output_shape[-1] == 255
 
 
 @pytest.mark.parametrize("name", models.names())

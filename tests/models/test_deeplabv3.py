@@ -124,7 +124,7 @@ def test_a_trained_network_gives_all_the_expected_labels():
         ({"output_stride": 4}, "output_stride must be one of 8, 16, 32, got 4"),
         ({"multi_grid": (1, 2)}, r"multi_grid must have 3 numbers.*got \(2, 4\)"),
         ({"encoder": "mobilenetv2", "multi_grid": (1, 2, 4)}, "multi_grid must be None"),
-        ({"filters": 0}, "filters must be at least 1, got 0"),
+        ({"filters": 0}, "filters must be a whole number of at least 1, got 0"),
     ],
 )
 def test_its_own_options_are_checked(options, message):

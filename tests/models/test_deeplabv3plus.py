@@ -52,7 +52,7 @@ def test_logits_without_resizing_have_stride_4(encoder):
     [
         ({"encoder": "vgg16"}, r"encoder must be one of resnet18, .*got 'vgg16'"),
         ({"output_stride": 12}, "output_stride must be one of 8, 16, 32, got 12"),
-        ({"filters": 0}, "filters must be at least 1, got 0"),
+        ({"filters": 0}, "filters must be a whole number of at least 1, got 0"),
     ],
 )
 def test_its_own_options_are_checked(options, message):

@@ -44,6 +44,16 @@ def test_the_paper_s_network_sees_the_same_around_every_pixel():
     np.testing.assert_allclose(part[:, 40:-40, 40:-40], whole[:, 44:-40, 48:-40], atol=1e-4)
 
 
+@pytest.mark.parametrize("variant", ["milesial", "mmseg"])
+def test_an_image_smaller_than_the_deepest_pooling_is_seen_as_one_padded_with_zeros(variant):
+    keras.utils.set_random_seed(0)
+    model = unet.build(num_classes=2, variant=variant, filters=2, depth=3, preprocessing=None)
+    image = np.random.default_rng(0).normal(size=(2, 3, 11, 3)).astype(np.float32)
+    # Five more rows, to 2^3.
+    padded = model(np.pad(image, ((0, 0), (0, 5), (0, 0), (0, 0)))).numpy()
+    np.testing.assert_allclose(model(image), padded[:, :3], atol=1e-6)
+
+
 def test_dropout_is_in_force_in_training_only():
     model = unet.build(num_classes=2, filters=4, depth=2)
     image = tf.random.uniform((1, 30, 30, 3), 0, 255)
@@ -54,7 +64,7 @@ def test_dropout_is_in_force_in_training_only():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": 0}, "depth must be at least 1, got 0"),
+        ({"depth": 0}, "depth must be a whole number of at least 1, got 0"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"bilinear": True}, "variant must be milesial for bilinear enlarging, got 'paper'"),
         ({"auxiliary": True}, "variant must be mmseg for an auxiliary head, got 'paper'"),

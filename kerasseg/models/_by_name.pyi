@@ -1,0 +1,159 @@
+# Written by tests/models/overloads.py from the builders' signatures.
+from collections.abc import Callable, Sequence
+from typing import Literal, overload
+
+import keras
+
+def names() -> list[str]: ...
+def builder(name: str) -> Callable[..., keras.Model]: ...
+@overload
+def build(
+    name: Literal["deeplab"],
+    *,
+    num_classes: int,
+    encoder: str = "resnet101",
+    variant: str = "paper",
+    output_stride: int = 8,
+    filters: int | None = None,
+    dropout: float = 0.5,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "caffe",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["deeplabv3"],
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    multi_grid: Sequence[int] | None = None,
+    atrous_rates: Sequence[int] | None = None,
+    filters: int | None = None,
+    dropout: float = 0.1,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["deeplabv3plus"],
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    atrous_rates: Sequence[int] | None = None,
+    separable: bool | None = None,
+    filters: int | None = None,
+    dropout: float = 0.1,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["fcn"],
+    *,
+    num_classes: int,
+    encoder: str = "vgg16",
+    variant: str = "paper",
+    stride: int = 8,
+    output_stride: int = 8,
+    filters: int | None = None,
+    dropout: float | None = None,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["pan"],
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "smp",
+    output_stride: int = 16,
+    filters: int | None = None,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["pspnet"],
+    *,
+    num_classes: int,
+    encoder: str = "resnet50",
+    variant: str = "paper",
+    output_stride: int = 8,
+    filters: int = 512,
+    dropout: float = 0.1,
+    auxiliary: bool = True,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["refinenet"],
+    *,
+    num_classes: int,
+    encoder: str = "resnet101",
+    variant: str = "paper",
+    output_stride: int = 32,
+    filters: int = 256,
+    poolings: int = 4,
+    dropout: float = 0.5,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["segmenter"],
+    *,
+    num_classes: int,
+    encoder: str = "vit_small",
+    variant: str = "paper",
+    decoder: str = "mask",
+    decoder_depth: int = 2,
+    output_stride: int = 16,
+    grid: tuple[int, int] = (32, 32),
+    patch_bias: bool = True,
+    drop_path: float = 0.1,
+    classifier_classes: int = 0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["segnet"],
+    *,
+    num_classes: int,
+    variant: str = "paper",
+    filters: int = 64,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["unet"],
+    *,
+    num_classes: int,
+    variant: str = "paper",
+    filters: int = 64,
+    depth: int = 4,
+    dropout: float | None = None,
+    bilinear: bool = False,
+    auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
