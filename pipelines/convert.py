@@ -137,7 +137,7 @@ def run(
 
 
 def _refuse_one_class(classes: ClassSpace) -> None:
-    if len(classes.names) < 2:
+    if classes.count < 2:
         raise InputError(
             f"classes must be at least two, got only {classes.names[0]}; list the background too, "
             "as in 'background' and a line with the other; black-and-white masks then need "

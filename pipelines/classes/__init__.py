@@ -47,6 +47,11 @@ class ClassSpace:
             )
 
     @property
+    def count(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
     def undrawn(self) -> tuple[int, ...]:
         """The classes that pictures leave undrawn: class 0 if it is a background by its name."""
         return (0,) if is_background(self.names[0]) else ()

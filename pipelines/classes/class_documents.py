@@ -34,7 +34,7 @@ _FIELDS = {
     "id": ("id", "value", "pixel_value", "index", "class_id", "category_id"),
 }
 _PBTXT_TOKEN = re.compile(
-    r'\s+|\#[^\n]*|(?P<open>(\w+)\s*:?\s*\{)|(?P<close>\})|[,;]'
+    r"\s+|\#[^\n]*|(?P<open>(\w+)\s*:?\s*\{)|(?P<close>\})|[,;]"
     r'|(?P<field>(\w+)\s*:\s*("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|[-\w.]+))'
 )
 

@@ -8,8 +8,8 @@
 
 What is not understood is refused, with its line: a name never holds separators or columns.
 
-Classes are numbered in their order; those of a table or an object with values, in the order of the
-values. The name `ignore` makes no class: its colour or value is ignored, and the value 255 is in any
+Classes are numbered in their order; those of a table or an object with values, in the order of
+these. The name `ignore` makes no class: its colour or value is ignored, and the value 255 is in any
 case. labelme's `__ignore__` is not counted among the classes either. Where the values in the labels
 are others than the classes' numbers, they stand with the classes; several values may have the same
 name, and then are one class.
@@ -211,9 +211,7 @@ def _check_ignored(path: Path, position: int, entry: Entry) -> None:
     if entry.color is not None or entry.value is not None:
         return
     if not entry.is_labelme_ignored:
-        raise InputError(
-            f"{path}, {entry.place}: ignore must have a colour, as in 'ignore 0 0 0'."
-        )
+        raise InputError(f"{path}, {entry.place}: ignore must have a colour, as in 'ignore 0 0 0'.")
     if position:
         raise InputError(
             f"{path}, {entry.place}: {entry.name} must be the first name, since it takes no "

@@ -113,7 +113,7 @@ def _read_cvat(path: Path, lines: Lines) -> list[Entry]:
         match = _CVAT.fullmatch(text)
         if match is None:
             raise InputError(f"must be NAME:R,G,B:PARTS:ACTIONS, got {text!r}.")
-        return make(place, match[1], match[2] and parse_color(match[2], text) or None)
+        return make(place, match[1], (match[2] and parse_color(match[2], text)) or None)
 
     return [located(path, f"line {number}", parse, text) for number, text in lines]
 
@@ -171,17 +171,11 @@ def _take_apart(text: str) -> _Line:
     name = rest[tokens[first].start() : tokens[last].end()]
     if is_quoted := first == last and tokens[first].lastgroup == "quoted":
         name = name[1:-1].replace('""', '"')
-    return _Line(
-        name,
-        is_quoted,
-        *(
-            tuple(token[0] for token in part if token.lastgroup == "number")
-            for part in (tokens[:first], tokens[last + 1 :])
-        ),
-        colors[0] if colors else None,
-        value,
-        text,
+    before, behind = (
+        tuple(token[0] for token in part if token.lastgroup == "number")
+        for part in (tokens[:first], tokens[last + 1 :])
     )
+    return _Line(name, is_quoted, before, behind, colors[0] if colors else None, value, text)
 
 
 def _tokens(text: str) -> list[re.Match[str]]:

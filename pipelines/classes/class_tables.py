@@ -127,7 +127,7 @@ def _split(path: Path, content: Lines, separator: str | None) -> _Table:
             at = next(i for i, word in enumerate(header) if _ROLES[word] == "name")
             end = len(row) - (len(header) - at - 1)
             row = [*row[:at], " ".join(row[at:end]), *row[end:]]
-        if not row or len(row) > len(header) and any(row[len(header) :]):
+        if not row or (len(row) > len(header) and any(row[len(header) :])):
             raise InputError(
                 f"{path}, {place}: must have {len(header)} columns ({', '.join(header)}), got "
                 f"{text!r}."

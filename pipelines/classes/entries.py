@@ -127,7 +127,8 @@ def parse_color(content: Any, shown: Any = None) -> Color:
     if len(channels) == 4 and channels[3] == 255:
         channels = channels[:3]
     if len(channels) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in channels):
-        raise InputError(f"a colour must be three numbers in [0, 255], got {content if shown is None else shown!r}.")
+        quoted = content if shown is None else shown
+        raise InputError(f"a colour must be three numbers in [0, 255], got {quoted!r}.")
     return channels[0], channels[1], channels[2]
 
 

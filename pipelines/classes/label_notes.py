@@ -104,7 +104,9 @@ def refuse_contradictions(description: Description, notes: LabelNotes) -> None:
     Raises:
         InputError: If they do; the message has all that `contradictions` yields.
     """
-    found = [f"{file}: {what}; {remedy}." for file, what, remedy in contradictions(description, notes)]
+    found = [
+        f"{file}: {what}; {remedy}." for file, what, remedy in contradictions(description, notes)
+    ]
     if found:
         more = [f"and {len(found) - 4} more"] if len(found) > 4 else []
         raise InputError("\n".join(found[:4] + more))
@@ -163,8 +165,9 @@ def _misleading_palette(
 def _rises(table: dict[int, Color], description: Description) -> bool:
     """Tells whether gray rises with the number, and is no number itself that means otherwise."""
     grays = [color[0] for _, color in sorted(table.items())]
-    values = description.raw_values
-    twofold = [n for n, color in table.items() if values.get(color[0], values.get(n)) != values.get(n)]
+    labels = [description.raw_values.get(number) for number in sorted(table)]
+    as_gray = [description.raw_values.get(gray) for gray in grays]
+    twofold = any(b not in (None, a) for a, b in zip(labels, as_gray, strict=True))
     return grays == sorted(set(grays)) and not twofold
 
 

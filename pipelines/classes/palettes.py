@@ -22,8 +22,8 @@ from kerasseg import IGNORE_LABEL
 
 from ..errors import ImageFileError
 from . import Description
-from .colors import BLACK, Color
-from .value_runs import VALUES, code_of, used_codes
+from .colors import Color
+from .value_runs import VALUES, code_of, gray, used_codes
 
 ALPHA = "gray with alpha"
 GRAY_AS_RGB = "RGB gray as numbers"
@@ -49,6 +49,9 @@ class Notes(NamedTuple):
     table: bytes = b""
 
 
+NOTHING = Notes()
+
+
 class Reading(NamedTuple):
     """A label, and how it is understood.
 
@@ -60,7 +63,7 @@ class Reading(NamedTuple):
 
     raw: np.ndarray
     codes: np.ndarray | None = None
-    notes: Notes = Notes()
+    notes: Notes = NOTHING
 
 
 class Reader:
@@ -81,7 +84,7 @@ class Reader:
         self._twofold = {
             value
             for value in range(1, VALUES)
-            if self._colors.get((value,) * 3, label := self._values.get(value)) != label
+            if self._colors.get(gray(value), self._values.get(value)) != self._values.get(value)
         }
 
     def read(self, raw: np.ndarray, palette: np.ndarray | None, has_alpha: bool) -> Reading:
@@ -111,8 +114,8 @@ class Reader:
         if self._mode == "either" and self._twofold:
             used = used_codes(raw)
             twofold = [value for value in used if value in self._twofold]
-            if twofold and all((value,) * 3 in self._colors for value in used):
-                color = (twofold[0],) * 3
+            if twofold and all(gray(value) in self._colors for value in used):
+                color = gray(twofold[0])
                 raise self._contradiction("label value", twofold[0], color)
         return Reading(raw)
 
@@ -175,17 +178,17 @@ class Reader:
 
     def _read_rgb(self, raw: np.ndarray) -> Reading:
         codes = used_codes(raw)
-        grays = [code & 255 for code in codes if code == (code & 255) * 0x010101]
-        if len(grays) < len(codes):
+        values = [code & 255 for code in codes if code == code_of(gray(code & 255))]
+        if len(values) < len(codes):
             return Reading(raw, None, Notes((RGB,)))
-        listed = [gray for gray in grays if (gray,) * 3 in self._colors]
+        listed = [value for value in values if gray(value) in self._colors]
         if self._mode != "numbers" and self._colors:
-            if self._mode == "colors" or len(listed) == len(grays):
-                same = all(self._colors.get((g,) * 3) == self._values.get(g) for g in grays)
-                return Reading(raw, None, Notes() if same else Notes((RGB,)))
-            for gray in listed:
-                if self._colors[(gray,) * 3] != self._values.get(gray):
-                    raise self._contradiction("label value", gray, (gray,) * 3)
+            if self._mode == "colors" or len(listed) == len(values):
+                same = all(self._colors.get(gray(v)) == self._values.get(v) for v in values)
+                return Reading(raw, None, NOTHING if same else Notes((RGB,)))
+            for value in listed:
+                if self._colors[gray(value)] != self._values.get(value):
+                    raise self._contradiction("label value", value, gray(value))
         return Reading(np.ascontiguousarray(raw[..., 0]), None, Notes((GRAY_AS_RGB,)))
 
     def _contradiction(self, what: str, number: int, color: Color | None) -> ImageFileError:
@@ -212,7 +215,7 @@ def _is_scale(palette: np.ndarray, colors: dict[int, Color | None]) -> bool:
 
     Black alone is if gray follows it in the palette.
     """
-    if any(color != (number,) * 3 for number, color in colors.items()):
+    if any(color != gray(number) for number, color in colors.items()):
         return False
     return any(colors) or (len(palette) > 1 and _color(palette[1]) == (1, 1, 1))
 

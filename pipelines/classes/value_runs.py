@@ -20,6 +20,11 @@ def color_codes(raw: np.ndarray) -> np.ndarray:
     return codes
 
 
+def gray(value: int) -> tuple[int, int, int]:
+    """Returns the colour that a value has in a gray picture."""
+    return value, value, value
+
+
 def code_of(color: tuple[int, int, int]) -> int:
     """Returns the number that `color_codes` gives a colour."""
     red, green, blue = color

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..classes import Description
 from ..classes.label_maps import LabelMap
-from ..classes.palettes import Notes
+from ..classes.palettes import NOTHING, Notes
 from ..classes.value_runs import count_values
 from ..datasets import Example
 from ..errors import ImageFileError, InputError
@@ -80,7 +80,7 @@ class Pair:
     image: bytes
     label: bytes
     counts: np.ndarray | None
-    notes: Notes = Notes()
+    notes: Notes = NOTHING
 
 
 def convert_pair(

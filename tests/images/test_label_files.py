@@ -142,7 +142,11 @@ def test_the_palette_of_a_label_is_read_behind_other_chunks():
             "must not be a JPEG",
             "lossy",
         ),
-        (save(PIL.Image.merge("LA", [PIL.Image.fromarray(VALUES)] * 2)), "got mode LA", "8-bit PNG"),
+        (
+            save(PIL.Image.merge("LA", [PIL.Image.fromarray(VALUES)] * 2)),
+            "got mode LA",
+            "8-bit PNG",
+        ),
         (
             save(PIL.Image.fromarray(np.zeros((2, 2, 4), np.uint8))),
             "got mode RGBA",
