@@ -62,7 +62,7 @@ def run(
     beam_options: Sequence[str] = (),
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    on_remark: Callable[[str], None] = lambda remark: None,
+    on_note: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> records.Dataset:
     """Converts a raw dataset into `output/DATASET/1.0.0/`.
@@ -81,7 +81,7 @@ def run(
         beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
         seed: Of the order of the examples.
         on_progress: Called with the numbers of examples done and in all.
-        on_remark: Called with a line for each thing that the user should know of.
+        on_note: Called with a line for each thing that should be known.
         **options: The dataset's own options.
 
     Returns:
@@ -131,8 +131,8 @@ def run(
         }
         tfds_metadata.write(incomplete, folder_name(dataset), described, shards, content, how)
         _publish(incomplete, final)
-    for remark in label_notes.remarks(notes):
-        on_remark(remark)
+    for line in label_notes.remarks(notes):
+        on_note(line)
     return records.load(final)
 
 
