@@ -32,6 +32,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         image_size: Box that the network's images fit, see `inference.inference_model`.
         every: Number of epochs from one evaluation to the next; the last epoch always has one.
         num_pictures: Number of images, the first of `batches`, that are drawn.
+        undrawn: Classes that the pictures leave out, such as a background.
 
     Attributes:
         history: One dict an epoch: `epoch` counted from 1, logs, scores and per-class lists.
@@ -48,6 +49,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         image_size: tuple[int, int] | None = None,
         every: int = 1,
         num_pictures: int = 4,
+        undrawn: Sequence[int] = (),
     ):
         super().__init__()
         if every < 1:
@@ -58,6 +60,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.directory = Path(directory)
         self.image_size = image_size
         self.every = every
+        self.undrawn = undrawn
         self.history: list[dict[str, Any]] = []
         self._pictures = _first_images(batches, num_pictures)
 
@@ -118,14 +121,17 @@ class SegmentationMetrics(keras.callbacks.Callback):
     def _predict(self, image: np.ndarray) -> np.ndarray:
         return inference.label_of(self.inference_model, tf.cast(image, tf.float32)).numpy()
 
+    def _overlay(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+        return visualize.overlay(image, label, self.colors, undrawn=self.undrawn)
+
     def _write_pictures(self, epoch: int) -> None:
         """Draws image | truth | prediction, one row an image."""
         rows = [
             np.concatenate(
                 [
                     image,
-                    visualize.overlay(image, label, self.colors),
-                    visualize.overlay(image, self._predict(image), self.colors),
+                    self._overlay(image, label),
+                    self._overlay(image, self._predict(image)),
                 ],
                 axis=1,
             )

@@ -1,6 +1,6 @@
 """SavedModels for TensorFlow Serving: encoded images in, encoded label maps out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -44,21 +44,24 @@ def label_png(model: Callable, content):
     return tf.io.encode_png(tf.expand_dims(label, -1), compression=1)
 
 
-def overlay_png(model: Callable, content, colors):
+def overlay_png(model: Callable, content, colors, undrawn: Sequence[int] = ()):
     """Predicts an encoded image, and lays the classes' colours over it, half and half.
 
     Args:
         model: As for `label_png`.
         content: String scalar, an encoded image.
         colors: uint8 (classes, 3), RGB.
+        undrawn: Classes over which the image stays as it is, such as a background.
 
     Returns:
         String scalar, RGB PNG of the image's size.
     """
     image = decode_image(content)
-    painted = tf.gather(tf.cast(colors, tf.float32), tf.cast(label_of(model, image), tf.int32))
-    blended = tf.cast(tf.round((image + painted) / 2), tf.uint8)
-    return tf.io.encode_png(blended, compression=1)
+    label = tf.cast(label_of(model, image), tf.int32)
+    blended = (image + tf.gather(tf.cast(colors, tf.float32), label)) / 2
+    for background in undrawn:
+        blended = tf.where(tf.expand_dims(label == background, -1), image, blended)
+    return tf.io.encode_png(tf.cast(tf.round(blended), tf.uint8), compression=1)
 
 
 def class_shares(model: Callable, content, num_classes: int):
@@ -120,6 +123,7 @@ def save(
     *,
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
+    undrawn: Sequence[int] = (),
 ) -> None:
     """Writes a SavedModel for TensorFlow Serving.
 
@@ -140,6 +144,7 @@ def save(
         colors: (red, green, blue) of each class, in [0, 255].
         probabilities: Whether the last signature is wanted, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
+        undrawn: Classes that overlays leave out, such as a background.
 
     Raises:
         ValueError: If the model takes images of other channels than red, green and blue, or tells
@@ -165,12 +170,18 @@ def save(
     palette = np.asarray(colors, np.uint8)
     signatures = {
         name: tf.function(serve, input_signature=[signature], autograph=False)
-        for name, serve, signature in _endpoints(compute, palette, pixels, probabilities)
+        for name, serve, signature in _endpoints(compute, palette, undrawn, pixels, probabilities)
     }
     tf.saved_model.save(variables, str(folder), signatures=signatures)
 
 
-def _endpoints(model: Callable, colors: np.ndarray, pixels: tf.TensorSpec, probabilities: bool):
+def _endpoints(
+    model: Callable,
+    colors: np.ndarray,
+    undrawn: Sequence[int],
+    pixels: tf.TensorSpec,
+    probabilities: bool,
+):
     """Yields name, function and input of each signature."""
     encoded = tf.TensorSpec((None,), tf.string, name=INPUT)
     string, shares = tf.TensorSpec((), tf.string), tf.TensorSpec((len(colors),), tf.float32)
@@ -184,7 +195,7 @@ def _endpoints(model: Callable, colors: np.ndarray, pixels: tf.TensorSpec, proba
 
     yield "serving_default", for_each(OUTPUT, lambda x: label_png(model, x), string), encoded
     name = "overlay_png_bytes"
-    yield name, for_each(name, lambda x: overlay_png(model, x, colors), string), encoded
+    yield name, for_each(name, lambda x: overlay_png(model, x, colors, undrawn), string), encoded
     name = "class_shares"
     yield name, for_each(name, lambda x: class_shares(model, x, len(colors)), shares), encoded
     yield "labels", lambda image: {"labels": label_map(_logits(model, image, len(colors)))}, pixels

@@ -38,7 +38,11 @@ def colorize(label: np.ndarray, colors: Colors) -> np.ndarray:
 
 
 def overlay(
-    image: np.ndarray, label: np.ndarray, colors: Colors, opacity: float = 0.5
+    image: np.ndarray,
+    label: np.ndarray,
+    colors: Colors,
+    opacity: float = 0.5,
+    undrawn: Sequence[int] = (),
 ) -> np.ndarray:
     """Lays the classes' colours over an image; ignored pixels stay as they are.
 
@@ -47,6 +51,7 @@ def overlay(
         label: Integers (height, width).
         colors: (red, green, blue) of each class, in [0, 255].
         opacity: Share of the colour, in [0, 1].
+        undrawn: Classes whose pixels stay as they are, too, such as a background.
 
     Returns:
         uint8 (height, width, 3), RGB.
@@ -59,5 +64,5 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {opacity}.")
     blended = (1 - opacity) * image + opacity * colorize(label, colors)
-    visible = (label != IGNORE_LABEL)[..., np.newaxis]
+    visible = ~np.isin(label, (IGNORE_LABEL, *undrawn))[..., np.newaxis]
     return np.where(visible, np.rint(blended), image).astype(np.uint8)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from . import datasets, records
 from .checks.examiner import Examined
+from .checks.label_colors import LabelColors
 from .checks.pictures import Gallery, draw
 from .checks.raw import RawTree
 from .checks.records import Converted
@@ -62,10 +63,14 @@ def run(
     sums = {split: Sums(split, *sizes, num_classes) for split, sizes in source.sizes.items()}
     galleries = {split: Gallery(num_classes, samples) for split in sums}
     duplicates, strange = Duplicates(source.is_converted), StrangeValues(source.description)
+    label_colors = LabelColors(source.description)
     findings: list[Finding] = []
     total = sum(pairs for pairs, _ in source.sizes.values())
     for done, pair in enumerate(_examine(source, workers or os.cpu_count() or 1), 1):
-        for looker in (sums[pair.split], galleries[pair.split], duplicates, strange):
+        for looker in (
+            *(sums[pair.split], galleries[pair.split]),
+            *(duplicates, strange, label_colors),
+        ):
             looker.add(pair)
         findings += pair.findings
         on_progress(done, max(done, total))
@@ -73,7 +78,7 @@ def run(
     unlabelled = {report.name for report in reports if report.is_unlabelled}
     findings = [f for f in findings if f.kind != "all ignored" or f.split not in unlabelled]
     findings += [*source.findings(reports), *judge(source.description, reports)]
-    findings += duplicates.findings()
+    findings += [*duplicates.findings(), *label_colors.findings()]
     pictures = list(_draw(source, galleries.values(), findings))
     return Report(
         path,
@@ -85,6 +90,8 @@ def run(
         sorted(findings, key=_rank),
         *strange.values(),
         pictures,
+        label_colors.palettes(),
+        label_colors.remarks(),
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import datasets, records
-from .classes import ClassSpace, class_maps
+from .classes import ClassSpace, class_maps, label_notes
 from .classes.pixel_counts import hold_one_class
 from .conversion import beam, pairs, processes, tfds_metadata
 from .conversion.pairs import Encoding
@@ -62,6 +62,7 @@ def run(
     beam_options: Sequence[str] = (),
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> records.Dataset:
     """Converts a raw dataset into `output/DATASET/1.0.0/`.
@@ -80,6 +81,7 @@ def run(
         beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
         seed: Of the order of the examples.
         on_progress: Called with the numbers of examples done and in all.
+        on_note: Called with a line for each thing that should be known.
         **options: The dataset's own options.
 
     Returns:
@@ -96,6 +98,7 @@ def run(
     encoding = encoding or Encoding()
     raw = datasets.open_source(dataset, source, options)
     description = class_maps.describe(raw.description, class_map)
+    _refuse_one_class(description.classes)
     pairs.refuse_unmapped(raw.module, description, encoding)
     splits = _list_examples(raw, allow_partial)
     final = Path(output) / folder_name(dataset) / records.VERSION
@@ -116,6 +119,9 @@ def run(
             results = _convert_shards(pending, workers, on_progress)
         _refuse_problems(results)
         _refuse_masks_without_classes(description.classes, list(results.values()))
+        notes = label_notes.merged(result.notes for result in results.values())
+        label_notes.refuse_contradictions(description, notes)
+        described = label_notes.with_palette(description, notes)
         shards = {split: [(s, results[s.path]) for s in specs[split]] for split in specs}
         how = {
             "options": {name: str(value) for name, value in options.items()},
@@ -123,9 +129,20 @@ def run(
             **asdict(encoding),
             "seed": seed,
         }
-        tfds_metadata.write(incomplete, folder_name(dataset), description, shards, content, how)
+        tfds_metadata.write(incomplete, folder_name(dataset), described, shards, content, how)
         _publish(incomplete, final)
+    for line in label_notes.remarks(notes):
+        on_note(line)
     return records.load(final)
+
+
+def _refuse_one_class(classes: ClassSpace) -> None:
+    if classes.count < 2:
+        raise InputError(
+            f"classes must be at least two, got only {classes.names[0]}; list the background too, "
+            "as in 'background' and a line with the other; black-and-white masks then need "
+            "--map 255:1."
+        )
 
 
 def folder_name(dataset: str) -> str:

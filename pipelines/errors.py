@@ -6,6 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def printable(text: str, keep: str = "") -> str:
+    r"""Escapes what a terminal would obey or hide, and what UTF-8 cannot hold, such as ESC: `\x1b`.
+
+    Args:
+        text: What may hold names of files or classes.
+        keep: Characters that are left as they are, such as ends of lines.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 class InputError(ValueError):
     """Something given to a command is wrong: its message says what, where and what would be right.
 

@@ -10,6 +10,7 @@ from typing import Any
 from kerasseg import IGNORE_LABEL, serving
 from kerasseg.callbacks import write_json
 
+from .classes import ClassSpace
 from .errors import InputError
 from .exports import litert, model_card, onnx, single_file, tf_saved_model
 from .runs import run_folder
@@ -154,5 +155,6 @@ def _write(
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
         onnx.write(model, file, **options, metadata=texts)
         return folder, single_file.check(model, file, size)
-    beside = tf_saved_model.write(model, folder, name=name, colors=facts["colors"], **options)
+    classes = ClassSpace(facts["class_names"], facts["colors"])
+    beside = tf_saved_model.write(model, folder, name=name, classes=classes, **options)
     return beside, tf_saved_model.check(model, folder)

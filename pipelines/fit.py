@@ -243,6 +243,7 @@ def _train(
             inputs.evaluation_batches(dataset.files("validation"), options.batch_size),
             class_names=dataset.classes.names,
             colors=dataset.classes.colors,
+            undrawn=dataset.classes.undrawn,
             directory=described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,

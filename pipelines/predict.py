@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from kerasseg import inference, serving, visualize
 
+from .classes import ClassSpace
 from .errors import ImageFileError, InputError, Problem
 from .images import figures
 from .images.image_files import IMAGE_ENDINGS, check_complete, read_file
@@ -50,6 +52,7 @@ def run(
     opacity: float = 0.5,
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
+    draw_background: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Prediction]:
     """Predicts images.
@@ -66,6 +69,7 @@ def run(
         crf: Parameters of the CRF that refines the predictions; None for none.
         crf_strip: Numbers of iterations that the strip shows, 0 being the network's own prediction;
             none for no strip.
+        draw_background: Whether overlays draw class 0 too where it is a background by its name.
         on_progress: Called with the numbers of images done and in all.
 
     Returns:
@@ -82,6 +86,12 @@ def run(
     allocator.keep_freed(allocator.ARRAYS)
     steps = [crf and crf.num_iterations, *crf_strip]
     predict = _predictor(run_folder.load_model(described), crf or CRFParameters(), steps)
+    draw = partial(
+        visualize.overlay,
+        colors=described.classes.colors,
+        opacity=opacity,
+        undrawn=() if draw_background else described.classes.undrawn,
+    )
     problems, written = [], []
     for target in targets:
         try:
@@ -91,9 +101,10 @@ def run(
         else:
             label, *strip = (step.numpy() for step in predict(image))
             pixels = np.asarray(image, np.uint8)
-            _write(target, pixels, label, described, opacity)
+            _write(target, label, draw(pixels, label), described.classes)
             if crf_strip:
-                _write_strip(target.strip, pixels, crf_strip, strip, described, opacity)
+                row = [pixels, *(draw(pixels, step) for step in strip)]
+                _write_strip(target.strip, row, crf_strip, described.classes)
             written.append(target)
         on_progress(len(written) + len(problems), len(targets))
     if problems:
@@ -167,20 +178,15 @@ def _read(path: Path):
         raise ImageFileError("image cannot be decoded", str(error.message)) from error
 
 
-def _write(target: Prediction, image, label, described: run_folder.Run, opacity: float) -> None:
-    overlay = visualize.overlay(image, label, described.classes.colors, opacity)
+def _write(target: Prediction, label, overlay: np.ndarray, classes: ClassSpace) -> None:
     with _replacing(target.label) as temporary:
-        figures.save_label(temporary, label, described.classes)
+        figures.save_label(temporary, label, classes)
     with _replacing(target.overlay) as temporary:
         PIL.Image.fromarray(overlay).save(temporary, "PNG", compress_level=1)
 
 
-def _write_strip(
-    path: Path, image, steps, labels, described: run_folder.Run, opacity: float
-) -> None:
+def _write_strip(path: Path, row: list[np.ndarray], steps, classes: ClassSpace) -> None:
     """Draws the picture of DeepLab's papers: the network's prediction, then the CRF's."""
-    classes = described.classes
-    row = [image, *(visualize.overlay(image, x, classes.colors, opacity) for x in labels)]
     titles = ["image", *map(_step_title, steps)]
     with _replacing(path) as temporary:
         figures.comparison([row], titles, classes).save(temporary, "PNG")

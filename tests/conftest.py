@@ -43,8 +43,8 @@ def save(path: Path, pixels, **options):
 def save_palette(path: Path, indices):
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = PIL.Image.fromarray(indices, "L")
-    # The colours of the palette are of the kind that a decoder to gray turns into other numbers.
-    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [77, 88, 99] * 253)
+    # The classes' colours, which a decoder to gray turns into other numbers.
+    picture.putpalette([128, 64, 128, 244, 35, 232, 0, 0, 142] + [77, 88, 99] * 253)
     assert picture.mode == "P"
     picture.save(path)
 

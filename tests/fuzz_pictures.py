@@ -18,7 +18,7 @@ KINDS = [  # bits and colour type
     *((bits, 3) for bits in (1, 2, 4, 8)),
     *((bits, color) for color in (2, 4, 6) for bits in (8, 16)),
 ]
-LABEL_KINDS = [kind for kind in KINDS if kind[1] in (0, 3) or kind in ((8, 2), (8, 6))]
+LABEL_KINDS = [kind for kind in KINDS if kind[1] in (0, 3) or kind in ((8, 2), (8, 4), (8, 6))]
 # First column and row, and steps, of the seven passes.
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
 PASSES = (*PASSES, (0, 1, 1, 2))
@@ -163,8 +163,8 @@ def read_label(content):
     samples, bits, color = read(content)
     if color in (0, 3):
         return samples[..., 0]
-    if bits == 8 and (color == 2 or (color == 6 and (samples[..., 3] == 255).all())):
-        return samples[..., :3]
+    if bits == 8 and (color == 2 or (samples[..., -1] == 255).all()):  # the last is alpha
+        return samples[..., 0] if color == 4 else samples[..., :3]
     raise BrokenPictureError("no label")
 
 
@@ -174,8 +174,8 @@ def draw_png(rng, kinds=KINDS, size=None):
     height, width = size or (rng.randint(1, 11), rng.randint(1, 19))
     shape, most = (height, width, CHANNELS[color]), min(2**bits, rng.choice((3, 256, 65536)))
     samples = np.random.default_rng(rng.getrandbits(32)).integers(0, most, shape)
-    if color == 6 and rng.random() < 0.8:
-        samples[..., 3] = 2**bits - 1
+    if color in (4, 6) and rng.random() < 0.8:
+        samples[..., -1] = 2**bits - 1
     extra = [rng.choice(HARMLESS)] if rng.random() < 0.2 else []
     if color == 3:
         colors = rng.choice((int(samples.max()) + 1, 2**bits))

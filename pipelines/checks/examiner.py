@@ -11,10 +11,13 @@ import PIL.Image
 from kerasseg import IGNORE_LABEL
 
 from ..classes import Description
-from ..classes.label_maps import LabelMap, color_codes
+from ..classes.label_maps import LabelMap
+from ..classes.palettes import NOTHING, Notes
+from ..classes.value_runs import color_codes
 from ..errors import ImageFileError
 from ..images import png
 from ..images.image_files import check_complete, check_decodable, check_image
+from ..images.label_files import RawLabel
 from .report import ERROR, WARNING, Color, Finding
 
 DIGEST_SIZE = 16
@@ -41,6 +44,8 @@ class Examined:
         counts: int64 (256,) pixels of each class; None if the label cannot be used.
         raw_counts: Pixels of each raw value or colour of a label that has some outside the table.
         is_drawable: Whether image and label have one size.
+        palette: uint8 (entries, 3) palette of the label, if it has one that is looked at.
+        notes: What the label's colours say, for the comparison with the others.
         findings: What is wrong.
     """
 
@@ -55,14 +60,16 @@ class Examined:
     counts: np.ndarray | None = None
     raw_counts: dict[int | Color | None, int] = field(default_factory=dict)
     is_drawable: bool = False
+    palette: bytes = b""
+    notes: Notes = NOTHING
     findings: list[Finding] = field(default_factory=list)
 
     def report(self, kind: str, file: str, what: str, cause: str, severity: str = ERROR) -> None:
         """Adds a finding."""
-        self.findings.append(Finding(severity, kind, self.split, printable(file), what, cause))
+        self.findings.append(Finding(severity, kind, self.split, encodable(file), what, cause))
 
 
-def printable(name: str) -> str:
+def encodable(name: str) -> str:
     """Escapes what is not UTF-8 in a file name, so that it can be written anywhere."""
     return name.encode("utf-8", "backslashreplace").decode()
 
@@ -95,9 +102,11 @@ class Examiner:
         with PIL.Image.open(io.BytesIO(content)) as image:
             pair.image_kind = f"{(image.format or '').lower()} {_MODES.get(image.mode, image.mode)}"
 
-    def examine_label(self, pair: Examined, raw: np.ndarray, file: str) -> None:
+    def examine_label(self, pair: Examined, raw: RawLabel, file: str) -> None:
         """Checks the values of a label, and its size if the image's is known."""
-        height, width = raw.shape[:2]
+        height, width = raw.values.shape[:2]
+        if raw.palette is not None:
+            pair.palette = raw.palette.tobytes()
         pair.is_drawable = pair.size == (height, width)
         if pair.size is not None and not pair.is_drawable:
             turned = pair.size == (width, height)
@@ -109,11 +118,13 @@ class Examiner:
                 f"one of the two was {'rotated' if turned else 'resized'}",
             )
         try:
-            _, pair.counts = self.label_map(raw)
+            reading = self.label_map.read(*raw)
+            _, pair.counts = self.label_map.apply(reading)
         except ImageFileError as error:
             pair.report("label values", file, error.what, error.cause)
-            pair.raw_counts = _count_raw(raw)
+            pair.raw_counts = _count_raw(raw.values)
             return
+        pair.notes = reading.notes
         if pair.counts[IGNORE_LABEL] == height * width:
             pair.report(
                 "all ignored",

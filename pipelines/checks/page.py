@@ -6,10 +6,12 @@ from html import escape
 from pathlib import Path
 
 from .pictures import UNLISTED_COLOR
-from .report import Finding, Picture, Report, SplitReport, UnlistedValue, write_text
+from .report import Finding, PaletteReport, Picture, Report, SplitReport, UnlistedValue, write_text
 
 MOST_FINDINGS = 200  # of a kind; JSON has all
+PALETTE_COLUMNS = ("palette", "labels", "files")
 _MOST_VALUES = 50
+_MOST_PALETTES, _MOST_ENTRIES, _MOST_FILES = 20, 8, 3
 _WHITE = (255, 255, 255)
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #202020; margin: 2em auto; max-width: 1480px;
@@ -54,6 +56,7 @@ def render(report: Report) -> str:
         _classes_table(report),
         *_findings(report),
         *_values(report),
+        *_palettes(report),
         *_pictures(report),
     ]
     return (
@@ -186,6 +189,38 @@ def _values(report: Report) -> list[str]:
         _table(("value", "pixels", "labels"), rows, range(3)),
         *([f"<p>and {more} more</p>"] if more else []),
     ]
+
+
+def _palettes(report: Report) -> list[str]:
+    parts = ["<h2>How labels were understood</h2>"] if report.remarks else []
+    parts += [f"<p>{escape(remark)}</p>" for remark in report.remarks]
+    if len(report.palettes) < 2:
+        return parts
+    rows = [[escape(cell) for cell in row] for row in palette_rows(report.palettes)]
+    more = len(report.palettes) - len(rows)
+    return [
+        *parts,
+        "<h2>Palettes of the labels</h2>",
+        _table(PALETTE_COLUMNS, rows, (1,)),
+        *([f"<p>and {more} more</p>"] if more else []),
+    ]
+
+
+def palette_rows(palettes: Sequence[PaletteReport]) -> list[tuple[str, str, str]]:
+    """Returns the rows of the table of palettes, as text: colours, number of labels, files."""
+    rows = []
+    for palette in palettes[:_MOST_PALETTES]:
+        colors = [f"{i} {color}" for i, color in enumerate(palette.colors[:_MOST_ENTRIES])]
+        more = len(palette.colors) - len(colors)
+        files = palette.files[:_MOST_FILES]
+        rows.append(
+            (
+                ", ".join(colors) + (f" and {more} more" if more else ""),
+                str(palette.labels),
+                ", ".join(files) + (" ..." if palette.labels > len(files) else ""),
+            )
+        )
+    return rows
 
 
 def value_text(value: UnlistedValue) -> str:

@@ -11,9 +11,10 @@ import PIL.Image
 from kerasseg import IGNORE_LABEL, visualize
 
 from ..classes import Description
-from ..classes.label_maps import color_codes
+from ..classes.label_maps import LabelMap
+from ..classes.value_runs import code_of, color_codes
 from ..errors import ImageFileError
-from ..images.label_files import resize_label
+from ..images.label_files import RawLabel, resize_label
 from .examiner import Examined
 from .report import Picture
 
@@ -29,7 +30,7 @@ class Reader(Protocol):
 
     description: Description
 
-    def read(self, where: Any) -> tuple[bytes, np.ndarray]:
+    def read(self, where: Any) -> tuple[bytes, RawLabel]:
         """Returns the image's file and the raw label."""
         ...
 
@@ -133,12 +134,12 @@ def draw(reader: Reader, sample: Sample) -> Picture:
     description = reader.description
     content, raw = reader.read(sample.where)
     image = _load_image(content)
-    codes = resize_label(color_codes(raw), image.shape[:2])
-    label, unlisted = _map_codes(codes, description, raw.ndim == 3)
-    colors = description.classes.colors
+    codes, are_colors = _codes(description, raw)
+    label, unlisted = _map_codes(resize_label(codes, image.shape[:2]), description, are_colors)
+    colors, undrawn = description.classes.colors, description.classes.undrawn
     picture = visualize.colorize(label, colors)
     picture[unlisted] = UNLISTED_COLOR
-    blended = visualize.overlay(image, label, colors, OPACITY)
+    blended = visualize.overlay(image, label, colors, OPACITY, undrawn)
     blended[unlisted] = np.rint((1 - OPACITY) * image + OPACITY * np.array(UNLISTED_COLOR))[
         unlisted
     ]
@@ -153,13 +154,24 @@ def draw(reader: Reader, sample: Sample) -> Picture:
     )
 
 
+def _codes(description: Description, raw: RawLabel) -> tuple[np.ndarray, bool]:
+    """Returns (height, width) values or packed colours, and whether they are colours."""
+    try:
+        values, codes, _ = LabelMap(description).read(*raw)
+    except ImageFileError:  # what contradicts itself is drawn by its values
+        values, codes = raw.values, None
+    if codes is not None:
+        return codes[values], True
+    return color_codes(values), values.ndim == 3
+
+
 def _map_codes(
     codes: np.ndarray, description: Description, is_colored: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Maps raw values or packed colours; returns the label, and where the table has no value."""
     table: Mapping[int, int] = description.raw_values
     if is_colored:
-        table = {r << 16 | g << 8 | b: v for (r, g, b), v in description.raw_colors.items()}
+        table = {code_of(color): label for color, label in description.raw_colors.items()}
     values, position = np.unique(codes, return_inverse=True)
     mapped = np.array([table.get(value, _UNLISTED) for value in values.tolist()])
     label = mapped[position].reshape(codes.shape)

@@ -4,15 +4,20 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..classes import Description
-from ..conversion.pairs import read_pair
+from ..conversion.pairs import read_pair, read_raw_label
 from ..datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
 from ..errors import ImageFileError, InputError
 from ..images.image_files import read_file
-from ..images.label_files import decode_label
-from .examiner import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable
+from ..images.label_files import RawLabel
+from .examiner import (
+    LABEL_HEAD,
+    Examined,
+    Examiner,
+    encodable,
+    kind_of_label_fault,
+    label_kind,
+)
 from .report import ERROR, WARNING, Finding, SplitReport
 
 Item = tuple[str, Example]
@@ -68,7 +73,7 @@ class RawTree:
             self._examine_label(pair, example)
         return pair
 
-    def read(self, where: Example) -> tuple[bytes, np.ndarray]:
+    def read(self, where: Example) -> tuple[bytes, RawLabel]:
         """Reads a pair anew: the image's file, and the raw label.
 
         Raises:
@@ -95,12 +100,12 @@ class RawTree:
 
     def _examine_read(self, pair: Examined, example: Example) -> None:
         try:
-            image, raw = self._raw.module.read(example)
+            image, raw = read_pair(self._raw.module, example)
         except ImageFileError as error:
             pair.report("damaged pair", pair.file, error.what, error.cause)
             return
         self._examiner.examine_image(pair, image)
-        pair.label_kind = f"{raw.dtype} of {self.name.partition(':')[0]}"
+        pair.label_kind = f"{raw.values.dtype} of {self.name.partition(':')[0]}"
         self._examiner.examine_label(pair, raw, pair.file)
 
     def _examine_image(self, pair: Examined, example: Example) -> None:
@@ -114,15 +119,9 @@ class RawTree:
 
     def _examine_label(self, pair: Examined, example: Example) -> None:
         file = self._name_of_label(example)
-        content = b""
         try:
-            if hasattr(self._raw.module, "read_label"):
-                pair.label_kind = _kind_of_file(example.label)
-                raw = self._raw.module.read_label(example)
-            else:
-                content = read_file(example.label, "label")
-                pair.label_kind = label_kind(content[:LABEL_HEAD], Path(file).suffix)
-                raw = decode_label(content)
+            pair.label_kind = _kind_of_file(example.label)
+            raw = read_raw_label(self._raw.module, example)
         except ImageFileError as error:
             pair.report(_kind_of_fault(example.label), file, error.what, error.cause)
         else:
@@ -137,10 +136,10 @@ class RawTree:
 
 
 def _check_name(pair: Examined) -> None:
-    if pair.file != printable(pair.file):
+    if pair.file != encodable(pair.file):
         what = "file name must be UTF-8, as records hold no other"
         pair.report("file name", pair.file, what, "an old archive: rename the file")
-        pair.file = printable(pair.file)
+        pair.file = encodable(pair.file)
 
 
 def _kind_of_file(path: str | None) -> str:

@@ -4,14 +4,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-
 from kerasseg import IGNORE_LABEL
 
 from .. import records
 from ..classes import Description
 from ..errors import ImageFileError, InputError
-from ..images.label_files import check_gray_label, decode_label
+from ..images.label_files import RawLabel, check_gray_label, decode_label
 from ..records.reader import frames, parse_example, read_content
 from .examiner import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind
 from .report import ERROR, Finding, SplitReport
@@ -87,21 +85,21 @@ class Converted:
         pair.label_kind = label_kind(label[:LABEL_HEAD], "")
         try:
             check_gray_label(label)
-            raw = decode_label(label)
+            raw = RawLabel(decode_label(label))
         except ImageFileError as error:
             pair.report(kind_of_label_fault(label), pair.file, error.what, error.cause)
         else:
             self._examiner.examine_label(pair, raw, pair.file)
         return pair
 
-    def read(self, where: Place) -> tuple[bytes, np.ndarray]:
+    def read(self, where: Place) -> tuple[bytes, RawLabel]:
         """Reads a record anew: the image's file, and the label.
 
         Raises:
             ImageFileError: If it cannot be parsed or decoded.
         """
         features = parse_example(read_content(*where))
-        return features["image"], decode_label(features["segmentation_mask"])
+        return features["image"], RawLabel(decode_label(features["segmentation_mask"]))
 
     def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
         """Yields what is wrong with the shards, and what the manifest says otherwise."""

@@ -86,6 +86,21 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
+class PaletteReport:
+    """One of the palettes that labels have.
+
+    Attributes:
+        colors: Its entries.
+        labels: Number of labels that have it.
+        files: The first images, in order, whose labels have it.
+    """
+
+    colors: Sequence[Color]
+    labels: int
+    files: Sequence[str]
+
+
+@dataclass(frozen=True)
 class UnlistedValue:
     """A raw value or colour that is not in the table of the dataset.
 
@@ -138,6 +153,8 @@ class Report:
         unlisted: Raw values outside the table over all labels, the most frequent first.
         unlisted_cause: The likely cause of these; empty if there are none.
         pictures: Samples of each split, and of labels that are wrong.
+        palettes: Those of labels that have one, the most frequent first; raw trees only.
+        remarks: Ways in which labels were understood that are not plain, a line each.
     """
 
     path: Path
@@ -150,6 +167,8 @@ class Report:
     unlisted: Sequence[UnlistedValue] = ()
     unlisted_cause: str = ""
     pictures: Sequence[Picture] = field(default=(), repr=False)
+    palettes: Sequence[PaletteReport] = field(default=(), repr=False)
+    remarks: Sequence[str] = ()
 
     @property
     def errors(self) -> int:
@@ -201,6 +220,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "unlisted_values": [asdict(value) for value in report.unlisted],
         "unlisted_cause": report.unlisted_cause,
         "findings": [asdict(finding) for finding in report.findings],
+        "palettes": [asdict(palette) for palette in report.palettes],
+        "remarks": list(report.remarks),
     }
 
 

@@ -191,6 +191,10 @@ def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[
         reports: Of all splits.
     """
     names = description.classes.names
+    if description.classes.count < 2:
+        what = f"classes must be at least two, got only {names[0]}"
+        cause = "list the background too; black-and-white masks then need --map 255:1"
+        yield Finding(ERROR, "one class", "", "all labels", what, cause)
     pixels = np.sum([report.class_pixels for report in reports], axis=0)
     if hold_one_class(pixels, sum(report.ignored_pixels for report in reports)):
         what = f"labels must hold more than {names[0]} and ignored pixels, got only these"

@@ -3,15 +3,18 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from kerasseg import IGNORE_LABEL
 
 from ..errors import InputError
+from .colors import is_background
 
+LABELS_ARE = ("numbers", "colors")
+LARGEST_VALUE = 65535
 # Control characters, ends of lines, and halves of characters that UTF-8 cannot hold.
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,12 @@ class ClassSpace:
     def __post_init__(self) -> None:
         """Checks the lengths and ranges."""
         if not 1 <= len(self.names) <= IGNORE_LABEL:
-            raise InputError(f"number of classes must be in [1, 255], got {len(self.names)}.")
+            raise InputError(
+                f"number of classes must be in [1, 255], got {len(self.names)}: labels are uint8, "
+                "and 255 is the ignored one."
+            )
         for name in self.names:
-            if not name.strip() or _NOT_TEXT.search(name):
+            if not name.strip() or NOT_TEXT.search(name):
                 raise InputError(f"a class name must be text of one line, got {name!r}.")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"class names must differ, got {', '.join(self.names)}.")
@@ -39,6 +45,16 @@ class ClassSpace:
             raise InputError(
                 f"colors must be one a class, {len(self.names)}, got {len(self.colors)}."
             )
+
+    @property
+    def count(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
+    def undrawn(self) -> tuple[int, ...]:
+        """The classes that pictures leave undrawn: class 0 if it is a background by its name."""
+        return (0,) if is_background(self.names[0]) else ()
 
     @property
     def fingerprint(self) -> str:
@@ -60,6 +76,10 @@ class Description:
             left out when its size is not fixed.
         homepage: Where the dataset comes from.
         hints: The likely cause where a value that is not listed occurs.
+        labels_are: How label files with colours are understood, those with a palette and gray ones
+            saved as RGB: "stored" takes the numbers that the file stores, and looks RGB colours up;
+            "numbers" does so too, and takes RGB gray for numbers; "colors" looks all colours up;
+            "either" takes whichever the colours of the classes tell, and refuses what they do not.
     """
 
     classes: ClassSpace
@@ -68,3 +88,33 @@ class Description:
     split_sizes: Mapping[str, int] = field(default_factory=dict)
     homepage: str = ""
     hints: Mapping[int, str] = field(default_factory=dict)
+    labels_are: str = "stored"
+
+
+def ignoring(description: Description, values: Iterable[int]) -> Description:
+    """Returns a dataset's facts with further raw label values ignored.
+
+    Args:
+        description: The facts.
+        values: In [0, 65535].
+
+    Raises:
+        InputError: If a value is out of range, or the only one of a class that is no background:
+            the class list would be one class ahead of the labels.
+    """
+    ignored = frozenset(values)
+    for value in sorted(ignored):
+        if not 0 <= value <= LARGEST_VALUE:
+            raise InputError(f"ignored values must be in [0, {LARGEST_VALUE}], got {value}.")
+    left = {label for value, label in description.raw_values.items() if value not in ignored}
+    for value in sorted(ignored):
+        label = description.raw_values.get(value, IGNORE_LABEL)
+        if label != IGNORE_LABEL and label not in left:
+            name = description.classes.names[label]
+            if not is_background(name):
+                raise InputError(
+                    f"ignored values must be of no class, got {value}, which is {name}; where the "
+                    f"classes have other values, list them, as in '{value + 1}: {name}'."
+                )
+    ignoring_them = {**description.raw_values, **dict.fromkeys(ignored, IGNORE_LABEL)}
+    return replace(description, raw_values=ignoring_them)

@@ -6,10 +6,10 @@ from kerasseg import IGNORE_LABEL
 
 from ..errors import ImageFileError
 from . import Description
+from .palettes import Reader, Reading
+from .value_runs import VALUES, code_of, color_codes, find_runs, strips
 
 _UNKNOWN = -1
-_VALUES = 256  # of a label's pixel, once it is mapped
-_STRIP = 512  # rows that are worked on at a time, which bounds the memory
 
 
 class LabelMap:
@@ -23,46 +23,67 @@ class LabelMap:
 
     def __init__(self, description: Description):
         self.num_classes = len(description.classes.names)
-        size = max(_VALUES - 1, *description.raw_values, 0) + 1
-        self._hints = description.hints
+        self._reader = Reader(description)
+        size = max(VALUES - 1, *description.raw_values, 0) + 1
+        self._hints, self._labels_are = description.hints, description.labels_are
         self._table = np.full(size, _UNKNOWN, np.int16)
         for value, label in description.raw_values.items():
             self._table[value] = label
-        codes = {r << 16 | g << 8 | b: v for (r, g, b), v in description.raw_colors.items()}
+        codes = {code_of(color): label for color, label in description.raw_colors.items()}
         self._codes = np.array(sorted(codes), np.uint32)
         self._code_labels = np.array([codes[code] for code in sorted(codes)], np.uint8)
 
     def __call__(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Maps a decoded label.
+        """Maps a decoded label without a palette: `apply` of `read`."""
+        return self.apply(self.read(raw))
+
+    def read(
+        self, raw: np.ndarray, palette: np.ndarray | None = None, has_alpha: bool = False
+    ) -> Reading:
+        """Decides how a decoded label is understood, as `palettes.Reader` does.
 
         Args:
-            raw: Result of `decode_label`.
+            raw: uint8 or uint16 (height, width) values or uint8 (height, width, 3) colours.
+            palette: uint8 (entries, 3) colours of the values, if the file has a palette.
+            has_alpha: Whether the file is gray with an opaque channel of alpha.
+
+        Raises:
+            ImageFileError: If values and colours contradict each other.
+        """
+        return self._reader.read(raw, palette, has_alpha)
+
+    def apply(self, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+        """Maps a label.
+
+        Args:
+            reading: Result of `read`.
 
         Returns:
-            uint8 (height, width) label, of classes in [0, num_classes) or 255, `raw` itself if that
-            is one already; and the int64 (256,) numbers of its pixels of each value.
+            uint8 (height, width) label, of classes in [0, num_classes) or 255, `reading.raw` itself
+            if that is one already; and the int64 (256,) numbers of its pixels of each value.
 
         Raises:
             ImageFileError: If a value or colour is not in the table; its message counts them.
         """
+        raw = reading.raw
         unchanged = raw.ndim == 2 and raw.dtype == np.uint8
         label = raw if unchanged else np.empty(raw.shape[:2], np.uint8)
-        counts = np.zeros(_VALUES, np.int64)
-        for top in range(0, len(raw), _STRIP):
-            strip = color_codes(raw[top : top + _STRIP])
-            found, lengths = _runs(strip.reshape(-1))
-            mapped = self._classes(found, raw)
-            counts += np.bincount(mapped, weights=lengths, minlength=_VALUES).astype(np.int64)
+        counts = np.zeros(VALUES, np.int64)
+        for top, strip in strips(raw):
+            found, lengths = find_runs(strip.reshape(-1))
+            mapped = self._classes(found, reading)
+            counts += np.bincount(mapped, weights=lengths, minlength=VALUES).astype(np.int64)
             if label is raw:
                 if np.array_equal(mapped, found):
                     continue
                 label = raw.copy()
-            label[top : top + _STRIP] = np.repeat(mapped, lengths).reshape(strip.shape)
+            label[top : top + len(strip)] = np.repeat(mapped, lengths).reshape(strip.shape)
         return label, counts
 
-    def _classes(self, found: np.ndarray, raw: np.ndarray) -> np.ndarray:
+    def _classes(self, found: np.ndarray, reading: Reading) -> np.ndarray:
         """Looks values or colours up that were found in a raw label."""
-        if raw.ndim == 2:
+        raw, codes = reading.raw, reading.codes
+        if raw.ndim == 2 and codes is None:
             if found.max(initial=0) >= self._table.size:
                 raise self._unknown_values(raw)
             classes = self._table[found]
@@ -70,10 +91,15 @@ class LabelMap:
                 raise self._unknown_values(raw)
             return classes.astype(np.uint8)
         if not self._codes.size:
-            raise ImageFileError("label is an RGB picture", "these labels are gray or palette")
+            raise ImageFileError(
+                "label is an RGB picture",
+                "these labels are gray or palette; colours must be listed with the classes",
+            )
+        if codes is not None:
+            found = codes[found]
         position = np.searchsorted(self._codes, found).clip(max=self._codes.size - 1)
         if (self._codes[position] != found).any():
-            raise self._unknown_colors(raw)
+            raise self._unknown_colors(color_codes(raw) if codes is None else codes[raw])
         return self._code_labels[position]
 
     def _unknown_values(self, raw: np.ndarray) -> ImageFileError:
@@ -90,8 +116,8 @@ class LabelMap:
             self._likely_cause(present, present[unknown]),
         )
 
-    def _unknown_colors(self, raw: np.ndarray) -> ImageFileError:
-        present, counts = np.unique(color_codes(raw), return_counts=True)
+    def _unknown_colors(self, codes: np.ndarray) -> ImageFileError:
+        present, counts = np.unique(codes, return_counts=True)
         unknown = ~np.isin(present, self._codes)
         colors, counts = present[unknown], counts[unknown]
         listed = ", ".join(
@@ -118,38 +144,9 @@ class LabelMap:
             return hints[0]
         if set(present.tolist()) <= {0, 255}:
             return "a black-and-white mask: did you mean --map 255:1?"
+        grays = (present.astype(np.uint32) * 0x010101) if present[-1] < VALUES else present
+        if self._labels_are == "either" and np.isin(grays, self._codes).all():
+            return "the classes' colours saved as gray: did you mean --labels-are colors?"
         if present[0] >= 1 and present[present < IGNORE_LABEL].max(initial=0) == self.num_classes:
             return "classes counted from 1: subtract 1 from every value"
         return "another class table, or a resized label"
-
-
-def color_codes(raw: np.ndarray) -> np.ndarray:
-    """Returns raw values as they are, and (height, width, 3) colours as (height, width) uint32."""
-    if raw.ndim == 2:
-        return raw
-    codes = raw[..., 0].astype(np.uint32)
-    for channel in (1, 2):
-        codes <<= 8
-        codes |= raw[..., channel]
-    return codes
-
-
-def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the runs of equal values in a flat array: the value and the length of each."""
-    if not values.size:
-        return values, np.zeros(0, np.int64)
-    ends = np.append(np.flatnonzero(values[1:] != values[:-1]), values.size - 1)
-    return values[ends], np.diff(ends, prepend=-1)
-
-
-def count_values(label: np.ndarray) -> np.ndarray:
-    """Counts the pixels of each value.
-
-    Args:
-        label: uint8 array.
-
-    Returns:
-        int64 (256,).
-    """
-    found, lengths = _runs(label.reshape(-1))
-    return np.bincount(found, weights=lengths, minlength=_VALUES).astype(np.int64)

@@ -3,11 +3,13 @@
 `kerasseg --help` imports no TensorFlow, which alone would take seconds.
 """
 
+import contextlib
+
 import click
 
 import kerasseg
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from . import (
     bench_serving,
     check,
@@ -31,15 +33,31 @@ from . import (
 class _Group(click.Group):
     """Prints errors that a user can mend without a traceback, and exits with code 1."""
 
+    def make_context(self, *arguments, **options) -> click.Context:
+        """Parses the options before the command."""
+        with _printable_errors():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context):
-        try:
+        """Parses the rest, and runs the command."""
+        with _printable_errors():
             return super().invoke(ctx)
-        except InputError as error:
-            raise click.ClickException(str(error)) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Lists the commands in the order of use."""
         return list(self.commands)
+
+
+@contextlib.contextmanager
+def _printable_errors():
+    """Turns errors into click's, and escapes what names of files and classes hold in them."""
+    try:
+        yield
+    except InputError as error:
+        raise click.ClickException(printable(str(error), keep="\n")) from error
+    except click.ClickException as error:
+        vars(error)["message"] = printable(error.message, keep="\n")
+        raise
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -103,6 +103,7 @@ def print_report(report) -> None:
         )
     if report.unlisted:
         _print_values(report.unlisted, report.unlisted_cause)
+    _print_palettes(report)
 
 
 def _print_classes(report) -> None:
@@ -132,6 +133,19 @@ def _print_values(values, cause: str) -> None:
     if len(values) > _MOST_VALUES:
         options.console().print(f"and {len(values) - _MOST_VALUES} more values")
     options.console().print(f"likely cause: {cause}", soft_wrap=True)
+
+
+def _print_palettes(report) -> None:
+    """Prints palettes that differ, and how labels were understood."""
+    from ..checks.page import PALETTE_COLUMNS, palette_rows
+
+    if len(report.palettes) > 1:
+        rows = palette_rows(report.palettes)
+        options.print_table(PALETTE_COLUMNS, rows, title="palettes of the labels")
+        if len(report.palettes) > len(rows):
+            options.console().print(f"and {len(report.palettes) - len(rows)} more palettes")
+    for remark in report.remarks:
+        options.console().print(remark, soft_wrap=True)
 
 
 def _finding_rows(report) -> Iterator[tuple[str, str, str, str]]:

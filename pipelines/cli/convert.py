@@ -60,7 +60,7 @@ def command(
     """
     from .. import convert
 
-    console = options.console()
+    console, notes = options.console(), []
     encoding = convert.Encoding(verify, max_side, image_format, quality)
     try:
         with options.progress_bar(f"converting {dataset}") as on_progress:
@@ -71,6 +71,7 @@ def command(
                 encoding=encoding,
                 beam_options=beam_options,
                 on_progress=on_progress,
+                on_note=notes.append,
                 **options.given_dataset_options(more),
             )
     except convert.ConversionError as error:
@@ -80,6 +81,8 @@ def command(
         raise click.ClickException(
             f"interrupted; the same command goes on with {output / dataset}."
         ) from error
+    for note in notes:
+        console.print(note, soft_wrap=True)
     for split in converted.splits.values():
         size = sum(shard["bytes"] for shard in split.shards) / 2**20
         console.print(

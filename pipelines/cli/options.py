@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from .. import datasets
+from ..classes import LABELS_ARE
+from ..errors import printable
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -56,6 +58,16 @@ class DatasetName(click.ParamType):
         return value
 
 
+def parse_values(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[int, ...] | None:
+    """Parses lists of label values; None where none is given."""
+    parts = [part.strip() for text in value for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise click.BadParameter(f"must be whole numbers, got {','.join(value)!r}.", ctx, param)
+    return tuple(int(part) for part in parts) or None
+
+
 def dataset_options(command):
     """Declares what only some datasets take; a dataset refuses those that are not its own."""
     for option in reversed(
@@ -67,6 +79,19 @@ def dataset_options(command):
             click.option("--task", help="coco: panoptic, stuff or voc."),
             click.option(
                 "--palette", type=existing_file, help="folder, tfds: file of classes and colours."
+            ),
+            click.option(
+                "--ignore",
+                metavar="VALUE,...",
+                multiple=True,
+                callback=parse_values,
+                help="folder, tfds: label values to ignore, besides 255; may be given again.",
+            ),
+            click.option(
+                "--labels-are",
+                type=click.Choice(LABELS_ARE),
+                help="folder, tfds: what labels with a palette mean, and gray labels saved as RGB: "
+                "the stored numbers or the colours. Unless given, the colours of the classes tell.",
             ),
             click.option(
                 "--split-fractions",
@@ -200,7 +225,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     from rich.table import Table
     from rich.text import Text
 
-    rows = [list(row) for row in rows]
+    rows = [[printable(cell) for cell in row] for row in rows]
     cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
     # A number or a short word that is broken in two reads as two; paths and sentences may be.
     widths = [
@@ -230,19 +255,20 @@ def _is_number(text: str) -> bool:
 
 def console():
     """Returns the console for what a command reports."""
-    from rich.console import Console
+    from .terminal import NameSafeConsole
 
-    return Console(highlight=False, soft_wrap=False)
+    return NameSafeConsole(soft_wrap=False)
 
 
 @contextlib.contextmanager
 def progress_bar(text: str):
     """Shows a bar where the output is a terminal; yields what to call with done and total."""
+    from rich.markup import escape
     from rich.progress import Progress
 
     shown = console()
     with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        task = progress.add_task(text)
+        task = progress.add_task(escape(printable(text)))
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -18,6 +18,11 @@ from . import options, startup
     show_default=True,
     help="Of the colours in the overlay.",
 )
+@click.option(
+    "--draw-background",
+    is_flag=True,
+    help="Draw class 0 over the images too where it is called background, void or the like.",
+)
 @options.crf_options
 @click.option(
     "--crf-strip",
@@ -25,7 +30,7 @@ from . import options, startup
     callback=options.parse_steps,
     help="Also write a strip of pictures after so many CRF iterations, such as 0,1,2,10.",
 )
-def command(run, images, output, opacity, crf, crf_iterations, crf_strip) -> None:
+def command(run, images, output, opacity, draw_background, crf, crf_iterations, crf_strip) -> None:
     """Predict IMAGES (files, or folders with all below) with a run's best network.
 
     Writes NAME.png, the class numbers with their colours as palette, and NAME_overlay.png, both at
@@ -44,6 +49,7 @@ def command(run, images, output, opacity, crf, crf_iterations, crf_strip) -> Non
                 opacity=opacity,
                 crf=options.crf_parameters(run, crf, crf_iterations),
                 crf_strip=crf_strip,
+                draw_background=draw_background,
                 on_progress=on_progress,
             )
     except predict.PredictionError as error:

@@ -6,12 +6,14 @@ from types import ModuleType
 import numpy as np
 
 from ..classes import Description
-from ..classes.label_maps import LabelMap, count_values
+from ..classes.label_maps import LabelMap
+from ..classes.palettes import NOTHING, Notes
+from ..classes.value_runs import count_values
 from ..datasets import Example
 from ..errors import ImageFileError, InputError
 from ..images import png
 from ..images.image_files import check_decodable, check_image, fit_size, read_file, reencode_image
-from ..images.label_files import check_gray_label, decode_label, resize_label
+from ..images.label_files import RawLabel, check_gray_label, read_label, resize_label
 
 VERIFY = ("checksums", "labels", "full")
 IMAGE_FORMATS = ("jpeg", "png")
@@ -72,11 +74,13 @@ class Pair:
         image: A PNG or JPEG file.
         label: An 8-bit gray PNG file.
         counts: int64 (256,) numbers of the label's pixels of each value; None if not counted.
+        notes: What the label's colours say, for the comparison with the other labels.
     """
 
     image: bytes
     label: bytes
     counts: np.ndarray | None
+    notes: Notes = NOTHING
 
 
 def convert_pair(
@@ -99,29 +103,41 @@ def convert_pair(
     size = check_image(image)
     if encoding.verify == "full":
         check_decodable(image)
-    label, counts = label_map(raw)
+    reading = label_map.read(*raw)
+    label, counts = label_map.apply(reading)
     _check_size(size, label.shape)
-    del raw  # as large as the label
+    notes = reading.notes
+    del raw, reading  # as large as the label
     if (fitted := fit_size(size, encoding.max_side)) != size:
         label = resize_label(label, fitted)
         counts = count_values(label)
     if encoding.changes_images:
         image = reencode_image(image, encoding.max_side, encoding.image_format, encoding.quality)
-    return Pair(image, png.encode(label), counts)
+    return Pair(image, png.encode(label), counts, notes)
 
 
-def read_pair(module: ModuleType, example: Example) -> tuple[bytes, np.ndarray]:
-    """Reads the image's bytes and the raw values or colours of its label.
+def read_pair(module: ModuleType, example: Example) -> tuple[bytes, RawLabel]:
+    """Reads the image's bytes and its label.
 
     Raises:
         ImageFileError: If a file is missing or damaged.
     """
     if hasattr(module, "read"):
-        return module.read(example)
-    image = read_file(example.image, "image")
+        image, label = module.read(example)
+    else:
+        image, label = read_file(example.image, "image"), read_raw_label(module, example)
+    return image, label if isinstance(label, RawLabel) else RawLabel(label)
+
+
+def read_raw_label(module: ModuleType, example: Example) -> RawLabel:
+    """Reads the label of a pair whose label is a file of its own.
+
+    Raises:
+        ImageFileError: If it is missing or damaged.
+    """
     if hasattr(module, "read_label"):
-        return image, module.read_label(example)
-    return image, decode_label(read_file(example.label, "label"))
+        return RawLabel(module.read_label(example))
+    return read_label(read_file(example.label, "label"))
 
 
 def _copy_pair(example: Example) -> Pair:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from .. import datasets, records
 from ..classes import Description
 from ..classes.label_maps import LabelMap
+from ..classes.label_notes import LabelNotes
 from ..classes.pixel_counts import PixelCounts
 from ..datasets import Example
 from ..errors import ImageFileError, Problem
@@ -61,6 +62,7 @@ class ShardResult:
         pixels_with_class: Number of labelled pixels of the images in which each class occurs.
         ignored_pixels: Number of pixels with the ignored label.
         problems: Of pairs that cannot be used.
+        notes: What the labels' colours say.
     """
 
     examples: int = 0
@@ -71,6 +73,7 @@ class ShardResult:
     pixels_with_class: list[int] = field(default_factory=list)
     ignored_pixels: int = 0
     problems: list[Problem] = field(default_factory=list)
+    notes: LabelNotes = field(default_factory=LabelNotes)
 
 
 def file_state(path: str | None) -> tuple[int, int, int] | None:
@@ -123,7 +126,8 @@ def _parse_result(stored: dict[str, Any]) -> ShardResult:
     if stored["seal"] != _seal(stored["spec"], stored["result"]):
         raise ValueError("a damaged sidecar")
     problems = [Problem(**problem) for problem in stored["result"].pop("problems")]
-    return ShardResult(**stored["result"], problems=problems)
+    notes = LabelNotes(**stored["result"].pop("notes"))
+    return ShardResult(**stored["result"], problems=problems, notes=notes)
 
 
 def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
@@ -172,7 +176,7 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
     label_map = LabelMap(spec.description)
     writer = records.RecordWriter(file)
     counts, formats = PixelCounts(label_map.num_classes), set()
-    problems: list[Problem] = []
+    problems, notes = [], LabelNotes()
     for example in spec.examples:
         try:
             pair = convert_pair(module, example, label_map, spec.encoding)
@@ -180,6 +184,7 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
             problems.append(Problem(example.filename, problem.what, problem.cause))
         else:
             formats.add("png" if pair.image.startswith(png.SIGNATURE) else "jpeg")
+            notes.add(example.filename, pair.notes)
             if pair.counts is not None:
                 counts.add(pair.counts)
             writer.write(_encode(example, pair))
@@ -190,7 +195,7 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
     if not counts.labels:
         return ShardResult(*written)
     pixels = counts.class_pixels.tolist(), counts.pixels_with_class.tolist()
-    return ShardResult(*written, *pixels, counts.ignored)
+    return ShardResult(*written, *pixels, counts.ignored, notes=notes)
 
 
 def _encode(example: Example, pair: Pair) -> list[bytes]:

@@ -9,8 +9,8 @@ A dataset's file has
 `options` are keyword-only and the dataset's own; both functions take the same. `root` is the folder
 that holds the dataset's own top level, or that top level. Where a label is not a plain image file,
 `read_label(example) -> np.ndarray` returns its raw values; where the image is none either,
-`read(example) -> (bytes, np.ndarray)` returns an encoded PNG or JPEG as well. A dataset that is
-drawn by code, and so needs no source, says `IS_DRAWN = True`.
+`read(example) -> (bytes, np.ndarray or RawLabel)` returns an encoded PNG or JPEG as well. A dataset
+that is drawn by code, and so needs no source, says `IS_DRAWN = True`.
 """
 
 import importlib

@@ -205,7 +205,10 @@ def _describe_original(top: Path) -> Description:
 
 def _check_colors(path: Path) -> None:
     """Refuses a table of other colours. A name may be spelled otherwise: some copies have slips."""
-    found = {entry.name: entry.color for entry in class_file.read_entries(path)}
+    try:
+        found = {entry.name: entry.color for entry in class_file.read_entries(path)}
+    except InputError as error:
+        raise InputError(f"{path}: must have the 32 colours of CamVid ({error}).") from error
     expected = set(ORIGINAL_COLORS.values())
     if differing := expected.symmetric_difference(found.values()):
         listed = ", ".join(map(str, sorted(differing, key=str)))

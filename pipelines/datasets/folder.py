@@ -11,11 +11,12 @@ The splits are told in one of three ways:
                                         always the same
 
 Labels are PNG files of class numbers, gray of 8 or 16 bits or with a palette, or RGB pictures in
-the classes' colours. The classes stand in `classes.txt` at the top, or in the file given as
-`palette`; `_class_file` tells the formats. Value 255 is ignored.
+the classes' colours, which decide over a palette's numbers. The classes stand in `classes.txt` at
+the top, or in the file given as `palette`; `class_file` tells the formats. Value 255 is ignored.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,8 @@ def describe(
     split_fractions: Fractions | None = None,
     image_suffix: str = "",
     label_suffix: str = "",
+    ignore: Sequence[int] = (),
+    labels_are: str | None = None,
 ) -> Description:
     """Reads the classes.
 
@@ -54,11 +57,15 @@ def describe(
         split_fractions: Shares of train, validation and test, where nothing else tells them.
         image_suffix: What follows the common part in the names of images, before the ending.
         label_suffix: The same in the names of labels, such as "_mask".
+        ignore: Raw label values that are ignored, besides those that the file names.
+        labels_are: "numbers" or "colors", whichever a palette or gray RGB labels mean; None for
+            what the colours of the classes tell.
 
     Raises:
-        InputError: If the file is missing, empty or malformed.
+        InputError: If the file is missing, empty or not understood.
     """
-    return class_file.read(root / "classes.txt" if palette is None else Path(palette))
+    path = root / "classes.txt" if palette is None else Path(palette)
+    return class_file.describe(path, ignore=ignore, labels_are=labels_are)
 
 
 def examples(
@@ -69,6 +76,8 @@ def examples(
     split_fractions: Fractions | None = None,
     image_suffix: str = "",
     label_suffix: str = "",
+    ignore: Sequence[int] = (),
+    labels_are: str | None = None,
 ) -> list[Example]:
     """Lists the images of a split with their labels.
 
@@ -79,6 +88,8 @@ def examples(
         split_fractions: As in `describe`.
         image_suffix: As in `describe`.
         label_suffix: As in `describe`.
+        ignore: Not used here.
+        labels_are: Not used here.
 
     Raises:
         InputError: If the folder has no `images/` or no splits, two files fit one name, or a list

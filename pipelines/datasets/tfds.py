@@ -16,7 +16,7 @@ without; to list them, images are skipped.
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ import numpy as np
 
 from kerasseg import IGNORE_LABEL
 
-from ..classes import ClassSpace, Description, class_file
+from ..classes import ClassSpace, Description, class_file, colors, ignoring
 from ..errors import InputError
-from ..images.label_files import decode_label
+from ..images.label_files import RawLabel, read_label
 from . import Example, _tfrecords
 
 ARGUMENT = "builder"
@@ -50,14 +50,24 @@ def is_source(root: Path) -> bool:
     return False
 
 
-def describe(root: Path, *, builder: str, palette: Path | None = None) -> Description:
+def describe(
+    root: Path,
+    *,
+    builder: str,
+    palette: Path | None = None,
+    ignore: Sequence[int] = (),
+    labels_are: str | None = None,
+) -> Description:
     """Returns the classes of a dataset, which is downloaded and prepared if need be.
 
     Args:
         root: The `data_dir` of TensorFlow Datasets; `Path()` for its default.
         builder: What `tfds.builder` takes: name, configuration and version.
-        palette: File of the classes, where the dataset does not name them; `_class_file` tells the
+        palette: File of the classes, where the dataset does not name them; `class_file` tells the
             formats.
+        ignore: Raw values of the mask that are ignored.
+        labels_are: With `palette`: "numbers" or "colors", whichever masks with a palette mean; None
+            for what the colours of the classes tell.
 
     Raises:
         InputError: If there is no such dataset, it cannot be prepared, its records hold no image
@@ -66,7 +76,14 @@ def describe(root: Path, *, builder: str, palette: Path | None = None) -> Descri
     prepared = _prepare(root, builder)
     _, mask_key = _find_keys(prepared)
     if palette is not None:
-        return class_file.read(Path(palette))
+        return class_file.describe(Path(palette), ignore=ignore, labels_are=labels_are)
+    if labels_are is not None:
+        raise InputError(f"labels_are must be given with palette only, got {labels_are!r}.")
+    return ignoring(_describe_own(prepared, builder, mask_key), ignore)
+
+
+def _describe_own(prepared, builder: str, mask_key: str) -> Description:
+    """Returns the classes as the dataset itself or `_KNOWN` names them."""
     if prepared.name in _KNOWN:
         return _KNOWN[prepared.name]()
     mask = _features(prepared)[mask_key]
@@ -76,13 +93,21 @@ def describe(root: Path, *, builder: str, palette: Path | None = None) -> Descri
         )
     names = tuple(mask.names)
     return Description(
-        classes=ClassSpace(names, tuple(map(class_file.default_color, range(len(names))))),
+        classes=ClassSpace(names, colors.complete(names, {})),
         raw_values={value: value for value in (*range(len(names)), IGNORE_LABEL)},
         homepage=prepared.info.homepage,
     )
 
 
-def examples(root: Path, split: str, *, builder: str, palette: Path | None = None) -> list[Example]:
+def examples(
+    root: Path,
+    split: str,
+    *,
+    builder: str,
+    palette: Path | None = None,
+    ignore: Sequence[int] = (),
+    labels_are: str | None = None,
+) -> list[Example]:
     """Lists the records of a split; their images and masks are not read yet.
 
     Args:
@@ -90,6 +115,8 @@ def examples(root: Path, split: str, *, builder: str, palette: Path | None = Non
         split: "train", "validation" or "test".
         builder: As in `describe`.
         palette: Not used here.
+        ignore: Not used here.
+        labels_are: Not used here.
 
     Raises:
         InputError: As `describe`, or if the records are damaged or not in TFRecord files.
@@ -104,21 +131,21 @@ def examples(root: Path, split: str, *, builder: str, palette: Path | None = Non
     return list(index.get(split, ()))
 
 
-def read(example: Example) -> tuple[bytes, np.ndarray]:
+def read(example: Example) -> tuple[bytes, RawLabel]:
     """Reads a record.
 
     Args:
         example: One of `examples`.
 
     Returns:
-        The image as it is stored, a PNG or JPEG file, and the values of the mask.
+        The image as it is stored, a PNG or JPEG file, and the mask.
 
     Raises:
         ImageFileError: If the record is damaged, or the mask is no PNG.
     """
     path, offset, length, image_key, mask_key = example.details
     features = _tfrecords.features(memoryview(_tfrecords.read(path, offset, length)))
-    return bytes(features[image_key]), decode_label(bytes(features[mask_key]))
+    return bytes(features[image_key]), read_label(bytes(features[mask_key]))
 
 
 def _describe_pets() -> Description:

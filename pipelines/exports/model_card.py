@@ -1,8 +1,11 @@
 """The model card of an export: what the model is, what it was trained on, and how good it is."""
 
+import html
+import re
 from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import printable
 from ..runs import run_folder
 from ..runs.crf import CRFParameters
 
@@ -37,13 +40,15 @@ def write(
     options = described.options
     settings = ", ".join(f"{key} {value}" for key, value in options.model_options.items())
     lines = [
-        f"# {name}",
+        f"# {escape(name)}",
         "",
-        f"Semantic segmentation by `{options.model}`{f' ({settings})' if settings else ''}, "
+        f"Semantic segmentation by {_code(options.model)}"
+        f"{f' ({escape(settings)})' if settings else ''}, "
         f"{len(described.classes.names)} classes. {_describe_input(size, format)}",
         "",
-        f"Trained on `{described.dataset['name']}` (fingerprint "
-        f"{described.dataset['fingerprint']}). Scores of the network on its validation split, at "
+        f"Trained on {_code(described.dataset['name'])} (fingerprint "
+        f"{escape(described.dataset['fingerprint'])}). Scores of the network on its validation "
+        f"split, at "
         f"native resolution{', not at the size above' if size else ''}:",
         "",
         *_score_lines(described),
@@ -57,6 +62,16 @@ def write(
         *_NOTES.get(format, ()),
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def escape(text: str) -> str:
+    """Returns text that Markdown and HTML show as it is, within a table too."""
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(printable(text)))
+
+
+def _code(text: str) -> str:
+    """Returns a name as code if it may stand there as it is: nothing is escaped in code."""
+    return f"`{text}`" if re.fullmatch(r"[\w.:/-]+", text) else escape(text)
 
 
 def _describe_input(size: tuple[int, int] | None, format: str) -> str:
@@ -92,7 +107,8 @@ def _describe_crf(crf: CRFParameters | None) -> str:
 def _class_lines(described: run_folder.Run) -> list[str]:
     classes = described.classes
     ious = _best(described).get("class_iou") or [None] * len(classes.names)
+    shown = ["-" if iou is None else f"{iou:.3f}" for iou in ious]
     return [
-        f"| {name} | {color[0]}, {color[1]}, {color[2]} | {'-' if iou is None else f'{iou:.3f}'} |"
-        for name, color, iou in zip(classes.names, classes.colors, ious, strict=True)
+        f"| {escape(name)} | {', '.join(map(str, color))} | {iou} |"
+        for name, color, iou in zip(classes.names, classes.colors, shown, strict=True)
     ]

@@ -10,6 +10,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg import serving
 
+from ..classes import ClassSpace
 from ..errors import InputError
 from ..serving import saved_model
 from . import parity, warmup_requests
@@ -19,7 +20,13 @@ _TEST_IMAGES = ((61, 83, "PNG"), (97, 64, "JPEG"))
 
 
 def write(
-    model, folder: Path, *, name: str, colors, probabilities: bool, size: tuple[int, int] | None
+    model,
+    folder: Path,
+    *,
+    name: str,
+    classes: ClassSpace,
+    probabilities: bool,
+    size: tuple[int, int] | None,
 ) -> Path:
     """Writes a SavedModel, and the requests that warm it up.
 
@@ -27,14 +34,21 @@ def write(
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: The version's folder.
         name: Name of the model.
-        colors: (red, green, blue) of each class.
+        classes: The model's; overlays leave a background undrawn.
         probabilities: Whether to add the signature of that name.
         size: `(height, width)` of the signatures that take pixels; None for any.
 
     Returns:
         The folder for what describes the model.
     """
-    serving.save(model, folder, colors, probabilities=probabilities, size=size)
+    serving.save(
+        model,
+        folder,
+        classes.colors,
+        probabilities=probabilities,
+        size=size,
+        undrawn=classes.undrawn,
+    )
     extra = folder / EXTRA
     extra.mkdir()
     warmup_requests.write(extra / warmup_requests.FILE, name, _encoded(*_TEST_IMAGES[0]))

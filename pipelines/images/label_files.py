@@ -1,10 +1,41 @@
 """Label files: decoded to the integers that they hold, checked and resized."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..errors import ImageFileError
 from . import png
 from .image_files import check_complete, check_upright
+
+
+class RawLabel(NamedTuple):
+    """What a label file holds.
+
+    Attributes:
+        values: uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
+        palette: uint8 (entries, 3) colours of the values; None where the file has no palette.
+        has_alpha: Whether the file is gray with an opaque channel of alpha.
+    """
+
+    values: np.ndarray
+    palette: np.ndarray | None = None
+    has_alpha: bool = False
+
+
+def read_label(content: bytes) -> RawLabel:
+    """Decodes a label file, and reads its palette.
+
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        ImageFileError: As `decode_label`.
+    """
+    values = decode_label(content)
+    _, color_type = png.read_kind(content)
+    palette = png.read_palette(content) if color_type == png.PALETTE else None
+    return RawLabel(values, palette, color_type == png.GRAY_ALPHA)
 
 
 def decode_label(content: bytes) -> np.ndarray:
@@ -19,7 +50,8 @@ def decode_label(content: bytes) -> np.ndarray:
         uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
 
     Raises:
-        ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, or has 16-bit colours.
+        ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, transparent, or has 16-bit
+            colours.
     """
     depth, color_type = _check_png(content)
     if depth > 8 and color_type != png.GRAY:
@@ -30,10 +62,10 @@ def decode_label(content: bytes) -> np.ndarray:
     values = png.decode(content)
     if color_type in (png.GRAY, png.PALETTE, png.RGB):
         return values
-    if color_type == png.RGBA and (values[..., 3] == 255).all():
-        return values[..., :3]
+    if (values[..., -1] == 255).all():  # alpha
+        return values[..., :3] if color_type == png.RGBA else np.ascontiguousarray(values[..., 0])
     raise ImageFileError(
-        "label must have 8 bits a pixel or be RGB, got mode "
+        "label must be opaque, have 8 bits a pixel or be RGB, got mode "
         f"{'RGBA' if color_type == png.RGBA else 'LA'}",
         "save class numbers as 8-bit PNG",
     )

@@ -139,6 +139,16 @@ def read_kind(content: bytes) -> tuple[int, int]:
     return depth, color_type
 
 
+def read_palette(content: bytes) -> np.ndarray:
+    """Returns the uint8 (entries, 3) palette of a PNG that has one and that `walk` has checked."""
+    position = len(SIGNATURE)
+    while content[position + 4 : position + 8] != b"PLTE":
+        (length,) = struct.unpack_from(">I", content, position)
+        position += 12 + length
+    (length,) = struct.unpack_from(">I", content, position)
+    return np.frombuffer(content, np.uint8, length, position + 8).reshape(-1, 3)
+
+
 def check_pixels(content: bytes) -> None:
     """Checks that the compressed pixels of a PNG are all there.
 

@@ -57,7 +57,7 @@ def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool)
     if not (source / run_folder.DESCRIPTION).is_file():
         return True
     known, wanted = run_folder.load(source).classes, dataset.classes
-    unnamed = known == run_folder.placeholder_classes(len(known.names))
+    unnamed = run_folder.has_placeholders(known, known.count)
     if known == wanted or unnamed or len(known.names) != len(wanted.names):
         return True
     if not reset_head:

@@ -18,7 +18,7 @@ import kerasseg
 from kerasseg import IGNORE_LABEL
 
 from .. import records
-from ..classes import ClassSpace
+from ..classes import ClassSpace, colors
 from ..errors import InputError
 from .training_options import TrainingOptions
 
@@ -57,7 +57,7 @@ class Run:
         if data is None and not self.dataset["path"]:
             raise InputError(f"{self.folder}: weights that were imported need --data.")
         dataset = records.load(data or self.dataset["path"])
-        unnamed = self.classes == placeholder_classes(len(dataset.classes.names))
+        unnamed = has_placeholders(self.classes, dataset.classes.count)
         if dataset.classes != self.classes and not unnamed:
             raise InputError(
                 f"{dataset.root}: must have the classes that {self.folder} was trained on:\n"
@@ -68,8 +68,13 @@ class Run:
 
 def placeholder_classes(count: int) -> ClassSpace:
     """Returns the classes of imported weights whose names are not known: class_0 and so on."""
-    palette = [((37 * i) % 256, (97 * i + 60) % 256, (173 * i + 120) % 256) for i in range(count)]
-    return ClassSpace(tuple(f"class_{index}" for index in range(count)), tuple(palette))
+    names = tuple(f"class_{index}" for index in range(count))
+    return ClassSpace(names, colors.complete(names, {}))
+
+
+def has_placeholders(classes: ClassSpace, count: int) -> bool:
+    """Tells whether classes are `count` placeholders, in whatever colours their release gave."""
+    return classes.names == tuple(f"class_{index}" for index in range(count))
 
 
 def describe_difference(expected: ClassSpace, received: ClassSpace) -> str:

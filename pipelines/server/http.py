@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ..classes.colors import is_background
 from . import body, json_tensors, metadata
 from .engine import Engine, signature_of
 from .errors import RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
@@ -107,6 +108,8 @@ async def _models(engine: Engine, request: Request) -> Response:
         classes = version.classes()
         keys = ("class_names", "colors", "ignore_label", "crf")
         described = {key: classes[key] for key in keys if key in classes}
+        if is_background(next(iter(classes.get("class_names", ())), "")):
+            described["undrawn"] = [0]
         return {"version": str(version.number), **described}
 
     def work():

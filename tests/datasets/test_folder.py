@@ -181,9 +181,9 @@ def test_a_list_of_classes_that_cannot_be_used_is_refused(tmp_path, text, messag
         describe(tmp_path, text)
 
 
-def test_a_list_of_classes_in_another_encoding_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"classes\.txt: must be UTF-8"):
-        describe(tmp_path, "Straße\n", encoding="utf-16")
+def test_a_list_of_classes_in_another_encoding_is_refused_with_the_line(tmp_path):
+    with pytest.raises(InputError, match=r"classes\.txt, line 2: must be UTF-8 or UTF-16 .*Stra"):
+        describe(tmp_path, "road\nStraße\n", encoding="latin-1")
 
 
 ROAD, WALK, VOID = (128, 64, 128), (244, 35, 232), (0, 0, 0)
@@ -448,7 +448,7 @@ def test_ids_are_read_from_json_and_csv(tmp_path):
 def test_rgb_labels_are_refused_where_no_colours_are_given(tmp_path):
     build_flat(tmp_path / "source")
     (tmp_path / "source" / "classes.txt").write_text("road\nside walk\n")
-    write(tmp_path / "source" / "labels" / "four.png", np.zeros((13, 13, 3), np.uint8))
+    write(tmp_path / "source" / "labels" / "four.png", np.full((13, 13, 3), ROAD, np.uint8))
     with pytest.raises(convert.ConversionError) as refusal:
         convert.run("folder", tmp_path / "source", tmp_path / "data", split_fractions=(0.5, 0.5, 0))
     (problem,) = refusal.value.problems

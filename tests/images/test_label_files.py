@@ -13,7 +13,7 @@ from kerasseg.pipelines.classes import ClassSpace, Description
 from kerasseg.pipelines.classes.label_maps import LabelMap
 from kerasseg.pipelines.errors import ImageFileError
 from kerasseg.pipelines.images.image_files import read_file
-from kerasseg.pipelines.images.label_files import check_gray_label, decode_label
+from kerasseg.pipelines.images.label_files import check_gray_label, decode_label, read_label
 from kerasseg.pipelines.images.png import encode
 
 CLASSES = ClassSpace(("road", "car", "tree"), ((128, 64, 128), (0, 0, 142), (107, 142, 35)))
@@ -112,6 +112,21 @@ def test_rgb_and_opaque_rgba_labels_hold_colours():
         np.testing.assert_array_equal(decoded, colors)
 
 
+def test_gray_with_opaque_alpha_holds_its_values():
+    content = save(PIL.Image.fromarray(VALUES).convert("LA"))
+    np.testing.assert_array_equal(decode_label(content), VALUES)
+    assert read_label(content).has_alpha
+
+
+def test_the_palette_of_a_label_is_read_behind_other_chunks():
+    picture = PIL.Image.fromarray(VALUES)
+    picture.putpalette([9, 8, 7, 6, 5, 4, 3, 2, 1])
+    label = read_label(save(picture, dpi=(72, 72)))
+    np.testing.assert_array_equal(label.palette, [[9, 8, 7], [6, 5, 4], [3, 2, 1]])
+    np.testing.assert_array_equal(label.values, VALUES)
+    assert read_label(save(PIL.Image.fromarray(VALUES))).palette is None
+
+
 @pytest.mark.parametrize(
     ("content", "what", "cause"),
     [
@@ -127,7 +142,11 @@ def test_rgb_and_opaque_rgba_labels_hold_colours():
             "must not be a JPEG",
             "lossy",
         ),
-        (save(PIL.Image.fromarray(VALUES).convert("LA")), "got mode LA", "8-bit PNG"),
+        (
+            save(PIL.Image.merge("LA", [PIL.Image.fromarray(VALUES)] * 2)),
+            "got mode LA",
+            "8-bit PNG",
+        ),
         (
             save(PIL.Image.fromarray(np.zeros((2, 2, 4), np.uint8))),
             "got mode RGBA",

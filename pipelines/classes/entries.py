@@ -1,0 +1,139 @@
+"""The entries of a class list, and what they may hold: names, values and colours."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from . import LARGEST_VALUE, NOT_TEXT
+from .colors import Color
+
+IGNORED_NAME = "ignore"
+LONGEST_LINE = 1000  # matching may take the square of it
+# labelme's name, which stands for its value -1 and so takes no number among the classes.
+_LABELME_IGNORED = "__ignore__"
+_SEPARATORS = re.compile(r"[,;:|=\t]")
+_COLUMNS = re.compile(
+    r"""
+      \d+ \s* [:,;|] .*                         # a value before the name
+    | .*? (?: [\s,;:|] \s* \d+ ){3} [\s,;:|]*   # a colour behind it
+    | .*? \# [0-9a-f]{6} \b .* | .*? \b 0x [0-9a-f]{6} \b .*
+    | .*? (?<!\S) \d+ [\s,;:|]+ \d+ (?!\S) .*   # columns between its words
+    | [-+\d.\s]*                                # nothing but numbers
+    | [-*] \s .*                                # an item of a list
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_HEX = re.compile(r"(?:#|0x)([0-9a-f]{3}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE | re.ASCII)
+_TRIPLE = re.compile(
+    r"(?:rgb\s*)?[\[({]?\s*(\d+)[\s,;]+(\d+)[\s,;]+(\d+)\s*[\])}]?", re.IGNORECASE | re.ASCII
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file says of one class, or of ignored pixels.
+
+    Attributes:
+        place: Where, for messages, such as "line 3".
+        name: Name of the class, or `IGNORED_NAME`.
+        color: Its colour, if given.
+        value: Its value in the labels, if given.
+    """
+
+    place: str
+    name: str
+    color: Color | None = None
+    value: int | None = None
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether it is no class, but pixels to ignore."""
+        return self.name.lower() in (IGNORED_NAME, _LABELME_IGNORED)
+
+    @property
+    def is_labelme_ignored(self) -> bool:
+        """Whether it is labelme's, which needs neither colour nor value."""
+        return self.name.lower() == _LABELME_IGNORED
+
+
+def make(
+    place: str,
+    name: str,
+    color: Color | None = None,
+    value: int | None = None,
+    *,
+    is_quoted: bool = False,
+) -> Entry:
+    """Makes an entry.
+
+    Args:
+        place: Where it stands.
+        name: The class's; white space around it is left out.
+        color: The class's, if given.
+        value: In the labels, if given; -1 is none, and only ignored pixels have it (labelme).
+        is_quoted: Whether quotation marks, or the format, tell where the name begins and ends: it
+            may hold separators then.
+
+    Raises:
+        InputError: If it is no name, or holds what looks like further columns, or the value is out
+            of range.
+    """
+    name = name.strip()
+    if not name or NOT_TEXT.search(name):
+        raise InputError(f"a class name must be text of one line, got {name!r}.")
+    if _COLUMNS.fullmatch(name) or (not is_quoted and _SEPARATORS.search(name)):
+        raise InputError(
+            f"a class name must hold no separators, colours or columns of numbers, got {name!r}."
+        )
+    entry = Entry(place, name, color, value)
+    if value == -1 and entry.is_ignored:
+        return Entry(place, name, color)
+    if value is not None and not 0 <= value <= LARGEST_VALUE:
+        raise InputError(f"a value must be in [0, {LARGEST_VALUE}], got {value}.")
+    return entry
+
+
+def located(path: Path, place: str, parse: Callable[..., Entry], *content) -> Entry:
+    """Calls `parse(place, *content)`, and adds to the message of an error where it stands."""
+    try:
+        return parse(place, *content)
+    except ValueError as error:
+        raise InputError(f"{path}, {place}: {error}") from error
+
+
+def parse_color(content: Any, shown: Any = None) -> Color:
+    """Reads a colour: three numbers, `#4682b4`, `#48b`, `0x4682b4`, `70 130 180`, `rgb(70, ...)`.
+
+    A fourth number, or two more digits, are an opaque alpha.
+
+    Args:
+        content: Text or a list of numbers.
+        shown: What an error quotes; None for the content.
+
+    Raises:
+        InputError: If it is none.
+    """
+    channels: Sequence[Any] = content if isinstance(content, list) else []
+    if isinstance(content, str):
+        text = content.strip()
+        if match := _HEX.fullmatch(text):
+            digits = match[1] if len(match[1]) > 3 else "".join(2 * digit for digit in match[1])
+            channels = [int(digits[i : i + 2], 16) for i in range(0, len(digits), 2)]
+        elif match := _TRIPLE.fullmatch(text):
+            channels = [int(channel) for channel in match.groups()]
+    if len(channels) == 4 and channels[3] == 255:
+        channels = channels[:3]
+    if len(channels) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in channels):
+        quoted = content if shown is None else shown
+        raise InputError(f"a colour must be three numbers in [0, 255], got {quoted!r}.")
+    return channels[0], channels[1], channels[2]
+
+
+def by_value(entries: list[Entry]) -> list[Entry]:
+    """Returns the entries of a table in the order of their values, where all classes have one."""
+    if any(entry.value is None and not entry.is_ignored for entry in entries):
+        return entries
+    return sorted(entries, key=lambda e: -1 if e.value is None else e.value)
