@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerasseg import atomic_files
+
 
 class InputError(ValueError):
     """Something given to a command is wrong: its message says what, where and what would be right.
@@ -42,5 +44,7 @@ def writing_to(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or path
+        where = error.filename2 or error.filename or path
+        if atomic_files.PREFIX in str(where):  # a temporary name, which tells the user nothing
+            where = path
         raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error
