@@ -193,7 +193,7 @@ class Session:
         return {name: array[0] for name, array in outputs.items()}
 
 
-def inputs(layout: Layout, image: Path) -> dict[str, np.ndarray]:
+def inputs(layout: Layout, image: Path | str) -> dict[str, np.ndarray]:
     """Makes the batch of one that a signature takes.
 
     Files that a server cannot decode are encoded anew, losslessly, as PNG.

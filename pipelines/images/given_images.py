@@ -67,7 +67,7 @@ def _describe(passed_over: list[PassedOver]) -> str:
     return "".join(f"; {line}" for line in describe(passed_over, shown=3))
 
 
-def read(path: Path) -> bytes:
+def read(path: Path | str) -> bytes:
     """Reads an image file as a PNG or JPEG that TensorFlow decodes.
 
     Raises:
