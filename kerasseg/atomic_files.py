@@ -10,11 +10,11 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-_PREFIX = ".writing-"
+PREFIX = ".writing-"
 
 
 @contextlib.contextmanager
@@ -54,15 +54,31 @@ def new_folder(path: Path | str) -> Iterator[Path]:
         OSError: If it cannot be written; there is no `path` then.
     """
     path = Path(path)
-    temporary = path.with_name(_temporary_name(""))
+    with temporary_folder(path.parent) as temporary:
+        yield temporary
+        give_name(temporary, path)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path | str) -> Iterator[Path]:
+    """Yields a new hidden folder, for `give_name`; without a name it is removed after the block."""
+    temporary = Path(parent, _temporary_name(""))
     temporary.mkdir()
     try:
         yield temporary
-        sync_tree(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def give_name(temporary: Path, path: Path) -> None:
+    """Brings a folder to the disk, and gives it its name in the same parent folder.
+
+    Raises:
+        OSError: If there is a folder of that name already that is not empty, or a file.
+    """
+    sync_tree(temporary)
+    os.replace(temporary, path)
+    _sync(path.parent)
 
 
 def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> None:
@@ -71,9 +87,29 @@ def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> No
         temporary.write_bytes(content)
 
 
+def write_files(contents: Mapping[Path, bytes], *, durable: bool = True) -> None:
+    """Writes several files, none of which gets its name before all are whole; see `new_file`."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(new_file(path, durable=durable)).write_bytes(content)
+
+
 def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
     """Writes a UTF-8 file in one step, see `new_file`; what UTF-8 cannot hold is escaped."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=durable)
+
+
+def write_report(path: Path | str, text: str) -> None:
+    """Writes a UTF-8 file whose path a person gave: in one step, unless it is no regular file.
+
+    A device or a named pipe, such as `/dev/stdout`, is written to and stays what it is, and so does
+    a link.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    else:
+        write_text(os.path.realpath(path), text)
 
 
 def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
@@ -83,7 +119,7 @@ def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
 
 def remove_leftovers(folder: Path | str) -> None:
     """Removes what a killed process has left in a folder; nobody else may be writing there."""
-    for path in Path(folder).glob(f"{_PREFIX}*"):
+    for path in Path(folder).glob(f"{PREFIX}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -100,7 +136,7 @@ def sync_tree(folder: Path) -> None:
 
 def _temporary_name(suffix: str) -> str:
     # Libraries such as Keras read the format off the suffix.
-    return f"{_PREFIX}{secrets.token_hex(8)}{suffix}"
+    return f"{PREFIX}{secrets.token_hex(8)}{suffix}"
 
 
 def _sync(path: Path) -> None:

@@ -1,14 +1,17 @@
 """Trained networks at work: loading, prediction and evaluation at native resolution."""
 
 import math
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from . import IGNORE_LABEL, metrics
+from . import IGNORE_LABEL, adapters, metrics
 from .layers import DenseCRF, FitWithin, ResizeLike
 from .layers.outputs import without_auxiliary
 
@@ -22,22 +25,55 @@ def load(path: Path | str) -> keras.Model:
     """Loads a trained network.
 
     Args:
-        path: A run folder, whose best model is taken, or a `.keras` file.
+        path: A run folder, whose best model is taken, or a `.keras` file: of a run, or of a network
+            of your own that `model.save("m.keras")` wrote, compiled or not.
 
     Returns:
         A model from images `(batch, height, width, 3)`, float32 RGB in [0, 255] of any size, to
-        logits `(batch, height, width, num_classes)`, float32, at that size.
+        logits `(batch, height, width, num_classes)`, float32, at that size. What a network of your
+        own lacks for that is put around it, see `adapters.segmentation_network`; its preprocessing
+        must be part of it.
 
     Raises:
         FileNotFoundError: If there is no model.
+        ValueError: If the file is no Keras model, holds a class that is not registered or a Lambda
+            layer, whose code is not executed, or is not a segmentation network.
     """
     path = Path(path)
     file = path / BEST_MODEL if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such model; {path} must be a run with a best model.")
-    model = keras.models.load_model(file, compile=False)
-    assert isinstance(model, keras.Model)
-    return without_auxiliary(model)
+    model = _read(file)
+    return without_auxiliary(model) if path.is_dir() else adapters.segmentation_network(model)
+
+
+def _read(file: Path) -> keras.Model:
+    if not zipfile.is_zipfile(file):
+        raise ValueError(
+            "must be a .keras file, got another format or half of one; model.save('m.keras') "
+            "writes one."
+        )
+    try:
+        model: Any = keras.models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds
+        raise ValueError(_reason(str(error))) from error
+    return model
+
+
+def _reason(message: str) -> str:
+    """Says in a sentence why Keras cannot load a model; its own message holds the whole config."""
+    if missing := re.search(r"Could not locate (\w+) '([^']*)'", message):
+        kind, name = missing.groups()
+        return (
+            f"needs the {kind} {name}, which is not registered: import the module that defines it "
+            "under @keras.saving.register_keras_serializable() first, in Python."
+        )
+    if "`Lambda` layer" in message or "safe_mode" in message:
+        return (
+            "holds a Lambda layer or other Python code, which is not executed: replace it by a "
+            "layer of Keras, or by a class under @keras.saving.register_keras_serializable()."
+        )
+    return f"cannot be loaded ({message.strip().splitlines()[0][:300]})."
 
 
 def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:

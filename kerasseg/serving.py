@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from .inference import label_map, label_of
-from .layers import FitWithin, ResizeLike, native_operations
+from .layers import native_operations
 from .orientation import upright
 from .visualize import Colors
 
@@ -78,42 +78,6 @@ def class_shares(model: Callable, content, num_classes: int):
     label = tf.reshape(tf.cast(label_of(model, decode_image(content)), tf.int32), (-1,))
     counts = tf.math.unsorted_segment_sum(tf.ones_like(label), label, num_classes)
     return tf.cast(counts, tf.float32) / tf.cast(tf.size(label), tf.float32)
-
-
-def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """Lets a network compute at one size, whatever that of the images.
-
-    Images are resized to it bilinearly, without antialiasing and without keeping their aspect
-    ratio, and the logits are resized back.
-
-    Args:
-        model: As for `label_png`. If it resizes images itself (`inference.inference_model`), the
-            given size takes the place of its own.
-        size: `(height, width)`.
-
-    Returns:
-        A model from images (batch, height, width, 3) to logits of their size, which shares the
-        network's weights.
-    """
-    network = network_of(model)
-    images = keras.Input((None, None, 3), name="image")
-    # Not keras.layers.Resizing: unless told otherwise it takes calls for training, which batch
-    # normalisation behind it then does.
-    resize = keras.layers.Lambda(
-        lambda batch: tf.image.resize(batch, size, "bilinear"),
-        output_shape=(*size, 3),
-        dtype="float32",
-        name="resize_image",
-    )
-    logits = ResizeLike(dtype="float32", name="resize_to_image")(network(resize(images)), images)
-    return keras.Model(images, logits, name=f"{network.name}_{size[0]}x{size[1]}")
-
-
-def network_of(model: keras.Model) -> keras.Model:
-    """Returns the network inside a model that resizes images (`inference.inference_model`)."""
-    if not any(isinstance(layer, FitWithin) for layer in model.layers):
-        return model
-    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
 def save(

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from kerasseg import atomic_files
+
 from . import client
-from .errors import InputError
+from .errors import ImageFileError, InputError, writing_to
 from .serving import connections
 from .serving.connections import RequestError, Target
 
@@ -48,7 +50,7 @@ class Row:
 
 def run(
     url: str,
-    image: Path,
+    image: Path | str,
     *,
     model: str | None = None,
     version: int | None = None,
@@ -56,7 +58,7 @@ def run(
     clients: Sequence[int] = (1, 4, 16),
     requests: int = 100,
     timeout: float = 60,
-    json_file: Path | None = None,
+    json_file: Path | str | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Measures.
@@ -84,6 +86,7 @@ def run(
     """
     if requests < 1 or not clients or min(clients) < 1:
         raise InputError(f"requests and clients must be at least 1, got {requests}, {clients}.")
+    image = Path(image)
     with client.open_connection(url, timeout) as connection:
         session = client.Session(connection, retries=3)
         name = model or session.only_model(url)
@@ -91,7 +94,7 @@ def run(
         rows = []
         for signature in chosen:
             target = Target(name, version, signature)
-            inputs = client.inputs(session.layout(target), image)
+            inputs = _inputs(session.layout(target), image)
             body = connection.encode(target, inputs)
             answer = connections.with_retries(lambda: connection.send(target, body), 3)  # noqa: B023
             for count in clients:
@@ -99,8 +102,15 @@ def run(
                 rows.append(row)
                 on_row(row)
     if json_file is not None:
-        _write(json_file, url, image, name, version, rows)
+        _write(Path(json_file), url, image, name, version, rows)
     return rows
+
+
+def _inputs(layout: connections.Layout, image: Path) -> dict[str, np.ndarray]:
+    try:
+        return client.inputs(layout, image)
+    except ImageFileError as error:
+        raise InputError(f"{image}: {error}") from error
 
 
 def _usable(session: client.Session, connection, target: Target) -> list[str]:
@@ -182,7 +192,5 @@ def _write(
         "image": {"width": size[0], "height": size[1], "bytes": image.stat().st_size},
         "rows": [asdict(row) for row in rows],
     }
-    try:
-        file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror}).") from error
+    with writing_to(file):
+        atomic_files.write_report(file, json.dumps(content, indent=1) + "\n")

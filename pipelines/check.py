@@ -31,7 +31,7 @@ def run(
     path: Path | str,
     dataset: str | None = None,
     *,
-    class_map: str | None = None,
+    class_map: Path | str | None = None,
     full: bool = False,
     workers: int | None = None,
     samples: int = 6,
@@ -58,7 +58,7 @@ def run(
         InputError: If `path` is neither, or its layout is not that of the dataset.
     """
     path = Path(path)
-    source = _open(path, dataset, class_map, full, options)
+    source = _open(path, dataset, class_map and str(class_map), full, options)
     num_classes = len(source.description.classes.names)
     sums = {split: Sums(split, *sizes, num_classes) for split, sizes in source.sizes.items()}
     galleries = {split: Gallery(num_classes, samples) for split in sums}

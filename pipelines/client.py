@@ -1,28 +1,32 @@
 """Client of TensorFlow Serving or `kerasseg serve`: image files to label maps. No TensorFlow."""
 
 import io
-import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
-from .errors import InputError, Problem
+from .errors import ImageFileError, InputError, Problem
+from .images import given_images, output_names
+from .images.output_names import Output
 from .serving import connections, tensors
-from .serving.connections import INVALID_ARGUMENT, Connection, Layout, RequestError, Target
+from .serving.connections import Connection, Layout, RequestError, Target
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+# gRPC's codes of what is wrong with one request: it is invalid, too large, out of range, or the
+# model fails at it.
+_OF_ONE_IMAGE = (3, 8, 10, 11, 13)
 _PNG = "_png_bytes"  # ends the names of outputs that are PNG files
 _OVERLAY = "overlay_png_bytes"
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _UINT8 = 4
 
 
 class RefusedError(InputError):
-    """The server refused some of the images; the others' answers are written.
+    """Some of the images could not be predicted; the others' answers are written.
 
     Attributes:
         problems: All of them.
@@ -50,21 +54,23 @@ class Answer:
 
 def run(
     url: str,
-    images: Iterable[Path],
+    images: Iterable[Path | str] | Path | str,
     *,
     model: str | None = None,
     version: int | None = None,
-    output: Path = Path(),
+    output: Path | str = Path(),
     signature: str = "serving_default",
     overlay: bool = False,
     timeout: float = 60,
     retries: int = 3,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Answer]:
     """Sends images to a server, one at a time, and writes what it answers.
 
     A label map is written as NAME.png, 8-bit gray, as the server gives it; an overlay as
-    NAME_overlay.png; other pictures of numbers as NAME_OUTPUT.npy.
+    NAME_overlay.png; other pictures of numbers as NAME_OUTPUT.npy. `images.output_names` says what
+    NAME is where two images have the same.
 
     Args:
         url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.
@@ -77,12 +83,14 @@ def run(
         timeout: Seconds that a request may take.
         retries: How often to try again if the server cannot be reached or is busy.
         on_progress: Called with the numbers of images done and in all.
+        on_passed_over: Called once with the files of the folders that are not sent.
 
     Returns:
         What came back, an entry an image.
 
     Raises:
-        RefusedError: If the server refuses some of the images; the others' answers are written.
+        RefusedError: If some of the images cannot be read, or the server refuses them; the others'
+            answers are written.
         RequestError: If the server cannot be reached, or has no such model or signature.
         InputError: If an argument cannot be used.
     """
@@ -90,24 +98,29 @@ def run(
         raise InputError(f"retries must be at least 0, got {retries}.")
     if version is not None and not 1 <= version < 2**63:
         raise InputError(f"version must be a positive number, got {version}.")
-    plan = _plan(images, output)
+    found, passed_over = given_images.find(images)
     with open_connection(url, timeout) as connection:
         session = Session(connection, retries)
         name = model or session.only_model(url)
         wanted = [signature, *([_OVERLAY] if overlay and signature != _OVERLAY else [])]
         targets = [Target(name, version, each) for each in wanted]
         layouts = [session.layout(target) for target in targets]
+        plan = output_names.plan(found, Path(output), _endings(layouts))
+        on_passed_over(passed_over)
         answers, problems = [], []
-        for image, stem in plan:
+        for item in plan:
             try:
-                parts = [session.ask(*each, image) for each in zip(targets, layouts, strict=True)]
-            except RequestError as error:
-                if error.code != INVALID_ARGUMENT:
-                    raise
-                problems.append(Problem(str(image), "the server refuses it", str(error)))
-            else:
+                parts = [
+                    session.ask(*each, item.image) for each in zip(targets, layouts, strict=True)
+                ]
                 outputs = {key: array for part in parts for key, array in part.items()}
-                answers.append(_write(image, stem, outputs))
+                answers.append(_write(item, outputs))
+            except ImageFileError as error:
+                problems.append(Problem(str(item.image), error.what, error.cause))
+            except RequestError as error:
+                if error.retry or error.code not in _OF_ONE_IMAGE:
+                    raise
+                problems.append(Problem(str(item.image), "the server refuses it", str(error)))
             on_progress(len(answers) + len(problems), len(plan))
     if problems:
         raise RefusedError(problems)
@@ -180,92 +193,57 @@ class Session:
         return {name: array[0] for name, array in outputs.items()}
 
 
-def inputs(layout: Layout, image: Path) -> dict[str, np.ndarray]:
+def inputs(layout: Layout, image: Path | str) -> dict[str, np.ndarray]:
     """Makes the batch of one that a signature takes.
 
+    Files that a server cannot decode are encoded anew, losslessly, as PNG.
+
     Raises:
-        RequestError: If pixels are wanted, and the file cannot be decoded.
-        InputError: If the file cannot be read.
+        ImageFileError: If the file cannot be read.
     """
     ((name, dtype),) = layout.inputs.items()
-    try:
-        content = image.read_bytes()
-    except OSError as error:
-        raise InputError(f"{image}: cannot be read ({error.strerror}).") from error
+    content = given_images.read(image)
     if dtype == tensors.STRING:
         return {name: tensors.strings([content])}
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as opened:
-            upright = PIL.ImageOps.exif_transpose(opened).convert("RGB")
-    except Exception as error:  # whatever Pillow meets in a broken file
-        raise RequestError(f"cannot be decoded ({error})", INVALID_ARGUMENT) from error
-    return {name: np.asarray(upright)[np.newaxis]}
+    return {name: given_images.decode(content)[np.newaxis]}
 
 
-def _plan(images: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
-    """Names what will be written, without endings; nothing overwrites another or an image."""
-    plan: dict[Path, Path] = {}
-    for path in images:
-        for image, relative in _expand(path):
-            stem = output / relative.with_suffix("")
-            if plan.setdefault(stem, image) != image:
-                raise InputError(
-                    f"{stem}.png: would be written for {plan[stem]} and {image}; give them "
-                    "separate --output folders."
-                )
-    sources = {image.resolve() for image in plan.values()}
-    for stem in plan:
-        for ending in (".png", "_overlay.png"):
-            if _named(stem, ending).resolve() in sources:
-                raise InputError(
-                    f"{stem}{ending}: would overwrite an image; choose another --output."
-                )
-    return [(image, stem) for stem, image in plan.items()]
+def _endings(layouts: Iterable[Layout]) -> set[str]:
+    """Lists what the files of an image may end in; what an output is, only the answer tells."""
+    names = {name for layout in layouts for name in layout.outputs}
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise RequestError(
+                f"names of outputs must be letters, digits, '_', '.' or '-', got {name!r}.", 2
+            )
+    kinds = {name.removesuffix(_PNG) for name in names}
+    pictures = {f"_{kind}.png" for kind in kinds}
+    return {".png", *pictures, *(f"_{name}.npy" for name in names)}
 
 
-def _expand(path: Path) -> Sequence[tuple[Path, Path]]:
-    if path.is_file():
-        return [(path, Path(path.name))]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such image or folder.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _ENDINGS)
-    if not found:
-        raise InputError(f"{path}: must hold images ({', '.join(_ENDINGS)}), got none.")
-    return [(image, image.relative_to(path)) for image in found]
-
-
-def _named(stem: Path, ending: str) -> Path:
-    return stem.with_name(stem.name + ending)
-
-
-def _write(image: Path, stem: Path, outputs: dict[str, np.ndarray]) -> Answer:
+def _write(item: Output, outputs: dict[str, np.ndarray]) -> Answer:
     """Writes all files of an image, or none."""
     values = {name: array.tolist() for name, array in outputs.items() if np.ndim(array) == 1}
-    files = [_content(stem, name, array) for name, array in outputs.items() if name not in values]
-    with ExitStack() as stack:
-        written = []
-        try:
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            for path, content in files:
-                temporary = path.with_name(f"writing-{os.getpid()}-{path.name}")
-                stack.callback(temporary.unlink, missing_ok=True)
-                temporary.write_bytes(content)
-                written.append((temporary, path))
-            for temporary, path in written:
-                temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"{stem}: cannot be written ({error.strerror}).") from error
-    return Answer(image, tuple(path for path, _ in files), values)
+    contents: dict[Path, bytes] = {}
+    for name, array in outputs.items():
+        if name not in values:
+            ending, content = _encode(name, array)
+            if item.file(ending) in contents:  # a second label map
+                ending = f"_{name.removesuffix(_PNG)}.png"
+            contents[item.file(ending)] = content
+    if contents:
+        output_names.write(contents)
+    return Answer(item.image, tuple(contents), values)
 
 
-def _content(stem: Path, name: str, array: np.ndarray | bytes) -> tuple[Path, bytes]:
-    """Returns an output's file, and what to write there."""
+def _encode(name: str, array: np.ndarray | bytes) -> tuple[str, bytes]:
+    """Returns what an output's file ends in, and what to write there."""
     buffer = io.BytesIO()
     if isinstance(array, bytes):
         kind = name.removesuffix(_PNG)
-        return _named(stem, ".png" if kind == "label" else f"_{kind}.png"), array
+        return ".png" if kind == "label" else f"_{kind}.png", array
     if array.ndim == 2 and array.dtype == np.uint8:
         PIL.Image.fromarray(array).save(buffer, "PNG", compress_level=1)
-        return _named(stem, ".png"), buffer.getvalue()
+        return ".png", buffer.getvalue()
     np.save(buffer, array, allow_pickle=False)
-    return _named(stem, f"_{name}.npy"), buffer.getvalue()
+    return f"_{name}.npy", buffer.getvalue()

@@ -50,13 +50,13 @@ class ConversionError(InputError):
 
 def run(
     dataset: str,
-    source: Path | None,
-    output: Path,
+    source: Path | str | None,
+    output: Path | str,
     *,
     workers: int | None = None,
     allow_partial: bool = False,
     overwrite: bool = False,
-    class_map: str | None = None,
+    class_map: Path | str | None = None,
     encoding: Encoding | None = None,
     runner: str = "local",
     beam_options: Sequence[str] = (),
@@ -96,8 +96,8 @@ def run(
     if beam_options and runner != "beam":
         raise InputError(f"options of Beam must come with runner beam, got {beam_options[0]}.")
     encoding = encoding or Encoding()
-    raw = datasets.open_source(dataset, source, options)
-    description = class_maps.describe(raw.description, class_map)
+    raw = datasets.open_source(dataset, None if source is None else Path(source), options)
+    description = class_maps.describe(raw.description, class_map and str(class_map))
     _refuse_one_class(description.classes)
     pairs.refuse_unmapped(raw.module, description, encoding)
     splits = _list_examples(raw, allow_partial)

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,7 +23,7 @@ from kerasseg.layers.crf import mean_field
 
 from . import inputs, records
 from .errors import InputError
-from .runs import crf, run_folder
+from .runs import crf, trained_networks
 from .runs.crf import CRFParameters
 
 # DeepLab v1, section 4.1, searches weights of 3 to 6, 30 to 100 pixels and 3 to 6 intensities; the
@@ -40,9 +41,9 @@ _RESAMPLES = 1000
 
 
 def run(
-    folder: Path,
+    folder: Path | str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     images: int = 30,
     num_iterations: int = 10,
     on_progress: Callable[[str, float], None] = lambda tried, score: None,
@@ -50,7 +51,7 @@ def run(
     """Searches the CRF's parameters on the validation split, and stores the best in the run.
 
     Args:
-        folder: The run.
+        folder: The run, or a `.keras` file.
         data: Folder of another converted dataset of the same classes; None for the run's own.
         images: Number of validation images that the search looks at, spread over the split.
         num_iterations: Mean-field iterations of all candidates.
@@ -67,9 +68,9 @@ def run(
     """
     if images < 1:
         raise InputError(f"images must be at least 1, got {images}.")
-    described = run_folder.load(folder)
-    dataset = described.open_dataset(data)
-    examples = _Examples(described, dataset)
+    described, model = trained_networks.load(folder, data=data)
+    dataset = described.open_dataset(None if data is None else Path(data))
+    examples = _Examples(model, dataset)
     chosen = list(examples.spread(images))
     tried: dict[CRFParameters, float] = {}
 
@@ -91,8 +92,13 @@ def run(
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
     }
-    crf.save(folder, best, report)
+    crf.save(output_file(folder).parent, best, report)
     return {"parameters": asdict(best), **report}
+
+
+def output_file(folder: Path | str) -> Path:
+    """Returns where the parameters of a run, or of a `.keras` file, are written."""
+    return trained_networks.results_folder(folder) / crf.FILE
 
 
 def _search(start: CRFParameters, score: Callable[[CRFParameters], float]) -> CRFParameters:
@@ -116,15 +122,15 @@ class _Examples:
     """The validation images of a run with its network's logits.
 
     Args:
-        described: The run.
+        model: Its network.
         dataset: The converted dataset.
     """
 
-    def __init__(self, described: run_folder.Run, dataset: records.Dataset):
+    def __init__(self, model: keras.Model, dataset: records.Dataset):
         self.num_classes = len(dataset.classes.names)
         self._dataset = dataset
         self._files = dataset.files("validation")
-        compute = inference.with_constant_weights(run_folder.load_model(described))
+        compute = inference.with_constant_weights(model)
         self._compute_logits = tf.function(
             lambda image: compute(tf.cast(image[tf.newaxis], tf.float32), training=False)[0],
             input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],

@@ -36,7 +36,7 @@ _ENLARGEMENT = 2
 
 
 def run(
-    output: Path,
+    output: Path | str,
     *,
     on_stage: Callable[[str], None] = lambda text: None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -54,6 +54,7 @@ def run(
     Raises:
         InputError: If the folder holds anything but a demo.
     """
+    output = Path(output)
     _clear(output)
     on_stage("1/5 drawing and converting street scenes")
     convert.run("scenes", None, output / "data")

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerasseg import atomic_files
+
 
 def printable(text: str, keep: str = "") -> str:
     r"""Escapes what a terminal would obey or hide, and what UTF-8 cannot hold, such as ESC: `\x1b`.
@@ -59,5 +61,7 @@ def writing_to(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or path
+        where = error.filename2 or error.filename or path
+        if atomic_files.PREFIX in str(where):  # a temporary name, which tells the user nothing
+            where = path
         raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error

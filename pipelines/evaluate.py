@@ -1,6 +1,7 @@
 """Evaluation: a run's best network over a whole split, at native resolution."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -8,34 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from kerasseg import inference, metrics
-from kerasseg.callbacks import write_json
+from kerasseg import atomic_files, inference, metrics
 
 from . import inputs, records
-from .errors import InputError
-from .runs import run_folder
+from .errors import InputError, writing_to
+from .runs import trained_networks
 from .runs.crf import CRFParameters, refine
 from .runtime import allocator
 from .runtime.devices import mirrored_strategy
 
 
 def run(
-    folder: Path,
+    folder: Path | str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
+    classes: Path | str | None = None,
     split: str = "validation",
     batch_size: int = 8,
     crf: CRFParameters | None = None,
     devices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Scores a run.
+    """Scores a run's best network, or a `.keras` file's.
 
-    Writes `metrics.json` and `confusion_matrix.csv` into `FOLDER/evaluation/SPLIT/`; with a CRF,
-    into `FOLDER/evaluation/SPLIT_crf/`.
+    Writes `metrics.json` and `confusion_matrix.csv` into the folder of `output_folder`.
 
     Args:
-        folder: The run.
+        folder: The run, or the file.
         data: Folder of another converted dataset of the same classes; None for the run's own.
+        classes: List of the classes of a `.keras` file, to be compared with the dataset's; None to
+            take these.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size at a time; does not change the scores.
         crf: Parameters of the CRF that refines the predictions; None for none.
@@ -51,13 +53,12 @@ def run(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-    described = run_folder.load(folder)
-    dataset = described.open_dataset(data)
-    files = dataset.files(split)
     allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
     with strategy.scope():
-        model = run_folder.load_model(described)
+        described, model = trained_networks.load(folder, classes=classes, data=data)
+        dataset = described.open_dataset(None if data is None else Path(data))
+        files = dataset.files(split)
         if crf is not None:
             model = refine(model, crf)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)
@@ -79,16 +80,22 @@ def run(
     return {**report, "confusion_matrix": matrix}
 
 
-def output_folder(folder: Path, split: str, crf: CRFParameters | None) -> Path:
-    """Returns where the scores of a split are written."""
-    return folder / "evaluation" / (split if crf is None else f"{split}_crf")
+def output_folder(folder: Path | str, split: str, crf: CRFParameters | None) -> Path:
+    """Returns where the scores of a split are written: `FOLDER/evaluation/SPLIT`, or `SPLIT_crf`.
+
+    FOLDER is the run, or for a `.keras` file of no run a folder of its name beside it.
+    """
+    name = split if crf is None else f"{split}_crf"
+    return trained_networks.results_folder(folder) / "evaluation" / name
 
 
 def _write(folder: Path, report: dict[str, Any], matrix: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "metrics.json", report)
+    table = io.StringIO(newline="")
     names = report["class_names"]
-    with (folder / "confusion_matrix.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["label \\ prediction", *names])
-        writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    writer = csv.writer(table)
+    writer.writerow(["label \\ prediction", *names])
+    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_files.write_text(folder / "confusion_matrix.csv", table.getvalue())
+        atomic_files.write_json(folder / "metrics.json", report)

@@ -1,55 +1,59 @@
 """Export: a run's best network to a file that serves, proven before it gets its name."""
 
+import errno
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-from kerasseg import IGNORE_LABEL, serving
-from kerasseg.callbacks import write_json
+from kerasseg import IGNORE_LABEL, adapters, atomic_files
 
 from .classes import ClassSpace
-from .errors import InputError
+from .errors import InputError, writing_to
 from .exports import litert, model_card, onnx, single_file, tf_saved_model
-from .runs import run_folder
+from .runs import run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.training_options import check_option
 
 FORMATS = ("savedmodel", "litert", "onnx")
 _FILES = {"litert": "model.tflite", "onnx": "model.onnx"}
 _PACKAGES = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime", "tf2onnx")}
-_SIDES = (8, 8192)
+_SIDES = (1, 8192)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def run(
-    folder: Path,
+    folder: Path | str,
     *,
-    output: Path = Path("saved_models"),
+    output: Path | str = Path("saved_models"),
     name: str | None = None,
+    classes: Path | str | None = None,
+    data: Path | str | None = None,
     crf: CRFParameters | None = None,
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
     format: str = "savedmodel",
 ) -> Path:
-    """Exports a run.
+    """Exports a run's best network, or a `.keras` file's.
 
-    The export is written under a temporary name, checked in a process of its own against the
+    The export is written under a hidden temporary name, checked in a process of its own against the
     network it came from, and only then given its version's name, which a serving process watches.
+    Of two exports of one name at once, each gets a version of its own.
 
     Args:
-        folder: The run.
+        folder: The run, or the file.
         output: Folder of the served models.
-        name: Name of the model; None for the run folder's, with "-crf" behind it if it has one.
-            LiteRT's and ONNX's have "-litert" or "-onnx" behind the name.
+        name: Name of the model; None for the run folder's or the file's, with "-crf" behind it if
+            it has one. LiteRT's and ONNX's have "-litert" or "-onnx" behind the name.
+        classes: List of the classes of a `.keras` file; None for those of `data`, or placeholders.
+        data: Converted dataset whose classes are those of a `.keras` file.
         crf: Parameters of a CRF that is to be part of the SavedModel; None for none.
         probabilities: Whether to give them, too.
         size: `(height, width)` that the network computes at, in the place of the run's image size.
             A SavedModel resizes encoded images to it and logits back; what takes pixels, takes
             those of this size only. None to compute as `predict` does; LiteRT, whose size is fixed,
-            then takes the run's image size, or the crop size that it was trained with.
+            then takes the run's image size, or the crop size that it was trained with, or the only
+            size that a `.keras` file's network takes.
         format: One of `FORMATS`: a SavedModel for TensorFlow Serving, a `.tflite` file for LiteRT,
             or an `.onnx` file.
 
@@ -60,33 +64,27 @@ def run(
         InputError: If the run, the folder or the arguments cannot be used, or the export fails its
             check.
     """
-    described = run_folder.load(folder)
+    _check_arguments(crf, size, format)
+    described, model = trained_networks.load(folder, classes=classes, data=data)
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
     if format == "litert":
         size = size or _trained_size(described)
-    _check_arguments(crf, size, format)
     name += "" if format == "savedmodel" else f"-{format}"
-    model = _load(described, crf, size, format)
-    parent = output / name
-    version = parent / str(_next_version(parent))
-    writing = parent / f"writing-{version.name}"
-    try:
+    model = _adapt(model, crf, size, format)
+    parent = Path(output) / name
+    with writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(writing, ignore_errors=True)
-        writing.mkdir()
-        facts = _facts(described, crf, size, format)
-        beside, report = _write(model, writing, name, facts, probabilities)
-        write_json(beside / "classes.json", facts)
-        model_card.write(beside / "model_card.md", name, described, crf, size=size, format=format)
-        write_json(writing / "parity.json", {"format": format, "size": size, **report})
-        os.replace(writing, version)
-    except OSError as error:
-        raise InputError(f"{parent}: cannot be written ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(writing, ignore_errors=True)
-    return version
+        with atomic_files.temporary_folder(parent) as writing:
+            facts = _facts(described, crf, size, format)
+            beside, report = _write(model, writing, name, facts, probabilities)
+            atomic_files.write_json(beside / "classes.json", facts)
+            card = beside / "model_card.md"
+            model_card.write(card, name, described, crf, size=size, format=format)
+            parity = {"format": format, "size": size, **report}
+            atomic_files.write_json(writing / "parity.json", parity)
+            return _publish(writing)
 
 
 def _check_arguments(crf, size, format: str) -> None:
@@ -113,12 +111,18 @@ def _trained_size(described: run_folder.Run) -> tuple[int, int]:
     return size
 
 
-def _load(described: run_folder.Run, crf, size, format: str):
-    model = run_folder.load_model(described)
+def _adapt(model, crf, size, format: str):
+    """Makes the network compute as it will where it is exported to."""
+    fixed = adapters.only_size(model)
+    if fixed and size not in (None, fixed):
+        raise InputError(
+            f"size must be {fixed[0]},{fixed[1]}, the only one that the network takes, got "
+            f"{size[0]},{size[1]}."
+        )
     if format != "savedmodel":  # which takes images of the size already, if there is one
-        return single_file.in_float32(serving.network_of(model) if size else model)
+        return single_file.in_float32(adapters.network_of(model) if size else model)
     if size is not None:
-        model = serving.at_size(model, size)
+        model = adapters.at_size(model, size)
     return model if crf is None else refine(model, crf)
 
 
@@ -137,9 +141,19 @@ def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
     }
 
 
-def _next_version(parent: Path) -> int:
-    versions = [int(p.name) for p in parent.glob("*") if p.name.isdecimal()]
-    return max(versions, default=0) + 1
+def _publish(writing: Path) -> Path:
+    """Gives a finished export the next version's name."""
+    while True:
+        numbers = [int(path.name) for path in writing.parent.iterdir() if path.name.isdecimal()]
+        version = writing.parent / str(max(numbers, default=0) + 1)
+        try:
+            atomic_files.give_name(writing, version)
+        except OSError as error:
+            # Another export has taken the number in this moment.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        else:
+            return version
 
 
 def _write(

@@ -26,8 +26,8 @@ from .runtime.devices import mirrored_strategy
 
 def run(
     options: TrainingOptions,
-    data: Path,
-    folder: Path,
+    data: Path | str,
+    folder: Path | str,
     *,
     devices: Sequence[str] | None = None,
     service: str | None = None,
@@ -49,6 +49,7 @@ def run(
     Raises:
         InputError: If the options, the dataset or the folder cannot be used.
     """
+    folder = Path(folder)
     dataset = records.load(data)
     _check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
@@ -75,9 +76,9 @@ def run(
 
 
 def resume(
-    folder: Path,
+    folder: Path | str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     devices: Sequence[str] | None = None,
     service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -94,9 +95,9 @@ def resume(
     Raises:
         InputError: If there is no such run, or the dataset is not the one it was trained on.
     """
-    described = run_folder.load(folder)
+    described = run_folder.load(Path(folder))
     options = described.options
-    dataset = described.open_dataset(data)
+    dataset = described.open_dataset(None if data is None else Path(data))
     if dataset.fingerprint != described.dataset["fingerprint"]:
         raise InputError(
             f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "

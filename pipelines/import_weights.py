@@ -1,29 +1,27 @@
 """Published weights to a run folder that every later stage takes."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from kerasseg import checkpoints
+from kerasseg import atomic_files, checkpoints
 from kerasseg.checkpoints import readers
 
 from .classes import ClassSpace, class_file
-from .errors import InputError
+from .errors import InputError, writing_to
 from .runs import run_folder
 from .runs.training_options import TrainingOptions
 
 
 def run(
-    file: Path,
-    output: Path,
+    file: Path | str,
+    output: Path | str,
     *,
     model: str,
     source: str,
     model_options: dict[str, Any] | None = None,
     num_classes: int | None = None,
     reset_head: bool = False,
-    classes: Path | None = None,
+    classes: Path | str | None = None,
 ) -> run_folder.Run:
     """Imports a checkpoint.
 
@@ -43,6 +41,7 @@ def run(
     Raises:
         InputError: If the file cannot be read, its tensors do not fit, or the output exists.
     """
+    file, output = Path(file), Path(output)
     if output.exists():
         raise InputError(f"{output}: must not exist yet; choose another --output.")
     options = dict(model_options or {})
@@ -62,25 +61,20 @@ def run(
     # The shape of a network with an auxiliary head has a name for each.
     shape: Any = network.output_shape
     count = (shape["logits"] if isinstance(shape, dict) else shape)[-1]
-    space = _classes(classes, count)
-    writing = output.with_name(f"writing-{output.name}")
-    try:
-        shutil.rmtree(writing, ignore_errors=True)
-        (writing / run_folder.CHECKPOINTS).mkdir(parents=True)
-        network.save(writing / run_folder.CHECKPOINTS / "best.keras")
-        run_folder.describe(
-            writing,
-            TrainingOptions(model=model, model_options=options),
-            space,
-            {"name": "imported", "path": "", "fingerprint": ""},
-            imported={"file": file.name, "source": source},
-            parameters=network.count_params(),
-        )
-        os.replace(writing, output)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(writing, ignore_errors=True)
+    space = _classes(None if classes is None else Path(classes), count)
+    with writing_to(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_files.new_folder(output) as writing:
+            (writing / run_folder.CHECKPOINTS).mkdir()
+            network.save(writing / run_folder.CHECKPOINTS / "best.keras")
+            run_folder.describe(
+                writing,
+                TrainingOptions(model=model, model_options=options),
+                space,
+                {"name": "imported", "path": "", "fingerprint": ""},
+                imported={"file": file.name, "source": source},
+                parameters=network.count_params(),
+            )
     return run_folder.load(output)
 
 

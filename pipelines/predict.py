@@ -1,7 +1,6 @@
 """Prediction: images to label maps and overlays, at the images' own size."""
 
-import contextlib
-import os
+import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,16 +14,18 @@ from kerasseg import inference, serving, visualize
 
 from .classes import ClassSpace
 from .errors import ImageFileError, InputError, Problem
-from .images import figures
-from .images.image_files import IMAGE_ENDINGS, check_complete, read_file
-from .runs import run_folder
+from .images import figures, given_images, output_names
+from .images.output_names import Output
+from .runs import trained_networks
 from .runs.crf import CRFParameters
 from .runtime import allocator
+
+_LABEL, _OVERLAY, _STRIP = ".png", "_overlay.png", "_crf_strip.png"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files written for one image."""
+    """The files written for one image; the strip only if it was asked for."""
 
     image: Path
     label: Path
@@ -33,59 +34,73 @@ class Prediction:
 
 
 class PredictionError(InputError):
-    """Some images could not be read; the others have been predicted.
+    """Some images could not be predicted; the others have been.
 
     Attributes:
         problems: All of them.
     """
 
     def __init__(self, problems: list[Problem]):
-        super().__init__(f"{len(problems)} of the images cannot be read.")
+        super().__init__(f"{len(problems)} of the images cannot be predicted.")
         self.problems = problems
 
 
 def run(
-    folder: Path,
-    images: Iterable[Path],
+    folder: Path | str,
+    images: Iterable[Path | str] | Path | str,
     *,
-    output: Path | None = None,
+    output: Path | str | None = None,
+    classes: Path | str | None = None,
+    data: Path | str | None = None,
     opacity: float = 0.5,
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Prediction]:
     """Predicts images.
 
     Writes for each a label PNG (`NAME.png`, the classes' numbers with their colours as palette)
     and an overlay (`NAME_overlay.png`), both of the image's size; and, if asked for, a strip
     (`NAME_crf_strip.png`) of the image and overlays after several numbers of CRF iterations.
+    `images.output_names` says what NAME is where two images have the same.
 
     Args:
-        folder: The run.
+        folder: The run, or a `.keras` file.
         images: Image files, and folders whose images are taken with their sub-folders.
-        output: Where to write; None for `FOLDER/predictions`.
+        output: Where to write; None for `FOLDER/predictions`, and for `m/predictions` if FOLDER is
+            the file `m.keras`.
+        classes: List of the classes of a `.keras` file; None for those of `data`, or placeholders.
+        data: Converted dataset whose classes are those of a `.keras` file.
         opacity: Share of the classes' colours in the overlay, in [0, 1].
         crf: Parameters of the CRF that refines the predictions; None for none.
         crf_strip: Numbers of iterations that the strip shows, 0 being the network's own prediction;
             none for no strip.
         draw_background: Whether overlays draw class 0 too where it is a background by its name.
         on_progress: Called with the numbers of images done and in all.
+        on_passed_over: Called once with the files of the folders that are not predicted.
 
     Returns:
         The files written.
 
     Raises:
-        PredictionError: If some images cannot be read; the others are written.
+        PredictionError: If some images cannot be predicted; the others are written.
         InputError: If the run or the paths cannot be used.
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
-    described = run_folder.load(folder)
-    targets = _plan(images, output or described.folder / "predictions")
+    if not 0 <= opacity <= 1:
+        raise InputError(f"opacity must be in [0, 1], got {opacity}.")
+    found, passed_over = given_images.find(images)
+    target = output_folder(folder, output)
+    endings = (_LABEL, _OVERLAY, *([_STRIP] if crf_strip else []))
+    plan = output_names.plan(found, target, endings)
+    described, model = trained_networks.load(folder, classes=classes, data=data)
+    on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)
     steps = [crf and crf.num_iterations, *crf_strip]
-    predict = _predictor(run_folder.load_model(described), crf or CRFParameters(), steps)
+    predict = _predictor(model, crf or CRFParameters(), steps)
     draw = partial(
         visualize.overlay,
         colors=described.classes.colors,
@@ -93,23 +108,23 @@ def run(
         undrawn=() if draw_background else described.classes.undrawn,
     )
     problems, written = [], []
-    for target in targets:
+    for item in plan:
         try:
-            image = _read(target.image)
+            image, labels = _predict_file(item.image, predict)
+            _write(item, image, labels, described.classes, draw, crf_strip)
         except ImageFileError as problem:
-            problems.append(Problem(str(target.image), problem.what, problem.cause))
+            problems.append(Problem(str(item.image), problem.what, problem.cause))
         else:
-            label, *strip = (step.numpy() for step in predict(image))
-            pixels = np.asarray(image, np.uint8)
-            _write(target, label, draw(pixels, label), described.classes)
-            if crf_strip:
-                row = [pixels, *(draw(pixels, step) for step in strip)]
-                _write_strip(target.strip, row, crf_strip, described.classes)
-            written.append(target)
-        on_progress(len(written) + len(problems), len(targets))
+            written.append(Prediction(item.image, *map(item.file, (_LABEL, _OVERLAY, _STRIP))))
+        on_progress(len(written) + len(problems), len(plan))
     if problems:
         raise PredictionError(problems)
     return written
+
+
+def output_folder(folder: Path | str, output: Path | str | None = None) -> Path:
+    """Returns where the predictions of a run, or of a `.keras` file, are written."""
+    return Path(output or trained_networks.results_folder(folder) / "predictions")
 
 
 def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callable:
@@ -129,79 +144,59 @@ def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callab
     return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
 
 
-def _plan(images: Iterable[Path], output: Path) -> list[Prediction]:
-    """Names the files to be written, so that none overwrites another or an image."""
-    plan: list[Prediction] = []
-    written: dict[Path, Path] = {}  # which image each file is written for
-    for path in images:
-        for image, relative in _expand(path):
-            label = output / relative.with_suffix(".png")
-            overlay, strip = (
-                label.with_name(f"{label.stem}_{kind}.png") for kind in ("overlay", "crf_strip")
-            )
-            target = Prediction(image, label, overlay, strip)
-            if written.get(label) == image:
-                continue  # given twice
-            for file in (target.label, target.overlay, target.strip):
-                if file in written:
-                    raise InputError(
-                        f"{file}: would be written for {written[file]} and {image}; predict them "
-                        "into separate --output folders."
-                    )
-                written[file] = image
-            plan.append(target)
-    sources = {target.image.resolve() for target in plan}
-    for file in written:
-        if file.resolve() in sources:
-            raise InputError(f"{file}: would overwrite an image; choose another --output.")
-    return plan
-
-
-def _expand(path: Path) -> list[tuple[Path, Path]]:
-    """Returns the images of a path, each with its place below it."""
-    if path.is_file():
-        return [(path, Path(path.name))]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such image or folder.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
-    if not found:
-        raise InputError(f"{path}: must hold images ({', '.join(IMAGE_ENDINGS)}), got none.")
-    return [(image, image.relative_to(path)) for image in found]
-
-
-def _read(path: Path):
-    content = read_file(path, "image")
-    check_complete(content)
+def _predict_file(path: Path, predict: Callable) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Returns an image's pixels, and its labels after each number of CRF iterations."""
+    image = _read(path)
     try:
-        return serving.decode_image(content)
+        labels = [label.numpy() for label in predict(tf.cast(image, tf.float32))]
+    except tf.errors.OpError as error:
+        what = f"the network cannot take {image.shape[0]} x {image.shape[1]} pixels"
+        raise ImageFileError(what, error.message[:300]) from error
+    return image, labels
+
+
+def _read(path: Path) -> np.ndarray:
+    """Reads an image as uint8 (height, width, 3), RGB, decoded as the SavedModels do."""
+    content = given_images.read(path)
+    try:
+        return np.asarray(serving.decode_image(content), np.uint8)
     except tf.errors.InvalidArgumentError as error:
         raise ImageFileError("image cannot be decoded", str(error.message)) from error
 
 
-def _write(target: Prediction, label, overlay: np.ndarray, classes: ClassSpace) -> None:
-    with _replacing(target.label) as temporary:
-        figures.save_label(temporary, label, classes)
-    with _replacing(target.overlay) as temporary:
-        PIL.Image.fromarray(overlay).save(temporary, "PNG", compress_level=1)
+def _write(
+    item: Output,
+    image: np.ndarray,
+    labels: Sequence[np.ndarray],
+    classes: ClassSpace,
+    draw: Callable[..., np.ndarray],
+    crf_strip: Sequence[int],
+) -> None:
+    """Writes all files of an image, or none."""
+    label, *strip = labels
+    overlay = PIL.Image.fromarray(draw(image, label))
+    contents = {
+        item.file(_LABEL): _encode(figures.label_picture(label, classes)),
+        item.file(_OVERLAY): _encode(overlay, compress_level=1),
+    }
+    if crf_strip:
+        row = [image, *(draw(image, step) for step in strip)]
+        contents[item.file(_STRIP)] = _encode(_draw_strip(row, crf_strip, classes))
+    output_names.write(contents)
 
 
-def _write_strip(path: Path, row: list[np.ndarray], steps, classes: ClassSpace) -> None:
+def _encode(picture: PIL.Image.Image, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def _draw_strip(
+    row: list[np.ndarray], steps: Sequence[int], classes: ClassSpace
+) -> PIL.Image.Image:
     """Draws the picture of DeepLab's papers: the network's prediction, then the CRF's."""
     titles = ["image", *map(_step_title, steps)]
-    with _replacing(path) as temporary:
-        figures.comparison([row], titles, classes).save(temporary, "PNG")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path):
-    """Yields a temporary name, which replaces the file once it is whole."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"writing-{path.name}")
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}).") from error
+    return figures.comparison([row], titles, classes)
 
 
 def _step_title(step: int) -> str:

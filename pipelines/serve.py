@@ -42,7 +42,7 @@ class Server:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         *,
         host: str = "127.0.0.1",
         rest_port: int = 8501,
@@ -81,7 +81,7 @@ class Server:
             max_pixels=int(max_megapixels * 1e6),
             max_crf_pixels=int(max_crf_megapixels * 1e6),
         )
-        self.catalog = catalog.Catalog(folder)
+        self.catalog = catalog.Catalog(Path(folder))
         self._engine = engine.Engine(self.catalog, limits)
         self._host, self._ports = host, (rest_port, grpc_port)
         self._thread: threading.Thread | None = None

@@ -60,6 +60,49 @@ def test_files_have_the_permissions_of_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
 
 
+def test_several_files_get_their_names_when_all_are_whole(tmp_path):
+    atomic_files.write_files({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+    assert [(tmp_path / name).read_bytes() for name in names(tmp_path)] == [b"1", b"2"]
+    with pytest.raises(FileNotFoundError):
+        atomic_files.write_files({tmp_path / "a": b"new", tmp_path / "missing" / "b": b"new"})
+    assert (tmp_path / "a").read_bytes() == b"1"
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_report_goes_into_a_pipe_or_device_as_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        atomic_files.write_report(tmp_path / "link", "text")
+        assert os.read(reader, 100) == b"text"
+    finally:
+        os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_report_goes_to_where_its_link_leads(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "sub" / "report")
+    for text in ("old", "new"):
+        atomic_files.write_report(tmp_path / "link", text)
+        assert (tmp_path / "sub" / "report").read_text() == text
+    assert names(tmp_path / "sub") == ["report"]
+
+
+def test_a_folder_can_get_its_name_in_the_end(tmp_path):
+    with atomic_files.temporary_folder(tmp_path) as temporary:
+        (temporary / "file").write_text("x")
+        atomic_files.give_name(temporary, tmp_path / "a")
+    with atomic_files.temporary_folder(tmp_path) as temporary:
+        (temporary / "file").write_text("y")
+        with pytest.raises(OSError, match="not empty"):
+            atomic_files.give_name(temporary, tmp_path / "a")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == "x"
+
+
 def test_a_folder_appears_when_it_is_whole(tmp_path):
     with atomic_files.new_folder(tmp_path / "a") as temporary:
         (temporary / "below").mkdir()

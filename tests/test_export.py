@@ -1,6 +1,9 @@
+import concurrent.futures
 import io
+import itertools
 import json
 import shutil
+import threading
 
 import keras
 import numpy as np
@@ -9,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 import kerasseg
-from kerasseg import serving
+from kerasseg import atomic_files, serving
 from kerasseg.pipelines import export, records
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.exports import parity
+from kerasseg.pipelines.exports import parity, tf_saved_model
 from kerasseg.pipelines.serving import saved_model
 
 
@@ -57,6 +60,54 @@ def test_the_next_export_is_the_next_version(tiny_run, tmp_path):
     (tmp_path / "street" / "7").mkdir(parents=True)
     (tmp_path / "street" / "notes").mkdir()
     assert export.run(tiny_run, output=tmp_path, name="street") == tmp_path / "street" / "8"
+
+
+def test_a_version_is_seen_when_it_is_checked_and_not_before(tiny_run, tmp_path, monkeypatch):
+    checked = []
+
+    def check(model, folder):
+        checked.append([path.name for path in folder.parent.iterdir()])
+        assert (folder / "saved_model.pb").is_file()
+        return {}
+
+    monkeypatch.setattr(tf_saved_model, "check", check)
+    (tmp_path / "tiny" / "4").mkdir(parents=True)
+    version = export.run(str(tiny_run), output=str(tmp_path))
+    ((hidden, other),) = (sorted(names) for names in checked)
+    assert hidden.startswith(".")
+    assert other == "4"
+    assert sorted(path.name for path in version.parent.iterdir()) == ["4", "5"]
+
+
+def test_two_exports_at_once_get_versions_of_their_own(tmp_path):
+    """Eight threads finish at the same moment, again and again."""
+    barrier = threading.Barrier(8)
+
+    def publish(index):
+        versions = []
+        for round_ in range(5):
+            with atomic_files.temporary_folder(tmp_path) as writing:
+                (writing / "file").write_text(f"{index} {round_}")
+                barrier.wait()
+                version = export._publish(writing)
+            assert (version / "file").read_text() == f"{index} {round_}"
+            versions.append(int(version.name))
+        return versions
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(publish, range(8)))
+    assert sorted(itertools.chain(*found)) == list(range(1, 41))
+
+
+def test_a_link_in_the_place_of_a_temporary_folder_is_not_followed(tiny_run, tmp_path, monkeypatch):
+    """A folder called so used to be emptied and written to."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("kept")
+    (tmp_path / "out" / "tiny").mkdir(parents=True)
+    (tmp_path / "out" / "tiny" / "writing-1").symlink_to(tmp_path / "kept")
+    monkeypatch.setattr(tf_saved_model, "check", lambda model, folder: {})
+    export.run(tiny_run, output=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["file"]
 
 
 def test_the_c_loader_gives_the_labels_of_the_network(version, tiny_run):

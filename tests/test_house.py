@@ -45,7 +45,13 @@ ALLOWED = {
     },
     "pipelines/classes": {"numpy", "kerasseg", "pipelines.errors"},
     "pipelines/images/figures.py": {"numpy", "PIL", "kerasseg", "kerasseg.visualize", "pipelines"},
-    "pipelines/images": {"numpy", "PIL", "kerasseg", "pipelines.errors"},
+    "pipelines/images": {
+        "numpy",
+        "PIL",
+        "kerasseg",
+        "kerasseg.atomic_files",
+        "pipelines.errors",
+    },
     "pipelines/scenery": {"numpy"},
 }
 
@@ -98,6 +104,40 @@ def test_the_library_never_imports_the_application():
             assert not [
                 m for m in imports(path) if m.startswith(("pipelines", "kerasseg.pipelines"))
             ]
+
+
+# Where files get their names: elsewhere a temporary one could be guessed, the disk not waited for.
+NAME_GIVERS = {
+    "kerasseg/atomic_files.py",
+    "kerasseg/callbacks.py",
+    "pipelines/conversion/shards.py",
+    "pipelines/convert.py",
+}
+
+
+def renames(path):
+    """Yields the lines of a file that call `os.replace`, `shutil.move`, `Path.rename` and such."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+        of_module = (owner, node.func.attr) in {
+            ("os", "replace"),
+            ("os", "rename"),
+            ("os", "renames"),
+            ("shutil", "move"),
+        }
+        # What strings and dataclasses replace takes two arguments or keywords.
+        of_path = node.func.attr in ("rename", "replace") and len(node.args) == 1
+        if of_module or (of_path and not node.keywords and owner != "dataclasses"):
+            yield node.lineno
+
+
+def test_files_get_their_names_in_one_place():
+    found = {path.relative_to(ROOT).as_posix(): list(renames(path)) for path in SOURCES}
+    assert found["kerasseg/atomic_files.py"]
+    others = {name: lines for name, lines in found.items() if lines and name not in NAME_GIVERS}
+    assert not others, "give files their names by kerasseg.atomic_files"
 
 
 def test_click_is_used_by_the_command_line_only():

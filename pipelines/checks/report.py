@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kerasseg import atomic_files
+
 from ..classes import ClassSpace
-from ..errors import InputError
+from ..errors import InputError, writing_to
 
 ERROR, WARNING = "error", "warning"
 
@@ -240,6 +242,12 @@ def check_writable(path: Path) -> None:
     Raises:
         InputError: If its folder is not there or may not be written to.
     """
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written (it is a folder).")
+    if path.exists() and not path.is_file():  # a device or a named pipe
+        if not os.access(path, os.W_OK):
+            raise InputError(f"{path}: cannot be written (no permission).")
+        return
     if not path.parent.is_dir():
         raise InputError(f"{path}: cannot be written (no folder {path.parent}).")
     if not os.access(path.parent, os.W_OK):
@@ -247,17 +255,10 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name first, so that what has its name is whole.
+    """Writes a file in one step, so that what has its name is whole.
 
     Raises:
         InputError: If it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        try:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    with writing_to(path):
+        atomic_files.write_report(path, text)

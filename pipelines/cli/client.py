@@ -34,13 +34,21 @@ def command(url, images, **arguments) -> None:
 
     The server is 'kerasseg serve' or TensorFlow Serving: URL is http://HOST:PORT for REST,
     grpc://HOST:PORT for gRPC. Label maps are written as NAME.png, 8-bit gray, overlays as
-    NAME_overlay.png; class shares are printed.
+    NAME_overlay.png; class shares are printed. Images of formats that a server does not decode are
+    sent as PNG, without a loss. Where two images would share a name, they keep their endings:
+    a.jpg.png and a.png.png. What cannot be predicted is listed in the end, after all others.
     """
     from .. import client
 
     try:
         with options.progress_bar("asking") as on_progress:
-            answers = client.run(url, images, on_progress=on_progress, **arguments)
+            answers = client.run(
+                url,
+                images,
+                on_progress=on_progress,
+                on_passed_over=options.print_passed_over,
+                **arguments,
+            )
     except client.RefusedError as error:
         options.print_problems(error.problems)
         raise

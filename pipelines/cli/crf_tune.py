@@ -6,8 +6,13 @@ from . import options, startup
 
 
 @click.command("crf-tune")
-@click.argument("run", type=options.folder)
-@click.option("--data", type=options.folder, help="Dataset of the same classes; the run's own.")
+@click.argument("run", type=options.run_or_model_file)
+@click.option(
+    "--data",
+    type=options.folder,
+    help="Converted dataset of the same classes; the run's own unless given. A .keras file needs "
+    "it.",
+)
 @click.option(
     "--images",
     type=click.IntRange(1),
@@ -23,10 +28,10 @@ from . import options, startup
     help="Mean-field iterations.",
 )
 def command(run, data, images, iterations) -> None:
-    """Choose the CRF's parameters for a run on its validation split.
+    """Choose the CRF's parameters for the network of RUN on the validation split.
 
-    The choice is written into RUN/crf.json, where predict, evaluate and export find it with --crf,
-    and compared with the network alone on the whole split.
+    RUN is a run folder or a .keras file. The choice is written into RUN/crf.json, where predict,
+    evaluate and export find it with --crf, and compared with the network alone on the whole split.
     """
     startup.load_tensorflow()
     from .. import crf_tune
@@ -56,4 +61,5 @@ def command(run, data, images, iterations) -> None:
     )
     console.print(f"{report['crf_milliseconds']:.0f} ms an image for the CRF")
     chosen = ", ".join(f"{name} {value:g}" for name, value in report["parameters"].items())
-    console.print(f"{chosen}; written to {run / 'crf.json'}", soft_wrap=True)
+    written = crf_tune.output_file(run)
+    console.print(f"{chosen}; written to {written}", soft_wrap=True)

@@ -9,8 +9,14 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
 
 
 @click.command("evaluate")
-@click.argument("run", type=options.folder)
-@click.option("--data", type=options.folder, help="Dataset of the same classes; the run's own.")
+@click.argument("run", type=options.run_or_model_file)
+@options.class_options
+@click.option(
+    "--data",
+    type=options.folder,
+    help="Converted dataset of the same classes; the run's own unless given. A .keras file needs "
+    "it.",
+)
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
@@ -26,17 +32,20 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
     help="Images at a time; does not change the scores.",
 )
 @options.crf_options
-def command(run, data, split, batch_size, crf, crf_iterations) -> None:
-    """Score a run's best network over a split, at the images' own size.
+def command(run, data, classes, split, batch_size, crf, crf_iterations) -> None:
+    """Score the network of RUN over a split, at the images' own size.
 
-    Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/, with a CRF into
-    RUN/evaluation/SPLIT_crf/.
+    RUN is a run folder, whose best network is taken, or a .keras file, for which --data gives the
+    dataset. Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/, with a CRF
+    into RUN/evaluation/SPLIT_crf/; for m.keras, RUN is the folder m.
     """
     startup.load_tensorflow()
     from .. import evaluate
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    report = evaluate.run(run, data=data, split=split, batch_size=batch_size, crf=parameters)
+    report = evaluate.run(
+        run, data=data, classes=classes, split=split, batch_size=batch_size, crf=parameters
+    )
     print_scores(report)
     written = evaluate.output_folder(run, split, parameters)
     options.console().print(f"written to {written}", soft_wrap=True)

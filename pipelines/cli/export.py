@@ -8,7 +8,7 @@ from . import options, startup
 
 
 @click.command("export")
-@click.argument("run", type=options.folder)
+@click.argument("run", type=options.run_or_model_file)
 @click.option(
     "--output",
     type=options.folder,
@@ -16,7 +16,8 @@ from . import options, startup
     show_default=True,
     help="Folder of the served models.",
 )
-@click.option("--name", help="Name of the model; the run folder's unless given.")
+@click.option("--name", help="Name of the model; the run folder's or the file's unless given.")
+@options.class_options
 @options.crf_options
 @click.option(
     "--probabilities", is_flag=True, help="Give all classes' probabilities beside the labels."
@@ -24,7 +25,7 @@ from . import options, startup
 @click.option(
     "--size",
     type=options.Numbers(int, "HEIGHT,WIDTH"),
-    help="Size that the network computes at, from 8 to 8192. Unless given, it is as in "
+    help="Size that the network computes at, from 1 to 8192. Unless given, it is as in "
     "'kerasseg predict'; for litert the run's --image-size or --crop-size.",
 )
 @click.option(
@@ -34,8 +35,11 @@ from . import options, startup
     show_default=True,
     help="What to write.",
 )
-def command(run, output, name, crf, crf_iterations, probabilities, size, format) -> None:
-    """Export a run's best network as OUTPUT/NAME/VERSION.
+def command(run, crf, crf_iterations, **arguments) -> None:
+    """Export the network of RUN as OUTPUT/NAME/VERSION.
+
+    RUN is a run folder, whose best network is taken, or a .keras file, for which --classes or
+    --data names the classes.
 
     savedmodel: for TensorFlow Serving; takes encoded images and gives label maps of their own size
     as PNG. litert: NAME-litert/VERSION/model.tflite for phones and small computers; takes one image
@@ -49,13 +53,5 @@ def command(run, output, name, crf, crf_iterations, probabilities, size, format)
     from .. import export
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    version = export.run(
-        run,
-        output=output,
-        name=name,
-        crf=parameters,
-        probabilities=probabilities,
-        size=size,
-        format=format,
-    )
+    version = export.run(run, crf=parameters, **arguments)
     options.console().print(f"checked and written to {version}", soft_wrap=True)

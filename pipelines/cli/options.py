@@ -16,6 +16,7 @@ from ..errors import printable
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 folder = click.Path(file_okay=False, path_type=Path)
+run_or_model_file = click.Path(path_type=Path)
 
 
 class Numbers(click.ParamType):
@@ -111,6 +112,23 @@ def given_dataset_options(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def class_options(command):
+    """Declares what names the classes of a `.keras` file; `--data` too, unless it is declared."""
+    declared = {parameter.name for parameter in getattr(command, "__click_params__", ())}
+    if "data" not in declared:
+        command = click.option(
+            "--data",
+            type=folder,
+            help="Converted dataset that names the classes of a .keras file.",
+        )(command)
+    return click.option(
+        "--classes",
+        type=existing_file,
+        help="File that names the classes of a .keras file, in the formats of 'kerasseg convert'; "
+        "class_0, class_1 and so on unless given.",
+    )(command)
+
+
 def crf_options(command):
     """Declares `--crf` and `--crf-iterations`."""
     for option in (
@@ -129,9 +147,12 @@ def crf_options(command):
 
 def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
     """Returns the CRF's parameters that the two options ask for, None for no CRF."""
-    from ..runs.crf import load
+    if not crf and crf_iterations is None:
+        return None
+    from ..runs import crf as parameters
+    from ..runs import trained_networks
 
-    return load(run, crf_iterations) if crf or crf_iterations is not None else None
+    return parameters.load(trained_networks.results_folder(run), crf_iterations)
 
 
 def parse_steps(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -270,6 +291,14 @@ def progress_bar(text: str):
     with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task(escape(printable(text)))
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_passed_over(files) -> None:
+    """Prints which files of the folders given are no images to be read, and why."""
+    from ..images import given_images
+
+    for line in given_images.describe(files):
+        console().print(line, soft_wrap=True, markup=False)
 
 
 def print_problems(problems) -> None:

@@ -8,15 +8,16 @@ from . import options, startup
 
 
 @click.command("predict")
-@click.argument("run", type=options.folder)
+@click.argument("run", type=options.run_or_model_file)
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", type=options.folder, help="Where to write; RUN/predictions.")
+@click.option("--output", type=options.folder, help="Where to write; RUN/predictions unless given.")
+@options.class_options
 @click.option(
     "--opacity",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Of the colours in the overlay.",
+    help="Share of the classes' colours in the overlay.",
 )
 @click.option(
     "--draw-background",
@@ -30,11 +31,16 @@ from . import options, startup
     callback=options.parse_steps,
     help="Also write a strip of pictures after so many CRF iterations, such as 0,1,2,10.",
 )
-def command(run, images, output, opacity, draw_background, crf, crf_iterations, crf_strip) -> None:
-    """Predict IMAGES (files, or folders with all below) with a run's best network.
+def command(run, images, crf, crf_iterations, **arguments) -> None:
+    """Predict IMAGES (files, or folders with all below) with the network of RUN.
+
+    RUN is a run folder, whose best network is taken, or a .keras file, for which --classes or
+    --data names the classes. Reads every image format that Pillow decodes.
 
     Writes NAME.png, the class numbers with their colours as palette, and NAME_overlay.png, both at
-    the image's own size; with --crf-strip, NAME_crf_strip.png as well.
+    the image's own size; with --crf-strip, NAME_crf_strip.png as well. Where two images would share
+    a name, they keep their endings: a.jpg.png and a.png.png. What cannot be read is listed in the
+    end, after all others have been predicted.
     """
     startup.load_tensorflow()
     from .. import predict
@@ -45,12 +51,10 @@ def command(run, images, output, opacity, draw_background, crf, crf_iterations, 
             written = predict.run(
                 run,
                 images,
-                output=output,
-                opacity=opacity,
                 crf=options.crf_parameters(run, crf, crf_iterations),
-                crf_strip=crf_strip,
-                draw_background=draw_background,
                 on_progress=on_progress,
+                on_passed_over=options.print_passed_over,
+                **arguments,
             )
     except predict.PredictionError as error:
         options.print_problems(error.problems)
@@ -58,5 +62,5 @@ def command(run, images, output, opacity, draw_background, crf, crf_iterations, 
     except KeyboardInterrupt as error:
         raise click.ClickException("interrupted; the images so far are written.") from error
     noun = "image" if len(written) == 1 else "images"
-    folder = output or run / "predictions"
+    folder = predict.output_folder(run, arguments["output"])
     console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasseg import serving
@@ -40,15 +41,21 @@ def write(
 
     Returns:
         The folder for what describes the model.
+
+    Raises:
+        InputError: If it cannot be written.
     """
-    serving.save(
-        model,
-        folder,
-        classes.colors,
-        probabilities=probabilities,
-        size=size,
-        undrawn=classes.undrawn,
-    )
+    try:
+        serving.save(
+            model,
+            folder,
+            classes.colors,
+            probabilities=probabilities,
+            size=size,
+            undrawn=classes.undrawn,
+        )
+    except tf.errors.OpError as error:  # such as that of a full disk
+        raise InputError(f"{folder}: cannot be written ({error.message}).") from error
     extra = folder / EXTRA
     extra.mkdir()
     warmup_requests.write(extra / warmup_requests.FILE, name, _encoded(*_TEST_IMAGES[0]))

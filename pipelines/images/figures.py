@@ -16,11 +16,11 @@ _FONT_SIZE = 14
 _INK = (32, 32, 32)
 
 
-def save_label(path, label: np.ndarray, classes: ClassSpace) -> None:
-    """Writes a label map as a palette PNG: its values are the classes, its look their colours."""
+def label_picture(label: np.ndarray, classes: ClassSpace) -> PIL.Image.Image:
+    """Makes a palette picture, whose values are the classes and whose look is their colours."""
     picture = PIL.Image.fromarray(label, "L")
     picture.putpalette(visualize.palette(classes.colors).tobytes())
-    picture.save(path, "PNG")
+    return picture
 
 
 def comparison(

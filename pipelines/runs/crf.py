@@ -6,11 +6,10 @@ from pathlib import Path
 
 import keras
 
-from kerasseg import inference
-from kerasseg.callbacks import write_json
+from kerasseg import atomic_files, inference
 from kerasseg.layers import DenseCRF
 
-from ..errors import InputError
+from ..errors import InputError, writing_to
 
 FILE = "crf.json"
 
@@ -50,7 +49,7 @@ class CRFParameters:
         return DenseCRF(**asdict(self), dtype="float32", name="crf")
 
 
-def load(folder: Path, num_iterations: int | None = None) -> CRFParameters:
+def load(folder: Path | str, num_iterations: int | None = None) -> CRFParameters:
     """Returns the parameters that `crf-tune` chose for a run, DeepLab's where it has not been run.
 
     Args:
@@ -60,7 +59,7 @@ def load(folder: Path, num_iterations: int | None = None) -> CRFParameters:
     Raises:
         InputError: If the file in the run is damaged.
     """
-    path = folder / FILE
+    path = Path(folder) / FILE
     parameters = {}
     if path.is_file():
         try:
@@ -76,8 +75,14 @@ def load(folder: Path, num_iterations: int | None = None) -> CRFParameters:
 
 
 def save(folder: Path, parameters: CRFParameters, report: dict) -> None:
-    """Writes parameters, and how they were found, into a run."""
-    write_json(folder / FILE, {"parameters": asdict(parameters), **report})
+    """Writes parameters, and how they were found, into a run.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    with writing_to(folder / FILE):
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_files.write_json(folder / FILE, {"parameters": asdict(parameters), **report})
 
 
 def refine(model: keras.Model, parameters: CRFParameters) -> keras.Model:

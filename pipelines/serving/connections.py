@@ -19,8 +19,9 @@ import numpy as np
 from ..errors import InputError
 from . import tensors
 
-INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNAVAILABLE = 3, 4, 5, 8, 14
-_CODES = {400: INVALID_ARGUMENT, 404: NOT_FOUND, 429: 8, 503: UNAVAILABLE, 504: 4, 413: 8}
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE = 3, 4, 8, 14
+# gRPC's code for each of HTTP's.
+_CODES = {400: 3, 404: 5, 409: 10, 413: 8, 429: 8, 500: 13, 503: 14, 504: 4}
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 5.0  # seconds between two attempts
 _DTYPES = {f"DT_{name.upper()}": code for code, name in tensors.NAMES.items()} | {
     "DT_FLOAT": 1,

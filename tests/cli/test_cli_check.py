@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -247,6 +248,7 @@ def test_checking_imports_no_tensorflow(folder_tree, tmp_path):
     convert.run("folder", folder_tree, tmp_path / "data")
     program = """if True:
         import sys
+from pathlib import Path
         from kerasseg.pipelines.cli import main
 
         for path in sys.argv[1:3]:
@@ -413,3 +415,20 @@ def test_a_page_of_many_findings_stays_short(run_cli, smooth_tree, save_image):
     page = Page(check_page.render(check.run(smooth_tree, samples=0)))
     assert "and 5 more" in page.text
     assert page.texts.count("file is empty") == check_page.MOST_FINDINGS
+
+
+def test_a_report_can_go_to_standard_output(folder_tree):
+    command = [sys.executable, "-m", "kerasseg", "check", folder_tree, "--json", "/dev/stdout"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    start, end = done.stdout.index('{\n "path"'), done.stdout.rindex("}")
+    assert json.loads(done.stdout[start : end + 1])["dataset"] == "folder"
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_report_s_file_that_is_a_folder_is_refused_before_the_work(
+    run_cli, folder_tree, tmp_path
+):
+    result = run_cli("check", folder_tree, "--html", tmp_path)
+    assert result.exit_code != 0
+    assert "is a" in result.output
+    assert "Traceback" not in result.output

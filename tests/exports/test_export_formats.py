@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from test_contract import NUM_CLASSES, SMALL, SMALL_SIZES, SMALL_VARIANTS, balance_classes
 
 import kerasseg
-from kerasseg import inference, models, serving
+from kerasseg import adapters, inference, models
 from kerasseg.layers import Conv2D, CropLike, DenseCRF, PadToMultiple, ResizeLike, unpooling
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.pipelines import export
@@ -89,7 +89,7 @@ def test_files_take_images_smaller_than_the_poolings(name, variant, tmp_path):
     balance_classes(model, image)
     options = {"size": None, "probabilities": True}
     export_onnx.write(model, tmp_path / "model.onnx", **options, metadata={})
-    export_litert.write(model, tmp_path / "model.tflite", **options | {"size": (8, 9)})
+    litert.write(model, tmp_path / "model.tflite", **options | {"size": (8, 9)})
     batches = {"model.onnx": [image, image[:, :1, :1], image[:, :1]], "model.tflite": [image]}
     for file, images in batches.items():
         answers = portable.predict_in_clean_process(tmp_path / file, images)
@@ -222,7 +222,7 @@ def test_the_size_is_written_beside_the_saved_model(sized):
 def test_the_size_takes_the_place_of_the_run_s_image_size(network):
     image = random_images(37, 53)
     resized = inference.inference_model(network, (64, 80))
-    logits = serving.at_size(resized, (24, 40))(image[np.newaxis])[0].numpy()
+    logits = adapters.at_size(resized, (24, 40))(image[np.newaxis])[0].numpy()
     expected = logits_at_size(network, image, (24, 40))
     np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
 

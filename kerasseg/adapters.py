@@ -1,0 +1,170 @@
+"""Models around a network, so that what it takes and gives is the same for all networks.
+
+Every later stage works with models from images (batch, height, width, 3), float32 RGB in [0, 255]
+of any size, to float32 logits (batch, height, width, num_classes) at that size.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .layers import FitWithin, ResizeLike
+from .layers.outputs import without_auxiliary
+
+# An odd size, with room for six halvings.
+_TRIAL_SIZE = (97, 131)
+# The smallest probability whose logarithm counts.
+_SMALLEST = 1e-20
+
+
+def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """Lets a network compute at one size, whatever that of the images.
+
+    Images are resized to it bilinearly, without antialiasing and without keeping their aspect
+    ratio, and the logits are resized back.
+
+    Args:
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size. If it
+            resizes images itself (`inference.inference_model`), the given size takes the place of
+            its own.
+        size: `(height, width)`.
+
+    Returns:
+        A model from images (batch, height, width, 3) to logits of their size, which shares the
+        network's weights.
+    """
+    network = network_of(model)
+    images = keras.Input((None, None, 3), name="image")
+    # Not keras.layers.Resizing: unless told otherwise it takes calls for training, which batch
+    # normalisation behind it then does.
+    resize = keras.layers.Lambda(
+        lambda batch: tf.image.resize(batch, size, "bilinear"),
+        output_shape=(*size, 3),
+        dtype="float32",
+        name="resize_image",
+    )
+    logits = ResizeLike(dtype="float32", name="resize_to_image")(network(resize(images)), images)
+    return keras.Model(images, logits, name=f"{network.name}_{size[0]}x{size[1]}")
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """Returns the network inside a model that resizes images, others as they are.
+
+    These are the models of `at_size` and `inference.inference_model`.
+    """
+    resizes = (
+        isinstance(layer, FitWithin) or layer.name == "resize_image" for layer in model.layers
+    )
+    if not any(resizes):
+        return model
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
+def only_size(model: keras.Model) -> tuple[int, int] | None:
+    """Returns the `(height, width)` that a network has been built for, None if it takes any."""
+    height, width = network_of(model).inputs[0].shape[1:3]
+    return None if None in (height, width) else (height, width)
+
+
+def segmentation_network(model: Any) -> keras.Model:
+    """Makes what every later stage takes of a model that someone has built and trained.
+
+    A network for images of one size gets them resized to it, and its logits resized back
+    (`at_size`). Of a network that ends in softmax, the logarithm is taken: probabilities are the
+    softmax of their logarithms.
+
+    Args:
+        model: A Keras model from RGB images in [0, 255] to the scores of each pixel's classes. An
+            auxiliary head is left out.
+
+    Returns:
+        A model that shares its weights; the model itself if it is what is wanted.
+
+    Raises:
+        ValueError: If it is not a segmentation network, such as a classifier; it says why.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"must be a Keras model, got {type(model).__name__}.")
+    network = _with_inputs(without_auxiliary(model))
+    _check_shapes(network)
+    if not all(isinstance(x, keras.KerasTensor) for x in (network.input, network.output)):
+        network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    scores = _try(network)
+    dtype, scores = scores.dtype, scores.astype(np.float32)
+    if (scores >= 0).all() and np.allclose(scores.sum(-1), 1, atol=1e-2):
+        network = _with_head(network, lambda x: keras.ops.log(keras.ops.maximum(x, _SMALLEST)))
+    elif dtype != np.float32:
+        network = _with_head(network, lambda x: x)
+    size = only_size(network)
+    return at_size(network, size) if size else network
+
+
+def _with_inputs(model: keras.Model) -> keras.Model:
+    """Gives a model of a class of its own the inputs and outputs that functional models have."""
+    if getattr(model, "inputs", None):
+        return model
+    images = keras.Input((None, None, 3), name="image")
+    return keras.Model(images, model(images), name=model.name)
+
+
+def _check_shapes(model: keras.Model) -> None:
+    if len(model.inputs) != 1:
+        raise ValueError(f"must have one input, the images, got {len(model.inputs)}.")
+    if len(model.outputs) != 1:
+        names = ", ".join(getattr(model, "output_names", ()))
+        raise ValueError(
+            f"must have one output, the logits, got {len(model.outputs)} ({names}); keep one of "
+            "them: keras.Model(model.input, model.output[...])."
+        )
+    taken, given = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
+    if len(taken) != 4 or taken[-1] != 3 or taken[0] is not None:
+        raise ValueError(
+            f"input must be (None, height, width, 3), a batch of RGB images, got {taken}."
+        )
+    if (taken[1] is None) != (taken[2] is None):
+        raise ValueError(f"input must have both sides fixed or none, got {taken}.")
+    if len(given) != 4 or given[-1] is None:
+        raise ValueError(
+            f"output must be (None, height, width, num_classes), a score of each class for each "
+            f"pixel, got {given}: this is not a segmentation network."
+        )
+    if given[-1] < 2:
+        raise ValueError(
+            f"output must have a channel for each class, the background's too, got {given[-1]}."
+        )
+    last = getattr(model.outputs[0], "_keras_history", (None,))[0]
+    if getattr(last, "activation", None) is keras.activations.sigmoid:
+        raise ValueError(
+            "output must be logits or the softmax over the classes, got the sigmoid of each: there "
+            "several classes of one pixel may hold."
+        )
+
+
+def _try(model: keras.Model) -> np.ndarray:
+    """Computes the scores of a random image, of the shape that they must have."""
+    size = only_size(model) or _TRIAL_SIZE
+    image = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype(np.float32)
+    try:
+        scores = np.asarray(model(image, training=False))
+    except Exception as error:  # Keras and TensorFlow raise many kinds where sizes do not fit
+        raise ValueError(
+            f"must take images of any size, got an error at {size[0]} x {size[1]} "
+            f"({str(error).strip().splitlines()[0]}); pad them inside the model, as by "
+            "kerasseg.layers.PadToMultiple, or give its input a fixed size, to which images are "
+            "resized then."
+        ) from error
+    if scores.shape[:3] != (1, *size):
+        raise ValueError(
+            f"output must have the size of the image, {size[0]} x {size[1]}, got "
+            f"{' x '.join(map(str, scores.shape[1:3]))}; end the model with "
+            "kerasseg.layers.ResizeLike."
+        )
+    return scores
+
+
+def _with_head(network: keras.Model, head) -> keras.Model:
+    images = keras.Input(network.inputs[0].shape[1:], name="image")
+    logits = head(keras.ops.cast(network(images), "float32"))
+    return keras.Model(images, logits, name=network.name)

@@ -1,0 +1,100 @@
+"""The images that a user gives to a command: files, and folders with all below."""
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from ..errors import ImageFileError, InputError
+from . import image_files
+
+PassedOver = tuple[Path, str]
+
+
+def find(
+    paths: Iterable[Path | str] | Path | str,
+) -> tuple[list[tuple[Path, Path]], list[PassedOver]]:
+    """Lists images.
+
+    Args:
+        paths: Image files, whatever their names end in, and folders; or one of them.
+
+    Returns:
+        Each image's file, and its place below the folder that was given, its name for a file; and
+        the other files of the folders, with the reason why they are no images to be read.
+
+    Raises:
+        InputError: If a path is not there, or a folder holds no image.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    images, passed_over = [], []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found, others = find_images(path)
+            if not found:
+                raise InputError(f"{path}: must hold images, got none{_describe(others)}.")
+            images += [(image, image.relative_to(path)) for image in found]
+            passed_over += others
+        elif path.is_file():
+            images.append((path, Path(path.name)))
+        elif path.exists():
+            raise InputError(f"{path}: must be an image file or a folder, got a special file.")
+        else:
+            raise InputError(f"{path}: no such image or folder.")
+    if not images:
+        raise InputError("images must be files or folders, got none.")
+    return images, passed_over
+
+
+def describe(passed_over: Iterable[PassedOver], shown: int = 5) -> list[str]:
+    """Describes files that are passed over, a line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for file, reason in passed_over:
+        by_reason.setdefault(reason, []).append(str(file))
+    return [
+        f"{len(files)} passed over ({reason}): {', '.join(files[:shown])}"
+        + (f" and {len(files) - shown} more" if len(files) > shown else "")
+        for reason, files in by_reason.items()
+    ]
+
+
+def _describe(passed_over: list[PassedOver]) -> str:
+    return "".join(f"; {line}" for line in describe(passed_over, shown=3))
+
+
+def read(path: Path | str) -> bytes:
+    """Reads an image file as a PNG or JPEG that TensorFlow decodes.
+
+    Raises:
+        ImageFileError: If it cannot be read, or is damaged.
+    """
+    content = image_files.read_file(path, "image")
+    image_files.check_complete(content)
+    return content
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Decodes what `read` returns.
+
+    Returns:
+        uint8 (height, width, 3), RGB, turned upright as EXIF says.
+
+    Raises:
+        ImageFileError: If it cannot be decoded.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as opened:
+            return np.asarray(PIL.ImageOps.exif_transpose(opened).convert("RGB"))
+    except Exception as error:  # whatever Pillow meets in a broken file
+        raise ImageFileError("image cannot be decoded", str(error)) from error
+
+
+def find_images(folder: Path) -> tuple[list[Path], list[PassedOver]]:
+    """Lists the images below a folder, and the files that are passed over."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in image_files.IMAGE_ENDINGS)
+    return found, []

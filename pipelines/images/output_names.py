@@ -1,0 +1,148 @@
+"""Names for what is written for images: no result overwrites another, or an image that was given.
+
+The files written for `sub/a.jpg` are called `sub/a.png`, `sub/a_overlay.png` and so on. Where two
+images would share one of these names, both keep their own ending: `a.jpg` and `a.png` give
+`a.jpg.png` and `a.png.png`. Names that differ only in capital letters, or in how Unicode composes
+their characters, count as the same, because file systems such as macOS's cannot tell them apart;
+the second of `A.jpg` and `a.jpg` gets a number: `A.jpg.png` and `a.jpg-2.png`.
+"""
+
+import errno
+import functools
+import itertools
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasseg import atomic_files
+
+from ..errors import ImageFileError, InputError, writing_to
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where the results of an image are written.
+
+    Attributes:
+        image: The image's file.
+        folder: Folder of the results.
+        name: Their name, less its ending.
+    """
+
+    image: Path
+    folder: Path
+    name: str
+
+    def file(self, ending: str) -> Path:
+        """Returns the result of an ending such as `.png` or `_overlay.png`."""
+        return self.folder / f"{self.name}{ending}"
+
+
+def plan(
+    images: Iterable[tuple[Path, Path]], output: Path, endings: Collection[str]
+) -> list[Output]:
+    """Names the results of all images before the first is written.
+
+    Args:
+        images: Each image's file, and its place below the folder that it was found in. What is
+            listed twice is planned once.
+        output: Folder of the results.
+        endings: What is written for each image, such as `(".png", "_overlay.png")`.
+
+    Returns:
+        One entry an image.
+
+    Raises:
+        InputError: If images of two folders have the same place there, or a result would overwrite
+            an image.
+    """
+    found: dict[Path, Path] = {}
+    for image, place in images:
+        other = found.setdefault(place, image)
+        if os.path.realpath(other) != os.path.realpath(image):
+            raise InputError(
+                f"{output / place}: would be the name of the results of {other} and {image}; give "
+                "them separate --output folders."
+            )
+    names = _distinct_names(found, endings)
+    outputs = [Output(image, output / place.parent, names[place]) for place, image in found.items()]
+    _refuse_to_overwrite_images(outputs, endings)
+    return outputs
+
+
+def write(contents: Mapping[Path, bytes]) -> None:
+    """Writes all results of an image, or none; each appears when it is whole.
+
+    Raises:
+        ImageFileError: If their names cannot be had; those of other images may.
+        InputError: If the folder cannot be written.
+    """
+    folder = next(iter(contents)).parent
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # They can be made again: to wait for the disk after each would take longer than them.
+            atomic_files.write_files(contents, durable=False)
+        except OSError as error:
+            if error.errno not in (errno.ENAMETOOLONG, errno.EISDIR):
+                raise
+            raise ImageFileError(
+                "results cannot be written", f"{error.strerror}: {next(iter(contents))}"
+            ) from error
+
+
+def _distinct_names(places: Collection[Path], endings: Collection[str]) -> dict[Path, str]:
+    def keys(place: Path, name: str) -> set[str]:
+        return {_key(place.parent / f"{name}{ending}") for ending in endings}
+
+    def shares_a_name(place: Path) -> bool:
+        return any(claims[key] > 1 or key in folders for key in keys(place, names[place]))
+
+    folders = {_key(folder) for place in places for folder in place.parents}
+    names = {place: place.name.removesuffix(place.suffix) for place in places}
+    while True:
+        claims = Counter(key for item in names.items() for key in keys(*item))
+        crowded = {place: None for place in places if shares_a_name(place)}
+        with_ending = {place: place.name for place in crowded if names[place] != place.name}
+        if not with_ending:
+            break
+        names |= with_ending
+    # Only names with their own endings are still shared: by twins that few systems tell apart.
+    taken = folders | {
+        key for place, name in names.items() if place not in crowded for key in keys(place, name)
+    }
+    for place in crowded:
+        names[place] = next(
+            name for name in _numbered(place.name) if taken.isdisjoint(keys(place, name))
+        )
+        taken |= keys(place, names[place])
+    return names
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))
+
+
+def _refuse_to_overwrite_images(outputs: list[Output], endings: Collection[str]) -> None:
+    @functools.cache
+    def real_folder(folder: Path) -> Path:
+        return Path(os.path.realpath(folder))
+
+    images = {_key(real_folder(output.image.parent) / output.image.name) for output in outputs}
+    images |= {_key(Path(os.path.realpath(output.image))) for output in outputs}
+    for output in outputs:
+        for ending in endings:
+            file = output.file(ending)
+            # What the name itself may link to is not written to.
+            if _key(real_folder(output.folder) / file.name) in images:
+                raise InputError(f"{file}: would overwrite an image; choose another --output.")
+
+
+def _key(path: Path) -> str:
+    """Returns what is equal for two paths that some file system takes for the same."""
+    decomposed = unicodedata.normalize("NFD", path.as_posix())
+    return unicodedata.normalize("NFC", decomposed.casefold())

@@ -1,0 +1,107 @@
+"""Trained networks with what their labels mean: of run folders, and of `.keras` files alone."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerasseg import adapters, inference
+
+from .. import records
+from ..classes import ClassSpace, class_file
+from ..errors import InputError
+from . import run_folder
+from .run_folder import Run
+from .training_options import TrainingOptions
+
+
+def load(
+    path: Path | str, *, classes: Path | str | None = None, data: Path | str | None = None
+) -> tuple[Run, keras.Model]:
+    """Opens a run, or what a `.keras` file tells of one, and loads its network.
+
+    Args:
+        path: A run folder, whose best network is taken; or a `.keras` file, of a run or of a
+            `model.save` of one's own. A file beside no run writes its results into a folder of its
+            name: `m.keras` into `m/`.
+        classes: A list of the classes' names and colours, for a file of no run; None for those of
+            `data`, or for class_0, class_1 and so on.
+        data: Folder of a converted dataset. A file of no run has its classes; those of a run must
+            be the same.
+
+    Returns:
+        The description, and a model from images of any size to logits of that size.
+
+    Raises:
+        InputError: If the path is neither, the network cannot be used, or has another number of
+            classes than listed.
+    """
+    path = Path(path)
+    run = path if path.suffix != ".keras" or path.is_dir() else _run_of(path)
+    if run is None:
+        return _load_file_alone(path, classes, data)
+    if path.is_file() and run == path:
+        raise InputError(f"{path}: must be a run folder or a .keras file, got another file.")
+    described = run_folder.load(run)
+    if classes is not None:
+        raise InputError(f"classes must be left out for a run, which knows its own, got {classes}.")
+    if data is not None:
+        described.open_dataset(Path(data))  # which compares the classes
+    model = run_folder.load_model(described) if run == path else _load_file(path)
+    _check_number(path, model, described.classes, "its run")
+    return described, model
+
+
+def _load_file_alone(
+    path: Path, classes: Path | str | None, data: Path | str | None
+) -> tuple[Run, keras.Model]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a run folder or a .keras file.")
+    # Small files first: a large network takes its time.
+    dataset = records.load(Path(data)) if data is not None else None
+    told = class_file.read(Path(classes)).classes if classes is not None else None
+    model = _load_file(path)
+    space = told or (dataset and dataset.classes)
+    if space is None:
+        space = run_folder.placeholder_classes(_count(model))
+    _check_number(path, model, space, "the class list" if told else "the dataset")
+    facts = {"name": dataset.name, "fingerprint": dataset.fingerprint} if dataset else {}
+    origin = {"name": "unknown", "fingerprint": "", **facts, "path": ""}
+    options = TrainingOptions(model=path.name, crop_size=adapters.only_size(model))
+    return Run(path.with_suffix(""), options, space, origin), model
+
+
+def results_folder(path: Path | str) -> Path:
+    """Returns the folder into which results of a network are written, given as to `load`.
+
+    It is the run's, also for a file of a run, and `m` for an `m.keras` of no run.
+    """
+    path = Path(path)
+    return _run_of(path) or (path.with_suffix("") if path.is_file() else path)
+
+
+def _run_of(file: Path) -> Path | None:
+    """Returns the run that a file is a checkpoint of, None if it is not one."""
+    run = file.parent.parent
+    described = (run / run_folder.DESCRIPTION).is_file()
+    is_checkpoint = file.is_file() and file.parent.name == run_folder.CHECKPOINTS
+    return run if is_checkpoint and described else None
+
+
+def _load_file(path: Path) -> Any:
+    try:
+        return inference.load(path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _count(model: Any) -> int:
+    return model.output_shape[-1]
+
+
+def _check_number(path: Path, model: keras.Model, classes: ClassSpace, source: str) -> None:
+    if len(classes.names) != _count(model):
+        raise InputError(
+            f"{path}: must tell the {len(classes.names)} classes of {source} apart, got a network "
+            f"of {_count(model)}."
+        )

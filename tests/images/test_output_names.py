@@ -1,0 +1,125 @@
+import itertools
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from kerasseg.pipelines.errors import ImageFileError, InputError
+from kerasseg.pipelines.images import output_names
+
+ENDINGS = (".png", "_overlay.png")
+
+
+def planned(places, endings=ENDINGS):
+    """Names of the results of images in folders that are not there."""
+    images = [(Path("/given", place), Path(place)) for place in places]
+    return {
+        item.image.relative_to("/given").as_posix(): item.file(".png").as_posix()
+        for item in output_names.plan(images, Path("out"), endings)
+    }
+
+
+def test_results_are_named_after_the_image_in_its_place():
+    assert planned(["a.jpg", "sub/b.tif", "c", ".d.png", "e.f.png"]) == {
+        "a.jpg": "out/a.png",
+        "sub/b.tif": "out/sub/b.png",
+        "c": "out/c.png",
+        ".d.png": "out/.d.png",
+        "e.f.png": "out/e.f.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["a.jpg", "a.png"], ["a.jpg.png", "a.png.png"]),
+        (["a.jpg", "sub/a.png"], ["a.png", "sub/a.png"]),
+        # The results of the first two are called as those of the third would be.
+        (["a.jpg", "a.png", "a.jpg.tif"], ["a.jpg.png", "a.png.png", "a.jpg.tif.png"]),
+        (["a.jpg", "a_overlay.jpg"], ["a.jpg.png", "a_overlay.jpg.png"]),
+        (["A.jpg", "a.png"], ["A.jpg.png", "a.png.png"]),
+        (["A.jpg", "a.jpg"], ["A.jpg.png", "a.jpg-2.png"]),
+        (["A.jpg", "a.jpg", "a.jpg-2.tif"], ["A.jpg.png", "a.jpg-3.png", "a.jpg-2.png"]),
+        (["Sub/a.jpg", "sub/a.png"], ["Sub/a.jpg.png", "sub/a.png.png"]),
+        # A folder that is called as a result.
+        (["a.jpg", "a.png/b.jpg"], ["a.jpg.png", "a.png/b.png"]),
+    ],
+)
+def test_images_that_would_share_a_name_keep_their_endings(places, names):
+    assert list(planned(places).values()) == [f"out/{name}" for name in names]
+
+
+def test_names_that_unicode_writes_in_two_ways_are_told_apart():
+    composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    names = list(planned([composed, decomposed]).values())
+    assert names == [f"out/{composed}.png", f"out/{decomposed}-2.png"]
+
+
+def test_no_two_results_share_a_name_whatever_the_images_are_called():
+    stems = ("a", "A", "a_overlay", "a.jpg", "a.jpg-2", "a_overlay.png", "a.png-2")
+    places = [f"{stem}{end}" for stem, end in itertools.product(stems, (".jpg", ".png", ".PNG"))]
+    images = [(Path("/given", place), Path(place)) for place in places]
+    plan = output_names.plan(images, Path("out"), ENDINGS)
+    files = [item.file(ending).as_posix().casefold() for item in plan for ending in ENDINGS]
+    assert len(set(files)) == 2 * len(places)
+
+
+def test_what_is_listed_twice_is_planned_once(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    other_way = tmp_path / "sub" / ".." / "a.jpg"
+    images = [(tmp_path / "a.jpg", Path("a.jpg")), (other_way, Path("a.jpg"))]
+    assert len(output_names.plan(images, tmp_path / "out", ENDINGS)) == 1
+
+
+def test_images_of_two_folders_with_the_same_name_are_refused():
+    images = [(Path("/one/a.jpg"), Path("a.jpg")), (Path("/two/a.jpg"), Path("a.jpg"))]
+    message = r"results of /one/a.jpg and /two/a.jpg; give them separate --output folders"
+    with pytest.raises(InputError, match=message):
+        output_names.plan(images, Path("out"), ENDINGS)
+
+
+@pytest.mark.parametrize("output", ["photos", "link", "photos/../photos"])
+@pytest.mark.parametrize("name", ["a.png", "A.PNG"])
+def test_an_image_that_was_given_is_never_overwritten(tmp_path, output, name):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    images = [photos / name, photos / "b.jpg"]
+    for image in images:
+        image.touch()
+    listed = [(image, Path(image.name)) for image in images]
+    with pytest.raises(InputError, match="would overwrite an image; choose another --output"):
+        output_names.plan(listed, tmp_path / output, ENDINGS)
+
+
+def test_an_image_that_a_link_leads_to_is_not_overwritten(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.jpg").symlink_to(tmp_path / "a.png")
+    with pytest.raises(InputError, match="would overwrite an image"):
+        output_names.plan([(tmp_path / "links" / "a.jpg", Path("a.jpg"))], tmp_path, ENDINGS)
+
+
+def test_a_link_in_the_place_of_a_result_is_replaced_and_not_written_through(tmp_path):
+    (tmp_path / "kept.txt").write_text("kept")
+    (tmp_path / "a.png").symlink_to(tmp_path / "kept.txt")
+    output_names.write({tmp_path / "a.png": b"new"})
+    assert (tmp_path / "kept.txt").read_text() == "kept"
+    assert not (tmp_path / "a.png").is_symlink()
+    assert (tmp_path / "a.png").read_bytes() == b"new"
+
+
+def test_results_of_an_image_are_written_all_or_none(tmp_path):
+    (tmp_path / "a_overlay.png").mkdir()
+    with pytest.raises(ImageFileError, match="Is a directory"):
+        output_names.write({tmp_path / "a.png": b"x", tmp_path / "a_overlay.png": b"x"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a_overlay.png"]
+
+
+def test_a_name_too_long_concerns_one_image_and_a_full_folder_all(tmp_path):
+    with pytest.raises(ImageFileError, match="File name too long"):
+        output_names.write({tmp_path / ("n" * 256): b"x"})
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be written"):
+        output_names.write({tmp_path / "file" / "a.png": b"x"})
