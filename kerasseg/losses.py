@@ -13,8 +13,13 @@ from . import IGNORE_LABEL, pixels
 class _SegmentationLoss(keras.losses.Loss):
     """A loss that returns a replica's share of a scalar itself; Keras reduces nothing."""
 
-    def __init__(self, **kwargs):
-        super().__init__(**{**kwargs, "reduction": None})
+    def __init__(self, *, reduction: str | None = None, **kwargs):
+        super().__init__(reduction="none", **kwargs)
+        if reduction not in (None, "none"):
+            raise ValueError(
+                "reduction must be None, for the loss is a scalar over the global batch, got "
+                f"{reduction!r}."
+            )
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Returns the loss.

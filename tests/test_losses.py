@@ -91,6 +91,13 @@ def test_negative_class_weights_are_refused():
         CrossEntropy(class_weights=[1.0, -1.0])
 
 
+@pytest.mark.parametrize("make", [CrossEntropy, Dice])
+def test_a_reduction_by_keras_is_refused(make):
+    make(reduction=None)
+    with pytest.raises(ValueError, match=r"reduction must be None, .* got 'sum'"):
+        make(reduction="sum")
+
+
 def test_the_configuration_builds_an_equal_loss(batch):
     loss = CrossEntropy(class_weights=[1.0, 2.0, 3.0], ignore_label=254)
     again = CrossEntropy.from_config(loss.get_config())
@@ -274,9 +281,8 @@ def test_fit_weighs_as_keras_own_loss(batch, images, weights, from_dataset):
     assert value == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "loss", [CrossEntropy(), Dice(), WeightedSum([CrossEntropy(), Dice()], [1.0, 0.5])]
-)
+@pytest.mark.parametrize("weights", ["per pixel", "per image"], indirect=True)
+@pytest.mark.parametrize("loss", [CrossEntropy(), WeightedSum([Dice(), CrossEntropy()], [1, 0.5])])
 def test_two_replicas_weigh_as_one(batch, images, weights, loss, two_cpus):
     labels, _ = batch
     labels[0, 1:] = 255  # far fewer pixels count in one replica than in the other
@@ -285,9 +291,8 @@ def test_two_replicas_weigh_as_one(batch, images, weights, loss, two_cpus):
     assert value == pytest.approx(expected, rel=1e-6)
     np.testing.assert_allclose(kernel, expected_kernel, rtol=1e-6, atol=1e-7)
     if isinstance(loss, CrossEntropy):
-        kept = weights[..., 0] if weights.ndim == 4 else weights
         logits = pixelwise_model()(images)
-        assert value == pytest.approx(keras_value(labels, logits, kept), rel=1e-6)
+        assert value == pytest.approx(keras_value(labels, logits, weights), rel=1e-6)
 
 
 def test_without_weights_fit_gives_the_loss_of_weights_of_one(batch, images):

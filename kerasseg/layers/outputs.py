@@ -169,7 +169,8 @@ def _metrics_of_logits(metrics):
         return metrics
     if not set(metrics) <= {_MAIN}:
         raise ValueError(f"metrics must be of {_MAIN} alone, got {', '.join(metrics)}.")
-    return metrics.get(_MAIN)
+    found = metrics.get(_MAIN)
+    return found if found is None or isinstance(found, (list, tuple)) else [found]
 
 
 def pad_for_aligned_corners(images, output_stride: int):

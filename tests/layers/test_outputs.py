@@ -107,7 +107,8 @@ def test_loss_weights_are_keras_own(data, loss_weights, factors, per_head):
     main = values(model, data)["logits"]
     auxiliary = values(model, data, Dice() if per_head else CrossEntropy())["auxiliary"]
     loss = {"logits": CrossEntropy(), "auxiliary": Dice()} if per_head else CrossEntropy()
-    model.compile("sgd", loss, loss_weights=loss_weights, metrics={"logits": [MeanIoU(3)]})
+    metrics = {"logits": MeanIoU(3) if per_head else [MeanIoU(3)]}
+    model.compile("sgd", loss, loss_weights=loss_weights, metrics=metrics)
     expected = factors[0] * main + factors[1] * auxiliary
     assert step(model, data) == pytest.approx(expected, rel=1e-6)
     assert "mean_iou" in model.evaluate(*data, verbose=0, return_dict=True)
