@@ -3,6 +3,7 @@
 import ast
 import configparser
 import graphlib
+import importlib
 import subprocess
 import sys
 import time
@@ -22,7 +23,14 @@ ALLOWED = {
     "kerasseg/optimizers.py": {"keras", "tensorflow"},
     "kerasseg/schedules.py": {"keras", "tensorflow", "numpy"},
     "kerasseg/visualize.py": {"keras", "tensorflow", "numpy", "kerasseg"},
-    "kerasseg/encoders": {"keras", "tensorflow", "numpy", "keras_hub", "kerasseg.layers"},
+    "kerasseg/encoders": {
+        "keras",
+        "tensorflow",
+        "numpy",
+        "keras_hub",
+        "kerasseg.layers",
+        "kerasseg.lazy",
+    },
     "kerasseg/models": {
         "keras",
         "tensorflow",
@@ -30,6 +38,7 @@ ALLOWED = {
         "kerasseg",
         "kerasseg.layers",
         "kerasseg.encoders",
+        "kerasseg.lazy",
     },
     "kerasseg/checkpoints/readers.py": {"numpy", "safetensors", "h5py", "kerasseg.checkpoints"},
     "pipelines/datasets/tfds.py": {"numpy", "tensorflow_datasets", "kerasseg", "pipelines"},
@@ -38,6 +47,7 @@ ALLOWED = {
         "PIL",
         "kerasseg",
         "pipelines.classes",
+        "kerasseg.lazy",
         "pipelines.errors",
         "pipelines.images",
         "pipelines.records",
@@ -99,8 +109,10 @@ def test_lower_floors_import_only_what_they_may(place):
 
 
 def test_the_library_never_imports_the_application():
+    # The package itself names it to type checkers, as a submodule to be imported at its first use.
+    exceptions = (ROOT / "kerasseg" / "__main__.py", ROOT / "kerasseg" / "__init__.py")
     for path in ROOT.glob("kerasseg/**/*.py"):
-        if path.name != "__main__.py":
+        if path not in exceptions:
             assert not [
                 m for m in imports(path) if m.startswith(("pipelines", "kerasseg.pipelines"))
             ]
@@ -240,6 +252,73 @@ def test_import_kerasseg_loads_no_tensorflow_and_lists_its_names():
         "for name in kerasseg.__all__: getattr(kerasseg, name)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+# Packages whose submodules are imported at their first use, and the folder of each.
+LAZY = {
+    "kerasseg.models": "kerasseg/models",
+    "kerasseg.encoders": "kerasseg/encoders",
+    "kerasseg.checkpoints": "kerasseg/checkpoints",
+    "kerasseg.pipelines": "pipelines",
+    "kerasseg.pipelines.datasets": "pipelines/datasets",
+}
+
+
+def public_modules(folder):
+    found = [path.with_suffix("") for path in folder.glob("*.py")]
+    found += [path.parent for path in folder.glob("*/__init__.py")]
+    return sorted(path.name for path in found if not path.name.startswith("_"))
+
+
+def documented_modules(package):
+    """Lists all public modules of a package; of the application's, those that are commands."""
+    folder = ROOT / LAZY[package]
+    modules = public_modules(folder)
+    if package != "kerasseg.pipelines":
+        return modules
+    return [name for name in modules if (folder / "cli" / f"{name}.py").is_file()]
+
+
+def test_submodules_are_there_after_importing_the_package_alone():
+    names = {package: documented_modules(package) for package in LAZY}
+    assert all(len(found) > 5 for found in names.values())
+    code = (
+        "import functools, sys, types, kerasseg\n"
+        f"for package, names in {names}.items():\n"
+        "    found = functools.reduce(getattr, package.split('.')[1:], kerasseg)\n"
+        "    assert set(names) <= set(dir(found)), package\n"
+        "kerasseg.pipelines.convert.run, kerasseg.pipelines.datasets.camvid.describe\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+        "kerasseg.pipelines.fit.run, kerasseg.models.unet.build, kerasseg.checkpoints.mmseg.infer\n"
+        "kerasseg.encoders.resnet.features, kerasseg.layers.transformer.PatchTokens\n"
+        f"for package, names in {names}.items():\n"
+        "    found = functools.reduce(getattr, package.split('.')[1:], kerasseg)\n"
+        "    for name in names:\n"
+        "        module = getattr(found, name)\n"
+        "        assert isinstance(module, types.ModuleType), name\n"
+        "        assert module.__name__ == f'{package}.{name}', name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_a_submodule_that_does_not_exist_is_an_attribute_error(package):
+    module = importlib.import_module(package)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'absent'"):
+        module.absent  # noqa: B018
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_type_checkers_know_the_lazy_submodules(package):
+    folder = ROOT / LAZY[package]
+    (block,) = (
+        node
+        for node in ast.parse((folder / "__init__.py").read_text()).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom) and node.level]
+    listed = {alias.asname for node in imports if not node.module for alias in node.names}
+    assert set(documented_modules(package)) <= listed <= set(public_modules(folder))
 
 
 def test_an_unknown_name_is_an_attribute_error():
