@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .limits import CheckpointError, allowance, check_names, check_shape, read_exactly
+from .limits import (
+    CheckpointError,
+    allowance,
+    check_names,
+    check_shape,
+    read_exactly,
+    to_native,
+)
 
 # An entry of the directory takes some 100 bytes. PyTorch writes an entry for each tensor.
 _LARGEST_DIRECTORY = 2 * 2**20
@@ -123,5 +130,4 @@ def _read_npy(name: str, raw: np.ndarray) -> np.ndarray:
     content = raw[head.tell() :]
     if math.prod(shape) * dtype.itemsize != len(content):
         raise CheckpointError(f"{name} must hold an array of {shape}, got {len(content)} bytes.")
-    values = content.view(dtype).astype(dtype.newbyteorder("="), copy=False)
-    return values.reshape(shape, order="F" if in_fortran_order else "C")
+    return to_native(content.view(dtype)).reshape(shape, order="F" if in_fortran_order else "C")

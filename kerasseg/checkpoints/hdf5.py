@@ -11,12 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
-from .limits import MOST_TENSORS, CheckpointError, allowance, check_names, check_shape, read_exactly
+from .limits import (
+    MOST_TENSORS,
+    CheckpointError,
+    allowance,
+    check_names,
+    check_shape,
+    read_exactly,
+    to_native,
+)
 
 _PROGRAM = Path(__file__).with_name("hdf5_process.py")
 _LONGEST_LIST = 64 * 2**20
 # Processor time: a network of 1000 tensors takes .3 s, inflating 100 MB a second.
-_SECONDS, _BYTES_A_SECOND = 3, 5_000_000
+_SECONDS, _BYTES_A_SECOND = 2, 5_000_000
 
 
 def read(path: Path, entry: str = "") -> dict[str, np.ndarray]:
@@ -64,13 +72,13 @@ def _explain(process: subprocess.Popen, seconds: int) -> str:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
     if process.returncode == -getattr(signal, "SIGXCPU", 0):
+        return f"must take at most {seconds} seconds of processor time to read, got more."
+    if process.returncode is not None and process.returncode < 0:
         return (
-            f"must be read within {seconds} seconds of processor time, got a file that takes more."
+            "must be a whole HDF5 file, got a damaged one (HDF5's library ended with signal "
+            f"{-process.returncode})."
         )
-    return (
-        "must be a whole HDF5 file, got a damaged one (the program that reads it ended with "
-        f"{process.returncode})."
-    )
+    return "must be a whole HDF5 file, got a damaged one (its values cannot be read)."
 
 
 def _receive(pipe, most_bytes: int) -> dict[str, np.ndarray]:
@@ -87,7 +95,9 @@ def _receive(pipe, most_bytes: int) -> dict[str, np.ndarray]:
     if sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in described) > most_bytes:
         raise CheckpointError(f"tensors must take at most {most_bytes} bytes.")
     return {
-        name: read_exactly(pipe, dtype.itemsize * math.prod(shape)).view(dtype).reshape(shape)
+        name: to_native(read_exactly(pipe, dtype.itemsize * math.prod(shape)).view(dtype)).reshape(
+            shape
+        )
         for name, dtype, shape in described
     }
 

@@ -37,14 +37,19 @@ def read_exactly(file, count: int) -> np.ndarray:
     content = np.empty(count, np.uint8)
     view, filled = content.data, 0
     while filled < count:
-        block = file.read(min(_CHUNK, count - filled))
-        if not block:
+        read = file.readinto(view[filled : filled + _CHUNK])
+        if not read:
             raise CheckpointError(
                 f"must be a whole checkpoint, got {count - filled} bytes less than it says."
             )
-        view[filled : filled + len(block)] = block
-        filled += len(block)
+        filled += read
     return content
+
+
+def to_native(values: np.ndarray) -> np.ndarray:
+    """Returns values in the machine's byte order, copied only if theirs is another."""
+    dtype = values.dtype.newbyteorder("=")
+    return values.view(dtype) if values.dtype.isnative else values.astype(dtype)
 
 
 def check_shape(name: str, shape) -> tuple[int, ...]:

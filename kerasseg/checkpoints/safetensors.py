@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .limits import CheckpointError, check_names, check_shape, read_exactly
+from .limits import CheckpointError, check_names, check_shape, read_exactly, to_native
 from .storages import from_bfloat16
 
 # A tensor takes some 150 bytes.
@@ -46,8 +46,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         found = {}
         for name, (kind, shape, begin, end) in places.items():
             file.seek(start + begin)
-            values = read_exactly(file, end - begin).view(_KINDS[kind])
-            values = values.astype(values.dtype.newbyteorder("="), copy=False)
+            values = to_native(read_exactly(file, end - begin).view(_KINDS[kind]))
             found[name] = (from_bfloat16(values) if kind == "BF16" else values).reshape(shape)
     return found
 

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from .limits import to_native
+
 
 class Kind(NamedTuple):
     """The element type of a storage; bfloat16, which NumPy lacks, comes as its 16 bits."""
@@ -37,7 +39,7 @@ class Storage(NamedTuple):
         dtype = np.dtype(self.kind.dtype)
         if dtype == np.bool_:
             return raw != 0
-        values = raw.view(dtype.newbyteorder(byte_order)).astype(dtype, copy=False)
+        values = to_native(raw.view(dtype.newbyteorder(byte_order)))
         if self.kind.bfloat16:
             return from_bfloat16(values)
         return values.astype(np.float32) if dtype == np.float16 else values

@@ -7,8 +7,13 @@ import subprocess
 import sys
 import time
 
+import h5py
+import numpy as np
 import pytest
 from hostile_files import ALL, nested_tuples_as_key, node_in_itself
+
+from kerasseg.checkpoints import hdf5
+from kerasseg.checkpoints.readers import CheckpointError, read
 
 # Reads each file; says how, how long it took, and the MB of memory: of this process beyond what
 # it had before, and of the largest that it started so far.
@@ -84,3 +89,22 @@ def test_control_c_ends_reading(make, tmp_path):
         finally:
             reading.kill()
     assert b"KeyboardInterrupt" in told
+
+
+def test_hdf5_that_takes_for_ever_is_given_up(tmp_path, monkeypatch):
+    """As a library does that follows a circle in a file."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import runpy\n"
+        f"program = runpy.run_path({str(hdf5._PROGRAM)!r})\n"
+        "def endless(*_):\n"
+        "    while True:\n"
+        "        pass\n"
+        "program['main'].__globals__['datasets'] = endless\n"
+        "program['main']()\n"
+    )
+    monkeypatch.setattr(hdf5, "_PROGRAM", program)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = np.arange(3)
+    with pytest.raises(CheckpointError, match="at most 2 seconds of processor time"):
+        read(tmp_path / "a.h5")
