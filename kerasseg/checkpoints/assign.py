@@ -174,7 +174,7 @@ def set_values(pairs: Iterable[Pair], *, allow_non_finite: bool = False) -> None
     """Assigns values to variables: all or, if some are not finite, none.
 
     Raises:
-        ValueError: If values are NaN or infinite in the type of their variable; it lists them.
+        NonFiniteError: If values are NaN or infinite in the type of their variable.
     """
     with np.errstate(over="ignore"):  # of a float64 beyond float32, which becomes infinite
         pairs = [
@@ -191,7 +191,7 @@ def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
     """Checks that weights are numbers: one NaN makes every prediction NaN.
 
     Raises:
-        ValueError: If some are NaN or infinite; it lists them.
+        NonFiniteError: If some are NaN or infinite.
     """
     problems = []
     for name, values in named:
@@ -199,7 +199,7 @@ def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
         if count:
             problems.append(f"{name}: {count} of {values.size} values")
     if problems:
-        raise ValueError(_list("weights must be finite, got NaN or infinity:", problems))
+        raise NonFiniteError(_list("weights must be finite, got NaN or infinity:", problems))
 
 
 def describe(name: str, problems: list[str]) -> str:

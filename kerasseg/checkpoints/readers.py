@@ -11,6 +11,8 @@ from .limits import CheckpointError
 
 __all__ = ["CheckpointError", "check_keras_file", "read"]
 
+# What files of these formats begin with.
+_ZIP, _HDF5 = b"PK", b"\x89HDF"
 _KERAS_WEIGHTS = "model.weights.h5"
 
 
@@ -59,24 +61,29 @@ def _naming(path: Path):
 
 
 def check_keras_file(path: Path) -> None:
-    """Checks the weights of a `.keras` file, before Keras reads it, as `read` checks its files.
+    """Checks the weights of a `.keras` or `.h5` file as `read` checks its files, for Keras to read.
 
     Raises:
         CheckpointError: As `read` does.
     """
     with _naming(path):
-        with Archive(path) as archive:
-            names = archive.names
-        if _KERAS_WEIGHTS in names:
-            hdf5.read(path, _KERAS_WEIGHTS)
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith(_HDF5):
+            hdf5.read(path)
+        elif head.startswith(_ZIP):
+            with Archive(path) as archive:
+                names = archive.names
+            if _KERAS_WEIGHTS in names:
+                hdf5.read(path, _KERAS_WEIGHTS)
 
 
 def _read_by_kind(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         head = file.read(16)
-    if head.startswith(b"PK"):
+    if head.startswith(_ZIP):
         found = _read_zip(path)
-    elif head.startswith(b"\x89HDF"):
+    elif head.startswith(_HDF5):
         found = hdf5.read(path)
     elif head[8:9] == b"{":
         found = safetensors.read(path)
