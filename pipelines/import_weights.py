@@ -1,10 +1,13 @@
 """Published weights to a run folder that every later stage takes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from kerasseg import atomic_files, checkpoints
-from kerasseg.checkpoints import readers
+from kerasseg.checkpoints import assign, readers
 
 from .classes import ClassSpace, class_file
 from .errors import InputError, writing_to
@@ -22,6 +25,9 @@ def run(
     num_classes: int | None = None,
     reset_head: bool = False,
     classes: Path | str | None = None,
+    prefix: str | None = None,
+    allow_non_finite: bool = False,
+    report: Callable[[str], None] = lambda notice: None,
 ) -> run_folder.Run:
     """Imports a checkpoint.
 
@@ -34,6 +40,9 @@ def run(
         num_classes: Number of classes, if another than the checkpoint's.
         reset_head: Whether the classifier may start anew then.
         classes: A `classes.txt` with names and colours; None for class_0, class_1 and so on.
+        prefix: What the names of the network's tensors begin with; None to find out.
+        allow_non_finite: Whether weights may be NaN or infinite.
+        report: Called with a sentence if a prefix was removed or tensors were left out.
 
     Returns:
         The run.
@@ -45,19 +54,23 @@ def run(
     if output.exists():
         raise InputError(f"{output}: must not exist yet; choose another --output.")
     options = dict(model_options or {})
-    try:
-        network = checkpoints.from_state_dict(
-            readers.read(file),
-            source=source,
-            model=model,
-            num_classes=num_classes,
-            preprocessing="source",
-            resize_logits=True,
-            reset_head=reset_head,
-            **options,
-        )
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: {error}") from error
+    notices: list[str] = []
+
+    def say(notice: str) -> None:
+        notices.append(notice)
+        report(notice)
+
+    network = _build(
+        file,
+        options,
+        model=model,
+        source=source,
+        num_classes=num_classes,
+        reset_head=reset_head,
+        prefix=prefix,
+        allow_non_finite=allow_non_finite,
+        report=say,
+    )
     # The shape of a network with an auxiliary head has a name for each.
     shape: Any = network.output_shape
     count = (shape["logits"] if isinstance(shape, dict) else shape)[-1]
@@ -72,10 +85,33 @@ def run(
                 TrainingOptions(model=model, model_options=options),
                 space,
                 {"name": "imported", "path": "", "fingerprint": ""},
-                imported={"file": file.name, "source": source},
+                imported={"file": file.name, "source": source, **_recorded(notices)},
                 parameters=network.count_params(),
             )
     return run_folder.load(output)
+
+
+def _build(file: Path, options: dict[str, Any], **arguments: Any) -> keras.Model:
+    try:
+        return checkpoints.from_state_dict(
+            readers.read(file),
+            preprocessing="source",
+            resize_logits=True,
+            **arguments,
+            **options,
+        )
+    except readers.CheckpointError as error:
+        raise InputError(str(error)) from error
+    except assign.NonFiniteError as error:
+        raise InputError(
+            f"{file}: {error}\n--allow-non-finite imports them all the same."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def _recorded(notices: list[str]) -> dict[str, str]:
+    return {"tensors": notices[0]} if notices else {}
 
 
 def _classes(file: Path | None, count: int) -> ClassSpace:

@@ -1,6 +1,9 @@
 import json
 import re
+import zipfile
+from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -153,6 +156,164 @@ def test_a_prefix_of_parallel_training_and_batch_counters_do_not_matter():
 
     assert assign.clean(state).keys() == tensors.keys()
     assert semseg.infer(assign.clean(state), "pspnet")["encoder"] == "resnet50"
+
+
+OPTIONS = ("--model", "segnet", "--source", "pytorch-semseg")
+
+
+def words(result):
+    return re.sub(r"\s+", " ", result.output)
+
+
+def save(path, *states):
+    """Saves states; a pair is one with a prefix."""
+    merged = {}
+    for prefix, state in states:
+        merged |= {f"{prefix}{name}": values for name, values in state.items()}
+    safetensors.numpy.save_file(merged, path)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["model.", "module.net."])
+def test_a_prefix_that_makes_all_fit_is_removed_and_said(
+    prefix, checkpoint, imported, tmp_path, run_cli
+):
+    state = safetensors.numpy.load_file(checkpoint)
+    path = save(tmp_path / "a.safetensors", (prefix, state))
+    result = run_cli("import-weights", path, *OPTIONS, "--output", tmp_path / "run")
+    assert result.exit_code == 0
+    assert f"prefix '{prefix}' was removed from all names" in words(result)
+    for ours, theirs in zip(
+        kerasseg.load(tmp_path / "run").get_weights(),
+        kerasseg.load(imported).get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert prefix in content["imported"]["tensors"]
+
+
+def test_what_training_code_keeps_beside_the_network_is_left_out_and_said(
+    checkpoint, tmp_path, run_cli
+):
+    state = safetensors.numpy.load_file(checkpoint)
+    loss = {"criterion.weight": np.ones(3, np.float32)}
+    path = save(tmp_path / "a.safetensors", ("model.", state), ("", loss))
+    result = run_cli("import-weights", path, *OPTIONS, "--output", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "begin with 'model.' were taken; 1 others were left out: criterion.weight" in words(
+        result
+    )
+
+
+def test_of_two_networks_the_user_says_which(checkpoint, tmp_path, run_cli):
+    state = safetensors.numpy.load_file(checkpoint)
+    other = {name: values + 1 for name, values in state.items()}
+    path = save(tmp_path / "a.safetensors", ("student.", state), ("teacher.", other))
+    result = run_cli("import-weights", path, *OPTIONS, "--output", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "names begin with 'student.' or 'teacher.': say which (--prefix" in words(result)
+    assert not (tmp_path / "run").exists()
+    given = ("--prefix", "teacher.", "--output", tmp_path / "run")
+    assert run_cli("import-weights", path, *OPTIONS, *given).exit_code == 0
+    kernel = kerasseg.load(tmp_path / "run").get_layer("conv1_1").kernel
+    expected = other["down1.conv1.cbr_unit.0.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(kernel, expected)
+
+
+def test_weights_that_are_not_finite_need_to_be_allowed(checkpoint, tmp_path, run_cli):
+    state = safetensors.numpy.load_file(checkpoint)
+    state["down2.conv1.cbr_unit.0.bias"][3:5] = np.nan, np.inf
+    path = save(tmp_path / "a.safetensors", ("", state))
+    given = ("import-weights", path, *OPTIONS, "--output", tmp_path / "run")
+    result = run_cli(*given)
+    assert result.exit_code == 1
+    assert "down2.conv1.cbr_unit.0.bias: 2 of 8 values --allow-non-finite" in words(result)
+    assert not (tmp_path / "run").exists()
+    assert run_cli(*given, "--allow-non-finite").exit_code == 0
+    loaded = kerasseg.load(tmp_path / "run").get_layer("conv2_1").bias.numpy()
+    assert np.isfinite(loaded).sum() == 6
+
+
+def test_a_number_beyond_float32_is_not_finite(checkpoint):
+    state = safetensors.numpy.load_file(checkpoint)
+    state["down2.conv1.cbr_unit.0.bias"] = np.full(8, 1e300)
+    with pytest.raises(ValueError, match=r"down2\.conv1\.cbr_unit\.0\.bias: 8 of 8 values"):
+        kerasseg.checkpoints.from_state_dict(state, source="pytorch-semseg", model="segnet")
+
+
+def test_a_training_does_not_begin_with_weights_that_are_not_finite(
+    checkpoint, tmp_path, tiny_data
+):
+    state = safetensors.numpy.load_file(checkpoint)
+    state["up3.conv1.cbr_unit.1.bias"][:] = np.nan
+    path = save(tmp_path / "a.safetensors", ("", state))
+    source = {"model": "segnet", "source": "pytorch-semseg"}
+    import_weights.run(path, tmp_path / "nan", allow_non_finite=True, **source)
+    options = TrainingOptions(
+        model="segnet",
+        model_options={"variant": "pytorch-semseg", "filters": 4},
+        init_from=str(tmp_path / "nan"),
+        batch_size=4,
+        crop_size=(32, 32),
+    )
+    with pytest.raises(InputError, match=r"NaN or infinity:\s+conv3_\d_D_bn/beta: \d+ of \d+"):
+        fit.run(options, tiny_data, tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_keras_file_whose_weights_lie_elsewhere_is_not_started_from(
+    imported, tmp_path, tiny_data
+):
+    """Its weights are an HDF5 file that refers to values in another file."""
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file.create_dataset("a", (16,), "u1", external=[("/etc/passwd", 0, 16)])
+    hostile = tmp_path / "hostile.keras"
+    with (
+        zipfile.ZipFile(imported / "checkpoints" / "best.keras") as honest,
+        zipfile.ZipFile(hostile, "w") as archive,
+    ):
+        archive.writestr("config.json", honest.read("config.json"))
+        archive.writestr("metadata.json", honest.read("metadata.json"))
+        archive.write(tmp_path / "weights.h5", "model.weights.h5")
+    options = TrainingOptions(
+        model="segnet", init_from=str(hostile), batch_size=4, crop_size=(32, 32)
+    )
+    with pytest.raises(InputError, match=r"hostile\.keras: .*other files: they were not read"):
+        fit.run(options, tiny_data, tmp_path / "run")
+
+
+def test_a_classifier_that_starts_anew_may_be_anything(checkpoint, tmp_path):
+    state = safetensors.numpy.load_file(checkpoint)
+    state["up1.conv2.cbr_unit.0.weight"][:] = np.nan
+    model = kerasseg.checkpoints.from_state_dict(
+        state, source="pytorch-semseg", model="segnet", num_classes=5, reset_head=True
+    )
+    assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
+
+
+def test_sizes_that_the_tensors_do_not_have_themselves_take_no_memory():
+    """The first tensor says how wide the network is: the others would take 58 GB."""
+    state = {
+        "inc.double_conv.0.weight": np.zeros((20_000, 3, 3, 3), np.float32),
+        "outc.conv.weight": np.zeros((2, 20_000, 1, 1), np.float32),
+    }
+    process = Path("/proc/self")
+
+    def peak():
+        return int(re.search(r"VmHWM:\s+(\d+)", (process / "status").read_text())[1]) / 1024
+
+    (process / "clear_refs").write_text("5")  # forgets the peak so far
+    before = peak()
+    with pytest.raises(ValueError, match=r"down1_1_conv/kernel .*: no tensor for it"):
+        kerasseg.checkpoints.from_state_dict(state, source="milesial", model="unet")
+    assert peak() - before < 200
+
+
+def test_a_tensor_of_another_number_of_dimensions_is_an_error():
+    state = {"outc.conv.weight": np.zeros(()), "inc.double_conv.0.weight": np.zeros(3)}
+    with pytest.raises(ValueError, match="got a tensor of another number of dimensions"):
+        kerasseg.checkpoints.from_state_dict(state, source="milesial", model="unet")
 
 
 @pytest.mark.parametrize(

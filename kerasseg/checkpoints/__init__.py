@@ -1,6 +1,7 @@
 """Published weights in our models: readers, and one rename table a source."""
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,9 @@ def from_state_dict(
     preprocessing: str | None = None,
     resize_logits: bool | None = None,
     reset_head: bool = False,
+    prefix: str | None = None,
+    allow_non_finite: bool = False,
+    report: "Callable[[str], None] | None" = None,
     **options: Any,
 ) -> "keras.Model":
     """Builds an architecture and fills it with published weights.
@@ -82,6 +86,11 @@ def from_state_dict(
         resize_logits: Whether to end at the input's resolution; None for where the source's own
             network ends.
         reset_head: Whether the classifier may start anew when it has another number of classes.
+        prefix: What the names of the network's tensors begin with, such as "student."; "" for those
+            that begin with nothing. None to remove a prefix where exactly one makes all tensors
+            fit; what begins otherwise is left out.
+        allow_non_finite: Whether weights may be NaN or infinite.
+        report: Called with a sentence if a prefix was removed or tensors were left out.
         **options: Further arguments of the architecture, such as `encoder` and `output_stride`;
             what the tensors tell need not be given.
 
@@ -89,37 +98,24 @@ def from_state_dict(
         The model, in the architecture's form of that source.
 
     Raises:
-        ValueError: If source or architecture are unknown, or a tensor is left over, missing, or of
-            another shape; it lists them.
+        ValueError: If source or architecture are unknown, several networks fit, or a tensor is left
+            over, missing, of another shape, NaN or infinite; it lists them.
     """
-    from . import assign
+    from . import plans
 
     module = source_module(source)
     if model not in module.MODELS:
         raise ValueError(
             f"model must be one of {', '.join(module.MODELS)} for source {source}, got {model!r}."
         )
-    state = getattr(module, "clean", assign.clean)(state)
-    try:
-        inferred = module.infer(state, model)
-    except KeyError as error:
-        raise ValueError(
-            f"state must be that of a {model} of {source}, got no tensor {error}."
-        ) from error
-    stored_classes = inferred.pop("num_classes", None)
-    if num_classes is not None:
-        inferred["num_classes"] = num_classes
-    elif stored_classes is not None:
-        inferred["num_classes"] = stored_classes
     if preprocessing == "source":
         exceptions = getattr(module, "PREPROCESSING_OF", {})
         preprocessing = exceptions.get(model, module.PREPROCESSING)
     if resize_logits is None:
         resize_logits = module.RESIZES_LOGITS
-    built = assign.build(
-        model,
-        {**inferred, **options, "preprocessing": preprocessing, "resize_logits": resize_logits},
-    )
-    other_head = reset_head and num_classes not in (None, stored_classes)
-    assign.fill(built, state, module.renames(model), keep_heads=other_head)
-    return built
+    options = {**options, "preprocessing": preprocessing, "resize_logits": resize_logits}
+    plan = plans.Plan(module, model, num_classes, reset_head, options)
+    chosen = plan.choose(state, prefix)
+    if report is not None and chosen.notice:
+        report(chosen.notice)
+    return plan.build(chosen.tensors, allow_non_finite=allow_non_finite)

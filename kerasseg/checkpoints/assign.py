@@ -3,8 +3,8 @@
 import importlib
 import inspect
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ _VARIABLES = {
 }
 
 # Layers whose shape the number of classes decides.
-_HEADS = re.compile(r"(.*_)?logits\d*|(up)?score.*|class_embedding|mask_norm")
+HEADS = re.compile(r"(.*_)?logits\d*|(up)?score.*|class_embedding|mask_norm")
 
 
 def clean(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -66,30 +66,46 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
     return keras.Model(images, found[max(found)], name=name)
 
 
-def fill(
+class NonFiniteError(ValueError):
+    """Weights are NaN or infinite: its message lists them."""
+
+
+class Pair(NamedTuple):
+    """A tensor, by its published name, and the variable that it fills."""
+
+    name: str
+    variable: keras.Variable
+    values: np.ndarray
+
+
+def have_places(names: Iterable[str], renames: Renames) -> bool:
+    """Tells whether a table knows all names, whatever their tensors are."""
+    table = _compile(renames)
+    return all(_renamed(name, table) is not None for name in names)
+
+
+def match(
     model: keras.Model,
     state: dict[str, np.ndarray],
     renames: Renames,
     *,
     keep_heads: bool = False,
     only: str = "",
-) -> int:
-    """Assigns every tensor to its variable.
+) -> tuple[list[Pair], list[str]]:
+    """Finds the variable of every tensor.
 
     Args:
-        model: The model; its variables are overwritten only if all fit.
+        model: The model; its variables need no values.
         state: Arrays in PyTorch's layout.
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
         only: What the names of the layers to fill begin with.
 
     Returns:
-        The number of variables filled.
-
-    Raises:
-        ValueError: If a tensor is left over, missing, or of another shape; it lists them.
+        The pairs, in Keras' layout, and what does not fit: tensors that are left over, missing, or
+        of another shape.
     """
-    table = [(re.compile(pattern), becomes) for pattern, becomes in renames]
+    table = _compile(renames)
     layers = {layer.name: layer for layer in model.layers if layer.name.startswith(only)}
     open_variables = {
         f"{layer.name}/{variable.name}": (layer, variable)
@@ -109,86 +125,93 @@ def fill(
             continue
         layer, variable = open_variables.pop(place)
         values = _to_keras_layout(tensor, layer, variable, as_it_is=as_it_is)
-        if keep_heads and _HEADS.fullmatch(layer.name):
+        if keep_heads and HEADS.fullmatch(layer.name):
             continue
         if values is None:
             problems.append(f"{name}: must have the shape of {place} {variable.shape}, "
                             f"got {tensor.shape}")  # fmt: skip
             continue
-        found.append((variable, values))
+        found.append(Pair(name, variable, values))
     for place, (layer, variable) in open_variables.items():
-        if not _is_fixed(layer) and not (keep_heads and _HEADS.fullmatch(layer.name)):
+        if not _is_fixed(layer) and not (keep_heads and HEADS.fullmatch(layer.name)):
             problems.append(f"{place} {variable.shape}: no tensor for it")
+    return found, problems
+
+
+def fill(
+    model: keras.Model,
+    state: dict[str, np.ndarray],
+    renames: Renames,
+    *,
+    keep_heads: bool = False,
+    only: str = "",
+    allow_non_finite: bool = False,
+) -> int:
+    """Assigns every tensor to its variable.
+
+    Args:
+        model: The model; its variables are overwritten only if all fit.
+        state: Arrays in PyTorch's layout.
+        renames: The source's table.
+        keep_heads: Whether the classifiers keep their values.
+        only: What the names of the layers to fill begin with.
+        allow_non_finite: Whether weights may be NaN or infinite.
+
+    Returns:
+        The number of variables filled.
+
+    Raises:
+        ValueError: If a tensor is left over, missing, of another shape, or not finite; it lists
+            them.
+    """
+    found, problems = match(model, state, renames, keep_heads=keep_heads, only=only)
     if problems:
-        raise ValueError(_describe(model.name, problems))
-    for variable, values in found:
-        variable.assign(values)
+        raise ValueError(describe(model.name, problems))
+    set_values(found, allow_non_finite=allow_non_finite)
     return len(found)
 
 
-def copy_weights(
-    source: keras.Model, model: keras.Model, *, reset_head: bool, same_classes: bool = True
-) -> list[str]:
-    """Copies the weights of another network of the same architecture, layer by layer.
-
-    Args:
-        source: The network to copy from; it may lack the auxiliary head.
-        model: The network to fill; it changes only if all fits.
-        reset_head: Whether classifiers for other classes may keep their values.
-        same_classes: Whether both networks tell the same classes. Where they do not, classifiers
-            keep their values even if their shapes are equal.
-
-    Returns:
-        Names of the layers that keep their values.
+def set_values(pairs: Iterable[Pair], *, allow_non_finite: bool = False) -> None:
+    """Assigns values to variables: all or, if some are not finite, none.
 
     Raises:
-        ValueError: If a layer is missing, left over, or of another shape; it lists them.
+        NonFiniteError: If values are NaN or infinite in the type of their variable.
     """
-    given, ours = _layers_with_weights(source), _layers_with_weights(model)
-    problems, anew, pairs = [], [], []
-    for name, layer in ours.items():
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        other = [tuple(weight.shape) for weight in given[name].weights] if name in given else None
-        if shapes == other and (same_classes or not _HEADS.fullmatch(name)):
-            pairs.append((layer, given[name]))
-        elif _may_start_anew(name, missing=other is None, reset_head=reset_head):
-            anew.append(name)
-        else:
-            advice = "; --reset-head lets it start anew" if _HEADS.fullmatch(name) else ""
-            problems.append(f"{name}: must be {shapes}, got {other or 'none'}{advice}")
-    problems += [
-        f"{name}: no place for it"
-        for name in given
-        if name not in ours and not name.startswith("auxiliary")
-    ]
+    with np.errstate(over="ignore"):  # of a float64 beyond float32, which becomes infinite
+        pairs = [
+            pair._replace(values=pair.values.astype(pair.variable.dtype, copy=False))
+            for pair in pairs
+        ]
+    if not allow_non_finite:
+        check_finite((pair.name, pair.values) for pair in pairs)
+    for _, variable, values in pairs:
+        variable.assign(values)
+
+
+def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Checks that weights are numbers: one NaN makes every prediction NaN.
+
+    Raises:
+        NonFiniteError: If some are NaN or infinite.
+    """
+    problems = []
+    for name, values in named:
+        count = values.size - np.count_nonzero(np.isfinite(values))
+        if count:
+            problems.append(f"{name}: {count} of {values.size} values")
     if problems:
-        raise ValueError(_describe(model.name, problems))
-    for layer, from_layer in pairs:
-        layer.set_weights(from_layer.get_weights())
-    return anew
+        raise NonFiniteError(_list("weights must be finite, got NaN or infinity:", problems))
 
 
-def _may_start_anew(name: str, *, missing: bool, reset_head: bool) -> bool:
-    if missing:
-        return name.startswith("auxiliary")
-    return reset_head and bool(_HEADS.fullmatch(name))
+def describe(name: str, problems: list[str]) -> str:
+    """Returns the message of what does not fit a network."""
+    return _list(f"weights must fit {name} one by one, got:", problems)
 
 
-def _layers_with_weights(model: keras.Model) -> dict[str, Any]:
-    """Lists layers by name, those of nested models too (a network that sees resized images)."""
-    found = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            found |= _layers_with_weights(layer)
-        elif layer.weights:
-            found[layer.name] = layer
-    return found
-
-
-def _describe(name: str, problems: list[str]) -> str:
+def _list(heading: str, problems: list[str]) -> str:
     shown = problems[:20]
     more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
-    return "\n  ".join([f"weights must fit {name} one by one, got:", *shown, *more])
+    return "\n  ".join([heading, *shown, *more])
 
 
 def _is_fixed(layer) -> bool:
@@ -196,19 +219,31 @@ def _is_fixed(layer) -> bool:
     return not layer.trainable and layer.name.startswith("upscore")
 
 
-def _place(name: str, table, variables) -> str | None:
-    """Returns "LAYER/VARIABLE" of a tensor, "" if it is not needed, None if there is none."""
-    module, _, kind = name.rpartition(".")
+def _compile(renames: Renames) -> list[tuple[re.Pattern[str], str]]:
+    return [(re.compile(pattern), becomes) for pattern, becomes in renames]
+
+
+def _renamed(name: str, table) -> str | None:
+    """Returns "LAYER/VARIABLE" or "LAYER" of a tensor, "" if it is not needed, None if unknown."""
+    module = name.rpartition(".")[0]
     for pattern, becomes in table:
         whole = pattern.fullmatch(name)
         if whole and ("/" in becomes or not becomes):
             return whole.expand(becomes)
         part = pattern.fullmatch(module)
-        if part and "/" not in becomes:
-            layer = part.expand(becomes)
-            candidates = [f"{layer}/{variable}" for variable in _VARIABLES.get(kind, ())]
-            return next((place for place in candidates if place in variables), None)
+        if part and becomes and "/" not in becomes:
+            return part.expand(becomes)
     return None
+
+
+def _place(name: str, table, variables) -> str | None:
+    """Returns "LAYER/VARIABLE" of a tensor, "" if it is not needed, None if there is none."""
+    layer = _renamed(name, table)
+    if not layer or "/" in layer:
+        return layer
+    kind = name.rpartition(".")[2]
+    candidates = [f"{layer}/{variable}" for variable in _VARIABLES.get(kind, ())]
+    return next((place for place in candidates if place in variables), None)
 
 
 def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray | None:

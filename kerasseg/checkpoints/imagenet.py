@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 
 from .. import encoders
 from ..encoders import resnet
-from . import assign
+from . import assign, keras_applications, prefixes, readers
 
 # Names of keras.applications' layers and ours.
 _MOBILENET = (
@@ -33,7 +34,13 @@ _RESNET = (
 _HUB_PRESETS = ("resnet18", "resnet50", "resnet101", "resnet152")
 
 
-def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
+def load_encoder(
+    model: keras.Model,
+    encoder: str,
+    weights: str,
+    *,
+    report: Callable[[str], None] = lambda notice: None,
+) -> int:
     """Fills the encoder of a model with the weights of an ImageNet classifier.
 
     Args:
@@ -43,13 +50,16 @@ def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
             (ResNet), which are downloaded and cached; "hub:PRESET" for another preset of keras-hub
             of the same ResNet, or a folder that holds one; or a file: of keras.applications
             (`.h5`) for MobileNetV2 and VGG16, of torchvision or timm (`.pth`, `.safetensors`) for
-            ResNet, ViT and Xception-65.
+            ResNet, ViT and Xception-65. Where exactly one beginning of names makes a file's tensors
+            fit, such as `backbone.`, it is removed, and what begins otherwise is left out.
+        report: Called with a sentence if a prefix was removed.
 
     Returns:
         The number of variables filled.
 
     Raises:
-        ValueError: If the weights cannot be had or do not fit: no encoder is half filled.
+        ValueError: If the weights cannot be had, do not fit, or are NaN or infinite: no encoder is
+            half filled.
     """
     stem = encoder.partition(":")[0]
     if stem == "hub":
@@ -84,7 +94,7 @@ def load_encoder(model: keras.Model, encoder: str, weights: str) -> int:
             f"encoder weights of {encoder} must be a file of timm, got 'imagenet': neither "
             "keras.applications nor keras-hub has a network of this form."
         )
-    return _fill_from_torch(model, encoder, weights)
+    return _fill_from_torch(model, encoder, weights, report)
 
 
 def _imagenet_preset(encoder: str) -> str:
@@ -102,15 +112,30 @@ def _hub(preset: str) -> keras.Model:
     return hub.load_backbone(preset, f"encoder weights of keras-hub's {preset}")
 
 
-def _fill_from_torch(model: keras.Model, encoder: str, weights: str) -> int:
-    from . import readers, timm
+def _fill_from_torch(
+    model: keras.Model, encoder: str, weights: str, report: Callable[[str], None]
+) -> int:
+    from . import timm
 
     family = encoders.family(encoder, tuple(encoders.families())).__name__.rpartition(".")[2]
-    state = assign.clean(readers.read(weights))
-    if family == "vit":
-        state = _fit_positions(state, model.get_layer("encoder_tokens"))
+    renames = timm.renames(f"encoders.{family}")
+
+    def fitted(state: prefixes.State) -> prefixes.State:
+        return (
+            _fit_positions(state, model.get_layer("encoder_tokens")) if family == "vit" else state
+        )
+
+    def fits(state: prefixes.State) -> bool:
+        if not assign.have_places(state, renames):
+            return False
+        return not assign.match(model, fitted(state), renames, only="encoder_")[1]
+
+    state = readers.read(weights)
     try:
-        return assign.fill(model, state, timm.renames(f"encoders.{family}"), only="encoder_")
+        chosen = prefixes.choose(assign.clean(state), fits, fits)
+        if chosen.notice:
+            report(f"{weights}: {chosen.notice}")
+        return assign.fill(model, fitted(chosen.tensors), renames, only="encoder_")
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
 
@@ -152,11 +177,13 @@ def _load(application, weights: str, options: dict) -> keras.Model:
             ) from error
     network = application(weights=None, **options)
     try:
-        network.load_weights(weights)
-    except (OSError, ValueError, KeyError) as error:
+        keras_applications.fill(network, weights)
+    except readers.CheckpointError:
+        raise
+    except ValueError as error:
         raise ValueError(
             f"{weights}: must hold the weights of keras.applications.{application.__name__} with "
-            f"{options}, got: {str(error).splitlines()[0]}"
+            f"{options}, got: {error}"
         ) from error
     return network
 
@@ -181,11 +208,10 @@ def _copy(source: keras.Model, model: keras.Model, table) -> int:
                     f"encoder weights of {name} must have the shape {tuple(variable.shape)}, "
                     f"got {value.shape}."
                 )
-            pairs.append((variable, value))
+            pairs.append(assign.Pair(f"{name}/{variable.name}", variable, value))
     if missing:
         raise ValueError(f"encoder weights must cover {', '.join(sorted(missing))}, got none.")
-    for variable, value in pairs:
-        variable.assign(value)
+    assign.set_values(pairs)
     return len(pairs)
 
 

@@ -1,172 +1,318 @@
-"""Pickles of tensors, read without executing anything that they name."""
+"""Pickles of tensors, read without executing anything that they name.
 
-import pickle
-from collections import OrderedDict
-from typing import Any, Literal, NamedTuple
+Python's own reader runs in C: it hashes, copies and allocates whatever a pickle says, for hours and
+gigabytes, and Ctrl-C does not reach it. Here `pickletools` takes the file apart into instructions,
+and each is carried out in Python, as far as tensors and plain values need it.
+"""
 
-import numpy as np
+import pickletools
+from collections.abc import Callable
+from typing import Any
 
+from .limits import MOST_DIMENSIONS, CheckpointError
+from .storages import IGNORED, INERT, KINDS, Kind, LazyTensor, Storage
 
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read: its message says which and why."""
-
-
-class _Kind(NamedTuple):
-    """The element type of a storage; bfloat16, which NumPy lacks, comes as its 16 bits."""
-
-    dtype: str
-    bfloat16: bool = False
-
-
-class Storage(NamedTuple):
-    """Flat memory that tensors share: where it is found, its type and its number of elements."""
-
-    key: str
-    kind: _Kind
-    length: int
-
-    @property
-    def item_size(self) -> int:
-        """Bytes of an element."""
-        return np.dtype(self.kind.dtype).itemsize
-
-    def decode(self, raw: bytes, byte_order: Literal["<", ">"]) -> np.ndarray:
-        """Returns the elements in the machine's byte order."""
-        dtype = np.dtype(self.kind.dtype)
-        values = np.frombuffer(raw, dtype.newbyteorder(byte_order), count=self.length).astype(dtype)
-        return (values.astype(np.uint32) << 16).view(np.float32) if self.kind.bfloat16 else values
+# A tensor takes some 40 instructions. As many as these take about a second and 100 MB.
+_MOST_STEPS = 1_000_000
+_LONGEST_LINE = 2**20
 
 
-class LazyTensor(NamedTuple):
-    """A view of a storage; `shape` and `strides` count elements."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Inert:
-    """Stands for an object that is none of our business: made, filled, and never asked."""
-
-    def __new__(cls, *_args, **_kwargs):
-        return super().__new__(cls)
-
-    def __init__(self, *_args, **_kwargs):
-        pass
-
-    def __setstate__(self, state):
-        pass
-
-    def __setitem__(self, key, value):
-        pass
-
-    def append(self, item):
-        pass
-
-    def extend(self, items):
-        pass
-
-
-# What a pickle may call are objects without attributes: a pickle can set those of functions.
-class _RebuildTensor:
-    __slots__ = ()
-
-    def __call__(self, storage, offset, shape, strides, *_ignored) -> LazyTensor:
-        if not isinstance(storage, Storage):
-            raise CheckpointError(f"tensor must view a storage, got {type(storage).__name__}.")
-        return LazyTensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
-
-
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, tensor, *_ignored):
-        return tensor
-
-
-_KINDS = {
-    "DoubleStorage": _Kind("f8"),
-    "FloatStorage": _Kind("f4"),
-    "HalfStorage": _Kind("f2"),
-    "BFloat16Storage": _Kind("u2", bfloat16=True),
-    "LongStorage": _Kind("i8"),
-    "IntStorage": _Kind("i4"),
-    "ShortStorage": _Kind("i2"),
-    "CharStorage": _Kind("i1"),
-    "ByteStorage": _Kind("u1"),
-    "BoolStorage": _Kind("?"),
-}
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("__builtin__", "set"): set,
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
-    **{("torch", name): kind for name, kind in _KINDS.items()},
-}
-
-# What trainings leave beside the tensors. The objects are not made: inert ones take their place.
-_INERT = {
-    ("_codecs", "encode"),
-    ("addict.addict", "Dict"),
-    ("argparse", "Namespace"),
-    ("datetime", "datetime"),
-    ("mmcv.utils.config", "ConfigDict"),
-    ("mmengine.config.config", "ConfigDict"),
-    ("mmengine.logging.history_buffer", "HistoryBuffer"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("pathlib", "PosixPath"),
-    ("torch", "device"),
-}
-
-
-class Loader(pickle.Unpickler):
+class Loader:
     """Reads a pickle of tensors and plain values; any class but the listed ones is refused.
+
+    Args:
+        file: A binary file at the beginning of the pickle; it is left at its end.
+        limit: The most bytes to read.
 
     Attributes:
         storages: The storages that the tensors view, by key.
     """
 
-    def __init__(self, file):
-        super().__init__(file, encoding="utf-8")
+    def __init__(self, file, limit: int):
         self.storages: dict[str, Storage] = {}
+        self._source = _Source(file, limit)
+        self._steps = 0
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """Reads one object.
+        """Reads one object: of dicts, only the entries whose keys are strings.
 
         Raises:
-            CheckpointError: If the pickle is damaged or names a class that is not allowed.
+            CheckpointError: If the pickle takes too many steps, names a class that is not allowed,
+                or does what no file of tensors needs.
         """
-        try:
-            return super().load()
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(f"must be a whole PyTorch file, got: {error}.") from error
+        source: Any = self._source
+        for opcode, argument, _ in pickletools.genops(source):
+            self._spend(1)
+            if opcode.name == "STOP":
+                break
+            instruction = _INSTRUCTIONS.get(opcode.name)
+            if instruction is None:
+                raise CheckpointError(
+                    f"must hold tensors and plain values only, got a pickle with {opcode.name}."
+                )
+            instruction(self, argument)
+        return self._stack.pop()
 
-    def find_class(self, module_name: str, global_name: str) -> Any:
+    def _spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > _MOST_STEPS:
+            raise CheckpointError(
+                f"must take at most {_MOST_STEPS} steps to read, got more: save the tensors alone "
+                "(the state_dict), without what the training keeps beside them."
+            )
+
+    def _push(self, value: Any) -> None:
+        self._stack.append(value)
+
+    def _pop_mark(self) -> list[Any]:
+        start = self._marks.pop()
+        items = self._stack[start:]
+        del self._stack[start:]
+        return items
+
+    def _pop(self, _argument) -> None:
+        if self._marks and self._marks[-1] == len(self._stack):
+            self._marks.pop()
+        else:
+            self._stack.pop()
+
+    def _pop_items(self, count: int) -> list[Any]:
+        if len(self._stack) < count:
+            raise CheckpointError("must be a whole PyTorch file, got a pickle with an empty stack.")
+        items = self._stack[-count:]
+        del self._stack[-count:]
+        return items
+
+    def _get(self, index: int) -> None:
+        self._push(self._memo[index])
+
+    def _put(self, index: int) -> None:
+        self._memo[index] = self._stack[-1]
+
+    def _dict(self, _argument) -> None:
+        items = self._pop_mark()
+        self._push({})
+        self._set_items(items)
+
+    def _frozen_set(self, _argument) -> None:
+        self._pop_mark()
+        self._push(INERT)
+
+    def _append(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if type(target) is list:
+            target += items
+        elif target is not INERT:
+            raise CheckpointError(f"pickle must append to lists, got {type(target).__name__}.")
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if type(target) is dict:
+            _update(target, items[::2], items[1::2])
+        elif target is not INERT:
+            raise CheckpointError(f"pickle must set items of dicts, got {type(target).__name__}.")
+
+    def _build(self, _argument) -> None:
+        """Ignores the attributes of an object, such as a state dict's `_metadata`."""
+        self._stack.pop()
+        target = self._stack[-1]
+        if type(target) is not dict and target is not INERT:
+            raise CheckpointError(
+                f"pickle must not set attributes, got those of a {type(target).__name__}."
+            )
+
+    def _find(self, module_name: Any, global_name: Any) -> Any:
         """Returns what stands for a global of the pickle; never imports."""
         place = (module_name, global_name)
-        if place in _ALLOWED:
-            return _ALLOWED[place]
-        if place in _INERT:
-            return _Inert
+        if type(module_name) is str and type(global_name) is str:
+            if place in IGNORED:
+                return INERT
+            if place in _CALLS:
+                return _CALLS[place]
+            if module_name == "torch" and global_name in KINDS:
+                return KINDS[global_name]
         raise CheckpointError(
-            f"must hold tensors and plain values only, got an object of {module_name}."
-            f"{global_name}, which could run code: it was not loaded."
+            f"must hold tensors and plain values only, got an object of {_shown(module_name)}."
+            f"{_shown(global_name)}, which could run code: it was not loaded."
         )
 
-    def persistent_load(self, pid: Any) -> Storage:
-        """Returns a storage: `("storage", kind, key, location, count, view)`."""
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
-            raise CheckpointError(f"must refer to storages only, got {pid!r}.")
-        kind, key, count = pid[1], str(pid[2]), int(pid[4])
-        if not isinstance(kind, _Kind) or count < 0 or (len(pid) > 5 and pid[5] is not None):
-            raise CheckpointError(f"storage must be one of {', '.join(_KINDS)}, got {pid!r}.")
-        return self.storages.setdefault(key, Storage(key, kind, count))
+    def _find_named(self, argument: str) -> Any:
+        module_name, _, global_name = argument.partition(" ")
+        return self._find(module_name, global_name)
+
+    def _call(self, what: Any, arguments: Any) -> None:
+        if what is INERT:
+            self._push(INERT)
+        elif what in _CALLABLE and isinstance(arguments, (tuple, list)):
+            self._push(what(self, *arguments))
+        else:
+            raise CheckpointError(f"pickle must call functions, got a {type(what).__name__}.")
+
+    def _reduce(self, _argument) -> None:
+        arguments, what = self._stack.pop(), self._stack.pop()
+        self._call(what, arguments)
+
+    def _reduce_with_names(self, _argument) -> None:
+        self._stack.pop()
+        self._reduce(None)
+
+    def _instance(self, argument: str) -> None:
+        self._call(self._find_named(argument), self._pop_mark())
+
+    def _object(self, _argument) -> None:
+        items = self._pop_mark()
+        self._call(items[0], items[1:])
+
+    def _stack_global(self, _argument) -> None:
+        global_name, module_name = self._stack.pop(), self._stack.pop()
+        self._push(self._find(module_name, global_name))
+
+    def _persistent(self, _argument) -> None:
+        """Pushes a storage: `("storage", kind, key, location, count, view)`."""
+        pid = self._stack.pop()
+        if type(pid) is not tuple or len(pid) < 5 or pid[0] != "storage":
+            raise CheckpointError(f"must refer to storages only, got a {type(pid).__name__}.")
+        kind, key, count = pid[1], pid[2], pid[4]
+        whole = len(pid) == 5 or pid[5] is None
+        if type(kind) is not Kind or type(key) is not str or not _is_count(count) or not whole:
+            raise CheckpointError(
+                f"storage must be one of {', '.join(KINDS)} with a name and a length, got another."
+            )
+        storage = Storage(key, kind, count)
+        if self.storages.setdefault(key, storage) != storage:
+            raise CheckpointError(f"storage {_shown(key)} must be described alike, got two forms.")
+        self._push(storage)
+
+    def _ordered_dict(self, items: Any = ()) -> dict[str, Any]:
+        """Python 3 fills an empty one, Python 2 gave a list of pairs."""
+        if type(items) is dict:
+            return items
+        if not isinstance(items, (tuple, list)):
+            raise CheckpointError(f"dict must be made of pairs, got a {type(items).__name__}.")
+        self._spend(len(items))
+        made: dict[str, Any] = {}
+        _update(made, [key for key, _ in items], [value for _, value in items])
+        return made
+
+    def _size(self, shape: Any = ()) -> Any:
+        return shape
+
+    def _tensor(self, storage, offset, shape, strides, *_ignored) -> LazyTensor:
+        if type(storage) is not Storage:
+            raise CheckpointError(f"tensor must view a storage, got {type(storage).__name__}.")
+        for sides in (shape, strides):
+            if not isinstance(sides, (tuple, list)) or len(sides) > MOST_DIMENSIONS:
+                raise CheckpointError(
+                    f"tensor must have a shape and strides of at most {MOST_DIMENSIONS} numbers."
+                )
+        if len(shape) != len(strides) or not all(map(_is_count, (offset, *shape, *strides))):
+            raise CheckpointError("tensor must have a shape and strides of whole numbers.")
+        return LazyTensor(storage, offset, tuple(shape), tuple(strides))
+
+    def _parameter(self, tensor, *_ignored) -> Any:
+        return tensor
+
+
+class _Source:
+    """The file of a pickle, as far as it may be read."""
+
+    def __init__(self, file, limit: int):
+        self._file = file
+        self._left = limit
+
+    def read(self, count: int) -> bytes:
+        """Reads, unless a pickle claims more than there is: that much is not even reserved."""
+        if count > self._left:
+            raise CheckpointError("must be a whole PyTorch file, got a pickle that is cut off.")
+        self._left -= count
+        return self._file.read(count)
+
+    def readline(self) -> bytes:
+        """Reads a line of the old, textual instructions."""
+        line = self._file.readline(min(self._left, _LONGEST_LINE))
+        self._left -= len(line)
+        return line
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**48
+
+
+def _shown(text: Any) -> str:
+    return ascii(text)[1:-1][:100] if type(text) is str else f"({type(text).__name__})"
+
+
+def _update(target: dict[str, Any], keys: list[Any], values: list[Any]) -> None:
+    """Sets entries; those under other keys than strings name no tensor.
+
+    Hashing anything else may take for ever: a tuple that holds one tuple twice, which holds one
+    twice, and so on, is hashed anew at each place.
+    """
+    for key, value in zip(keys, values, strict=True):
+        if type(key) is str:
+            target[key] = value
+
+
+_CALLS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): Loader._ordered_dict,
+    ("torch", "Size"): Loader._size,
+    ("torch._utils", "_rebuild_tensor_v2"): Loader._tensor,
+    ("torch._utils", "_rebuild_parameter"): Loader._parameter,
+}
+_CALLABLE = tuple(_CALLS.values())
+
+
+# Instructions that push what comes with them.
+_PLAIN = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8"),
+)
+
+
+def _pushing(make: Callable[[], Any]) -> Callable[[Loader, Any], None]:
+    return lambda loader, _: loader._push(make())
+
+
+_INSTRUCTIONS: dict[str, Callable[[Loader, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME"), lambda loader, argument: None),
+    **dict.fromkeys(_PLAIN, Loader._push),
+    "NONE": _pushing(lambda: None),
+    "NEWTRUE": _pushing(lambda: True),
+    "NEWFALSE": _pushing(lambda: False),
+    "EMPTY_LIST": _pushing(list),
+    "EMPTY_DICT": _pushing(dict),
+    "EMPTY_TUPLE": _pushing(tuple),
+    "EMPTY_SET": _pushing(lambda: INERT),
+    "MARK": lambda loader, _: loader._marks.append(len(loader._stack)),
+    "POP": Loader._pop,
+    "POP_MARK": lambda loader, _: loader._pop_mark().clear(),
+    "DUP": lambda loader, _: loader._push(loader._stack[-1]),
+    "LIST": lambda loader, _: loader._push(loader._pop_mark()),
+    "TUPLE": lambda loader, _: loader._push(tuple(loader._pop_mark())),
+    "TUPLE1": lambda loader, _: loader._push(tuple(loader._pop_items(1))),
+    "TUPLE2": lambda loader, _: loader._push(tuple(loader._pop_items(2))),
+    "TUPLE3": lambda loader, _: loader._push(tuple(loader._pop_items(3))),
+    "APPEND": lambda loader, _: loader._append([loader._stack.pop()]),
+    "APPENDS": lambda loader, _: loader._append(loader._pop_mark()),
+    "ADDITEMS": lambda loader, _: loader._pop_mark().clear(),
+    "SETITEM": lambda loader, _: loader._set_items(loader._pop_items(2)),
+    "SETITEMS": lambda loader, _: loader._set_items(loader._pop_mark()),
+    "DICT": Loader._dict,
+    "FROZENSET": Loader._frozen_set,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Loader._get),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Loader._put),
+    "MEMOIZE": lambda loader, _: loader._put(len(loader._memo)),
+    "GLOBAL": lambda loader, argument: loader._push(loader._find_named(argument)),
+    "STACK_GLOBAL": Loader._stack_global,
+    "INST": Loader._instance,
+    "OBJ": Loader._object,
+    "REDUCE": Loader._reduce,
+    "NEWOBJ": Loader._reduce,
+    "NEWOBJ_EX": Loader._reduce_with_names,
+    "BUILD": Loader._build,
+    "BINPERSID": Loader._persistent,
+}

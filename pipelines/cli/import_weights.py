@@ -30,19 +30,39 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--num-classes", type=click.IntRange(1), help="Another number of classes.")
 @click.option("--reset-head", is_flag=True, help="Let the classifier start anew for it.")
 @click.option("--classes", type=_file, help="classes.txt: a name and a colour a line.")
+@click.option(
+    "--prefix",
+    help="Beginning of the names of the tensors to import, such as student.; needed only where a "
+    "file holds several networks that fit.",
+)
+@click.option(
+    "--allow-non-finite", is_flag=True, help="Import weights that are NaN or infinite, too."
+)
 @click.option("--output", type=options.folder, required=True, help="Run folder to write.")
 def command(
-    file, model, source, encoder, model_option, num_classes, reset_head, classes, output
+    file,
+    model,
+    source,
+    encoder,
+    model_option,
+    num_classes,
+    reset_head,
+    classes,
+    prefix,
+    allow_non_finite,
+    output,
 ) -> None:
     """Import published weights into a run that evaluate, predict, fit and export take.
 
     Reads .pth (without PyTorch, executing nothing), .safetensors, .h5 and .npz. The preprocessing
-    that the weights expect becomes part of the network.
+    that the weights expect becomes part of the network. A prefix of the tensors' names, such as
+    model., is removed where that makes all fit.
     """
     startup.load_tensorflow()
     from .. import import_weights
 
     given = {"encoder": encoder} if encoder else {}
+    console = options.console()
     described = import_weights.run(
         file,
         output,
@@ -52,6 +72,9 @@ def command(
         num_classes=num_classes,
         reset_head=reset_head,
         classes=classes,
+        prefix=prefix,
+        allow_non_finite=allow_non_finite,
+        report=lambda notice: console.print(notice, soft_wrap=True, markup=False),
     )
     count = len(described.classes.names)
-    options.console().print(f"{model} of {count} classes written to {output}", soft_wrap=True)
+    console.print(f"{model} of {count} classes written to {output}", soft_wrap=True)

@@ -1,13 +1,15 @@
 """The weights a training begins with: an encoder's from ImageNet, or those of another run."""
 
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
 import keras
 
 import kerasseg
-from kerasseg.checkpoints import assign, imagenet
+from kerasseg import inference
+from kerasseg.checkpoints import imagenet, readers, transfer
 
 from .. import records
 from ..errors import InputError
@@ -33,13 +35,17 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
     try:
         if options.encoder_weights != "none":
             encoder = options.model_options.get("encoder") or _default_encoder(options.model)
+            notices: list[str] = []
             loaded["encoder_variables_loaded"] = imagenet.load_encoder(
-                model, encoder, options.encoder_weights
+                model, encoder, options.encoder_weights, report=notices.append
             )
+            if notices:
+                loaded["encoder_tensors"] = notices[0]
+                print(notices[0], file=sys.stderr)
         if options.init_from is not None:
             source = Path(options.init_from)
             same = _has_classes_of(source, dataset, reset_head=options.reset_head)
-            anew = assign.copy_weights(
+            anew = transfer.copy_weights(
                 _load_source(source), model, reset_head=options.reset_head, same_classes=same
             )
             loaded["layers_started_anew"] = anew
@@ -81,8 +87,14 @@ def _default_encoder(model: str) -> str:
 
 
 def _load_source(path: Path) -> keras.Model:
+    """Loads a network, once its file is known to hold no more than its size allows."""
     try:
+        file = path / inference.BEST_MODEL if path.is_dir() else path
+        if file.is_file():
+            readers.check_keras_file(file)
         return kerasseg.load(path)
+    except readers.CheckpointError as error:
+        raise InputError(str(error)) from error
     except FileNotFoundError as error:
         raise InputError(
             f"init_from must be a run or a .keras file, got {path}: {error}"

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -206,6 +207,94 @@ def test_weights_of_resnets_with_deep_stems_load(variant, stem, tmp_path):
                 model.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True
             ):
                 np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    return draw_weights(
+        kerasseg.build("deeplabv3plus", num_classes=2, encoder="resnet18", filters=8)
+    )
+
+
+def stem_of_torchvision(unit, kind):
+    return f"{kind}{unit}"
+
+
+def test_the_encoder_of_a_whole_network_is_taken_and_said(resnet, tmp_path):
+    state = {f"backbone.{name}": v for name, v in torch_state(resnet, stem_of_torchvision).items()}
+    state["decode_head.conv_seg.weight"] = np.zeros((2, 2), np.float32)
+    safetensors.numpy.save_file(state, tmp_path / "network.safetensors")
+    model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="resnet18", filters=8)
+    notices = []
+    imagenet.load_encoder(
+        model, "resnet18", str(tmp_path / "network.safetensors"), report=notices.append
+    )
+    (notice,) = notices
+    assert "begin with 'backbone.' were taken; 1 others were left out: decode_head" in notice
+    np.testing.assert_array_equal(
+        model.get_layer("encoder_layer4_1_2_conv").kernel,
+        resnet.get_layer("encoder_layer4_1_2_conv").kernel,
+    )
+
+
+def test_encoder_weights_that_are_not_finite_fill_nothing(resnet, tmp_path):
+    state = torch_state(resnet, stem_of_torchvision)
+    state["layer4.1.bn2.bias"] = np.full_like(state["layer4.1.bn2.bias"], np.nan)
+    safetensors.numpy.save_file(state, tmp_path / "nan.safetensors")
+    model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="resnet18", filters=8)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"NaN or infinity:\s+layer4\.1\.bn2\.bias: 512 of 512"):
+        imagenet.load_encoder(model, "resnet18", str(tmp_path / "nan.safetensors"))
+    for ours, values in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, values)
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    return draw_weights(
+        keras.applications.MobileNetV2((97, 65, 3), alpha=0.35, include_top=False, weights=None)
+    )
+
+
+def write_as_keras_2(path, network):
+    """A group for each layer, in which its name comes again; depthwise kernels are called so."""
+    with h5py.File(path, "w") as file:
+        for layer in network.layers:
+            for weight in layer.weights:
+                depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+                name = "depthwise_kernel" if depthwise else weight.name
+                file[f"{layer.name}/{layer.name}/{name}:0"] = weight.numpy()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["weights", "whole model"])
+def test_files_of_keras_2_load(mobilenet, whole, tmp_path):
+    if whole:
+        mobilenet.save(tmp_path / "keras2.h5")  # a format of Keras 2 that Keras 3 still writes
+    else:
+        write_as_keras_2(tmp_path / "keras2.h5", mobilenet)
+    model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="mobilenetv2:0.35", filters=8)
+    loaded = imagenet.load_encoder(model, "mobilenetv2:0.35", str(tmp_path / "keras2.h5"))
+    assert loaded == len(mobilenet.weights) - 5  # but for its last convolution
+    np.testing.assert_array_equal(
+        model.get_layer("encoder_block17_depthwise_conv").kernel,
+        mobilenet.get_layer("block_16_depthwise").kernel,
+    )
+
+
+def test_files_of_keras_that_do_not_fit_say_what_does_not(mobilenet, tmp_path):
+    model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="mobilenetv2:0.35", filters=8)
+
+    write_as_keras_2(tmp_path / "keras2.h5", mobilenet)
+    with h5py.File(tmp_path / "keras2.h5", "a") as file:
+        del file["Conv1/Conv1/kernel:0"]
+        file["top/top/kernel:0"] = np.zeros((2, 3), np.float32)
+    message = r"(?s)Conv1/kernel: no tensor for it.*top/kernel \(2, 3\): no place for it"
+    with pytest.raises(ValueError, match=message):
+        imagenet.load_encoder(model, "mobilenetv2:0.35", str(tmp_path / "keras2.h5"))
+    with h5py.File(tmp_path / "keras2.h5", "a") as file:
+        file.create_dataset("Conv1/Conv1/kernel:0", (16,), "u1", external=[("/etc/passwd", 0, 16)])
+    with pytest.raises(ValueError, match="values of other files: they were not read"):
+        imagenet.load_encoder(model, "mobilenetv2:0.35", str(tmp_path / "keras2.h5"))
 
 
 def test_position_embeddings_of_the_same_grid_stay():

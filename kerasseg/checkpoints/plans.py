@@ -1,0 +1,122 @@
+"""How the tensors of a source become a network, tried before a network of values is made."""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from . import assign
+from .prefixes import Chosen, State, choose
+
+_PARALLEL = "module."
+
+
+class Plan:
+    """A network of a source, as far as the caller determines it.
+
+    Args:
+        source: The module of the source, with its rename tables.
+        model: Name of the architecture.
+        num_classes: Number of classes; read off the tensors if None.
+        reset_head: Whether the classifier may start anew when it has another number of classes.
+        options: Arguments of the architecture that the tensors do not tell.
+    """
+
+    def __init__(
+        self,
+        source: ModuleType,
+        model: str,
+        num_classes: int | None,
+        reset_head: bool,
+        options: dict[str, Any],
+    ):
+        self._source = source
+        self._model = model
+        self._num_classes = num_classes
+        self._reset_head = reset_head
+        self._options = options
+        self._renames = source.renames(model)
+
+    def choose(self, state: State, prefix: str | None) -> Chosen:
+        """Chooses the network's tensors among those of a file; see `prefixes.choose`."""
+        clean = getattr(self._source, "clean", None)
+        if clean is not None:
+            return choose(clean(state), self._is_alike, self._fits, prefix)
+        parallel = not prefix and bool(state) and all(name.startswith(_PARALLEL) for name in state)
+        chosen = choose(assign.clean(state), self._is_alike, self._fits, prefix)
+        return chosen._replace(prefix=_PARALLEL + chosen.prefix) if parallel else chosen
+
+    def build(self, state: State, *, allow_non_finite: bool) -> keras.Model:
+        """Builds the network with the tensors as its weights.
+
+        It is drawn first, without memory for values: sizes that the tensors tell, and do not have
+        themselves, would take any amount.
+
+        Raises:
+            ValueError: If a tensor is left over, missing, of another shape, or not finite.
+        """
+        arguments, keep_heads = self._arguments(state)
+        drawn = self._draw(arguments)
+        _, problems = assign.match(drawn, state, self._renames, keep_heads=keep_heads)
+        if problems:
+            raise ValueError(assign.describe(drawn.name, problems))
+        built = assign.build(self._model, arguments)
+        assign.fill(
+            built,
+            state,
+            self._renames,
+            keep_heads=keep_heads,
+            allow_non_finite=allow_non_finite,
+        )
+        return built
+
+    def _is_alike(self, state: State) -> bool:
+        if not state or not assign.have_places(state, self._renames):
+            return False
+        try:
+            self._arguments(state)
+        except ValueError:
+            return False
+        return True
+
+    def _fits(self, state: State) -> bool:
+        arguments, keep_heads = self._arguments(state)
+        drawn = self._draw(arguments)
+        return not assign.match(drawn, state, self._renames, keep_heads=keep_heads)[1]
+
+    def _arguments(self, state: State) -> tuple[dict[str, Any], bool]:
+        """Returns the arguments of the architecture, and whether its classifier starts anew."""
+        try:
+            inferred = self._source.infer(state, self._model)
+        except KeyError as error:
+            raise ValueError(
+                f"state must be that of a {self._model} of {self._name}, got no tensor {error}."
+            ) from error
+        except (IndexError, TypeError) as error:
+            raise ValueError(
+                f"state must be that of a {self._model} of {self._name}, got a tensor of another "
+                f"number of dimensions ({error})."
+            ) from error
+        stored_classes = inferred.pop("num_classes", None)
+        if self._num_classes is not None:
+            inferred["num_classes"] = self._num_classes
+        elif stored_classes is not None:
+            inferred["num_classes"] = stored_classes
+        keep_heads = self._reset_head and self._num_classes not in (None, stored_classes)
+        return {**inferred, **self._options}, keep_heads
+
+    @property
+    def _name(self) -> str:
+        return self._source.__name__.rpartition(".")[2].replace("_", "-")
+
+    def _draw(self, arguments: dict[str, Any]) -> keras.Model:
+        """Builds the network without values: its variables have names and shapes only."""
+
+        def draw() -> keras.Model:
+            with keras.StatelessScope(initialize_variables=False):
+                return assign.build(self._model, arguments)
+
+        # Keras gives the variables their values when the next such scope of the thread ends.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(draw).result()

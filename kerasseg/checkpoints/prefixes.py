@@ -1,0 +1,111 @@
+"""Which tensors of a file are the network's: those whose names begin alike."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+State = dict[str, np.ndarray]
+
+# "module.student.backbone." has three parts, and is the longest that trainings make.
+_MOST_PARTS = 3
+_MOST_TRIED = 64
+
+
+class Chosen(NamedTuple):
+    """The tensors of a network.
+
+    Attributes:
+        tensors: Arrays by name, without the prefix.
+        prefix: What was removed from each name.
+        left_out: Names of the tensors without it.
+    """
+
+    tensors: State
+    prefix: str = ""
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """What a user must know, or "" if all tensors are taken as they are."""
+        if not self.left_out:
+            return f"prefix {self.prefix!r} was removed from all names" if self.prefix else ""
+        taken = f"names begin with {self.prefix!r}" if self.prefix else "names have no prefix"
+        more = ", ..." if len(self.left_out) > 3 else ""
+        return (
+            f"only the tensors whose {taken} were taken; {len(self.left_out)} others were left "
+            f"out: {', '.join(self.left_out[:3])}{more}"
+        )
+
+
+def choose(
+    state: State,
+    alike: Callable[[State], bool],
+    fits: Callable[[State], bool],
+    prefix: str | None = None,
+) -> Chosen:
+    """Chooses the tensors of a network among those of a file.
+
+    Args:
+        state: Arrays by name.
+        alike: Tells quickly whether names are those of the network.
+        fits: Tells whether tensors are those of the network, one by one.
+        prefix: What the names begin with; "" for those that begin with nothing; None to find out.
+
+    Returns:
+        All tensors if their names are the network's, or if there is no such prefix.
+
+    Raises:
+        ValueError: If several networks fit, or no name begins with `prefix`.
+    """
+    if prefix:
+        return _under(state, prefix)
+    if prefix is None and alike(state):
+        return Chosen(state)
+    found = {}
+    for beginning in _beginnings(state):
+        part = _under(state, beginning)
+        # A beginning of the same names, longer: for tables that take them with and without it.
+        longer = any(beginning.startswith(one) and len(part.tensors) == len(found[one].tensors)
+                     for one in found)  # fmt: skip
+        if not longer and alike(part.tensors):
+            found[beginning] = part
+    inside = {name for part in found for name in state if name.startswith(part)}
+    rest = {name: values for name, values in state.items() if name not in inside}
+    if found and rest and alike(rest):
+        found[""] = Chosen(rest, "", tuple(sorted(inside)))
+    if len(found) > 1:
+        found = {one: part for one, part in found.items() if fits(part.tensors)} or found
+    if prefix is not None:
+        return found.get(prefix, Chosen(state))
+    if len(found) > 1:
+        raise ValueError(
+            "weights must be those of one network, got several that fit, whose names begin with "
+            f"{' or '.join(repr(one) for one in found)}: say which (--prefix, or prefix=)."
+        )
+    return next(iter(found.values()), Chosen(state))
+
+
+def _under(state: State, prefix: str) -> Chosen:
+    prefix = prefix if prefix.endswith(".") else f"{prefix}."
+    inside = {
+        name.removeprefix(prefix): values
+        for name, values in state.items()
+        if name.startswith(prefix)
+    }
+    if not inside:
+        shown = ", ".join(list(_beginnings(state))[:8])
+        raise ValueError(f"prefix must begin names of tensors, got {prefix!r}: they begin {shown}.")
+    return Chosen(inside, prefix, tuple(name for name in state if not name.startswith(prefix)))
+
+
+def _beginnings(names: Iterable[str]) -> list[str]:
+    """Lists what names begin with, the most frequent and of those the shortest first."""
+    counts = Counter(
+        ".".join(parts[:count]) + "."
+        for parts in (name.split(".")[:-1] for name in names)
+        for count in range(1, min(len(parts), _MOST_PARTS) + 1)
+    )
+    ordered = sorted(counts, key=lambda beginning: (-counts[beginning], len(beginning)))
+    return ordered[:_MOST_TRIED]

@@ -1,0 +1,73 @@
+"""The weights of another network of the same architecture."""
+
+from typing import Any
+
+import keras
+
+from .assign import HEADS, check_finite, describe
+
+
+def copy_weights(
+    source: keras.Model, model: keras.Model, *, reset_head: bool, same_classes: bool = True
+) -> list[str]:
+    """Copies the weights of another network of the same architecture, layer by layer.
+
+    Args:
+        source: The network to copy from; it may lack the auxiliary head.
+        model: The network to fill; it changes only if all fits.
+        reset_head: Whether classifiers for other classes may keep their values.
+        same_classes: Whether both networks tell the same classes. Where they do not, classifiers
+            keep their values even if their shapes are equal.
+
+    Returns:
+        Names of the layers that keep their values.
+
+    Raises:
+        ValueError: If a layer is missing, left over, of another shape, or not finite; it lists
+            them.
+    """
+    given, ours = _layers_with_weights(source), _layers_with_weights(model)
+    problems, anew, pairs = [], [], []
+    for name, layer in ours.items():
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        other = [tuple(weight.shape) for weight in given[name].weights] if name in given else None
+        if shapes == other and (same_classes or not HEADS.fullmatch(name)):
+            pairs.append((layer, given[name]))
+        elif _may_start_anew(name, missing=other is None, reset_head=reset_head):
+            anew.append(name)
+        else:
+            advice = "; --reset-head lets it start anew" if HEADS.fullmatch(name) else ""
+            problems.append(f"{name}: must be {shapes}, got {other or 'none'}{advice}")
+    problems += [
+        f"{name}: no place for it"
+        for name in given
+        if name not in ours and not name.startswith("auxiliary")
+    ]
+    if problems:
+        raise ValueError(describe(model.name, problems))
+    values = [(layer, from_layer.get_weights()) for layer, from_layer in pairs]
+    check_finite(
+        (f"{layer.name}/{weight.name}", array)
+        for layer, arrays in values
+        for weight, array in zip(layer.weights, arrays, strict=True)
+    )
+    for layer, arrays in values:
+        layer.set_weights(arrays)
+    return anew
+
+
+def _may_start_anew(name: str, *, missing: bool, reset_head: bool) -> bool:
+    if missing:
+        return name.startswith("auxiliary")
+    return reset_head and bool(HEADS.fullmatch(name))
+
+
+def _layers_with_weights(model: keras.Model) -> dict[str, Any]:
+    """Lists layers by name, those of nested models too (a network that sees resized images)."""
+    found = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found |= _layers_with_weights(layer)
+        elif layer.weights:
+            found[layer.name] = layer
+    return found
