@@ -155,6 +155,36 @@ def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
     return parameters.load(trained_networks.results_folder(run), crf_iterations)
 
 
+def checkpoint_option(command):
+    """Declares `--checkpoint`."""
+    return click.option(
+        "--checkpoint",
+        type=click.Choice(("best", "last")),
+        help="Network of the run: the one of the best mean_iou, or the one after the last epoch. "
+        "Unless given, the best; if none was evaluated yet, the last.",
+    )(command)
+
+
+def chosen_checkpoint(run: Path, wanted: str | None) -> str:
+    """Returns which network of a run to take; prints a line if the last stands in for the best."""
+    from ..runs import run_folder
+
+    described = run_folder.load(run)
+    chosen = run_folder.choose_network(described, wanted)
+    if wanted is None and chosen == run_folder.LAST:
+        file, epoch = (
+            run_folder.network_file(described, chosen),
+            run_folder.epoch_of(described, chosen),
+        )
+        console().print(
+            f"{file} is used, the network after epoch {epoch.get('epoch', '?')} of "
+            f"{described.options.epochs}: none was evaluated yet, so there is no best one.",
+            soft_wrap=True,
+            markup=False,
+        )
+    return chosen
+
+
 def parse_steps(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Parses numbers of iterations separated by commas."""
     if value is None:
