@@ -165,24 +165,20 @@ def checkpoint_option(command):
     )(command)
 
 
-def chosen_checkpoint(run: Path, wanted: str | None) -> str:
-    """Returns which network of a run to take; prints a line if the last stands in for the best."""
-    from ..runs import run_folder
+def tell_checkpoint(run: Path, wanted: str | None) -> None:
+    """Prints a line if a run's last network stands in for the best."""
+    from ..runs import run_folder, trained_networks
 
-    described = run_folder.load(run)
-    chosen = run_folder.choose_network(described, wanted)
-    if wanted is None and chosen == run_folder.LAST:
-        file, epoch = (
-            run_folder.network_file(described, chosen),
-            run_folder.epoch_of(described, chosen),
-        )
+    if wanted is None and run.is_dir() and trained_networks.choose(run) == run_folder.LAST:
+        described = run_folder.load(run)
+        file = run_folder.network_file(described, run_folder.LAST)
+        epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
         console().print(
-            f"{file} is used, the network after epoch {epoch.get('epoch', '?')} of "
-            f"{described.options.epochs}: none was evaluated yet, so there is no best one.",
+            f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: none "
+            "was evaluated yet, so there is no best one.",
             soft_wrap=True,
             markup=False,
         )
-    return chosen
 
 
 def parse_steps(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:

@@ -228,34 +228,29 @@ def network_file(run: Run, name: str) -> Path:
     return run.folder / CHECKPOINTS / f"{name}.keras"
 
 
-def load_model(run: Run, wanted: str | None = None):
-    """Loads a network of a run, at native resolution.
-
-    Args:
-        run: The run.
-        wanted: As for `choose_network`.
+def load_model(run: Run, name: str):
+    """Loads a network of a run, `BEST` or `LAST`, at native resolution.
 
     Raises:
-        InputError: If there is none, or it cannot be read.
+        InputError: If it cannot be read.
     """
-    path = network_file(run, choose_network(run, wanted))
     try:
-        return kerasseg.load(path)
+        return kerasseg.load(run.folder, name)
     except Exception as error:  # Keras raises many kinds on a damaged archive
-        raise InputError(f"{path}: cannot be loaded ({error}).") from error
+        raise InputError(f"{network_file(run, name)}: cannot be loaded ({error}).") from error
 
 
-def epoch_of(run: Run, name: str) -> dict[str, Any]:
+def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
     """Returns the epoch of a run's network in its history: loss, and scores if it has any.
 
     Args:
         run: The run.
-        name: `BEST` or `LAST`.
+        name: `BEST`, `LAST`, or None for another network.
 
     Returns:
         Empty if there is none, as for weights that were imported.
     """
-    epochs = history(run.folder)
+    epochs = history(run.folder) if name else []
     if name == LAST:
         return epochs[-1] if epochs else {}
     scored = [epoch for epoch in epochs if epoch.get("mean_iou") is not None]
