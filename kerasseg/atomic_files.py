@@ -126,6 +126,33 @@ def remove_leftovers(folder: Path | str) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_folder(path: Path | str) -> None:
+    """Removes a folder, if it is there, in one step: killed meanwhile, it is whole or has no name.
+
+    Raises:
+        OSError: If the folder above it cannot be written.
+    """
+    path = Path(path)
+    nameless = path.with_name(_temporary_name(""))
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(nameless)
+        shutil.rmtree(nameless, ignore_errors=True)
+
+
+def link_or_copy(source: Path | str, path: Path | str) -> None:
+    """Gives a file a second name in one step, or a copy where the file system has no hard links.
+
+    Raises:
+        OSError: If it cannot be written; `path` is as before then.
+    """
+    with new_file(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def sync_tree(folder: Path) -> None:
     """Brings the files and folders below a folder, and itself, to the disk."""
     for path in folder.rglob("*"):

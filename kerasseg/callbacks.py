@@ -1,9 +1,7 @@
-"""Callbacks: scores and pictures after each epoch, and checkpoints to go on from."""
+"""Callbacks: scores and pictures after each epoch."""
 
 import csv
-import json
-import os
-import shutil
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import inference, metrics, visualize
+from . import atomic_files, inference, metrics, visualize
 
 
 class SegmentationMetrics(keras.callbacks.Callback):
@@ -20,8 +18,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
 
     Adds `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `frequency_weighted_iou` to the epoch's
     logs, for the callbacks after it. Writes into its folder `history.csv` (a row an epoch),
-    `history.json` (with the per-class values), `overlays.png` and TensorBoard events with the
-    same scores and pictures.
+    `history.json` (with the per-class values) and `overlays.png`, each replaced in one step, and
+    TensorBoard events with the same scores and pictures.
 
     Args:
         batches: Iterable of images (batch, height, width, 3), RGB in [0, 255], and integer labels
@@ -94,19 +92,26 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self._write_history()
         self._write_events(entry)
 
+    def restore(self, history: list[dict[str, Any]]) -> None:
+        """Goes on from the epochs of a training that was interrupted, and writes them again."""
+        self.history = list(history)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._write_history()
+
     def _write_history(self) -> None:
-        write_json(self.directory / "history.json", self.history)
+        atomic_files.write_json(self.directory / "history.json", self.history)
         columns: list[str] = []
         for entry in self.history:
             columns += [name for name in entry if name not in columns]
         scalars = [name for name in columns if not name.startswith("class_")]
         header = scalars + [f"iou {name}" for name in self.class_names]
-        with (self.directory / "history.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for entry in self.history:
-                class_iou = entry.get("class_iou", [None] * len(self.class_names))
-                writer.writerow([entry.get(name) for name in scalars] + class_iou)
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(header)
+        for entry in self.history:
+            class_iou = entry.get("class_iou", [None] * len(self.class_names))
+            writer.writerow([entry.get(name) for name in scalars] + class_iou)
+        atomic_files.write_text(self.directory / "history.csv", table.getvalue())
 
     def _write_events(self, entry) -> None:
         with self._writer.as_default(step=entry["epoch"]):
@@ -139,7 +144,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
         ]
         width = max(row.shape[1] for row in rows)
         sheet = np.concatenate([_widen(row, width) for row in rows])
-        tf.io.write_file(str(self.directory / "overlays.png"), tf.io.encode_png(sheet))
+        picture = tf.io.encode_png(sheet).numpy()
+        atomic_files.write_bytes(self.directory / "overlays.png", picture, durable=False)
         with self._writer.as_default(step=epoch):
             tf.summary.image("image | truth | prediction", sheet[np.newaxis])
 
@@ -155,89 +161,3 @@ def _first_images(batches: Iterable, count: int) -> list[tuple[np.ndarray, np.nd
 
 def _widen(row: np.ndarray, width: int) -> np.ndarray:
     return np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file in one step: a reader sees the old or the new, never half of one."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-class Checkpoints(keras.callbacks.Callback):
-    """Keeps the best and the last network, and the state to resume training from.
-
-    Writes into its folder `best.keras` and `last.keras`, both at native resolution, and after each
-    epoch `state-N/` (weights, optimizer, random state) with `state.json`, which names it. Each
-    file appears in one step, so that a run killed at any moment can go on.
-
-    Args:
-        directory: Folder to write into.
-        metrics: The `SegmentationMetrics` that runs before this callback.
-        monitor: Score whose highest value is the best.
-    """
-
-    def __init__(self, directory: Path | str, metrics: SegmentationMetrics, monitor="mean_iou"):
-        super().__init__()
-        self.directory = Path(directory)
-        self.metrics = metrics
-        self.monitor = monitor
-        self.best: float | None = None
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Saves the network, and its state."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._save_model("last.keras")
-        score = (logs or {}).get(self.monitor)
-        if score is not None and (self.best is None or score > self.best):
-            self.best = score
-            self._save_model("best.keras")
-        self._save_state(epoch + 1)
-
-    def _save_model(self, name: str) -> None:
-        temporary = self.directory / f"writing-{name}"
-        self.metrics.inference_model.save(temporary)
-        os.replace(temporary, self.directory / name)
-
-    def _save_state(self, epochs_done: int) -> None:
-        folder = self.directory / f"state-{epochs_done}"
-        assert self.model is not None  # Keras sets it before training
-        _training_state(self.model).write(str(folder / "state"))
-        write_json(
-            self.directory / "state.json",
-            {
-                "epochs_done": epochs_done,
-                "best": self.best,
-                "folder": folder.name,
-                "history": self.metrics.history,
-            },
-        )
-        for old in self.directory.glob("state-*"):
-            if old != folder:
-                shutil.rmtree(old)
-
-    def restore(self, model: keras.Model) -> int:
-        """Restores weights, optimizer, best score and history.
-
-        Args:
-            model: The compiled network, of the same architecture; under its strategy's scope.
-
-        Returns:
-            The number of epochs done.
-
-        Raises:
-            FileNotFoundError: If no epoch was finished.
-        """
-        state = json.loads((self.directory / "state.json").read_text(encoding="utf-8"))
-        model.optimizer.build(model.trainable_variables)
-        status = _training_state(model).read(str(self.directory / state["folder"] / "state"))
-        status.assert_consumed()
-        self.best = state["best"]
-        self.metrics.history = state["history"]
-        return state["epochs_done"]
-
-
-def _training_state(model: keras.Model) -> tf.train.Checkpoint:
-    # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
-    variables = (*model.variables, *model.optimizer.variables)
-    return tf.train.Checkpoint(variables=[variable.value for variable in variables])

@@ -16,17 +16,20 @@ from .layers import DenseCRF, FitWithin, ResizeLike
 from .layers.outputs import without_auxiliary
 
 BEST_MODEL = Path("checkpoints", "best.keras")
+LAST_MODEL = Path("checkpoints", "last.keras")
 
 # In weights: TensorFlow's graphs hold 2 GiB at most.
 _LARGEST_CONSTANT_NETWORK = 2**28
 
 
-def load(path: Path | str) -> keras.Model:
+def load(path: Path | str, checkpoint: str | None = None) -> keras.Model:
     """Loads a trained network.
 
     Args:
-        path: A run folder, whose best model is taken, or a `.keras` file: of a run, or of a network
-            of your own that `model.save("m.keras")` wrote, compiled or not.
+        path: A run folder; or a `.keras` file: of a run, or of a network of your own that
+            `model.save("m.keras")` wrote, compiled or not.
+        checkpoint: Which model of a run folder to take, "best" or "last"; None for the best, or the
+            last if none was evaluated yet.
 
     Returns:
         A model from images `(batch, height, width, 3)`, float32 RGB in [0, 255] of any size, to
@@ -40,11 +43,18 @@ def load(path: Path | str) -> keras.Model:
             layer, whose code is not executed, or is not a segmentation network.
     """
     path = Path(path)
-    file = path / BEST_MODEL if path.is_dir() else path
+    file = _file_of_run(path, checkpoint) if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such model; {path} must be a run with a best model.")
     model = _read(file)
     return without_auxiliary(model) if path.is_dir() else adapters.segmentation_network(model)
+
+
+def _file_of_run(run: Path, checkpoint: str | None) -> Path:
+    files = {"best": run / BEST_MODEL, "last": run / LAST_MODEL}
+    if checkpoint is not None:
+        return files[checkpoint]
+    return next((file for file in files.values() if file.is_file()), files["best"])
 
 
 def _read(file: Path) -> keras.Model:

@@ -1,6 +1,7 @@
 """The errors that a user can mend."""
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,20 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with code 1.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked to stop, and what was done so far can be gone on from.
+
+    Like KeyboardInterrupt it is no `Exception`, so that nothing takes it for an error by accident.
+
+    Attributes:
+        signal: SIGINT or SIGTERM.
+    """
+
+    def __init__(self, number: signal.Signals):
+        super().__init__(f"interrupted by {number.name}")
+        self.signal = number
 
 
 class ImageFileError(Exception):

@@ -1,4 +1,4 @@
-"""Evaluation: a run's best network over a whole split, at native resolution."""
+"""Evaluation: a run's network over a whole split, at native resolution."""
 
 import csv
 import io
@@ -27,9 +27,10 @@ def run(
     split: str = "validation",
     batch_size: int = 8,
     crf: CRFParameters | None = None,
+    checkpoint: str | None = None,
     devices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Scores a run's best network, or a `.keras` file's.
+    """Scores a run's network, or a `.keras` file's.
 
     Writes `metrics.json` and `confusion_matrix.csv` into the folder of `output_folder`.
 
@@ -41,12 +42,14 @@ def run(
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size at a time; does not change the scores.
         crf: Parameters of the CRF that refines the predictions; None for none.
+        checkpoint: The network of a run to score, "best" or "last"; None for the best, or the last
+            if none was evaluated yet.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
 
     Returns:
         The scores of `metrics.scores`, with `class_names`, `absent_classes` (those without a
-        pixel in the labels), `images`, `split`, `dataset`, `fingerprint` and the
-        `confusion_matrix` as an array.
+        pixel in the labels), `images`, `split`, `dataset`, `fingerprint`, `checkpoint` ("best",
+        "last" or None) and the `confusion_matrix` as an array.
 
     Raises:
         InputError: If run or dataset cannot be used, or their classes differ.
@@ -56,7 +59,10 @@ def run(
     allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
     with strategy.scope():
-        described, model = trained_networks.load(folder, classes=classes, data=data)
+        checkpoint = trained_networks.choose(folder, checkpoint)
+        described, model = trained_networks.load(
+            folder, classes=classes, data=data, checkpoint=checkpoint
+        )
         dataset = described.open_dataset(None if data is None else Path(data))
         files = dataset.files(split)
         if crf is not None:
@@ -69,6 +75,7 @@ def run(
         "fingerprint": dataset.fingerprint,
         "split": split,
         "images": dataset.splits[split].examples,
+        "checkpoint": checkpoint,
         "crf": crf and asdict(crf),
         **metrics.scores(matrix),
         "class_names": list(dataset.classes.names),

@@ -1,4 +1,4 @@
-"""Export: a run's best network to a file that serves, proven before it gets its name."""
+"""Export: a run's network to a file that serves, proven before it gets its name."""
 
 import errno
 import json
@@ -33,8 +33,9 @@ def run(
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
     format: str = "savedmodel",
+    checkpoint: str | None = None,
 ) -> Path:
-    """Exports a run's best network, or a `.keras` file's.
+    """Exports a run's network, or a `.keras` file's.
 
     The export is written under a hidden temporary name, checked in a process of its own against the
     network it came from, and only then given its version's name, which a serving process watches.
@@ -56,6 +57,8 @@ def run(
             size that a `.keras` file's network takes.
         format: One of `FORMATS`: a SavedModel for TensorFlow Serving, a `.tflite` file for LiteRT,
             or an `.onnx` file.
+        checkpoint: The network of a run to export, "best" or "last"; None for the best, or the last
+            if none was evaluated yet.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
@@ -65,7 +68,10 @@ def run(
             check.
     """
     _check_arguments(crf, size, format)
-    described, model = trained_networks.load(folder, classes=classes, data=data)
+    checkpoint = trained_networks.choose(folder, checkpoint)
+    described, model = trained_networks.load(
+        folder, classes=classes, data=data, checkpoint=checkpoint
+    )
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
@@ -81,7 +87,8 @@ def run(
             beside, report = _write(model, writing, name, facts, probabilities)
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
-            model_card.write(card, name, described, crf, size=size, format=format)
+            scores = run_folder.epoch_of(described, checkpoint)
+            model_card.write(card, name, described, crf, scores, size=size, format=format)
             parity = {"format": format, "size": size, **report}
             atomic_files.write_json(writing / "parity.json", parity)
             return _publish(writing)

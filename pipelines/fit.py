@@ -1,26 +1,26 @@
 """Training: a converted dataset to a run folder."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import kerasseg
-from kerasseg import callbacks, losses, optimizers, schedules
+from kerasseg import atomic_files, losses, optimizers, schedules
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
-from . import inputs, records
+from . import records
 from .errors import InputError
 from .inputs import cache
 from .inputs.service import check_dispatcher
 from .runs import initial_weights, run_folder
+from .runs.state import State, newest_whole
+from .runs.training import Training
 from .runs.training_options import TrainingOptions, check_option
-from .runtime import allocator
+from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
 
 
@@ -35,6 +35,9 @@ def run(
 ) -> run_folder.Run:
     """Trains a network.
 
+    In the main thread, SIGINT and SIGTERM stop the training after the step it is at; a second
+    SIGINT aborts it at once.
+
     Args:
         options: What to train, and how.
         data: Folder of the converted dataset.
@@ -47,31 +50,32 @@ def run(
         The run.
 
     Raises:
-        InputError: If the options, the dataset or the folder cannot be used.
+        InputError: If the options, the dataset or the folder cannot be used, another process trains
+            there, or the loss is not finite.
+        Interrupted: If a signal asked to stop. If the run has been begun, its state is saved.
     """
     folder = Path(folder)
     dataset = records.load(data)
+    run_folder.check_new(folder)
     _check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
-    strategy = mirrored_strategy(devices)
-    check_option(
-        "batch_size",
-        options.batch_size % strategy.num_replicas_in_sync == 0,
-        f"a multiple of the {strategy.num_replicas_in_sync} replicas",
-        options.batch_size,
-    )
-    model = _build_model(options, dataset, strategy)
-    loaded = initial_weights.load(model, options, dataset)
-    described = run_folder.create(
-        folder,
-        options,
-        dataset,
-        parameters=model.count_params(),
-        replicas=strategy.num_replicas_in_sync,
-        **loaded,
-    )
-    _train(described, options, dataset, model, strategy, extra_callbacks, service, resume=False)
+    strategy = _strategy(options, devices)
+    with interruption.handled() as stop:
+        model = _build_model(options, dataset, strategy)
+        loaded = initial_weights.load(model, options, dataset)
+        with locks.exclusive(folder):
+            described = run_folder.create(
+                folder,
+                options,
+                dataset,
+                parameters=model.count_params(),
+                replicas=strategy.num_replicas_in_sync,
+                **loaded,
+            )
+            allocator.keep_freed(allocator.ARRAYS)
+            training = Training(described, dataset, model, strategy, stop, service, extra_callbacks)
+            training.run(None)
     return described
 
 
@@ -82,8 +86,12 @@ def resume(
     devices: Sequence[str] | None = None,
     service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
-    """Goes on with a run after its last finished epoch, as if it had not been interrupted.
+    """Goes on with a run where its newest whole state was saved, as if it had not been interrupted.
+
+    A run that was stopped before it could save any state begins again, with the initial weights
+    that it was to have.
 
     Args:
         folder: The run.
@@ -91,23 +99,70 @@ def resume(
         devices: As for `run`.
         service: As for `run`.
         extra_callbacks: As for `run`.
+        on_notice: Called with lines that tell where it goes on, and which states are damaged.
+
+    Returns:
+        The run.
 
     Raises:
-        InputError: If there is no such run, or the dataset is not the one it was trained on.
+        InputError: If there is no such run, the dataset is not the one it was trained on, no state
+            is whole, or as for `run`.
+        Interrupted: As for `run`.
     """
     described = run_folder.load(Path(folder))
-    options = described.options
-    dataset = described.open_dataset(None if data is None else Path(data))
-    if dataset.fingerprint != described.dataset["fingerprint"]:
-        raise InputError(
-            f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
-            f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
-        )
-    _check_service(options, service)
-    strategy = mirrored_strategy(devices)
-    model = _build_model(options, dataset, strategy)
-    _train(described, options, dataset, model, strategy, extra_callbacks, service, resume=True)
+    with locks.exclusive(described.folder), interruption.handled() as stop:
+        found = _find_state(described, on_notice)
+        options = described.options
+        dataset = described.open_dataset(None if data is None else Path(data))
+        if dataset.fingerprint != described.dataset["fingerprint"]:
+            raise InputError(
+                f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
+                f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
+            )
+        _check_service(options, service)
+        strategy = _strategy(options, devices)
+        model = _build_model(options, dataset, strategy)
+        if found is None:
+            initial_weights.load(model, options, dataset)
+        allocator.keep_freed(allocator.ARRAYS)
+        Training(described, dataset, model, strategy, stop, service, extra_callbacks).run(found)
     return described
+
+
+def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> State | None:
+    """Finds the state to go on from; None if the training has to begin again.
+
+    Raises:
+        InputError: If states are there and none is whole, or none is there of a run that had some.
+    """
+    folder = described.folder
+    checkpoints = folder / run_folder.CHECKPOINTS
+    atomic_files.remove_leftovers(folder)
+    atomic_files.remove_leftovers(checkpoints)
+    found, damaged = newest_whole(checkpoints)
+    for problem in damaged:
+        on_notice(f"damaged state passed over: {problem}")
+    if found is not None:
+        epoch, step = found.position
+        on_notice(f"going on after epoch {epoch}" + (f" and {step} steps" if step else ""))
+        return found
+    if damaged:
+        raise InputError(
+            f"{checkpoints}: must hold a whole state to go on from, got damaged ones only: "
+            f"{'; '.join(damaged)}. Nothing was changed."
+        )
+    if run_folder.has_epochs(described):
+        raise InputError(f"{checkpoints}: must hold a state to go on from, got none.")
+    initial = [
+        f"{name} {value}"
+        for name in ("init_from", "encoder_weights")
+        if (value := getattr(described.options, name)) not in (None, "none")
+    ]
+    on_notice(
+        "the run was stopped before its first state was saved: it begins again"
+        + (f", with {' and '.join(initial)}" if initial else "")
+    )
+    return None
 
 
 def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
@@ -134,6 +189,14 @@ def _check_service(options: TrainingOptions, service: str | None) -> None:
         check_dispatcher(service)
 
 
+def _strategy(options: TrainingOptions, devices: Sequence[str] | None):
+    strategy = mirrored_strategy(devices)
+    replicas = strategy.num_replicas_in_sync
+    requirement = f"a multiple of the {replicas} replicas"
+    check_option("batch_size", options.batch_size % replicas == 0, requirement, options.batch_size)
+    return strategy
+
+
 def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -> keras.Model:
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype_policy)
@@ -144,7 +207,7 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
             model = kerasseg.build(
                 architecture, num_classes=len(dataset.classes.names), **options.model_options
             )
-            _set_batch_norm(model.layers, options)
+            _set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
                 optimizer=_build_optimizer(options, steps),
@@ -160,11 +223,11 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
 
 
 def _set_batch_norm(
-    layers: list[keras.layers.Layer], options: TrainingOptions, part: str = ""
+    layers: list[keras.layers.Layer], options: TrainingOptions, steps_done: Callable, part: str = ""
 ) -> None:
     for layer in layers:
         if isinstance(layer, keras.Model):  # an encoder of keras-hub
-            _set_batch_norm(layer.layers, options, layer.name)
+            _set_batch_norm(layer.layers, options, steps_done, layer.name)
         elif isinstance(layer, BatchNormalization):
             encoder = (part or layer.name).startswith("encoder_")
             layer.trainable = not (
@@ -173,6 +236,7 @@ def _set_batch_norm(
             )
             layer.frozen_statistics = options.batch_norm == "frozen-statistics"
             layer.momentum = options.batch_norm_momentum
+            layer.steps_done = steps_done
 
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
@@ -231,76 +295,3 @@ def median_frequency_weights(split: records.Split) -> list[float]:
     median = np.median(frequency[frequency > 0])
     weights = np.divide(median, frequency, out=np.zeros_like(frequency), where=frequency > 0)
     return weights.tolist()
-
-
-def _train(
-    described, options, dataset, model, strategy, extra_callbacks, service, *, resume
-) -> None:
-    allocator.keep_freed(allocator.ARRAYS)
-    split = dataset.splits["train"]
-    checkpoints = described.folder / run_folder.CHECKPOINTS
-    with strategy.scope():
-        scoring = callbacks.SegmentationMetrics(
-            inputs.evaluation_batches(dataset.files("validation"), options.batch_size),
-            class_names=dataset.classes.names,
-            colors=dataset.classes.colors,
-            undrawn=dataset.classes.undrawn,
-            directory=described.folder,
-            image_size=options.image_size,
-            every=options.evaluate_every,
-        )
-        saving = callbacks.Checkpoints(checkpoints, scoring)
-        first_epoch = saving.restore(model) if resume and _has_state(checkpoints) else 0
-        remaining = options.epochs - first_epoch
-        if not remaining:
-            return
-        batches = inputs.training_batches(
-            dataset.files("train"),
-            examples=split.examples,
-            batch_size=options.batch_size,
-            crop_size=options.crop_size or options.image_size or (512, 512),
-            image_size=options.image_size,
-            scale=options.scale,
-            flip=options.flip,
-            policy=options.augment,
-            seed=options.seed,
-            first_epoch=first_epoch,
-            epochs=options.epochs,
-            decoded=None
-            if service
-            else cache.load(options.cache, dataset, remaining, described.folder),
-            service=service,
-        )
-        with records.reading(dataset):
-            model.fit(
-                _without_auto_sharding(batches),
-                initial_epoch=first_epoch,
-                epochs=options.epochs,
-                steps_per_epoch=split.examples // options.batch_size,
-                shuffle=False,
-                verbose=0,
-                callbacks=[_StopOnNaN(), scoring, saving, *extra_callbacks],
-            )
-
-
-def _has_state(checkpoints: Path) -> bool:
-    return (checkpoints / "state.json").is_file()
-
-
-def _without_auto_sharding(batches: tf.data.Dataset) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.with_options(options)
-
-
-class _StopOnNaN(keras.callbacks.Callback):
-    """Stops a run that has diverged, before it overwrites its last good state."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise InputError(
-                f"loss must be finite, got {loss} at step {batch + 1} of the epoch; try a lower "
-                "--learning-rate, a longer --warmup-epochs or --dtype-policy float32. A label that "
-                "is neither a class nor ignored gives nan too: kerasseg check finds it."
-            )

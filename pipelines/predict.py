@@ -56,6 +56,7 @@ def run(
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
+    checkpoint: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Prediction]:
@@ -78,6 +79,8 @@ def run(
         crf_strip: Numbers of iterations that the strip shows, 0 being the network's own prediction;
             none for no strip.
         draw_background: Whether overlays draw class 0 too where it is a background by its name.
+        checkpoint: The network of a run to predict with, "best" or "last"; None for the best, or
+            the last if none was evaluated yet.
         on_progress: Called with the numbers of images done and in all.
         on_passed_over: Called once with the files of the folders that are not predicted.
 
@@ -96,7 +99,9 @@ def run(
     target = output_folder(folder, output)
     endings = (_LABEL, _OVERLAY, *([_STRIP] if crf_strip else []))
     plan = output_names.plan(found, target, endings)
-    described, model = trained_networks.load(folder, classes=classes, data=data)
+    described, model = trained_networks.load(
+        folder, classes=classes, data=data, checkpoint=checkpoint
+    )
     on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)
     steps = [crf and crf.num_iterations, *crf_strip]

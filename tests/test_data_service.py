@@ -80,6 +80,22 @@ def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(tiny_data, one
     assert_same(whole[2], epochs(tiny_data, 2, 3, service=one_worker)[0])
 
 
+def test_a_stream_begun_within_an_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
+    made = inputs.training_batches(
+        records.load(tiny_data).files("train"),
+        examples=12,
+        batch_size=4,
+        crop_size=(24, 32),
+        seed=3,
+        first_epoch=1,
+        first_batch=2,
+        epochs=3,
+        service=one_worker,
+    )
+    whole = epochs(tiny_data, 1, 3)
+    assert_same([whole[0][2], *whole[1]], [(x.numpy(), y.numpy()) for x, y in made])
+
+
 def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
     tiny_data, three_workers
 ):

@@ -73,7 +73,7 @@ def test_a_dataset_of_other_classes_is_refused_with_the_difference(run, tiny_dat
     [
         (lambda run: (run / "run.json").unlink(), "must be a run folder, got no run.json"),
         (lambda run: (run / "run.json").write_text("{"), "damaged run description"),
-        (lambda run: (run / "checkpoints/best.keras").unlink(), "not finished its first epoch"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "not finished its first epoch"),
         (lambda run: (run / "checkpoints/best.keras").write_text("x"), "cannot be loaded"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_record_with_a_wrong_byte_is_a_clear_error(run, tiny_data, tmp_path):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(InputError, match=r"a record is damaged .* with --overwrite"):
+    with pytest.raises(InputError, match=rf"{shard.name}: a record is damaged .* with --overwrite"):
         evaluate.run(run, data=tmp_path / "data")
 
 

@@ -1,5 +1,8 @@
 """Batch normalisation by TensorFlow's fused operation."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -16,6 +19,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         frozen_statistics: Whether training, too, normalises by the moving averages and leaves them
             as they are, while scale and offset are trained: for batches too small for statistics,
             as DeepLab's authors fine-tune. (`trainable = False` keeps scale and offset as well.)
+        steps_done: Function that gives the number n of training steps before this one, an integer
+            tensor or variable. The averages then keep `min(momentum, (1 + n) / (10 + n))` of the
+            old, as TensorFlow's `ExponentialMovingAverage` does with `num_updates`: with momentum
+            alone, 100 steps of 0.99 leave them a third of what they were at the start, 0 and 1.
+            None for momentum alone.
 
     Args:
         momentum: Share of the old moving average kept at each step, in [0, 1).
@@ -32,6 +40,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         kwargs["synchronized"] = True
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
         self.frozen_statistics = False
+        self.steps_done: Callable[[], Any] | None = None
 
     def call(self, inputs, training=None, mask=None):
         """Returns the normalised features."""
@@ -63,9 +72,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return normalized
 
     def _update_moving_averages(self, mean, variance):
+        momentum = self._momentum_of_step()
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             assert moving is not None  # it is made by build()
-            moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+            moving.assign(moving * momentum + batch * (1.0 - momentum))
+
+    def _momentum_of_step(self):
+        if self.steps_done is None:
+            return self.momentum
+        steps = tf.cast(tf.convert_to_tensor(self.steps_done()), tf.float32)
+        return tf.minimum(self.momentum, (1.0 + steps) / (10.0 + steps))
 
     def get_config(self):
         """Returns the constructor's arguments."""

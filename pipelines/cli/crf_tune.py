@@ -37,6 +37,7 @@ def command(run, data, images, iterations) -> None:
     from .. import crf_tune
 
     console = options.console()
+    options.tell_checkpoint(run, None)
     report = crf_tune.run(
         run,
         data=data,

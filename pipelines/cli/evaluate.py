@@ -31,11 +31,12 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
     show_default=True,
     help="Images at a time; does not change the scores.",
 )
+@options.checkpoint_option
 @options.crf_options
-def command(run, data, classes, split, batch_size, crf, crf_iterations) -> None:
+def command(run, data, classes, split, batch_size, checkpoint, crf, crf_iterations) -> None:
     """Score the network of RUN over a split, at the images' own size.
 
-    RUN is a run folder, whose best network is taken, or a .keras file, for which --data gives the
+    RUN is a run folder or a .keras file, for which --data gives the
     dataset. Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/, with a CRF
     into RUN/evaluation/SPLIT_crf/; for m.keras, RUN is the folder m.
     """
@@ -43,8 +44,15 @@ def command(run, data, classes, split, batch_size, crf, crf_iterations) -> None:
     from .. import evaluate
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
+    options.tell_checkpoint(run, checkpoint)
     report = evaluate.run(
-        run, data=data, classes=classes, split=split, batch_size=batch_size, crf=parameters
+        run,
+        data=data,
+        classes=classes,
+        split=split,
+        batch_size=batch_size,
+        crf=parameters,
+        checkpoint=checkpoint,
     )
     print_scores(report)
     written = evaluate.output_folder(run, split, parameters)

@@ -18,6 +18,7 @@ from . import options, startup
 )
 @click.option("--name", help="Name of the model; the run folder's or the file's unless given.")
 @options.class_options
+@options.checkpoint_option
 @options.crf_options
 @click.option(
     "--probabilities", is_flag=True, help="Give all classes' probabilities beside the labels."
@@ -38,7 +39,7 @@ from . import options, startup
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
 
-    RUN is a run folder, whose best network is taken, or a .keras file, for which --classes or
+    RUN is a run folder or a .keras file, for which --classes or
     --data names the classes.
 
     savedmodel: for TensorFlow Serving; takes encoded images and gives label maps of their own size
@@ -53,5 +54,6 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     from .. import export
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
+    options.tell_checkpoint(run, arguments["checkpoint"])
     version = export.run(run, crf=parameters, **arguments)
     options.console().print(f"checked and written to {version}", soft_wrap=True)

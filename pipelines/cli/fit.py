@@ -1,5 +1,7 @@
 """`kerasseg fit`."""
 
+import shlex
+import signal
 from dataclasses import fields
 from pathlib import Path
 
@@ -57,11 +59,24 @@ def _training_option(name: str, **attributes):
     "--reset-head/--no-reset-head", help="Let classifiers of other sizes start anew then."
 )
 @_training_option("--batch-norm", type=click.Choice(BATCH_NORM), help="What of it to keep fixed.")
-@_training_option("--batch-norm-momentum", type=float, help="Of its moving statistics.")
+@_training_option(
+    "--batch-norm-momentum",
+    type=float,
+    help="Momentum of batch normalisation's moving averages; the first steps use less.",
+)
 @_training_option("--auxiliary-weight", type=float, help="Weight of the auxiliary head's loss.")
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an interrupted run, from its newest state that is whole.",
+)
+@_training_option(
+    "--keep",
+    type=int,
+    help="Number of the newest states of the training that are kept.",
+)
 @_training_option("--epochs", type=int, help="Passes over the training split.")
 @_training_option("--batch-size", type=int, help="Images a step, over all GPUs together.")
 @_training_option(
@@ -109,6 +124,9 @@ def command(
     """Train a network on a converted dataset, on all GPUs or the CPU.
 
     The run folder describes itself, and holds the history, pictures and the best and last network.
+
+    Ctrl-C and SIGTERM stop the training after the step it is at, and save its state; a second
+    Ctrl-C aborts it at once. The exit code is 130 or 143 then, and --resume goes on.
     """
     if resume:
         _refuse_new_options(ctx)
@@ -116,9 +134,9 @@ def command(
         missing = "--data" if model else "--model"
         raise click.UsageError(f"Missing option '{missing}', on the command line or in a recipe.")
 
-    startup.load_tensorflow()
     console = options.console()
     try:
+        startup.load_tensorflow()
         if resume:
             _resume(console, run, data, data_service)
         else:
@@ -129,9 +147,17 @@ def command(
             )
             _fit(console, settings, data, run, data_service)
     except KeyboardInterrupt as error:
-        raise click.ClickException(
-            f"interrupted; 'kerasseg fit --run {run} --resume' goes on after the last whole epoch."
-        ) from error
+        _tell_how_to_go_on(run, data if resume else None, data_service)
+        ctx.exit(128 + getattr(error, "signal", signal.SIGINT))  # as shells do
+
+
+def _tell_how_to_go_on(run: Path, data: Path | None, service: str | None) -> None:
+    command = ["kerasseg", "fit", "--resume", "--run", str(run)]
+    command += ["--data", str(data)] if data else []
+    command += ["--data-service", service] if service else []
+    begun = (run / "run.json").exists()
+    then = f"'{shlex.join(command)}' goes on." if begun else "nothing was written."
+    click.echo(f"Error: interrupted; {then}", err=True)
 
 
 def _refuse_new_options(ctx: click.Context) -> None:
@@ -162,7 +188,13 @@ def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
 
     shown = progress.TrainingProgress(console, run_folder.load(run).options.batch_size)
     try:
-        fit.resume(run, data=data, service=service, extra_callbacks=[shown])
+        fit.resume(
+            run,
+            data=data,
+            service=service,
+            extra_callbacks=[shown],
+            on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
+        )
     finally:
         shown.close()
     _report(console, run)

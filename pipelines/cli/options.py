@@ -155,6 +155,32 @@ def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
     return parameters.load(trained_networks.results_folder(run), crf_iterations)
 
 
+def checkpoint_option(command):
+    """Declares `--checkpoint`."""
+    return click.option(
+        "--checkpoint",
+        type=click.Choice(("best", "last")),
+        help="Network of the run: the one of the best mean_iou, or the one after the last epoch. "
+        "Unless given, the best; if none was evaluated yet, the last.",
+    )(command)
+
+
+def tell_checkpoint(run: Path, wanted: str | None) -> None:
+    """Prints a line if a run's last network stands in for the best."""
+    from ..runs import run_folder, trained_networks
+
+    if wanted is None and run.is_dir() and trained_networks.choose(run) == run_folder.LAST:
+        described = run_folder.load(run)
+        file = run_folder.network_file(described, run_folder.LAST)
+        epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
+        console().print(
+            f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: none "
+            "was evaluated yet, so there is no best one.",
+            soft_wrap=True,
+            markup=False,
+        )
+
+
 def parse_steps(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
     """Parses numbers of iterations separated by commas."""
     if value is None:

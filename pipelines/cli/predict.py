@@ -24,6 +24,7 @@ from . import options, startup
     is_flag=True,
     help="Draw class 0 over the images too where it is called background, void or the like.",
 )
+@options.checkpoint_option
 @options.crf_options
 @click.option(
     "--crf-strip",
@@ -34,8 +35,8 @@ from . import options, startup
 def command(run, images, crf, crf_iterations, **arguments) -> None:
     """Predict IMAGES (files, or folders with all below) with the network of RUN.
 
-    RUN is a run folder, whose best network is taken, or a .keras file, for which --classes or
-    --data names the classes. Reads every image format that Pillow decodes.
+    RUN is a run folder or a .keras file, for which --classes or --data names the classes. Reads
+    every image format that Pillow decodes.
 
     Writes NAME.png, the class numbers with their colours as palette, and NAME_overlay.png, both at
     the image's own size; with --crf-strip, NAME_crf_strip.png as well. Where two images would share
@@ -46,6 +47,7 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     from .. import predict
 
     console = options.console()
+    options.tell_checkpoint(run, arguments["checkpoint"])
     try:
         with options.progress_bar("predicting") as on_progress:
             written = predict.run(

@@ -4,6 +4,7 @@ import html
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..errors import printable
 from ..runs import run_folder
@@ -23,6 +24,7 @@ def write(
     name: str,
     described: run_folder.Run,
     crf: CRFParameters | None,
+    scores: dict[str, Any],
     *,
     size: tuple[int, int] | None = None,
     format: str = "savedmodel",
@@ -34,6 +36,7 @@ def write(
         name: Name of the model.
         described: The run that it comes from.
         crf: Parameters of its CRF, None if it has none.
+        scores: Its epoch in the run's history; empty if that is not known.
         size: `(height, width)` that it computes at; None for the images' own.
         format: What it is exported as: "savedmodel", "litert" or "onnx".
     """
@@ -51,13 +54,13 @@ def write(
         f"split, at "
         f"native resolution{', not at the size above' if size else ''}:",
         "",
-        *_score_lines(described),
+        *_score_lines(scores),
         "",
         _describe_crf(crf),
         "",
         "| class | colour | IoU |",
         "|---|---|---|",
-        *_class_lines(described),
+        *_class_lines(described, scores),
         "",
         *_NOTES.get(format, ()),
     ]
@@ -86,15 +89,10 @@ def _describe_input(size: tuple[int, int] | None, format: str) -> str:
     )
 
 
-def _best(described: run_folder.Run) -> dict:
-    scored = [e for e in run_folder.history(described.folder) if e.get("mean_iou") is not None]
-    return max(scored, key=lambda entry: entry["mean_iou"], default={})
-
-
-def _score_lines(described: run_folder.Run) -> list[str]:
-    best = _best(described)
-    found = [f"- {name} {best[name]:.4f}" for name in _SCORES if best.get(name) is not None]
-    return found or ["- none are known: the weights were imported"]
+def _score_lines(scores: dict[str, Any]) -> list[str]:
+    found = [f"- {name} {scores[name]:.4f}" for name in _SCORES if scores.get(name) is not None]
+    reason = f"epoch {scores['epoch']} was not evaluated" if scores else "no epoch was evaluated"
+    return found or [f"- none are known: {reason}"]
 
 
 def _describe_crf(crf: CRFParameters | None) -> str:
@@ -104,9 +102,9 @@ def _describe_crf(crf: CRFParameters | None) -> str:
     return f"Refined by a fully connected CRF ({values}), which the scores above do not include."
 
 
-def _class_lines(described: run_folder.Run) -> list[str]:
+def _class_lines(described: run_folder.Run, scores: dict[str, Any]) -> list[str]:
     classes = described.classes
-    ious = _best(described).get("class_iou") or [None] * len(classes.names)
+    ious = scores.get("class_iou") or [None] * len(classes.names)
     shown = ["-" if iou is None else f"{iou:.3f}" for iou in ious]
     return [
         f"| {escape(name)} | {', '.join(map(str, color))} | {iou} |"

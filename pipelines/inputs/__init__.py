@@ -28,6 +28,7 @@ def training_batches(
     policy: str = "standard",
     seed: int = 0,
     first_epoch: int = 0,
+    first_batch: int = 0,
     epochs: int = 1,
     decoded: sources.Source | None = None,
     service: str | None = None,
@@ -35,7 +36,8 @@ def training_batches(
     """Builds the stream of augmented training batches.
 
     Every epoch is one pass in an order of its own that depends on the seed and the epoch's number
-    only, so that a stream begun at a later epoch goes on as the uninterrupted one would have.
+    only, so that a stream begun at a later epoch, or within one, goes on as the uninterrupted one
+    would have. What is passed over is read, but not decoded.
     Neither the decoded cache nor a data service changes what the batches of an epoch hold; several
     workers of a service may deliver them in another order.
 
@@ -50,6 +52,7 @@ def training_batches(
         policy: Colour policy, one of `training_options.AUGMENT`.
         seed: Of order and augmentation.
         first_epoch: Number of the first epoch.
+        first_batch: Number of its batches that are passed over.
         epochs: Number of the epoch to stop before.
         decoded: The same records decoded, `cache.DecodedRecords`; None to read and decode.
         service: HOST:PORT of a tf.data service whose workers make the batches; None for here.
@@ -71,7 +74,8 @@ def training_batches(
     else:
         source = decoded or sources.Records(files)
     block = _shuffle_block(files, examples)
-    epoch = _Epoch(source, prepare, examples, batch_size, seed, block)
+    first = (first_epoch, first_batch)
+    epoch = _Epoch(source, prepare, examples, batch_size, seed, block, first)
     numbers = tf.data.Dataset.range(first_epoch, epochs)
     if service is None:
         return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
@@ -120,40 +124,52 @@ class _Epoch:
     batch_size: int
     seed: int
     block: int
+    first: tuple[int, int]  # epoch, and the number of its batches that are passed over
 
     def elements(self, number) -> tf.data.Dataset:
-        """Shuffles the elements of the source.
-
-        Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is
-        set, and its order could not be rebuilt for a later epoch.
-        """
-        seed = tf.stack([tf.constant(self.seed, tf.int64), number])
-        shards = tf.data.Dataset.from_tensor_slices(_shuffle(self.source.shards, seed))
-        cycle = min(4, len(self.source.shards))
-        elements = shards.interleave(self.source.elements, cycle_length=cycle)
-        return elements.batch(self.block).flat_map(lambda block: _shuffled(block, seed))
+        """Shuffles the elements of the source."""
+        return _shuffled_elements(self.source, self.seed, self.block, number)
 
     def made_here(self, number) -> tf.data.Dataset:
         """Goes through the elements from the first to the last."""
         numbered = self.elements(number).enumerate(start=number * self.examples)
         return self._batches(
-            numbered, lambda position, element: self.prepare(position, self.source.open(element))
+            numbered.skip(self._batches_passed_over(number) * self.batch_size),
+            lambda position, element: self.prepare(position, self.source.open(element)),
         )
 
     def made_anywhere(self, number) -> tf.data.Dataset:
         """Gives the same batches, from a range of their numbers that workers can share."""
         order = self.elements(number).batch(self.examples).get_single_element()
         size, first = self.batch_size, number * self.examples
-        places = tf.data.Dataset.range(self.examples // size).flat_map(
+        numbers = tf.data.Dataset.range(self._batches_passed_over(number), self.examples // size)
+        places = numbers.flat_map(
             lambda batch: tf.data.Dataset.range(batch * size, (batch + 1) * size)
         )
         return self._batches(
             places, lambda place: self.prepare(first + place, self.source.open(order[place]))
         )
 
+    def _batches_passed_over(self, number):
+        epoch, batches = (tf.constant(value, tf.int64) for value in self.first)
+        return tf.where(number == epoch, batches, 0)
+
     def _batches(self, elements: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
         made = elements.map(function, tf.data.AUTOTUNE)
         return made.batch(self.batch_size, drop_remainder=True)
+
+
+def _shuffled_elements(source: sources.Source, seed: int, block: int, epoch) -> tf.data.Dataset:
+    """Shuffles the elements of a source for an epoch.
+
+    Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is set,
+    and its order could not be rebuilt for a later epoch.
+    """
+    seeds = tf.stack([tf.constant(seed, tf.int64), epoch])
+    shards = tf.data.Dataset.from_tensor_slices(_shuffle(source.shards, seeds))
+    cycle = min(4, len(source.shards))
+    elements = shards.interleave(source.elements, cycle_length=cycle)
+    return elements.batch(block).flat_map(lambda block: _shuffled(block, seeds))
 
 
 def _shuffled(block, seed) -> tf.data.Dataset:
@@ -165,6 +181,28 @@ def _shuffled(block, seed) -> tf.data.Dataset:
 def _shuffle_block(files: list[str], examples: int) -> int:
     size = sum(Path(file).stat().st_size for file in files) // max(1, examples)
     return max(1, min(_SHUFFLE_BLOCK, _SHUFFLE_BYTES // max(1, size)))
+
+
+def records_of_batch(
+    files: list[str], *, examples: int, batch_size: int, seed: int, epoch: int, batch: int
+) -> list[bytes]:
+    """Reads the records that a batch of `training_batches` was made of.
+
+    Args:
+        files: TFRecord shards.
+        examples: Number of records in them.
+        batch_size: Global batch size.
+        seed: Of the order.
+        epoch: Number of the epoch.
+        batch: Number of the batch within the epoch.
+
+    Returns:
+        Serialised `tf.train.Example`s.
+    """
+    source, block = sources.Records(files), _shuffle_block(files, examples)
+    records = _shuffled_elements(source, seed, block, tf.constant(epoch, tf.int64))
+    made = records.skip(batch * batch_size).take(batch_size)
+    return [bytes(record.numpy()) for record in made]
 
 
 def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 from ..classes import ClassSpace
 from ..errors import InputError
+from . import reader
 from .wire import field, masked_crc
 
 MANIFEST = "manifest.json"
@@ -151,7 +152,8 @@ def reading(dataset: Dataset):
     """Turns errors about damaged records and invalid labels into ones that name the remedy.
 
     Raises:
-        InputError: If the checksum of a record is wrong, or a label neither a class nor ignored.
+        InputError: If the checksum of a record is wrong, which names the file, or a label neither a
+            class nor ignored.
     """
     try:
         yield
@@ -161,10 +163,24 @@ def reading(dataset: Dataset):
             raise InputError(f"{dataset.root}: {error} kerasseg check finds the images.") from error
         if type(error).__name__ != "DataLossError":
             raise
+        file, damage = _find_damage(dataset) or (dataset.root, getattr(error, "message", error))
         raise InputError(
-            f"{dataset.root}: a record is damaged ({getattr(error, 'message', error)}); "
-            "convert the dataset again with --overwrite."
+            f"{file}: a record is damaged ({damage}); convert the dataset again with --overwrite."
         ) from error
+
+
+def _find_damage(dataset: Dataset) -> tuple[Path, str] | None:
+    """Returns the first file with a damaged record, and where it is: TensorFlow does not say."""
+    shards = (shard for split in dataset.splits.values() for shard in split.shards)
+    for path in (dataset.root / shard["file"] for shard in shards):
+        try:
+            with path.open("rb") as file:
+                for frame in reader.frames(file, path.stat().st_size):
+                    if not frame.whole:
+                        return path, f"the checksum of the one at byte {frame.offset} is wrong"
+        except (OSError, InputError) as error:
+            return path, str(error)
+    return None
 
 
 def fingerprint(classes: ClassSpace, splits: Mapping[str, Split]) -> str:

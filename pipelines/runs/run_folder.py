@@ -4,7 +4,8 @@ run.json            options, versions, seed, dataset, classes: the run describes
 history.csv, .json  loss and scores of each epoch
 overlays.png        the last epoch's pictures
 tensorboard/        the same for TensorBoard
-checkpoints/        best.keras, last.keras and the state to resume from
+checkpoints/        best.keras, last.keras and the states to resume from
+.lock               held while a training writes here
 """
 
 import json
@@ -15,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import kerasseg
-from kerasseg import IGNORE_LABEL
+from kerasseg import IGNORE_LABEL, atomic_files
 
 from .. import records
 from ..classes import ClassSpace, colors
-from ..errors import InputError
+from ..errors import InputError, writing_to
 from .training_options import TrainingOptions
 
 DESCRIPTION = "run.json"
+HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
+# Which of a run's networks to take: the file's name without its suffix.
+BEST, LAST = "best", "last"
 FORMAT = 1
 
 
@@ -93,6 +97,23 @@ def _describe_class(classes: ClassSpace, index: int) -> str:
     return f"{classes.names[index]} {classes.colors[index]}"
 
 
+def check_new(folder: Path) -> None:
+    """Checks that a folder holds no run yet.
+
+    Raises:
+        InputError: If it holds one, or what is left of one.
+    """
+    if (folder / DESCRIPTION).exists():
+        raise InputError(
+            f"{folder}: holds a run already; give --resume to go on with it, or another --run."
+        )
+    if (folder / CHECKPOINTS).exists():
+        raise InputError(
+            f"{folder}: must be new or empty, got {CHECKPOINTS}/ without {DESCRIPTION}, of another "
+            "run; remove it, or give another --run."
+        )
+
+
 def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **facts: Any) -> Run:
     """Writes a new run's description.
 
@@ -110,10 +131,7 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
         "path": str(dataset.root.resolve()),
         "fingerprint": dataset.fingerprint,
     }
-    if (folder / DESCRIPTION).exists():
-        raise InputError(
-            f"{folder}: holds a run already; give --resume to go on with it, or another --run."
-        )
+    check_new(folder)
     return describe(folder, options, dataset.classes, origin, **facts)
 
 
@@ -147,12 +165,9 @@ def describe(
         "versions": versions(),
         **facts,
     }
-    try:
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(content, indent=1) + "\n"
-        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
+        atomic_files.write_json(folder / DESCRIPTION, content)
     return load(folder)
 
 
@@ -178,19 +193,68 @@ def load(folder: Path) -> Run:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
 
 
-def load_model(run: Run):
-    """Loads a run's best network, at native resolution.
+def choose_network(run: Run, wanted: str | None = None) -> str:
+    """Tells which network of a run to take.
+
+    Args:
+        run: The run.
+        wanted: `BEST`, `LAST`, or None for the best, or the last where none was evaluated yet.
+
+    Returns:
+        `BEST` or `LAST`.
 
     Raises:
-        InputError: If there is none, or it cannot be read.
+        InputError: If the run has none, or not the one that is wanted.
     """
-    path = run.folder / kerasseg.inference.BEST_MODEL
-    if not path.is_file():
-        raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
+    found = [name for name in (BEST, LAST) if network_file(run, name).is_file()]
+    if wanted is None and found:
+        return found[0]
+    if wanted in found:
+        return wanted
+    path = network_file(run, wanted or BEST)
+    if found:
+        raise InputError(f"{path}: no such model; the run has {found[0]} only.")
+    raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
+
+
+def has_epochs(run: Run) -> bool:
+    """Tells whether anything of a trained epoch, or imported weights, is there."""
+    networks = [network_file(run, name) for name in (BEST, LAST)]
+    return any(file.exists() for file in (*networks, run.folder / HISTORY))
+
+
+def network_file(run: Run, name: str) -> Path:
+    """Returns the file of a run's network, `BEST` or `LAST`, which may not be there."""
+    return run.folder / CHECKPOINTS / f"{name}.keras"
+
+
+def load_model(run: Run, name: str):
+    """Loads a network of a run, `BEST` or `LAST`, at native resolution.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
     try:
-        return kerasseg.load(run.folder)
+        return kerasseg.load(run.folder, name)
     except Exception as error:  # Keras raises many kinds on a damaged archive
-        raise InputError(f"{path}: cannot be loaded ({error}).") from error
+        raise InputError(f"{network_file(run, name)}: cannot be loaded ({error}).") from error
+
+
+def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
+    """Returns the epoch of a run's network in its history: loss, and scores if it has any.
+
+    Args:
+        run: The run.
+        name: `BEST`, `LAST`, or None for another network.
+
+    Returns:
+        Empty if there is none, as for weights that were imported.
+    """
+    epochs = history(run.folder) if name else []
+    if name == LAST:
+        return epochs[-1] if epochs else {}
+    scored = [epoch for epoch in epochs if epoch.get("mean_iou") is not None]
+    return max(scored, key=lambda epoch: epoch["mean_iou"], default={})
 
 
 def versions() -> dict[str, str]:
@@ -201,5 +265,5 @@ def versions() -> dict[str, str]:
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """Reads the epochs of a run, oldest first; empty before the first has ended."""
-    path = folder / "history.json"
+    path = folder / HISTORY
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []

@@ -16,18 +16,22 @@ from .training_options import TrainingOptions
 
 
 def load(
-    path: Path | str, *, classes: Path | str | None = None, data: Path | str | None = None
+    path: Path | str,
+    *,
+    classes: Path | str | None = None,
+    data: Path | str | None = None,
+    checkpoint: str | None = None,
 ) -> tuple[Run, keras.Model]:
     """Opens a run, or what a `.keras` file tells of one, and loads its network.
 
     Args:
-        path: A run folder, whose best network is taken; or a `.keras` file, of a run or of a
-            `model.save` of one's own. A file beside no run writes its results into a folder of its
-            name: `m.keras` into `m/`.
+        path: A run folder; or a `.keras` file, of a run or of a `model.save` of one's own. A file
+            beside no run writes its results into a folder of its name: `m.keras` into `m/`.
         classes: A list of the classes' names and colours, for a file of no run; None for those of
             `data`, or for class_0, class_1 and so on.
         data: Folder of a converted dataset. A file of no run has its classes; those of a run must
             be the same.
+        checkpoint: The network of a run to take, "best" or "last", see `choose`.
 
     Returns:
         The description, and a model from images of any size to logits of that size.
@@ -36,7 +40,7 @@ def load(
         InputError: If the path is neither, the network cannot be used, or has another number of
             classes than listed.
     """
-    path = Path(path)
+    path, checkpoint = Path(path), choose(path, checkpoint)
     run = path if path.suffix != ".keras" or path.is_dir() else _run_of(path)
     if run is None:
         return _load_file_alone(path, classes, data)
@@ -47,9 +51,33 @@ def load(
         raise InputError(f"classes must be left out for a run, which knows its own, got {classes}.")
     if data is not None:
         described.open_dataset(Path(data))  # which compares the classes
-    model = run_folder.load_model(described) if run == path else _load_file(path)
+    is_run = run == path
+    model = run_folder.load_model(described, str(checkpoint)) if is_run else _load_file(path)
     _check_number(path, model, described.classes, "its run")
     return described, model
+
+
+def choose(path: Path | str, checkpoint: str | None = None) -> str | None:
+    """Tells which network of a run `load` takes.
+
+    Args:
+        path: As for `load`.
+        checkpoint: "best"; "last", the one after the last whole epoch; or None for the best, or the
+            last if none was evaluated yet. None for a file.
+
+    Returns:
+        "best" or "last"; for a file of a run the one that it is, for another file None.
+
+    Raises:
+        InputError: If the run has no network, or not the one that is wanted.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix != ".keras":
+        return run_folder.choose_network(run_folder.load(path), checkpoint)
+    if checkpoint is not None:
+        raise InputError(f"checkpoint must be left out for a .keras file, got {checkpoint!r}.")
+    known = path.stem in (run_folder.BEST, run_folder.LAST) and _run_of(path)
+    return path.stem if known else None
 
 
 def _load_file_alone(

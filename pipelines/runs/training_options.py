@@ -39,8 +39,9 @@ class TrainingOptions:
         batch_norm: "train"; "frozen-statistics" to keep the moving statistics of all batch
             normalisation as they are at the start and train its scale and offset; "frozen-encoder"
             or "frozen" (all) to keep scale and offset as well.
-        batch_norm_momentum: Share of the moving statistics that a step keeps, in [0, 1). Small
-            batches want more of it (0.99), few steps less.
+        batch_norm_momentum: Share of the moving averages of batch normalisation that a step keeps,
+            in [0, 1). Small batches want more of it (0.99). The first steps keep less, so that few
+            steps do: (1 + n) / (10 + n) after n steps, until that is more.
         auxiliary_weight: Weight of the auxiliary head's loss, if the network has one.
         epochs: Number of passes over the training split.
         batch_size: Number of images a step, over all replicas together.
@@ -68,6 +69,8 @@ class TrainingOptions:
             the network sees is the same.
         dtype_policy: Keras' policy of computation, one of `DTYPE_POLICIES`.
         seed: Of initial weights, order and augmentation.
+        keep: Number of newest states of the training that are kept, at least 1: if one is damaged,
+            the training goes on from the one before.
 
     Raises:
         InputError: If one is out of range.
@@ -100,10 +103,11 @@ class TrainingOptions:
     cache: str = "auto"
     dtype_policy: str = "float32"
     seed: int = 0
+    keep: int = 2
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for name in ("epochs", "batch_size", "evaluate_every"):
+        for name in ("epochs", "batch_size", "evaluate_every", "keep"):
             check_option(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in (
             "power",

@@ -20,6 +20,7 @@ class TrainingProgress(keras.callbacks.Callback):
         self._console = console
         self._batch_size = batch_size
         self._seconds = 0.0  # spent in epochs so far
+        self._rate: float | None = None  # of the epoch
         self._epochs = 0
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -49,30 +50,32 @@ class TrainingProgress(keras.callbacks.Callback):
         """Starts the clock."""
         self._epoch = epoch
         self._begun = time.monotonic()
+        self._done, self._rate = 0, None
         self._bar.reset(self._task, description=self._title(epoch), total=self._steps)
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
         elapsed = time.monotonic() - self._begun
-        rate = (batch + 1) * self._batch_size / elapsed
-        epoch_time = elapsed / (batch + 1) * self._steps
-        left = self._time_left(epoch_time, epoch_time - elapsed)
-        text = f"loss {(logs or {})['loss']:.4f}  {rate:.1f} images/s  {_duration(left)} left"
+        self._done += 1  # fewer than batch + 1 where a resumed training begins within an epoch
+        self._rate = self._done * self._batch_size / elapsed
+        step_time = elapsed / self._done
+        left = self._time_left(step_time * self._steps, step_time * (self._steps - batch - 1))
+        text = f"loss {(logs or {})['loss']:.4f}  {self._rate:.1f} images/s  {_duration(left)} left"
         self._bar.update(self._task, completed=batch + 1, text=text)
-        if batch + 1 == self._steps:
-            self._rate = rate
 
     def on_epoch_end(self, epoch, logs=None):
         """Prints the epoch's line; runs last, when the scores are in the logs."""
         logs = logs or {}
         elapsed = time.monotonic() - self._begun
-        self._seconds += elapsed
-        self._epochs += 1
+        if self._done == self._steps:  # else the training was resumed within the epoch
+            self._seconds += elapsed
+            self._epochs += 1
         names = ("loss", "mean_iou", "pixel_accuracy")
         scores = "  ".join(f"{name} {logs[name]:.4f}" for name in names if name in logs)
-        left = _duration(self._time_left(elapsed, 0.0))
+        rate = f"  {self._rate:.1f} images/s" if self._rate else ""
+        left = f"  {_duration(self._time_left(elapsed, 0.0))} left" if self._epochs else ""
         self._console.print(
-            f"{self._title(epoch)}  {scores}  {self._rate:.1f} images/s  {left} left",
+            f"{self._title(epoch)}  {scores}{rate}{left}",
             highlight=False,
             soft_wrap=True,
         )

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg.pipelines import inputs, records
+from kerasseg.pipelines.inputs import sources
 
 
 @pytest.fixture
@@ -44,6 +45,36 @@ def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(shards):
     assert_same(whole[6:], batches(shards, first_epoch=2, epochs=3))
     with pytest.raises(AssertionError):
         assert_same(whole[:3], whole[3:6])
+
+
+@pytest.mark.parametrize("policy", ["standard", "rand"])
+def test_a_stream_begun_within_an_epoch_goes_on_as_the_whole_one(shards, policy):
+    whole = batches(shards, epochs=3, policy=policy)
+    assert_same(whole[4:], batches(shards, first_epoch=1, first_batch=1, epochs=3, policy=policy))
+    assert_same(whole[6:], batches(shards, first_epoch=1, first_batch=3, epochs=3, policy=policy))
+
+
+def is_part(crop, image):
+    height, width = crop.shape[:2]
+    return any(
+        np.array_equal(crop, image[top : top + height, left : left + width])
+        for top in range(image.shape[0] - height + 1)
+        for left in range(image.shape[1] - width + 1)
+    )
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 0), (1, 2)])
+def test_the_records_of_a_batch_are_those_that_it_was_made_of(shards, epoch, batch):
+    plain = {"policy": "none", "scale": (1.0, 1.0), "flip": False, "crop_size": (33, 48)}
+    images, labels = batches(shards, epochs=2, seed=5, **plain)[3 * epoch + batch]
+    contents = inputs.records_of_batch(
+        shards, examples=12, batch_size=4, seed=5, epoch=epoch, batch=batch
+    )
+    assert len(contents) == 4
+    for image, label, content in zip(images, labels, contents, strict=True):
+        whole_image, whole_label = (pixels.numpy() for pixels in sources.decode(content))
+        assert is_part(image, whole_image)
+        assert is_part(label, whole_label)
 
 
 def test_a_global_seed_set_by_the_user_does_not_matter(shards):

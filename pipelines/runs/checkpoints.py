@@ -1,0 +1,183 @@
+"""What a training leaves in `checkpoints/`: its states, and the best and the last network.
+
+The state is the truth. `best.keras`, `last.keras` and the history beside it are made after it and
+from it, and made again from it when training goes on, so that whatever a kill comes between, they
+are of one piece.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasseg import atomic_files
+from kerasseg.callbacks import SegmentationMetrics
+
+from ..errors import InputError
+from . import state
+from .state import Position, State
+
+LAST = "last.keras"
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the state of a training, and its best and its last network, after each epoch.
+
+    The best network is the one of the highest `mean_iou`, the last that of the last whole epoch;
+    both are at native resolution. A state has a copy of the best: `best.keras` is a second name for
+    that of the newest state, and damage to one state does not reach the other. TensorBoard's events
+    are no part of it: those of an epoch that is done twice are there twice, with the same values.
+
+    Args:
+        folder: Folder to write into.
+        scoring: Runs before this callback.
+        strategy: That the network is trained under.
+        keep: Number of states to keep, at least 1.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        scoring: SegmentationMetrics,
+        strategy: tf.distribute.Strategy,
+        *,
+        keep: int,
+    ):
+        super().__init__()
+        self._folder = folder
+        self._scoring = scoring
+        self._strategy = strategy
+        self._keep = keep
+        self._best_score: float | None = None
+        self._best: Path | None = None
+        self._best_checksum: dict[str, Any] | None = None
+        self._last_checksum: dict[str, Any] | None = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves the network, and the state after the epoch."""
+        score = (logs or {}).get("mean_iou")
+        better = score is not None and (self._best_score is None or score > self._best_score)
+        if better:
+            self._best_score = score
+        with self._named_errors(), atomic_files.new_file(self._folder / LAST) as last:
+            self._scoring.inference_model.save(last)
+            self._last_checksum = state.checksum(last)
+            self._save(Position(epoch + 1, 0), last if better else None)
+
+    def save(self, position: Position) -> None:
+        """Saves the state at the begin of the training, or within an epoch.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        with self._named_errors():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._save(position, None)
+
+    def _save(self, position: Position, new_best: Path | None) -> None:
+        content = {
+            "best": self._best_score,
+            "history": self._scoring.history,
+            "last": self._last_checksum,
+            "metrics": self._sums() if position.step else [],
+        }
+        with state.new(self._folder, position, content) as folder:
+            _checkpoint(self._trained()).write(str(folder / state.VARIABLES))
+            self._add_best(folder / state.BEST, new_best)
+        if self._best_checksum:
+            self._best = state.path_of(self._folder, position) / state.BEST
+            atomic_files.link_or_copy(self._best, self._folder / state.BEST)
+        state.keep_newest(self._folder, position, self._keep)
+
+    def _add_best(self, file: Path, new_best: Path | None) -> None:
+        source = new_best or self._best
+        if source is None:
+            return
+        shutil.copyfile(source, file)
+        copied = state.checksum(file)
+        if new_best is None and copied != self._best_checksum:
+            raise InputError(
+                f"{source}: must stay as it was written, got other content; the states before this "
+                "one are kept, and --resume goes on from the newest that is whole."
+            )
+        self._best_checksum = copied
+
+    def restore(self, found: State) -> None:
+        """Restores weights, optimizer, random generators, history, and what is made from them.
+
+        Raises:
+            InputError: If the state is not one of this network.
+        """
+        model = self._trained()
+        try:
+            _checkpoint(model).read(str(found.variables)).assert_consumed()
+        except (ValueError, AssertionError, tf.errors.OpError) as error:
+            reason, folder = str(error).splitlines()[0], found.variables.parent
+            raise InputError(
+                f"{folder}: must be a state of this network, got another ({reason})."
+            ) from error
+        self._best_score = found.content["best"]
+        self._last_checksum = found.content["last"]
+        with self._named_errors():
+            self._scoring.restore(found.content["history"])
+            self._restore_networks(found)
+
+    def _restore_networks(self, found: State) -> None:
+        if found.best is not None:
+            self._best, self._best_checksum = found.best, state.checksum(found.best)
+            if not _is_same(found.best, self._folder / state.BEST):
+                atomic_files.link_or_copy(found.best, self._folder / state.BEST)
+        last = self._folder / LAST
+        if not found.position.step and state.checksum(last) != self._last_checksum:
+            with atomic_files.new_file(last) as temporary:
+                self._scoring.inference_model.save(temporary)
+
+    def restore_sums(self, found: State) -> None:
+        """Restores the sums of the metrics over the steps of the epoch, after they were reset."""
+        for variable, values in zip(
+            self._metric_variables(), found.content["metrics"], strict=True
+        ):
+            replicas = self._strategy.experimental_local_results(variable.value)
+            if len(values) != len(replicas):  # it goes on with other devices
+                values = [sum(values), *[0.0] * (len(replicas) - 1)]
+            for replica, value in zip(replicas, values, strict=True):
+                replica.assign(value)
+
+    def _sums(self) -> list[list[float]]:
+        # By replica: tf.train.Checkpoint would store their sum, which rounds differently.
+        return [
+            [float(r.numpy()) for r in self._strategy.experimental_local_results(variable.value)]
+            for variable in self._metric_variables()
+        ]
+
+    def _metric_variables(self) -> list[keras.Variable]:
+        return [variable for metric in self._trained().metrics for variable in metric.variables]
+
+    def _trained(self) -> keras.Model:
+        assert self.model is not None  # Keras sets it before training
+        return self.model
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+            raise InputError(
+                f"{self._folder}: the state of the training cannot be written ({reason}); the "
+                "states before it are kept, and --resume goes on from them."
+            ) from error
+
+
+def _checkpoint(model: keras.Model) -> tf.train.Checkpoint:
+    # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
+    variables = (*model.variables, *model.optimizer.variables)
+    return tf.train.Checkpoint(variables=[variable.value for variable in variables])
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return other.is_file() and one.samefile(other)

@@ -1,0 +1,172 @@
+"""The training of a run: its steps and epochs, from a state or from the beginning."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+from kerasseg import callbacks
+
+from .. import inputs, records
+from ..errors import Interrupted, writing_to
+from ..inputs import cache
+from ..runtime.interruption import Stop
+from . import run_folder
+from .checkpoints import Checkpoints
+from .loss_guard import LossGuard
+from .state import Position, State
+
+
+@dataclass(frozen=True)
+class Training:
+    """Trains a network.
+
+    Not by `Model.fit`, which begins at whole epochs only.
+
+    Attributes:
+        described: The run.
+        dataset: What it is trained on.
+        model: The compiled network, built under the strategy.
+        strategy: That it is trained under.
+        stop: Asked after each step, and before each batch of an evaluation.
+        service: HOST:PORT of a tf.data service that makes the training batches; None for here.
+        extra_callbacks: Called after those of the run.
+    """
+
+    described: run_folder.Run
+    dataset: records.Dataset
+    model: keras.Model
+    strategy: tf.distribute.Strategy
+    stop: Stop
+    service: str | None
+    extra_callbacks: Sequence[keras.callbacks.Callback]
+
+    def run(self, found: State | None) -> None:
+        """Trains to the last epoch.
+
+        Args:
+            found: The state to go on from; None to begin with the network's weights.
+
+        Raises:
+            InputError: If a record is damaged, the loss is not finite, or nothing can be written.
+            Interrupted: If a signal asked to stop; the state is saved.
+        """
+        folder = self.described.folder
+        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
+            self.model.optimizer.build(self.model.trainable_variables)
+            scoring = self._scoring()
+            checkpoints = Checkpoints(
+                folder / run_folder.CHECKPOINTS,
+                scoring,
+                self.strategy,
+                keep=self.described.options.keep,
+            )
+            called = keras.callbacks.CallbackList(
+                [self._loss_guard(), scoring, checkpoints, *self.extra_callbacks],
+                model=self.model,
+                epochs=self.described.options.epochs,
+                steps=self._steps,
+            )
+            if found is None:
+                checkpoints.save(Position(0, 0))
+            else:
+                checkpoints.restore(found)
+            start = found.position if found else Position(0, 0)
+            if start.epoch < self.described.options.epochs:
+                batches = iter(self._batches(start))
+                with self.stop.checked():
+                    self._run_epochs(batches, called, checkpoints, found)
+
+    @property
+    def _steps(self) -> int:
+        examples = self.dataset.splits["train"].examples
+        return examples // self.described.options.batch_size
+
+    def _run_epochs(
+        self,
+        batches: Iterator,
+        called: keras.callbacks.CallbackList,
+        checkpoints: Checkpoints,
+        found: State | None,
+    ) -> None:
+        model, epochs = self.model, self.described.options.epochs
+        start = found.position if found else Position(0, 0)
+        model.make_train_function()
+        model.stop_training = False
+        called.on_train_begin()
+        for epoch in range(start.epoch, epochs):
+            model.reset_metrics()
+            first_step = start.step if epoch == start.epoch else 0
+            if found and first_step:
+                checkpoints.restore_sums(found)
+            called.on_epoch_begin(epoch)
+            for step in range(first_step, self._steps):
+                called.on_train_batch_begin(step)
+                called.on_train_batch_end(step, model.train_function(batches))
+                if self.stop.signal:
+                    checkpoints.save(Position(epoch, step + 1))
+                    self.stop.check()
+                if model.stop_training:
+                    break
+            self._end_epoch(epoch, called, checkpoints)
+            if model.stop_training:
+                break
+            if epoch + 1 < epochs:
+                self.stop.check()
+        called.on_train_end()
+
+    def _end_epoch(self, epoch: int, called, checkpoints: Checkpoints) -> None:
+        try:
+            called.on_epoch_end(epoch, dict(self.model.get_metrics_result()))
+        except Interrupted:
+            # In the evaluation, which comes before anything of the epoch is written.
+            checkpoints.save(Position(epoch, self._steps))
+            raise
+
+    def _scoring(self) -> callbacks.SegmentationMetrics:
+        options, classes = self.described.options, self.dataset.classes
+        batches = inputs.evaluation_batches(self.dataset.files("validation"), options.batch_size)
+        return callbacks.SegmentationMetrics(
+            self.stop.checking(batches),
+            class_names=classes.names,
+            colors=classes.colors,
+            undrawn=classes.undrawn,
+            directory=self.described.folder,
+            image_size=options.image_size,
+            every=options.evaluate_every,
+        )
+
+    def _loss_guard(self) -> LossGuard:
+        return LossGuard(self.described.options, self.dataset, in_order=self.service is None)
+
+    def _batches(self, start: Position):
+        """Returns the training batches from a position on, distributed to the replicas."""
+        options = self.described.options
+        decoded = None
+        if self.service is None:
+            remaining = options.epochs - start.epoch
+            decoded = cache.load(options.cache, self.dataset, remaining, self.described.folder)
+        batches = inputs.training_batches(
+            self.dataset.files("train"),
+            examples=self.dataset.splits["train"].examples,
+            batch_size=options.batch_size,
+            crop_size=options.crop_size or options.image_size or (512, 512),
+            image_size=options.image_size,
+            scale=options.scale,
+            flip=options.flip,
+            policy=options.augment,
+            seed=options.seed,
+            first_epoch=start.epoch,
+            first_batch=start.step,
+            epochs=options.epochs,
+            decoded=decoded,
+            service=self.service,
+        )
+        return self.strategy.experimental_distribute_dataset(_without_auto_sharding(batches))
+
+
+def _without_auto_sharding(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)
