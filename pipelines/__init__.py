@@ -11,6 +11,7 @@ from kerasseg import lazy
 if TYPE_CHECKING:
     from . import bench_serving as bench_serving
     from . import check as check
+    from . import classes as classes
     from . import client as client
     from . import convert as convert
     from . import crf_tune as crf_tune
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from . import export as export
     from . import fit as fit
     from . import import_weights as import_weights
+    from . import inputs as inputs
+    from . import models as models
     from . import predict as predict
+    from . import records as records
+    from . import runs as runs
+    from . import runtime as runtime
     from . import serve as serve
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -11,23 +11,34 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from . import archives as archives
     from . import assign as assign
     from . import deeplab_pytorch as deeplab_pytorch
+    from . import hdf5 as hdf5
+    from . import hdf5_process as hdf5_process
     from . import imagenet as imagenet
+    from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab
     from . import largefov_pytorch as largefov_pytorch
+    from . import limits as limits
     from . import milesial as milesial
     from . import mmseg as mmseg
     from . import pickles as pickles
+    from . import plans as plans
+    from . import prefixes as prefixes
+    from . import pytorch as pytorch
     from . import pytorch_fcn as pytorch_fcn
     from . import pytorch_semseg as pytorch_semseg
     from . import readers as readers
     from . import refinenet as refinenet
+    from . import safetensors as safetensors
     from . import segmenter as segmenter
     from . import semseg as semseg
     from . import smp as smp
+    from . import storages as storages
     from . import timm as timm
     from . import torchvision as torchvision
+    from . import transfer as transfer
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
