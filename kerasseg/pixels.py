@@ -131,7 +131,7 @@ def refuse_invalid(pixels: Pixels) -> None:
 def _list(values: np.ndarray) -> str:
     """Lists the first of the values that occur."""
     found = np.unique(values)
-    return ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if len(found) > 5 else "")
+    return ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
 
 
 def _read_labels(y_true, shape: tf.TensorShape):
