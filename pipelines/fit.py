@@ -18,10 +18,10 @@ from .inputs import cache
 from .inputs.service import check_dispatcher
 from .runs import initial_weights, run_folder
 from .runs.state import State, newest_whole
-from .runs.training import Training
 from .runs.training_options import TrainingOptions, check_option
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
+from .training.epochs import Training
 
 
 def run(

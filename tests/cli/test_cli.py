@@ -1,18 +1,13 @@
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import click
 import pytest
 
-import kerasseg
 from kerasseg import models
-from kerasseg.pipelines import cli, datasets, fit
+from kerasseg.pipelines import cli, datasets
 from kerasseg.pipelines import models as model_table
 from kerasseg.pipelines.cli import options
 
@@ -128,33 +123,6 @@ def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny
     )
     fails(run_cli("fit", *TINY, "--data", tiny_data, "--run", tiny_run), "holds a run already")
     fails(run_cli("fit", "--run", tmp_path / "none", "--resume"), "must be a run folder")
-
-
-def test_an_interrupted_fit_says_how_to_go_on(run_cli, tiny_data, tmp_path, monkeypatch):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fit, "run", interrupt)
-    result = run_cli("fit", *TINY, "--data", tiny_data, "--run", tmp_path / "run")
-    fails(result, "interrupted", "--resume' goes on after the last whole epoch")
-
-
-def test_ctrl_c_in_the_middle_of_fit_loses_no_finished_epoch(tiny_data, tmp_path):
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "kerasseg", "fit", *TINY, "--epochs", "1000"]
-    command += ["--data", str(tiny_data), "--run", str(run)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        while not (run / "checkpoints" / "state.json").exists():
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        output = process.stdout.read().decode()
-        assert process.wait(60) == 1
-    assert "interrupted; 'kerasseg fit --run" in output
-    assert "Traceback" not in output
-    state = json.loads((run / "checkpoints" / "state.json").read_text())
-    assert (run / "checkpoints" / state["folder"] / "state.index").is_file()
-    assert kerasseg.load(run).output_shape == (None, None, None, 3)
 
 
 def test_resume_goes_on_with_a_run(run_cli, tiny_run, tmp_path):

@@ -18,8 +18,8 @@ from kerasseg import atomic_files
 from kerasseg.callbacks import SegmentationMetrics
 
 from ..errors import InputError
-from . import state
-from .state import Position, State
+from ..runs import state
+from ..runs.state import Position, State
 
 LAST = "last.keras"
 

@@ -11,7 +11,7 @@ from kerasseg import IGNORE_LABEL
 from kerasseg.pipelines import fit, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.records import reader
-from kerasseg.pipelines.runs.loss_guard import LossGuard
+from kerasseg.pipelines.training.loss_guard import LossGuard
 
 BAD = 7
 

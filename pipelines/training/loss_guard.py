@@ -12,7 +12,7 @@ from kerasseg import IGNORE_LABEL
 from .. import inputs, records
 from ..errors import InputError
 from ..records import reader
-from .training_options import TrainingOptions
+from ..runs.training_options import TrainingOptions
 
 _LISTED = 10
 

@@ -1,4 +1,4 @@
-"""The training of a run: its steps and epochs, from a state or from the beginning."""
+"""The steps and epochs of a training, from a state or from the beginning."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from kerasseg import callbacks
 from .. import inputs, records
 from ..errors import Interrupted, writing_to
 from ..inputs import cache
+from ..runs import run_folder
+from ..runs.state import Position, State
 from ..runtime.interruption import Stop
-from . import run_folder
 from .checkpoints import Checkpoints
 from .loss_guard import LossGuard
-from .state import Position, State
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""kill -9 at any moment: after `--resume` the run ends as one that was not killed, bit for bit."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from run_ends import assert_same_end
+
+KILLING_ITSELF = Path(__file__).with_name("killing_itself.py")
+NETWORK = ["variant=milesial", "filters=4", "depth=2", "dropout=0.3"]
+OPTIONS = [
+    *("--model", "unet", "--batch-size", "4", "--crop-size", "32,32", "--learning-rate", "1e-2"),
+    *(part for option in NETWORK for part in ("--model-option", option)),
+]
+
+
+def run_to_its_end(*arguments):
+    command = [sys.executable, "-m", "kerasseg", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def fit_arguments(tiny_data, tmp_path_factory):
+    """Arguments of `fit`, but for the run: three epochs from the weights of another run."""
+    source = tmp_path_factory.mktemp("source") / "run"
+    run_to_its_end("fit", *OPTIONS, "--epochs", "1", "--data", tiny_data, "--run", source)
+    return ["fit", *OPTIONS, "--epochs", "3", "--init-from", source, "--data", tiny_data]
+
+
+@pytest.fixture(scope="module")
+def whole(fit_arguments, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole") / "run"
+    run_to_its_end(*fit_arguments, "--run", run)
+    return run
+
+
+def goes_on_to_the_same_end(run, fit_arguments, whole):
+    if (run / "run.json").exists():
+        run_to_its_end("fit", "--resume", "--run", run)
+    else:
+        run_to_its_end(*fit_arguments, "--run", run)
+    assert_same_end(run, whole)
+
+
+def kill(arguments, run, reached, delay):
+    """Kills a `fit` some seconds after it has reached a moment; tells whether it was alive."""
+    command = [sys.executable, "-m", "kerasseg", *map(str, arguments), "--run", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not reached(run) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.kill()
+    return process.returncode < 0
+
+
+def begun(run):
+    return (run / "run.json").exists()
+
+
+def kill_before_change(number, arguments, run):
+    """Kills a `fit` before a change of a file of its states and networks."""
+    command = [sys.executable, KILLING_ITSELF, str(number), *arguments, "--run", run]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+
+
+def states(run):
+    return sorted(path.name for path in (run / "checkpoints").glob("epoch-*"))
+
+
+def test_a_run_killed_in_its_first_epoch_ends_as_one_that_was_not(fit_arguments, whole, tmp_path):
+    run = tmp_path / "run"
+    assert kill(fit_arguments, run, lambda run: states(run) == ["epoch-0-step-0"], 0.0)
+    assert states(run) == ["epoch-0-step-0"]
+    goes_on_to_the_same_end(run, fit_arguments, whole)
+
+
+def test_a_run_killed_while_a_state_is_written_ends_as_one_that_was_not(
+    fit_arguments, whole, tmp_path
+):
+    # Of the changes that the first state makes there are 8, of each later one about 20.
+    kill_before_change(18, fit_arguments, tmp_path / "run")
+    assert list((tmp_path / "run" / "checkpoints").glob(".writing-*"))
+    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_in_the_first_epoch_changes_nothing(fit_arguments, whole, tmp_path, seed):
+    delay = random.Random(seed).uniform(0, 6)
+    kill(fit_arguments, tmp_path / "run", begun, delay)
+    print(f"killed {delay:.1f} s after run.json, with {states(tmp_path / 'run')}")
+    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_at_any_moment_changes_nothing(fit_arguments, whole, tmp_path, seed):
+    delay = random.Random(seed).uniform(0, 20)
+    kill(fit_arguments, tmp_path / "run", states, delay)
+    print(f"killed {delay:.1f} s after the first state, with {states(tmp_path / 'run')}")
+    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", random.Random(0).sample(range(1, 60), 10))
+def test_a_kill_while_states_are_written_changes_nothing(fit_arguments, whole, tmp_path, number):
+    kill_before_change(number, fit_arguments, tmp_path / "run")
+    print(f"killed before change {number}, with {states(tmp_path / 'run')}")
+    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
