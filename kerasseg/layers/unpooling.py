@@ -25,6 +25,7 @@ class MaxPoolingWithIndices(keras.layers.Layer):
         if padding not in ("same", "valid"):
             raise ValueError(f"padding must be 'same' or 'valid', got {padding!r}.")
         self.padding = padding
+        self.supports_jit = False  # XLA has no pooling that gives indices
 
     def call(self, features):
         """Returns `(pooled, indices)`."""

@@ -62,6 +62,9 @@ def write(
         "|---|---|---|",
         *_class_lines(described, scores),
         "",
+        "It comes from the network in the run's `checkpoints/best.keras`. To load that with",
+        "`keras.models.load_model`, `import kerasseg` first, which registers its layers.",
+        "",
         *_NOTES.get(format, ()),
     ]
     path.write_text("\n".join(lines), encoding="utf-8")

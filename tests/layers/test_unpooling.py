@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerasseg.layers import MaxPoolingWithIndices, MaxUnpooling
+from kerasseg.models import segnet
 
 
 def pool_and_unpool(features, padding):
@@ -32,3 +34,13 @@ def test_each_maximum_returns_to_its_place(size, padding):
 def test_unknown_padding_is_refused():
     with pytest.raises(ValueError, match="'same' or 'valid', got 'full'"):
         MaxPoolingWithIndices("full")
+
+
+def test_a_network_that_pools_so_is_not_compiled_by_xla_unless_told():
+    """XLA is what `compile` chooses by itself on a GPU; it has no kernel for this pooling."""
+    layer = MaxPoolingWithIndices()
+    run = tf.function(layer, jit_compile=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"unsupported operations.*MaxPool"):
+        run(tf.zeros((1, 4, 4, 1)))
+    model = segnet.build(num_classes=2, filters=2)
+    assert not all(each.supports_jit for each in model.layers)

@@ -1,0 +1,60 @@
+"""What a program does with saved networks; `test_contract.py` runs it in a process of its own.
+
+Of ours it imports `kerasseg` alone, for that must be enough to load every network. It is given a
+folder of `VARIANT.keras` files, with images and the logits of them in `VARIANT.npz`.
+"""
+
+import sys
+from pathlib import Path
+
+import kerasseg  # isort: skip  (before Keras, whose backend it chooses)
+import keras
+import numpy as np
+
+
+def main(folder: Path, mode: str) -> None:
+    """Loads every network; trains, evaluates and exports the first, or all of them as graphs."""
+    for index, file in enumerate(sorted(folder.glob("*.keras"))):
+        with np.load(file.with_suffix(".npz")) as arrays:
+            images, expected = arrays["images"], arrays["logits"]
+        model = keras.models.load_model(file)
+        assert_equal(model(images), expected)
+        assert_equal(kerasseg.load(file)(images), expected)
+        if index == 0 or mode == "graphs":
+            use(model, images, folder / file.stem, eagerly=mode != "graphs")
+
+
+def use(model, images, folder: Path, *, eagerly: bool) -> None:
+    """Trains for two steps as the README says, evaluates, saves and exports."""
+    classes = kerasseg.load(folder.with_suffix(".keras")).output_shape[-1]
+    labels = np.random.default_rng(0).integers(0, classes, images.shape[:3], np.uint8)
+    metrics = [kerasseg.metrics.MeanIoU(classes)]
+    # Tracing takes longer than two steps.
+    model.compile("adamw", kerasseg.losses.CrossEntropy(), metrics=metrics, run_eagerly=eagerly)
+    before = model(images).numpy()
+    history = model.fit(images, labels, batch_size=1, verbose=0).history
+    assert set(history) == {"loss", "mean_iou"}
+    assert np.isfinite(history["loss"]).all()
+    logits = model(images).numpy()
+    assert np.abs(logits - before).max() > 0
+    scores = model.evaluate(images, labels, verbose=0)
+
+    model.save(folder.with_suffix(".trained.keras"))
+    again = keras.models.load_model(folder.with_suffix(".trained.keras"))
+    assert_equal(again(images), logits)
+    np.testing.assert_allclose(again.evaluate(images, labels, verbose=0), scores, rtol=1e-4)
+
+    model.export(folder, verbose=False)
+    import tensorflow as tf
+
+    assert_equal(tf.saved_model.load(str(folder)).serve(images), logits)
+
+
+def assert_equal(logits, expected) -> None:
+    """Compares but for rounding: another process may share the work out to threads otherwise."""
+    difference = np.abs(np.asarray(logits) - expected).max()
+    assert difference <= 1e-5 * np.abs(expected).max(), difference
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
