@@ -3,13 +3,15 @@
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from .. import models
+from . import prefixes
+from .prefixes import State
 
 # A table: pairs of a pattern and what it becomes; the first full match counts.
 # A pattern matches the name of a PyTorch module ("backbone.bn1") and becomes the name of one of our
@@ -24,17 +26,38 @@ _VARIABLES = {
     "running_var": ("moving_variance",),
 }
 
+# What parallel training puts before every name.
+_PARALLEL = "module."
+
 # Layers whose shape the number of classes decides.
 HEADS = re.compile(r"(.*_)?logits\d*|(up)?score.*|class_embedding|mask_norm")
 
 
-def clean(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def clean(state: State) -> State:
     """Drops what trainings wrap around a state: the prefix `module.` and batch counters."""
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): values for name, values in state.items()}
+    if _is_parallel(state):
+        state = {name.removeprefix(_PARALLEL): values for name, values in state.items()}
     return {
         name: values for name, values in state.items() if not name.endswith("num_batches_tracked")
     }
+
+
+def _is_parallel(state: State) -> bool:
+    return bool(state) and all(name.startswith(_PARALLEL) for name in state)
+
+
+def choose(
+    state: State,
+    alike: Callable[[State], bool],
+    fits: Callable[[State], bool],
+    prefix: str | None = None,
+) -> prefixes.Chosen:
+    """Cleans a state and chooses the network's tensors; see `prefixes.choose`."""
+    parallel = _is_parallel(state)
+    if parallel and prefix:
+        prefix = prefix.removeprefix(_PARALLEL)
+    chosen = prefixes.choose(clean(state), alike, fits, prefix)
+    return chosen._replace(prefix=_PARALLEL + chosen.prefix) if parallel else chosen
 
 
 def build(model: str, options: dict[str, Any]) -> keras.Model:
@@ -86,7 +109,7 @@ def have_places(names: Iterable[str], renames: Renames) -> bool:
 
 def match(
     model: keras.Model,
-    state: dict[str, np.ndarray],
+    state: State,
     renames: Renames,
     *,
     keep_heads: bool = False,
@@ -140,7 +163,7 @@ def match(
 
 def fill(
     model: keras.Model,
-    state: dict[str, np.ndarray],
+    state: State,
     renames: Renames,
     *,
     keep_heads: bool = False,

@@ -71,7 +71,8 @@ def _explain(process: subprocess.Popen, seconds: int) -> str:
     """Says why the program ended before it had written everything."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
-    if process.returncode == -getattr(signal, "SIGXCPU", 0):
+    out_of_time = getattr(signal, "SIGXCPU", None)
+    if out_of_time is not None and process.returncode == -out_of_time:
         return f"must take at most {seconds} seconds of processor time to read, got more."
     if process.returncode is not None and process.returncode < 0:
         return (

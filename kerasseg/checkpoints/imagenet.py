@@ -132,7 +132,7 @@ def _fill_from_torch(
 
     state = readers.read(weights)
     try:
-        chosen = prefixes.choose(assign.clean(state), fits, fits)
+        chosen = assign.choose(state, fits, fits)
         if chosen.notice:
             report(f"{weights}: {chosen.notice}")
         return assign.fill(model, fitted(chosen.tensors), renames, only="encoder_")

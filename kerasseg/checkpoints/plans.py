@@ -9,8 +9,6 @@ import keras
 from . import assign
 from .prefixes import Chosen, State, choose
 
-_PARALLEL = "module."
-
 
 class Plan:
     """A network of a source, as far as the caller determines it.
@@ -43,9 +41,7 @@ class Plan:
         clean = getattr(self._source, "clean", None)
         if clean is not None:
             return choose(clean(state), self._is_alike, self._fits, prefix)
-        parallel = not prefix and bool(state) and all(name.startswith(_PARALLEL) for name in state)
-        chosen = choose(assign.clean(state), self._is_alike, self._fits, prefix)
-        return chosen._replace(prefix=_PARALLEL + chosen.prefix) if parallel else chosen
+        return assign.choose(state, self._is_alike, self._fits, prefix)
 
     def build(self, state: State, *, allow_non_finite: bool) -> keras.Model:
         """Builds the network with the tensors as its weights.

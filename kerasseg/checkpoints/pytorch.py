@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .archives import Archive
-from .limits import CheckpointError, check_names, read_exactly
+from .limits import MOST_TENSORS, CheckpointError, check_names, read_exactly
 from .pickles import Loader
 from .storages import LazyTensor, Storage
 
@@ -117,11 +117,13 @@ def _collect(content: dict, depth: int, known: dict[int, dict]) -> dict[str, Laz
         if inner:
             nested[key] = inner
     known[id(content)] = found = _join(direct, nested)
-    check_names(found)
     return found
 
 
 def _join(direct: dict, nested: dict[str, dict]) -> dict[str, LazyTensor]:
+    count = len(direct) + sum(map(len, nested.values()))
+    if count > MOST_TENSORS:
+        raise CheckpointError(f"must hold at most {MOST_TENSORS} tensors, got {count}.")
     wrapper = next((key for key in _WRAPPERS if key in nested), None)
     if wrapper is not None:
         # What else is there counts if it holds the same network once more: an average, a teacher.

@@ -51,6 +51,8 @@ def _naming(path: Path):
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise CheckpointError(f"{path}: needs more memory than there is.") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # a damaged file can make its readers raise anything

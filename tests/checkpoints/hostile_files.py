@@ -142,6 +142,16 @@ def many_tensors(folder):
     return write_torch(folder / "many.pth", views, {"0": np.zeros(1, np.float32)})
 
 
+def tensors_under_many_names(folder):
+    """1000 tensors in one dict, which is there under 1000 names."""
+    view = tensor("0", 1, 0, (1,), (1,))
+    inner = b"}(" + text("a") + view + b"q\x00"
+    inner += b"".join(text(f"a{index}") + b"h\x00" for index in range(1000)) + b"uq\x01"
+    outer = b"}(" + text("b") + inner
+    outer += b"".join(text(f"b{index}") + b"h\x01" for index in range(1000)) + b"u."
+    return write_zip(folder / "names.pth", b"\x80\x02" + outer, {"data/0": bytes(4)})
+
+
 def name_for_a_terminal(folder):
     view = tensor("0", 1, 0, (1,), (1,))
     return write_torch(folder / "name.pth", {"\x1b[2J": view}, {"0": np.zeros(1, np.float32)})
@@ -432,6 +442,7 @@ ALL = {
     many_dimensions: "at most 32",
     missing_storage: "must have 4000000000000 bytes",
     many_tensors: "at most 20000 tensors",
+    tensors_under_many_names: "at most 20000 tensors",
     name_for_a_terminal: "must be printable",
     legacy_storage_too_long: CUT_OFF,
     legacy_tar: r"must be a PyTorch file.*begins with b'sys_info'",

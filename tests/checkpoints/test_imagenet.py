@@ -12,6 +12,8 @@ import safetensors.numpy
 import kerasseg
 from kerasseg.checkpoints import imagenet
 from kerasseg.layers.transformer import resize_position_embedding
+from kerasseg.pipelines import fit
+from kerasseg.pipelines.training_options import TrainingOptions
 
 MOBILENET = (
     Path(__file__).parents[2].parent / "shared/weights/mobilenet_v2_imagenet_no_top.weights.h5"
@@ -220,7 +222,7 @@ def stem_of_torchvision(unit, kind):
     return f"{kind}{unit}"
 
 
-def test_the_encoder_of_a_whole_network_is_taken_and_said(resnet, tmp_path):
+def test_the_encoder_of_a_whole_network_is_taken_and_said(resnet, tmp_path, capsys):
     state = {f"backbone.{name}": v for name, v in torch_state(resnet, stem_of_torchvision).items()}
     state["decode_head.conv_seg.weight"] = np.zeros((2, 2), np.float32)
     safetensors.numpy.save_file(state, tmp_path / "network.safetensors")
@@ -229,7 +231,15 @@ def test_the_encoder_of_a_whole_network_is_taken_and_said(resnet, tmp_path):
     imagenet.load_encoder(
         model, "resnet18", str(tmp_path / "network.safetensors"), report=notices.append
     )
+    options = TrainingOptions(
+        model="deeplabv3plus",
+        model_options={"encoder": "resnet18"},
+        encoder_weights=str(tmp_path / "network.safetensors"),
+    )
+    loaded = fit.initial_weights.load(model, options, dataset=None)
     (notice,) = notices
+    assert loaded["encoder_tensors"] == notice
+    assert capsys.readouterr().err.strip() == notice
     assert "begin with 'backbone.' were taken; 1 others were left out: decode_head" in notice
     np.testing.assert_array_equal(
         model.get_layer("encoder_layer4_1_2_conv").kernel,

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import struct
+import subprocess
 import sys
 import types
 from collections import OrderedDict
@@ -286,6 +287,20 @@ def test_pickles_of_every_protocol_are_read(protocol, tmp_path, monkeypatch):
     storage = np.arange(5, dtype=np.float32).tobytes()
     path = write_zip(tmp_path / "a.pth", pickled.getvalue(), {"data/0": storage})
     np.testing.assert_array_equal(read(path)["a"], [[1, 2], [3, 4]])
+
+
+def test_reading_loads_no_framework_and_no_hdf5_into_the_process(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = np.arange(3)
+    code = (
+        "import sys\n"
+        "from kerasseg.checkpoints.readers import read\n"
+        "print([len(read(path)) for path in sys.argv[1:]])\n"
+        "print({'tensorflow', 'keras', 'torch', 'h5py'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, DATA / "zip.pth", tmp_path / "a.h5"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told == "[6, 1]\nset()\n"
 
 
 def test_a_dict_of_pairs_is_read_as_python_2_wrote_it(tmp_path):
