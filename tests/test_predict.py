@@ -97,11 +97,12 @@ def test_images_of_one_name_all_get_their_results(tiny_run, photos, tmp_path):
 
 
 def test_an_image_called_like_a_temporary_file_loses_nothing(tiny_run, photos, tmp_path):
-    """Temporary files used to be called so."""
-    shutil.copy(photos / "b.jpg", photos / "writing-a.jpg")
+    """Temporary files used to be called so, and `writing-z.jpg` is predicted before `z.png`."""
+    for name in ("z.png", "writing-z.jpg"):
+        shutil.copy(photos / "a.png", photos / name)
     predict.run(tiny_run, [photos], output=tmp_path)
-    names = {path.name for path in tmp_path.glob("*.png")}
-    assert names == {f"{x}{y}.png" for x in ("a", "b", "writing-a") for y in ("", "_overlay")}
+    names = {path.name for path in tmp_path.glob("*z*.png")}
+    assert names == {f"{x}{y}.png" for x in ("z", "writing-z") for y in ("", "_overlay")}
 
 
 def test_links_planted_in_the_output_are_not_written_through(tiny_run, photos, tmp_path):
