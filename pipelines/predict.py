@@ -14,7 +14,8 @@ from kerasseg import inference, serving, visualize
 
 from .errors import ImageFileError, InputError, Problem
 from .images import figures
-from .images.image_files import IMAGE_ENDINGS, check_complete, read_file
+from .images.formats import IMAGE_ENDINGS
+from .images.image_files import check_complete, read_file
 from .runs import run_folder
 from .runs.crf import CRFParameters
 from .runtime import allocator
