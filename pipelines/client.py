@@ -12,10 +12,11 @@ import PIL.Image
 import PIL.ImageOps
 
 from .errors import InputError, Problem
+from .images.formats import IMAGE_ENDINGS
+from .images.image_folders import readable_images
 from .serving import connections, tensors
 from .serving.connections import INVALID_ARGUMENT, Connection, Layout, RequestError, Target
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _PNG = "_png_bytes"  # ends the names of outputs that are PNG files
 _OVERLAY = "overlay_png_bytes"
 _UINT8 = 4
@@ -228,9 +229,9 @@ def _expand(path: Path) -> Sequence[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if not path.is_dir():
         raise InputError(f"{path}: no such image or folder.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _ENDINGS)
+    found = readable_images(path).images
     if not found:
-        raise InputError(f"{path}: must hold images ({', '.join(_ENDINGS)}), got none.")
+        raise InputError(f"{path}: must hold images ({', '.join(IMAGE_ENDINGS)}), got none.")
     return [(image, image.relative_to(path)) for image in found]
 
 

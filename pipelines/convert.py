@@ -78,7 +78,7 @@ def run(
     beam_options: Sequence[str] = (),
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    on_note: Callable[[str], None] = lambda text: None,
+    on_remark: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> records.Dataset:
     """Converts a raw dataset into `output/NAME/1.0.0/`.
@@ -98,7 +98,7 @@ def run(
         beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
         seed: Of the order of the examples.
         on_progress: Called with the numbers of examples done and in all.
-        on_note: Called with a line for each thing that should be known: files that were passed
+        on_remark: Called with a line for each thing that should be known: files that were passed
             over, images that were changed, or that nothing was done.
         **options: The dataset's own options.
 
@@ -123,17 +123,17 @@ def run(
             held.enter_context(locks.exclusive(final.parent))
         job = _open(dataset, source, name, class_map, encoding or Encoding(), seed, options)
         for line in job.raw.listing.passed_over:
-            on_note(line)
+            on_remark(line)
         _check_splits(job, allow_partial)
         if not locked and (overwrite or not final.exists()):
             held.enter_context(locks.exclusive(final.parent))
             locked = True
         if not locked or (final.exists() and not overwrite):
             finished = _check_finished(final, job, on_progress)
-            on_note(ALREADY_CONVERTED)
+            on_remark(ALREADY_CONVERTED)
             return finished
         with writing_to(final):
-            _convert(job, final, runner, beam_options, workers, on_progress, on_note)
+            _convert(job, final, runner, beam_options, workers, on_progress, on_remark)
     return records.load(final)
 
 
@@ -178,8 +178,9 @@ def _check_splits(job: _Job, allow_partial: bool) -> None:
     for split in SPLITS:
         found, expected = len(job.splits.get(split, ())), job.description.split_sizes.get(split)
         if not found and split in REQUIRED_SPLITS:
-            others = "".join(f"\n{line}" for line in job.raw.listing.passed_over)
-            raise InputError(f"{root}: split {split} must have images, got none.{others}")
+            raise InputError(
+                f"{root}: split {split} must have images, got none{_remedy(job, split)}"
+            )
         if found and expected not in (None, found) and not allow_partial:
             raise InputError(
                 f"{root}: split {split} must have {expected} images, got {found}; "
@@ -197,6 +198,14 @@ def _refuse_foreign_names(examples: list[Example]) -> None:
             raise InputError(
                 f"{example.filename!a}: file names must be UTF-8; rename the file."
             ) from error
+
+
+def _remedy(job: _Job, split: str) -> str:
+    """Returns the end of the message about a split without images."""
+    others = "".join(f"\n{line}" for line in job.raw.listing.passed_over)
+    if split == "validation" and "split_fractions" in datasets.option_names(job.raw.module):
+        others = f"; --split-fractions 0.8,0.2,0 draws it from train.{others}"
+    return others or "."
 
 
 def _check_finished(
@@ -228,7 +237,7 @@ def _convert(
     beam_options: Sequence[str],
     workers: int | None,
     on_progress: Callable[[int, int], None],
-    on_note: Callable[[str], None],
+    on_remark: Callable[[str], None],
 ) -> None:
     incomplete = final.with_name(records.VERSION + records.INCOMPLETE)
     incomplete.mkdir(parents=True, exist_ok=True)
@@ -256,7 +265,7 @@ def _convert(
     results = {split: [found[spec.path] for spec in of_split] for split, of_split in specs.items()}
     _refuse_labels(job.description.classes, results)
     for change, images in sorted(_changes(found.values()).items()):
-        on_note(f"{images} image{'s' if images != 1 else ''}: {change}")
+        on_remark(f"{images} image{'s' if images != 1 else ''}: {change}")
     shards = {s: list(zip(specs[s], results[s], strict=True)) for s in specs}
     what = job.identity
     tfds_metadata.write(incomplete, job.name, job.description, shards, what.source_sha256, what.how)

@@ -15,7 +15,9 @@ from kerasseg import inference, serving, visualize
 from .errors import ImageFileError, InputError, Problem
 from .images import figures
 from .images.formats import IMAGE_ENDINGS
-from .images.image_files import check_complete, read_file
+from .images.image_files import read_file
+from .images.image_folders import readable_images
+from .images.source_images import decodable
 from .runs import run_folder
 from .runs.crf import CRFParameters
 from .runtime import allocator
@@ -153,15 +155,14 @@ def _expand(path: Path) -> list[tuple[Path, Path]]:
         return [(path, Path(path.name))]
     if not path.is_dir():
         raise InputError(f"{path}: no such image or folder.")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+    found = readable_images(path).images
     if not found:
         raise InputError(f"{path}: must hold images ({', '.join(IMAGE_ENDINGS)}), got none.")
     return [(image, image.relative_to(path)) for image in found]
 
 
 def _read(path: Path):
-    content = read_file(path, "image")
-    check_complete(content)
+    content = decodable(read_file(path, "image"))
     try:
         return serving.decode_image(content)
     except tf.errors.InvalidArgumentError as error:

@@ -55,20 +55,22 @@ def find(
     old, new = _rows_of_same_names(before.names, now.names)
     kept_before, kept_now = set(old.tolist()), set(new.tolist())
     moved = new[before.splits[old] != now.splits[new]]
-    changed = (before.details[old] != now.details[new]) | (
-        before.states[old][:, _SIZES] != now.states[new][:, _SIZES]
-    ).any(axis=1)
-    suspects = np.flatnonzero(~changed & (before.states[old] != now.states[new]).any(axis=1))
+    # A column for images, and one for labels.
+    changed = before.states[old][:, _SIZES] != now.states[new][:, _SIZES]
+    changed[:, 1] |= before.details[old] != now.details[new]
+    other_times = (before.states[old] != now.states[new]).any(axis=1)
+    suspects = np.flatnonzero(other_times & ~changed.any(axis=1))
     examples = list(itertools.chain.from_iterable(splits[split] for split in asked.files))
     checksums = np.concatenate([stored.checksums[split] for split in stored.files])
     for done, row in enumerate(suspects.tolist(), 1):
-        changed[row] = not _has_checksums(module, examples[new[row]], checksums[old[row]])
+        changed[row] = _checksums(module, examples[new[row]]) != checksums[old[row]]
         on_progress(done, len(suspects))
     found = (
         ("added", [name for i, name in enumerate(now.names) if i not in kept_now]),
         ("removed", [name for i, name in enumerate(before.names) if i not in kept_before]),
         ("in another split", [now.names[i] for i in moved]),
-        ("changed", [now.names[i] for i in new[changed]]),
+        ("with a changed image", [now.names[i] for i in new[changed[:, 0]]]),
+        ("with a changed label", [now.names[i] for i in new[changed[:, 1]]]),
     )
     return [_in_words(what, names) for what, names in found if names]
 
@@ -93,11 +95,12 @@ def _rows_of_same_names(before: list[str], now: list[str]) -> tuple[np.ndarray, 
     return old, new
 
 
-def _has_checksums(module: ModuleType, example: Example, expected: np.ndarray) -> bool:
+def _checksums(module: ModuleType, example: Example) -> np.ndarray:
+    """Returns the checksums of an image and its label; others than any if one cannot be read."""
     try:
-        return digests(module, example) == tuple(expected.tolist())
+        return np.array(digests(module, example), np.int64)
     except ImageFileError:
-        return False
+        return np.array((-1, -1))
 
 
 def _compare_with_0_1(final: Path, finished: records.Dataset, asked: Identity) -> list[str]:
@@ -121,7 +124,7 @@ def _compare_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """Returns the options whose values differ, as the command line has them."""
     old, new = _flat(before), _flat(now)
     return [
-        f"--{name.replace('_', '-')} {old.get(name)}, now {new.get(name)}"
+        f"--{name.replace('_', '-')}: {old.get(name, 'none')} before, {new.get(name, 'none')} now"
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name)
     ]

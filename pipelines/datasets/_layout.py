@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
-from ..images.image_folders import PassedOver, walk
+from ..images.image_folders import HIDDEN, NO_IMAGE, PassedOver, walk
 from . import SPLITS, Example, _listing, _splits
 from ._listing import Files
 from ._splits import PLACEHOLDER, Fractions
@@ -90,7 +90,7 @@ class Layout:
         if self._images.folders or self._labels.folders:
             splits = self._splits_of_folders()
             if fractions is not None:
-                splits = _splits.draw_from_train(str(self._root), splits, fractions)
+                splits = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
             return splits
         assert self._images.top is not None
         assert self._labels.top is not None
@@ -178,7 +178,7 @@ class Layout:
         taken = set(first.found.values()) if is_one else {str(own[0])}
         second = _listing.find(*other, taken)
         for entry in (*second.others, *(() if is_one else first.others)):
-            self._count("hidden" if entry.is_hidden else "not the ending of an image", entry.path)
+            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
         self._walked |= {str(images), str(labels)}
         return (second, first) if longer else (first, second)
 
@@ -243,7 +243,7 @@ class Layout:
             if any(walked.startswith(f"{path}/") for walked in self._walked):
                 yield from self._left(path)
             elif path.name.startswith("."):
-                yield path, "hidden"
+                yield path, HIDDEN
             elif folder not in (self._images.top, self._labels.top):
                 yield path, "neither images nor labels"
             elif path.is_dir():

@@ -140,12 +140,13 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
 
 
 def draw_from_train(
-    where: str, splits: Mapping[str, list[Item]], fractions: Fractions
+    where: str, told_by: str, splits: Mapping[str, list[Item]], fractions: Fractions
 ) -> dict[str, list[Item]]:
-    """Draws splits that have no folder from train; never across splits that have one.
+    """Draws splits that are not there from train; never across splits that are there.
 
     Args:
         where: The source, for messages.
+        told_by: What tells the splits that are there, such as "folders".
         splits: Items of the splits that are there.
         fractions: Shares of train, validation and test, 0 for those that are there besides train.
 
@@ -154,7 +155,7 @@ def draw_from_train(
     """
     drawn = [split for split, share in zip(SPLITS[1:], fractions[1:], strict=False) if share]
     if "train" not in splits or not drawn or any(split in splits for split in drawn):
-        raise InputError(told_already(where, "folders", splits, fractions))
+        raise InputError(told_already(where, told_by, splits, fractions))
     parts = draw(splits["train"], fractions)
     return {**splits, "train": parts["train"], **{split: parts[split] for split in drawn}}
 
@@ -163,7 +164,7 @@ def told_already(where: str, told_by: str, splits: Collection[str], fractions: F
     """Returns the message that fractions are of no use, and what would be."""
     absent = [split for split in SPLITS if split not in splits]
     remedy = ""
-    if told_by == "folders" and absent and "train" in splits:
+    if told_by != "lists" and absent and "train" in splits:
         shares = ",".join({"train": "0.8"}.get(s, "0.2" if s == absent[0] else "0") for s in SPLITS)
         remedy = f"; {shares} would draw {absent[0]} from train"
     return (

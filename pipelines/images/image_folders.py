@@ -1,7 +1,7 @@
 """Folders of images: what is below them, and which of it are images."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,8 @@ from .image_files import special_kind
 # What operating systems leave behind, in lower case. Hidden files and folders begin with a dot, as
 # the `._NAME.jpg` of archives that were made on a Mac.
 _LEFT_BEHIND = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"))
+# Reasons to pass a file over.
+HIDDEN, NO_IMAGE = "hidden", "not the ending of an image"
 _SHOWN = 3
 
 
@@ -105,17 +107,16 @@ class PassedOver:
         return f"{self.count} passed over ({self.why}): {', '.join(self.first)}{more}"
 
 
-@dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(NamedTuple):
     """The images below a folder.
 
     Attributes:
-        images: Their paths relative to the folder, in order.
-        passed_over: What else is there, by reason.
+        images: Their paths, in order.
+        passed_over: The other files, each with the reason why it is no image to be read.
     """
 
-    images: Sequence[Path]
-    passed_over: Sequence[PassedOver]
+    images: list[Path]
+    passed_over: list[tuple[Path, str]]
 
 
 def readable_images(folder: Path | str) -> ImageFolder:
@@ -124,16 +125,15 @@ def readable_images(folder: Path | str) -> ImageFolder:
     Raises:
         InputError: As `walk`.
     """
-    hidden, others = PassedOver("hidden"), PassedOver("not the ending of an image that is read")
-    images = []
+    found = ImageFolder([], [])
     for entry in walk(folder):
         if entry.is_hidden:
-            hidden.add(entry.name)
+            found.passed_over.append((Path(entry.path), HIDDEN))
         elif has_image_ending(entry.name):
-            images.append(Path(entry.name))
+            found.images.append(Path(entry.path))
         else:
-            others.add(entry.name)
-    return ImageFolder(images, [passed for passed in (hidden, others) if passed.count])
+            found.passed_over.append((Path(entry.path), NO_IMAGE))
+    return found
 
 
 def has_image_ending(name: str) -> bool:

@@ -189,6 +189,28 @@ def prepare(
     return SourceImage(encoded, stored, tuple(changes))
 
 
+def decodable(content: bytes, stretch: Stretch | None = None) -> bytes:
+    """Makes an image file into one that TensorFlow decodes.
+
+    Args:
+        content: The file's bytes, of any format that is read.
+        stretch: What becomes black and white in images of more than 8 bits a channel.
+
+    Returns:
+        The very bytes of PNG and JPEG files of 8 bits, which may have an orientation; of all others
+        a PNG, upright.
+
+    Raises:
+        ImageFileError: If it is damaged or of another format, or of more than 8 bits without
+            `stretch`.
+    """
+    if formats.is_native(content):
+        check_complete(content)
+        if not content.startswith(png.SIGNATURE) or png.read_kind(content)[0] <= 8:
+            return content
+    return prepare(content, Treatment(upright=True, stretch=stretch)).content
+
+
 def _may_need_work(content: bytes, treatment: Treatment) -> bool:
     """Checks a PNG or JPEG; tells whether it may be anything but upright, of 8 bits and as asked.
 
