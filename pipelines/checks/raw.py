@@ -12,6 +12,7 @@ from ..datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
 from ..errors import ImageFileError, InputError
 from ..images.image_files import read_file
 from ..images.label_files import decode_label
+from ..images.source_images import Treatment, prepare
 from .examiner import LABEL_HEAD, Examined, Examiner, kind_of_label_fault, label_kind, printable
 from .report import ERROR, WARNING, Finding, SplitReport
 
@@ -26,9 +27,11 @@ class RawTree:
         raw: The dataset.
         description: Its facts, under a class map where one is given.
         full: Whether to decode images.
+        treatment: What a conversion would do to images.
 
     Attributes:
         sizes: Number of pairs of each split, and the official one.
+        passed_over: Lines about files that are in no pair.
 
     Raises:
         InputError: If the layout is another, or no split has an image.
@@ -36,11 +39,20 @@ class RawTree:
 
     is_converted = False
 
-    def __init__(self, name: str, raw: RawDataset, description: Description, full: bool):
+    def __init__(
+        self,
+        name: str,
+        raw: RawDataset,
+        description: Description,
+        full: bool,
+        treatment: Treatment,
+    ):
         self.name = name
         self.description = description
+        self.passed_over = raw.listing.passed_over
         self._raw = raw
-        self._examiner = Examiner(description, full)
+        self._treatment = treatment
+        self._examiner = Examiner(description, full, treatment)
         self._examples = {split: raw.examples(split) for split in SPLITS}
         if not any(self._examples.values()):
             raise InputError(f"{raw.root}: must hold images of dataset {name}, got none.")
@@ -64,17 +76,21 @@ class RawTree:
         if hasattr(self._raw.module, "read"):
             self._examine_read(pair, example)
         else:
-            self._examine_image(pair, example)
-            self._examine_label(pair, example)
+            file = self._name_of_label(example)
+            raw = self._read_label(pair, example, file)
+            self._examine_image(pair, example, None if raw is None else (len(raw), len(raw[0])))
+            if raw is not None:
+                self._examiner.examine_label(pair, raw, file)
         return pair
 
     def read(self, where: Example) -> tuple[bytes, np.ndarray]:
-        """Reads a pair anew: the image's file, and the raw label.
+        """Reads a pair anew: the image as it would be stored, and the raw label.
 
         Raises:
             ImageFileError: If it cannot be read.
         """
-        return read_pair(self._raw.module, where)
+        image, raw = read_pair(self._raw.module, where)
+        return prepare(image, self._treatment, (len(raw), len(raw[0]))).content, raw
 
     def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
         """Yields what is wrong with the splits."""
@@ -103,30 +119,29 @@ class RawTree:
         pair.label_kind = f"{raw.dtype} of {self.name.partition(':')[0]}"
         self._examiner.examine_label(pair, raw, pair.file)
 
-    def _examine_image(self, pair: Examined, example: Example) -> None:
+    def _examine_image(
+        self, pair: Examined, example: Example, label_size: tuple[int, int] | None
+    ) -> None:
         try:
             content = read_file(example.image, "image")
         except ImageFileError as error:
             kind = "damaged image" if Path(example.image).is_file() else "missing image"
             pair.report(kind, pair.file, error.what, error.cause)
         else:
-            self._examiner.examine_image(pair, content)
+            self._examiner.examine_image(pair, content, label_size)
 
-    def _examine_label(self, pair: Examined, example: Example) -> None:
-        file = self._name_of_label(example)
-        content = b""
+    def _read_label(self, pair: Examined, example: Example, file: str) -> np.ndarray | None:
+        """Reads the raw values of a label; None, and a finding, if that cannot be done."""
         try:
             if hasattr(self._raw.module, "read_label"):
                 pair.label_kind = _kind_of_file(example.label)
-                raw = self._raw.module.read_label(example)
-            else:
-                content = read_file(example.label, "label")
-                pair.label_kind = label_kind(content[:LABEL_HEAD], Path(file).suffix)
-                raw = decode_label(content)
+                return self._raw.module.read_label(example)
+            content = read_file(example.label, "label")
+            pair.label_kind = label_kind(content[:LABEL_HEAD], Path(file).suffix)
+            return decode_label(content)
         except ImageFileError as error:
             pair.report(_kind_of_fault(example.label), file, error.what, error.cause)
-        else:
-            self._examiner.examine_label(pair, raw, file)
+            return None
 
     def _name_of_label(self, example: Example) -> str:
         """Returns the label's path relative to the source; a label may lie outside of it."""

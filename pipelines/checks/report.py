@@ -140,6 +140,7 @@ class Report:
         unlisted: Raw values outside the table over all labels, the most frequent first.
         unlisted_cause: The likely cause of these; empty if there are none.
         pictures: Samples of each split, and of labels that are wrong.
+        passed_over: Lines about files of a raw tree that are in no pair.
     """
 
     path: Path
@@ -152,6 +153,7 @@ class Report:
     unlisted: Sequence[UnlistedValue] = ()
     unlisted_cause: str = ""
     pictures: Sequence[Picture] = field(default=(), repr=False)
+    passed_over: Sequence[str] = ()
 
     @property
     def errors(self) -> int:
@@ -203,6 +205,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "unlisted_values": [asdict(value) for value in report.unlisted],
         "unlisted_cause": report.unlisted_cause,
         "findings": [asdict(finding) for finding in report.findings],
+        "passed_over": list(report.passed_over),
     }
 
 

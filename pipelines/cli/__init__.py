@@ -3,6 +3,8 @@
 `kerasseg --help` imports no TensorFlow, which alone would take seconds.
 """
 
+import warnings
+
 import click
 
 import kerasseg
@@ -26,6 +28,7 @@ from . import (
     predict,
     serve,
 )
+from .tables import printable
 
 
 class _Group(click.Group):
@@ -35,7 +38,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error), keep="\n")) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Lists the commands in the order of use."""
@@ -46,6 +49,8 @@ class _Group(click.Group):
 @click.version_option(kerasseg.__version__, prog_name="kerasseg")
 def main() -> None:
     """Semantic segmentation: raw datasets to TFRecords to trained networks to SavedModels."""
+    # What it finds odd in a file, and reads all the same; damage is an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 for _module in (

@@ -19,6 +19,7 @@ from . import options, startup
     show_default=True,
     help="Share of the classes' colours in the overlay.",
 )
+@options.stretch_option
 @options.crf_options
 @click.option(
     "--crf-strip",
