@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from .. import records
-from ..datasets import Example
+from ..datasets import SPLITS, Example
 from ..errors import ImageFileError
 from . import identity
-from .identity import Identity, SplitFiles
+from .identity import SIZES, Identity, SplitFiles
 from .pairs import digests
 
 _SHOWN = 3
-_SIZES = [0, 3]  # columns of the states
 
 
 def find(
@@ -53,10 +52,9 @@ def find(
         return _compare_options(stored.how, asked.how) or ["what the values of labels mean"]
     before, now = _Table(stored.files), _Table(asked.files)
     old, new = _rows_of_same_names(before.names, now.names)
-    kept_before, kept_now = set(old.tolist()), set(new.tolist())
     moved = new[before.splits[old] != now.splits[new]]
     # A column for images, and one for labels.
-    changed = before.states[old][:, _SIZES] != now.states[new][:, _SIZES]
+    changed = before.states[old][:, SIZES] != now.states[new][:, SIZES]
     changed[:, 1] |= before.details[old] != now.details[new]
     other_times = (before.states[old] != now.states[new]).any(axis=1)
     suspects = np.flatnonzero(other_times & ~changed.any(axis=1))
@@ -66,8 +64,8 @@ def find(
         changed[row] = _checksums(module, examples[new[row]]) != checksums[old[row]]
         on_progress(done, len(suspects))
     found = (
-        ("added", [name for i, name in enumerate(now.names) if i not in kept_now]),
-        ("removed", [name for i, name in enumerate(before.names) if i not in kept_before]),
+        ("added", now.names_without(new)),
+        ("removed", before.names_without(old)),
         ("in another split", [now.names[i] for i in moved]),
         ("with a changed image", [now.names[i] for i in new[changed[:, 0]]]),
         ("with a changed label", [now.names[i] for i in new[changed[:, 1]]]),
@@ -80,9 +78,16 @@ class _Table:
 
     def __init__(self, files: Mapping[str, SplitFiles]):
         self.names = [name for of_split in files.values() for name in of_split.names]
-        self.splits = np.repeat(list(files), [len(of_split.names) for of_split in files.values()])
+        lengths = [len(of_split.names) for of_split in files.values()]
+        self.splits = np.repeat([SPLITS.index(split) for split in files], lengths)
         self.states = np.concatenate([of_split.states for of_split in files.values()])
         self.details = np.concatenate([of_split.details for of_split in files.values()])
+
+    def names_without(self, rows: np.ndarray) -> list[str]:
+        """Returns the names of all rows but some."""
+        others = np.ones(len(self.names), bool)
+        others[rows] = False
+        return [self.names[row] for row in np.flatnonzero(others)]
 
 
 def _rows_of_same_names(before: list[str], now: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -122,24 +122,25 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
 
     Args:
         folder: Where to look; nothing is found if it is absent.
-        endings: Those that count; case does not matter, and of two that fit the longer one does.
+        endings: Those that count, in any case; none may end in another one.
         without: Paths of folders and files that are left out.
 
     Raises:
         InputError: If two files differ in the ending only, or `walk` refuses what is there.
     """
     files = Files(folder, endings[0])
-    ordered = sorted({compose(ending).lower() for ending in endings}, key=len, reverse=True)
-    any_ending = tuple(ordered)
+    every = tuple(compose(ending).lower() for ending in endings)
+    ending = every[0]
     for entry in walk(folder, without):
         name = compose(entry.name)
         lower = name.lower()
         if entry.path in without:
             continue
-        if entry.is_hidden or not lower.endswith(any_ending):
+        if entry.is_hidden or not lower.endswith(every):
             files.others.append(entry)
             continue
-        ending = next(ending for ending in ordered if lower.endswith(ending))
+        if not lower.endswith(ending):  # that of the file before
+            ending = next(ending for ending in every if lower.endswith(ending))
         stem = name[: -len(ending)]
         if stem in files.found:
             raise InputError(

@@ -46,10 +46,16 @@ def walk(folder: Path | str, without: Collection[str] = ()) -> Iterator[Entry]:
     """
     folder = os.fspath(folder)
     if os.path.isdir(folder):  # noqa: PTH112 (text: this runs for every file of large datasets)
-        yield from _walk(folder, "" if folder == "." else f"{folder}/", "", ())
+        yield from _walk(folder, "" if folder == "." else f"{folder}/", "", without, ())
 
 
-def _walk(folder: str, path: str, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
+def _walk(
+    folder: str,
+    path: str,
+    name: str,
+    without: Collection[str],
+    above: tuple[tuple[int, int], ...],
+) -> Iterator[Entry]:
     try:
         status = os.stat(folder)  # noqa: PTH116
         here = status.st_dev, status.st_ino
@@ -65,21 +71,23 @@ def _walk(folder: str, path: str, name: str, above: tuple[tuple[int, int], ...])
     for entry in entries:
         is_hidden = _is_hidden(entry.name)
         place = f"{path}{entry.name}", f"{name}{entry.name}"
-        if is_hidden or entry.is_file():
+        if is_hidden or _is_file(entry):
             yield Entry(*place, is_hidden)
-        elif entry.is_dir():
-            yield from _walk(place[0], f"{place[0]}/", f"{place[1]}/", (*above, here))
-        elif special := _special_kind(entry):
-            raise InputError(f"{place[0]}: must be a file or a folder, got a {special}; remove it.")
-        else:
-            yield Entry(*place, False)  # a link to nowhere: whoever reads it says so
+        elif place[0] not in without:
+            yield from _walk(place[0], f"{place[0]}/", f"{place[1]}/", without, (*above, here))
 
 
-def _special_kind(entry: os.DirEntry[str]) -> str:
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Tells a file, or a link to nowhere, which whoever reads it will report, from a folder."""
     try:
-        return special_kind(entry.stat().st_mode)
-    except OSError:
-        return ""
+        if entry.is_file() or entry.is_dir():
+            return entry.is_file()
+        special = special_kind(entry.stat().st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise InputError(f"{entry.path}: cannot be read ({error.strerror or error}).") from error
+    raise InputError(f"{entry.path}: must be a file or a folder, got a {special}; remove it.")
 
 
 @dataclass
