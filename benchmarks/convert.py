@@ -139,7 +139,7 @@ def _compare(commands: dict[str, list[Any]], output: Path, rounds: int, pairs: i
     memory = dict.fromkeys(commands, 0.0)
     for _ in range(rounds):
         for name, command in commands.items():
-            duration, peak = _run(command)
+            duration, peak = run_measured(command)
             seconds[name].append(duration)
             memory[name] = max(memory[name], peak)
             shutil.rmtree(output)
@@ -151,7 +151,7 @@ def _compare(commands: dict[str, list[Any]], output: Path, rounds: int, pairs: i
         print(f"{name:12} {speed:7.0f} {ratio:15.2f} {memory[name]:14.0f}")
 
 
-def _run(command: list[Any]) -> tuple[float, float]:
+def run_measured(command: list[Any]) -> tuple[float, float]:
     """Returns the seconds that a command took, and its peak memory in MiB."""
     os.sync()  # else the command would wait for what the one before has written
     begun = time.perf_counter()

@@ -15,6 +15,7 @@ from kerasseg import atomic_files
 
 from . import client
 from .errors import ImageFileError, InputError, writing_to
+from .images import given_images
 from .serving import connections
 from .serving.connections import RequestError, Target
 
@@ -108,7 +109,7 @@ def run(
 
 def _inputs(layout: connections.Layout, image: Path) -> dict[str, np.ndarray]:
     try:
-        return client.inputs(layout, image)
+        return client.inputs(layout, given_images.read(image))
     except ImageFileError as error:
         raise InputError(f"{image}: {error}") from error
 

@@ -21,6 +21,7 @@ from .checks.report import ERROR, Finding, Picture, Report
 from .checks.sums import Duplicates, StrangeValues, Sums, judge
 from .classes import class_maps
 from .errors import ImageFileError, InputError
+from .images.source_images import Stretch, Treatment
 
 _MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))
 
@@ -33,6 +34,8 @@ def run(
     *,
     class_map: Path | str | None = None,
     full: bool = False,
+    upright: bool = False,
+    stretch: Stretch | None = None,
     workers: int | None = None,
     samples: int = 6,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -45,7 +48,10 @@ def run(
         dataset: One of `datasets.choices()` for a raw tree; None to look for a converted dataset,
             and else to tell the dataset by its layout.
         class_map: Other classes than the dataset's own, as `class_maps` tells; raw trees only.
-        full: Decode images too; else their checksums and headers are read.
+        full: Decode images too; else the checksums and headers of PNG and JPEG files are read.
+        upright: As for a conversion: images that EXIF rotates would be turned; raw trees only.
+        stretch: As for a conversion: what would become black and white in images of more than 8
+            bits a channel; raw trees only.
         workers: Number of threads; None for one a core.
         samples: Number of pairs to draw of each split; of labels that are wrong, as many more.
         on_progress: Called with the numbers of pairs done and in all.
@@ -58,7 +64,8 @@ def run(
         InputError: If `path` is neither, or its layout is not that of the dataset.
     """
     path = Path(path)
-    source = _open(path, dataset, class_map and str(class_map), full, options)
+    treatment = Treatment(upright=upright, stretch=stretch)
+    source = _open(path, dataset, class_map and str(class_map), full, treatment, options)
     num_classes = len(source.description.classes.names)
     sums = {split: Sums(split, *sizes, num_classes) for split, sizes in source.sizes.items()}
     galleries = {split: Gallery(num_classes, samples) for split in sums}
@@ -92,14 +99,21 @@ def run(
         pictures,
         label_colors.palettes(),
         label_colors.remarks(),
+        passed_over=source.passed_over,
     )
 
 
 def _open(
-    path: Path, dataset: str | None, class_map: str | None, full: bool, options: dict[str, Any]
+    path: Path,
+    dataset: str | None,
+    class_map: str | None,
+    full: bool,
+    treatment: Treatment,
+    options: dict[str, Any],
 ) -> RawTree | Converted:
     if dataset is None and any(next(path.glob(place), None) for place in _MANIFESTS):
-        given = ", ".join((["map"] if class_map else []) + list(options))
+        others = {"map": class_map, "upright": treatment.upright, "stretch": treatment.stretch}
+        given = ", ".join([name for name, value in others.items() if value] + list(options))
         if given:
             raise InputError(
                 f"{path}: options of a raw dataset must be left out for a converted one, got "
@@ -108,7 +122,7 @@ def _open(
         return Converted(records.load(path), full)
     dataset = dataset or _detect(path)
     raw = datasets.open_source(dataset, path, options)
-    return RawTree(dataset, raw, class_maps.describe(raw.description, class_map), full)
+    return RawTree(dataset, raw, class_maps.describe(raw.description, class_map), full, treatment)
 
 
 def _detect(path: Path) -> str:

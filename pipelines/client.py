@@ -13,6 +13,7 @@ import PIL.Image
 from .errors import ImageFileError, InputError, Problem
 from .images import given_images, output_names
 from .images.output_names import Output
+from .images.source_images import Stretch
 from .serving import connections, tensors
 from .serving.connections import Connection, Layout, RequestError, Target
 
@@ -63,6 +64,7 @@ def run(
     overlay: bool = False,
     timeout: float = 60,
     retries: int = 3,
+    stretch: Stretch | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Answer]:
@@ -82,6 +84,8 @@ def run(
         overlay: Whether to ask for overlays, too.
         timeout: Seconds that a request may take.
         retries: How often to try again if the server cannot be reached or is busy.
+        stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
+            the conversion that the model was trained on. None where these are errors.
         on_progress: Called with the numbers of images done and in all.
         on_passed_over: Called once with the files of the folders that are not sent.
 
@@ -110,9 +114,8 @@ def run(
         answers, problems = [], []
         for item in plan:
             try:
-                parts = [
-                    session.ask(*each, item.image) for each in zip(targets, layouts, strict=True)
-                ]
+                content = given_images.read(item.image, stretch)
+                parts = [session.ask(*each, content) for each in zip(targets, layouts, strict=True)]
                 outputs = {key: array for part in parts for key, array in part.items()}
                 answers.append(_write(item, outputs))
             except ImageFileError as error:
@@ -180,9 +183,9 @@ class Session:
             )
         return layout
 
-    def ask(self, target: Target, layout: Layout, image: Path) -> dict[str, np.ndarray]:
+    def ask(self, target: Target, layout: Layout, content: bytes) -> dict[str, np.ndarray]:
         """Sends an image, and returns its outputs, without the dimension of the batch."""
-        request = self._connection.encode(target, inputs(layout, image))
+        request = self._connection.encode(target, inputs(layout, content))
         answer = connections.with_retries(
             lambda: self._connection.send(target, request), self._retries
         )
@@ -193,16 +196,17 @@ class Session:
         return {name: array[0] for name, array in outputs.items()}
 
 
-def inputs(layout: Layout, image: Path | str) -> dict[str, np.ndarray]:
+def inputs(layout: Layout, content: bytes) -> dict[str, np.ndarray]:
     """Makes the batch of one that a signature takes.
 
-    Files that a server cannot decode are encoded anew, losslessly, as PNG.
+    Args:
+        layout: The signature's.
+        content: What `given_images.read` returns, a PNG or JPEG.
 
     Raises:
-        ImageFileError: If the file cannot be read.
+        ImageFileError: If pixels are wanted, and the file cannot be decoded.
     """
     ((name, dtype),) = layout.inputs.items()
-    content = given_images.read(image)
     if dtype == tensors.STRING:
         return {name: tensors.strings([content])}
     return {name: given_images.decode(content)[np.newaxis]}

@@ -6,32 +6,33 @@ of examples.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import datasets, records
-from .classes import ClassSpace, class_maps, label_notes
+from .classes import ClassSpace, Description, class_maps, label_notes
 from .classes.pixel_counts import hold_one_class
-from .conversion import beam, pairs, processes, tfds_metadata
+from .conversion import beam, differences, identity, pairs, plan, processes, tfds_metadata
+from .conversion.identity import Identity, SplitFiles
 from .conversion.pairs import Encoding
-from .conversion.shards import ShardResult, ShardSpec, convert_or_keep, file_state
+from .conversion.shards import ShardResult, ShardSpec, convert_or_keep
 from .datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
-from .errors import InputError, Problem
+from .errors import InputError, Problem, writing_to
+from .runtime import locks
 
 RUNNERS = ("local", "beam")
-_SHARD_BYTES = 64 * 2**20
-_FEW_EXAMPLES, _FEW_BYTES = 256, 64 * 2**20
-_TYPICAL_IMAGE_BYTES = 2**17  # of images that are not files of their own
+ALREADY_CONVERTED = "already converted, nothing done"
+_NAME = re.compile("[a-z][a-z0-9_]*")
 
 
 class ConversionError(InputError):
@@ -48,11 +49,26 @@ class ConversionError(InputError):
         self.problems = problems
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is converted, and how."""
+
+    dataset: str
+    name: str
+    raw: RawDataset
+    description: Description
+    splits: Mapping[str, list[Example]]
+    identity: Identity
+    encoding: Encoding
+    seed: int
+
+
 def run(
     dataset: str,
     source: Path | str | None,
     output: Path | str,
     *,
+    name: str | None = None,
     workers: int | None = None,
     allow_partial: bool = False,
     overwrite: bool = False,
@@ -62,15 +78,16 @@ def run(
     beam_options: Sequence[str] = (),
     seed: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-    on_note: Callable[[str], None] = lambda text: None,
+    on_remark: Callable[[str], None] = lambda text: None,
     **options: Any,
 ) -> records.Dataset:
-    """Converts a raw dataset into `output/DATASET/1.0.0/`.
+    """Converts a raw dataset into `output/NAME/1.0.0/`.
 
     Args:
         dataset: One of `datasets.choices()`.
         source: Folder of the raw dataset; None for datasets that are drawn.
         output: Folder that will hold the converted dataset's folder.
+        name: Name of the converted dataset; None for that of the raw one.
         workers: Number of processes; None for one a core where there is work for them.
         allow_partial: Accept splits of another size than the official one.
         overwrite: Replace a finished conversion.
@@ -81,7 +98,8 @@ def run(
         beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
         seed: Of the order of the examples.
         on_progress: Called with the numbers of examples done and in all.
-        on_note: Called with a line for each thing that should be known.
+        on_remark: Called with a line for each thing that should be known: files that were passed
+            over, images that were changed, or that nothing was done.
         **options: The dataset's own options.
 
     Returns:
@@ -89,51 +107,72 @@ def run(
 
     Raises:
         ConversionError: If some pairs are bad; all of them are listed, nothing is published.
-        InputError: If the source or the output folder cannot be used.
+        InputError: If the source or the output folder cannot be used, another process writes there,
+            or another conversion is there.
     """
     if runner not in RUNNERS:
         raise InputError(f"runner must be one of {', '.join(RUNNERS)}, got {runner!r}.")
     if beam_options and runner != "beam":
         raise InputError(f"options of Beam must come with runner beam, got {beam_options[0]}.")
-    encoding = encoding or Encoding()
-    raw = datasets.open_source(dataset, None if source is None else Path(source), options)
-    description = class_maps.describe(raw.description, class_map and str(class_map))
+    final = Path(output) / _folder_name(name, dataset) / records.VERSION
+    with contextlib.ExitStack() as held:
+        # Before anything is read: the second of two conversions is refused at once. A folder that
+        # is not there yet is made when the source is known to be sound.
+        locked = final.parent.is_dir() and (overwrite or not final.exists())
+        if locked:
+            held.enter_context(locks.exclusive(final.parent))
+        class_map = class_map and str(class_map)
+        job = _open(dataset, source, name, class_map, encoding or Encoding(), seed, options)
+        for line in job.raw.listing.passed_over:
+            on_remark(line)
+        _check_splits(job, allow_partial)
+        if not locked and (overwrite or not final.exists()):
+            held.enter_context(locks.exclusive(final.parent))
+            locked = True
+        if not locked or (final.exists() and not overwrite):
+            finished = _check_finished(final, job, on_progress)
+            on_remark(ALREADY_CONVERTED)
+            return finished
+        with writing_to(final):
+            _convert(job, final, runner, beam_options, workers, on_progress, on_remark)
+    return records.load(final)
+
+
+def _folder_name(name: str | None, dataset: str) -> str:
+    if name is not None and not _NAME.fullmatch(name):
+        raise InputError(
+            "name must be lower-case letters, digits and _, as TensorFlow Datasets has it, and "
+            f"begin with a letter, got {name!r}."
+        )
+    return plan.folder_name(name or dataset)
+
+
+def _open(
+    dataset: str,
+    source: Path | str | None,
+    name: str | None,
+    class_map: str | None,
+    encoding: Encoding,
+    seed: int,
+    options: Mapping[str, Any],
+) -> _Job:
+    """Lists the source, and looks at its files."""
+    raw = datasets.open_source(dataset, source, options)
+    description = class_maps.describe(raw.description, class_map)
     _refuse_one_class(description.classes)
     pairs.refuse_unmapped(raw.module, description, encoding)
-    splits = _list_examples(raw, allow_partial)
-    final = Path(output) / folder_name(dataset) / records.VERSION
-    content = _content_hash(repr((description, encoding, seed)), splits)
-    if final.exists() and not overwrite:
-        return _check_finished(final, dataset, content)
-    with _writing_to(final):
-        incomplete = final.with_name(records.VERSION + records.INCOMPLETE)
-        incomplete.mkdir(parents=True, exist_ok=True)
-        specs = {
-            split: _plan_shards(dataset, description, split, examples, incomplete, seed, encoding)
-            for split, examples in splits.items()
-        }
-        pending = [spec for split in specs.values() for spec in split]
-        if runner == "beam":
-            results = beam.convert_shards(pending, beam_options)
-        else:
-            results = _convert_shards(pending, workers, on_progress)
-        _refuse_problems(results)
-        _refuse_masks_without_classes(description.classes, list(results.values()))
-        notes = label_notes.merged(result.notes for result in results.values())
-        label_notes.refuse_contradictions(description, notes)
-        described = label_notes.with_palette(description, notes)
-        shards = {split: [(s, results[s.path]) for s in specs[split]] for split in specs}
-        how = {
-            "options": {name: str(value) for name, value in options.items()},
-            "map": class_map and Path(class_map).name,
-            **asdict(encoding),
-            "seed": seed,
-        }
-        tfds_metadata.write(incomplete, folder_name(dataset), described, shards, content, how)
-        _publish(incomplete, final)
-    for line in label_notes.remarks(notes):
-        on_note(line)
-    return records.load(final)
+    splits = {split: raw.examples(split) for split in SPLITS if raw.examples(split)}
+    for examples in splits.values():
+        _refuse_foreign_names(examples)
+    files = {split: SplitFiles.of(examples) for split, examples in splits.items()}
+    how = {
+        "options": {option: str(value) for option, value in options.items()},
+        "map": class_map and Path(class_map).name,
+        **encoding.in_words(),
+        "seed": seed,
+    }
+    what = identity.identify(description, encoding, seed, how, files)
+    return _Job(dataset, name or dataset, raw, description, splits, what, encoding, seed)
 
 
 def _refuse_one_class(classes: ClassSpace) -> None:
@@ -145,28 +184,20 @@ def _refuse_one_class(classes: ClassSpace) -> None:
         )
 
 
-def folder_name(dataset: str) -> str:
-    """Returns the name of a dataset's folder and records, as TensorFlow Datasets allows it."""
-    return re.sub(r"\W", "_", dataset, flags=re.ASCII)
-
-
-def _list_examples(raw: RawDataset, allow_partial: bool) -> dict[str, list[Example]]:
-    splits = {}
+def _check_splits(job: _Job, allow_partial: bool) -> None:
+    root = job.raw.root
     for split in SPLITS:
-        examples = raw.examples(split)
-        expected = raw.description.split_sizes.get(split)
-        if not examples:
-            if split in REQUIRED_SPLITS:
-                raise InputError(f"{raw.root}: split {split} must have images, got none.")
-            continue
-        if expected not in (None, len(examples)) and not allow_partial:
+        found, expected = len(job.splits.get(split, ())), job.description.split_sizes.get(split)
+        if not found and split in REQUIRED_SPLITS:
             raise InputError(
-                f"{raw.root}: split {split} must have {expected} images, got {len(examples)}; "
+                f"{root}: split {split} must have images, got none{_remedy(job, split)}"
+            )
+        if found and expected not in (None, found) and not allow_partial:
+            raise InputError(
+                f"{root}: split {split} must have {expected} images, got {found}; "
                 "--allow-partial accepts it."
             )
-        _refuse_foreign_names(examples)
-        splits[split] = examples
-    return splits
+    identity.refuse_shared_images(job.identity.files)
 
 
 def _refuse_foreign_names(examples: list[Example]) -> None:
@@ -180,20 +211,18 @@ def _refuse_foreign_names(examples: list[Example]) -> None:
             ) from error
 
 
-def _content_hash(how: str, splits: dict[str, list[Example]]) -> str:
-    """Hashes what a source holds by names and sizes, to tell one conversion from another."""
-    digest = hashlib.sha256(how.encode())
-    for split, examples in splits.items():
-        for example in examples:
-            sizes = [
-                state and state[0] for state in map(file_state, (example.image, example.label))
-            ]
-            digest.update(repr((split, example.filename, sizes)).encode())
-    return digest.hexdigest()
+def _remedy(job: _Job, split: str) -> str:
+    """Returns the end of the message about a split without images."""
+    others = "".join(f"\n{line}" for line in job.raw.listing.passed_over)
+    if split == "validation" and "split_fractions" in datasets.option_names(job.raw.module):
+        others = f"; --split-fractions 0.8,0.2,0 draws it from train.{others}"
+    return others or "."
 
 
-def _check_finished(final: Path, dataset: str, content: str) -> records.Dataset:
-    """Returns the finished conversion if it is of the same source."""
+def _check_finished(
+    final: Path, job: _Job, on_progress: Callable[[int, int], None]
+) -> records.Dataset:
+    """Returns the finished conversion if it is the one that is asked for."""
     if not (final / records.MANIFEST).is_file():
         raise InputError(
             f"{final}: is in the way, and no converted dataset; remove it, or give --overwrite."
@@ -201,63 +230,74 @@ def _check_finished(final: Path, dataset: str, content: str) -> records.Dataset:
     finished = records.load(final)
     for split in finished.splits:
         finished.files(split)
-    stored = json.loads((final / records.MANIFEST).read_text()).get("source_sha256")
-    if stored != content:
+    found = differences.find(final, finished, job.identity, job.raw.module, job.splits, on_progress)
+    if found:
         raise InputError(
             f"{final}: holds another conversion ({finished.name}, {len(finished.classes.names)} "
             f"classes, {sum(s.examples for s in finished.splits.values())} examples) than the one "
-            f"asked for ({dataset}); choose another --output, or give --overwrite to replace it."
+            f"asked for, which differs in: {'; '.join(found)}. Choose another --output or --name, "
+            "or give --overwrite to replace it."
         )
     return finished
 
 
-@contextlib.contextmanager
-def _writing_to(folder: Path):
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or folder
-        raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error
-
-
-def _plan_shards(dataset, description, split, examples, folder, seed, encoding) -> list[ShardSpec]:
-    order = np.random.default_rng(seed).permutation(len(examples))
-    size = _bytes_of(example.image for example in examples)
-    # At least eight shards where there is work for them: processes and readers share it.
-    count = max(min(8, -(-len(examples) // 8)), -(-size // _SHARD_BYTES))
-    bounds = [len(examples) * shard // count for shard in range(count + 1)]
-    return [
-        ShardSpec(
-            dataset,
-            description,
-            tuple(examples[i] for i in order[bounds[shard] : bounds[shard + 1]]),
-            folder / f"{folder_name(dataset)}-{split}.tfrecord-{shard:05d}-of-{count:05d}",
-            encoding,
+def _convert(
+    job: _Job,
+    final: Path,
+    runner: str,
+    beam_options: Sequence[str],
+    workers: int | None,
+    on_progress: Callable[[int, int], None],
+    on_remark: Callable[[str], None],
+) -> None:
+    incomplete = final.with_name(records.VERSION + records.INCOMPLETE)
+    incomplete.mkdir(parents=True, exist_ok=True)
+    folder = plan.folder_name(job.name)
+    how_to = job.encoding, job.seed
+    specs = {
+        split: plan.plan_split(
+            job.dataset,
+            job.description,
+            examples,
+            job.identity.files[split],
+            *how_to,
+            incomplete / f"{folder}-{split}",
         )
-        for shard in range(count)
-    ]
+        for split, examples in job.splits.items()
+    }
+    pending = [spec for of_split in specs.values() for spec in of_split]
+    if runner == "beam":
+        found = beam.convert_shards(pending, beam_options)
+    else:
+        if workers is None and plan.is_little_work(job.identity.files):
+            workers = 1
+        found = _convert_shards(pending, workers, on_progress)
+    _refuse_problems(found)
+    results = {split: [found[spec.path] for spec in of_split] for split, of_split in specs.items()}
+    _refuse_labels(job.description.classes, results)
+    for change, images in sorted(_changes(found.values()).items()):
+        on_remark(f"{images} image{'s' if images != 1 else ''}: {change}")
+    notes = label_notes.merged(result.notes for result in found.values())
+    label_notes.refuse_contradictions(job.description, notes)
+    for line in label_notes.remarks(notes):
+        on_remark(line)
+    description = label_notes.with_palette(job.description, notes)
+    shards = {s: list(zip(specs[s], results[s], strict=True)) for s in specs}
+    what = job.identity
+    tfds_metadata.write(incomplete, job.name, description, shards, what.source_sha256, what.how)
+    checksums = {s: plan.checksums_in_order(results[s], job.seed) for s in results}
+    identity.write(incomplete, what, checksums)
+    _publish(incomplete, final)
 
 
 def _convert_shards(
     pending: list[ShardSpec], workers: int | None, on_progress: Callable[[int, int], None]
 ) -> dict[Path, ShardResult]:
     progress = _Progress(sum(len(spec.examples) for spec in pending), on_progress)
-    if workers is None:
-        workers = 1 if _is_little_work(pending) else os.cpu_count() or 1
+    workers = min(workers or os.cpu_count() or 1, len(pending))
     if workers == 1:
         return {spec.path: convert_or_keep(spec, progress.advance) for spec in pending}
-    return processes.convert_shards(pending, min(workers, len(pending)), progress.advance)
-
-
-def _is_little_work(pending: list[ShardSpec]) -> bool:
-    """Tells whether shards are converted sooner than processes for them have started."""
-    images = [example.image for spec in pending for example in spec.examples]
-    return len(images) < _FEW_EXAMPLES and _bytes_of(images) < _FEW_BYTES
-
-
-def _bytes_of(images: Iterable[str | None]) -> int:
-    states = map(file_state, images)
-    return sum(state[0] if state else _TYPICAL_IMAGE_BYTES for state in states)
+    return processes.convert_shards(pending, workers, progress.advance)
 
 
 def _refuse_problems(results: dict[Path, ShardResult]) -> None:
@@ -266,15 +306,31 @@ def _refuse_problems(results: dict[Path, ShardResult]) -> None:
         raise ConversionError(sorted(problems, key=lambda problem: problem.file))
 
 
-def _refuse_masks_without_classes(classes: ClassSpace, results: list[ShardResult]) -> None:
-    counted = [result.class_pixels for result in results if result.class_pixels]
-    pixels = np.sum(counted, axis=0) if counted else np.zeros(0)
-    ignored = sum(result.ignored_pixels for result in results)
-    if hold_one_class(pixels, ignored):
+def _refuse_labels(classes: ClassSpace, results: Mapping[str, list[ShardResult]]) -> None:
+    """Refuses labels from which nothing can be learned, or by which nothing can be scored."""
+    every = [result for of_split in results.values() for result in of_split]
+    if hold_one_class(_sum_pixels(every), sum(result.ignored_pixels for result in every)):
         raise InputError(
             f"labels must hold more than the first class, got only {classes.names[0]} and ignored "
             "pixels in all of them; black-and-white masks? did you mean --map 255:1?"
         )
+    for split in REQUIRED_SPLITS:
+        ignored = sum(result.ignored_pixels for result in results[split])
+        if ignored and not _sum_pixels(results[split]).any():
+            raise InputError(
+                f"labels of split {split} must hold a pixel of some class, got ignored ones only; "
+                "are they withheld, or of another class table?"
+            )
+
+
+def _sum_pixels(results: Sequence[ShardResult]) -> np.ndarray:
+    counted = [result.class_pixels for result in results if result.class_pixels]
+    return np.sum(counted, axis=0) if counted else np.zeros(0)
+
+
+def _changes(results) -> Counter[str]:
+    """Counts the images that were changed, by what was done to them."""
+    return sum((Counter(result.changes) for result in results), Counter())
 
 
 class _Progress:
@@ -297,7 +353,7 @@ def _publish(incomplete: Path, final: Path) -> None:
     manifest = json.loads((incomplete / records.MANIFEST).read_text())
     shards = {shard["file"] for split in manifest["splits"].values() for shard in split["shards"]}
     for path in incomplete.iterdir():
-        if path.name not in shards | tfds_metadata.FILES:
+        if path.name not in shards | tfds_metadata.FILES | {identity.FILE}:
             path.unlink()
     replaced = final.with_name(final.name + records.REPLACED)
     if final.exists():

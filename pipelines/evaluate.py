@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kerasseg import atomic_files, inference, metrics
 
@@ -68,8 +69,14 @@ def run(
         if crf is not None:
             model = refine(model, crf)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)
-        with records.reading(dataset):
-            matrix = evaluator(inputs.evaluation_batches(files, batch_size))
+        try:
+            with records.reading(dataset):
+                matrix = evaluator(inputs.evaluation_batches(files, batch_size))
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"{folder}: the network cannot take the images of split {split} "
+                f"({error.message[:300]})."
+            ) from error
     report = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,

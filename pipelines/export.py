@@ -76,7 +76,7 @@ def run(
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
     if format == "litert":
-        size = size or _trained_size(described)
+        size = size or adapters.only_size(model) or _trained_size(described)
     name += "" if format == "savedmodel" else f"-{format}"
     model = _adapt(model, crf, size, format)
     parent = Path(output) / name
@@ -84,7 +84,10 @@ def run(
         parent.mkdir(parents=True, exist_ok=True)
         with atomic_files.temporary_folder(parent) as writing:
             facts = _facts(described, crf, size, format)
-            beside, report = _write(model, writing, name, facts, probabilities)
+            try:
+                beside, report = _write(model, writing, name, facts, probabilities)
+            except InputError as error:  # whose temporary name would tell the user nothing
+                raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
             scores = run_folder.epoch_of(described, checkpoint)

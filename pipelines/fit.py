@@ -168,6 +168,12 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
 def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     for split in ("train", "validation"):
         dataset.files(split)
+        counts = dataset.splits[split].class_pixels
+        if counts and not any(counts):
+            raise InputError(
+                f"{dataset.root}: labels of split {split} must hold a pixel of some class, got "
+                "ignored ones only; convert labels that are not withheld, or with another --map."
+            )
     counted = bool(dataset.splits["train"].class_pixels) or options.class_weights == "none"
     requirement = (
         "none for a dataset converted with --verify checksums, whose labels no one counted"

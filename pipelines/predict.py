@@ -16,6 +16,7 @@ from .classes import ClassSpace
 from .errors import ImageFileError, InputError, Problem
 from .images import figures, given_images, output_names
 from .images.output_names import Output
+from .images.source_images import Stretch
 from .runs import trained_networks
 from .runs.crf import CRFParameters
 from .runtime import allocator
@@ -57,6 +58,7 @@ def run(
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
     checkpoint: str | None = None,
+    stretch: Stretch | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Prediction]:
@@ -81,6 +83,8 @@ def run(
         draw_background: Whether overlays draw class 0 too where it is a background by its name.
         checkpoint: The network of a run to predict with, "best" or "last"; None for the best, or
             the last if none was evaluated yet.
+        stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
+            the conversion that the network was trained on. None where these are errors.
         on_progress: Called with the numbers of images done and in all.
         on_passed_over: Called once with the files of the folders that are not predicted.
 
@@ -115,7 +119,7 @@ def run(
     problems, written = [], []
     for item in plan:
         try:
-            image, labels = _predict_file(item.image, predict)
+            image, labels = _predict_file(item.image, stretch, predict)
             _write(item, image, labels, described.classes, draw, crf_strip)
         except ImageFileError as problem:
             problems.append(Problem(str(item.image), problem.what, problem.cause))
@@ -149,9 +153,11 @@ def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callab
     return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
 
 
-def _predict_file(path: Path, predict: Callable) -> tuple[np.ndarray, list[np.ndarray]]:
+def _predict_file(
+    path: Path, stretch: Stretch | None, predict: Callable
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Returns an image's pixels, and its labels after each number of CRF iterations."""
-    image = _read(path)
+    image = _read(path, stretch)
     try:
         labels = [label.numpy() for label in predict(tf.cast(image, tf.float32))]
     except tf.errors.OpError as error:
@@ -160,9 +166,9 @@ def _predict_file(path: Path, predict: Callable) -> tuple[np.ndarray, list[np.nd
     return image, labels
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, stretch: Stretch | None) -> np.ndarray:
     """Reads an image as uint8 (height, width, 3), RGB, decoded as the SavedModels do."""
-    content = given_images.read(path)
+    content = given_images.read(path, stretch)
     try:
         return np.asarray(serving.decode_image(content), np.uint8)
     except tf.errors.InvalidArgumentError as error:

@@ -84,7 +84,7 @@ def test_arguments_that_cannot_be_used_are_refused(run_cli, server, image, tmp_p
     assert result.exit_code == 2
     assert "whole numbers from 1 on" in result.output
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(InputError, match="must be PNG"):
+    with pytest.raises(InputError, match="must be an image"):
         bench_serving.run(
             server.rest_address, tmp_path / "text.png", signatures=["serving_default"]
         )

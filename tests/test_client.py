@@ -1,10 +1,10 @@
 import http.server
-import io
 import json
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -21,6 +21,9 @@ from served_models import (
 
 from kerasseg.pipelines import client
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.images import given_images
+from kerasseg.pipelines.images.output_names import Output
+from kerasseg.pipelines.images.source_images import Stretch
 from kerasseg.pipelines.serve import Server
 from kerasseg.pipelines.serving import connections, messages, tensors
 from kerasseg.pipelines.serving.connections import RequestError, Target
@@ -110,7 +113,7 @@ def test_a_photograph_is_turned_upright_before_its_pixels_are_sent(tmp_path):
     pixels[0, 0] = 255
     PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     layout = connections.Layout({"image": 4}, {})
-    (sent,) = client.inputs(layout, tmp_path / "a.png")["image"]
+    (sent,) = client.inputs(layout, (tmp_path / "a.png").read_bytes())["image"]
     np.testing.assert_array_equal(sent, np.rot90(pixels, -1))
 
 
@@ -228,13 +231,20 @@ def test_what_goes_wrong_is_said_clearly(run_cli, server, images, tmp_path, prot
 
 
 def test_paths_that_cannot_be_used_are_refused(server, images, tmp_path):
-    twin = tmp_path / "one.jpg"
+    twin = tmp_path / "one.png"
     twin.write_bytes(images[1].read_bytes())
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
     for paths, output, message in (
         ([tmp_path / "nope.png"], tmp_path, "nope.png: no such image or folder"),
         ([tmp_path / "empty"], tmp_path, "must hold images"),
-        ([images[0], twin], tmp_path / "out", "would be written for"),
+        ([], tmp_path, "images must be files or folders, got none"),
+        (
+            [tmp_path / "pipe.png"],
+            tmp_path,
+            "must be an image file or a folder, got a special file",
+        ),
+        ([images[0], twin], tmp_path / "out", "give them separate --output folders"),
         ([images[0]], images[0].parent, "would overwrite an image"),
     ):
         with pytest.raises(InputError, match=message):
@@ -249,15 +259,87 @@ def test_nothing_half_written_is_left(server, images, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="cannot be written"):
         client.run(server.rest_address, images, model="street", output=tmp_path / "file")
 
+    write, written = Path.write_bytes, []
+
     def full(path, content):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-        if "overlay" in path.name:
+        written.append(path)
+        if len(written) == 2:
             raise OSError(28, "No space left on device")
+        return write(path, content)
 
     monkeypatch.setattr(client.Path, "write_bytes", full)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(InputError, match=r"out: cannot be written \(No space left on device"):
         client.run(server.rest_address, images, **arguments)
     assert listing(out) == []
+
+
+def test_images_of_one_name_all_get_their_answers(url, images, tmp_path):
+    for name in ("one.jpg", "one_overlay.png"):
+        (images[0].parent / name).write_bytes(encode(random_pixels(3, (9, 11)), "PNG"))
+    client.run(url, images[0].parent, model="street", output=tmp_path / "out", overlay=True)
+    stems = ("one.jpg", "one.png", "one_overlay.png", "two")
+    assert listing(tmp_path / "out") == sorted(
+        f"{x}{y}" for x in stems for y in (".png", "_overlay.png")
+    )
+    for path in images[0].parent.glob("one*"):
+        label = decode((tmp_path / "out" / f"{path.name}.png").read_bytes())
+        np.testing.assert_array_equal(label, expected_label(pixels_of(path), 1))
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "labels"])
+def test_formats_that_a_server_does_not_decode_are_sent_without_a_loss(url, tmp_path, signature):
+    pixels = random_pixels(0)
+    (tmp_path / "in").mkdir()
+    for format_ in ("TIFF", "WEBP", "PPM", "BMP"):
+        lossless = {"lossless": True} if format_ == "WEBP" else {}
+        PIL.Image.fromarray(pixels).save(
+            tmp_path / "in" / f"{format_}.{format_}".lower(), **lossless
+        )
+    options = {"model": "street", "signature": signature}
+    answers = client.run(url, tmp_path / "in", output=tmp_path / "out", **options)
+    assert len(answers) == 4
+    for answer in answers:
+        label = decode(answer.files[0].read_bytes())
+        np.testing.assert_array_equal(label, expected_label(pixels, 1))
+
+
+def test_an_image_of_16_bits_is_stretched_or_refused(run_cli, url, tmp_path):
+    deep = np.arange(12 * 16, dtype=np.uint16).reshape(12, 16) * 20
+    PIL.Image.fromarray(deep).save(tmp_path / "deep.png")
+    command = (
+        "client",
+        url,
+        tmp_path / "deep.png",
+        "--model",
+        "street",
+        "--output",
+        tmp_path / "out",
+    )
+    result = run_cli(*command)
+    assert result.exit_code == 1
+    assert "--stretch LOW,HIGH" in " ".join(result.output.split())
+    (answer,) = client.run(
+        url, tmp_path / "deep.png", model="street", signature="probabilities",
+        output=tmp_path / "out", stretch=Stretch(0, 4095),
+    )  # fmt: skip
+    expected = np.rint(deep * (255 / 4095)).astype(np.float32)
+    np.testing.assert_array_equal(
+        np.load(answer.files[0]), expected[..., np.newaxis].repeat(3, -1) / 256
+    )
+
+
+def test_an_output_s_name_cannot_lead_out_of_the_folder(images, tmp_path):
+    layout = connections.Layout({"image_bytes": 7}, {"../../label_png_bytes": 7})
+    with pytest.raises(RequestError, match="names of outputs must be letters"):
+        client._endings([layout])
+
+
+def test_two_label_maps_of_one_image_are_both_written(tmp_path):
+    item = Output(tmp_path / "a.jpg", tmp_path, "a")
+    outputs = {"labels": np.zeros((2, 3), np.uint8), "second": np.ones((2, 3), np.uint8)}
+    answer = client._write(item, outputs)
+    assert [path.name for path in answer.files] == ["a.png", "a_second.png"]
+    assert decode(answer.files[1].read_bytes()).all()
 
 
 def test_a_slow_answer_is_given_up_and_not_asked_for_again(url):
@@ -334,10 +416,8 @@ def test_answers_that_make_no_sense_are_an_error():
     connection.close()
 
 
-def test_a_file_that_is_a_picture_of_another_kind_is_sent_as_it_is(tmp_path):
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(random_pixels(0)).save(buffer, "BMP")
-    (tmp_path / "a.bmp").write_bytes(buffer.getvalue())
+def test_png_and_jpeg_files_are_sent_as_they_are(images):
     layout = connections.Layout({"image_bytes": 7}, {})
-    sent = client.inputs(layout, tmp_path / "a.bmp")["image_bytes"]
-    assert sent.tolist() == [buffer.getvalue()]
+    for path in images:
+        sent = client.inputs(layout, given_images.read(path))["image_bytes"]
+        assert sent.tolist() == [path.read_bytes()]

@@ -48,11 +48,16 @@ def incomplete_of(output):
 
 
 def contents(folder):
+    """Contents of the files, but for the lock and the one that holds times of the source."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name not in (".lock", "source.npz")
     }
+
+
+def visible(folder):
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def states(folder):
@@ -136,7 +141,7 @@ def test_another_seed_gives_another_order_of_the_same_examples(many, tmp_path):
     assert sorted(orders[0]) == sorted(orders[1])
 
 
-def test_the_folder_holds_shards_and_four_descriptions_and_nothing_else(many, tmp_path):
+def test_the_folder_holds_shards_and_five_descriptions_and_nothing_else(many, tmp_path):
     run(many, tmp_path)
     assert {path.name for path in final_of(tmp_path).iterdir()} == {
         *(f"camvid-train.tfrecord-{shard:05}-of-00005" for shard in range(5)),
@@ -145,8 +150,9 @@ def test_the_folder_holds_shards_and_four_descriptions_and_nothing_else(many, tm
         "features.json",
         "manifest.json",
         "segmentation_mask.labels.txt",
+        "source.npz",
     }
-    assert [path.name for path in (tmp_path / "camvid").iterdir()] == ["1.0.0"]
+    assert visible(tmp_path / "camvid") == ["1.0.0"]
 
 
 def test_tensorflow_datasets_loads_the_output(many, tmp_path):
@@ -583,7 +589,7 @@ def test_another_source_into_the_same_output_is_refused_and_overwrite_replaces_i
     assert contents(output) == before
     run(many, output, overwrite=True)
     assert contents(final_of(output)) == uninterrupted
-    assert [path.name for path in (output / "camvid").iterdir()] == ["1.0.0"]
+    assert visible(output / "camvid") == ["1.0.0"]
 
 
 def test_two_datasets_go_into_one_output_side_by_side(camvid_tree, folder_tree, tmp_path):
@@ -624,7 +630,7 @@ def test_a_run_killed_between_its_two_renames_is_finished_by_the_next(
     final_of(tmp_path).rename(final_of(tmp_path).with_name("1.0.0.replaced"))
     run(many, tmp_path)
     assert contents(final_of(tmp_path)) == uninterrupted
-    assert [path.name for path in (tmp_path / "camvid").iterdir()] == ["1.0.0"]
+    assert visible(tmp_path / "camvid") == ["1.0.0"]
 
 
 # Sources and outputs that cannot be used

@@ -160,7 +160,7 @@ def test_each_weight_is_stored_once(version, tiny_run):
 def test_an_export_that_fails_its_check_leaves_no_version(tiny_run, tmp_path, monkeypatch):
     blank = [encoded((61, 83), "PNG", "L"), encoded((97, 64), "PNG", "L")]
     monkeypatch.setattr(saved_model, "predict_in_clean_process", lambda folder, images: blank)
-    with pytest.raises(InputError, match="labels differ from the network's; nothing was exported"):
+    with pytest.raises(InputError, match="tiny: labels differ from the network's; nothing was"):
         export.run(tiny_run, output=tmp_path)
     assert list((tmp_path / "tiny").iterdir()) == []
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import kerasseg
-from kerasseg.pipelines import crf_tune, evaluate, export, inputs, predict, records
+from kerasseg.pipelines import convert, crf_tune, evaluate, export, inputs, predict, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.exports import parity
 from kerasseg.pipelines.runs import crf
@@ -130,7 +130,7 @@ def test_an_export_gives_the_network_s_labels_and_probabilities(own, image, clas
     np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
-def test_a_crf_sees_the_probabilities_of_a_softmax(own, tiny_data, image, tmp_path):
+def test_a_crf_sees_the_probabilities_of_a_softmax(own, tiny_data, image, tmp_path, monkeypatch):
     """Its marginals, with both kernels switched off, are the network's own probabilities."""
     off = crf.CRFParameters(num_iterations=1, bilateral_weight=0, gaussian_weight=0)
     plain, refined = (
@@ -138,11 +138,13 @@ def test_a_crf_sees_the_probabilities_of_a_softmax(own, tiny_data, image, tmp_pa
         for index, parameters in enumerate((None, off))
     )
     assert plain.label.read_bytes() == refined.label.read_bytes()
+    chosen = crf.CRFParameters(num_iterations=1, theta_beta=5)
+    monkeypatch.setattr(crf_tune, "_search", lambda start, score: chosen)
     report = crf_tune.run(own, data=tiny_data, images=1, num_iterations=1)
     assert report["network"]["mean_iou"] == pytest.approx(
         evaluate.run(own, data=tiny_data)["mean_iou"]
     )
-    assert crf.load(own.parent / "own") != crf.CRFParameters()
+    assert crf.load(own.parent / "own") == chosen
 
 
 def test_a_network_of_one_size_is_exported_at_that_size(image, tmp_path):
@@ -176,6 +178,34 @@ def test_a_file_of_a_run_knows_its_classes(tiny_run, image, class_list, tmp_path
     for path in (run, run / "checkpoints" / "best.keras"):
         with pytest.raises(InputError, match="classes must be left out for a run"):
             predict.run(path, image, classes=class_list)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class LargeOnly(keras.layers.Layer):
+    """Fails at images that are less than 32 pixels high."""
+
+    def call(self, images):
+        """Returns the images."""
+        with tf.control_dependencies([tf.debugging.assert_greater(tf.shape(images)[1], 31)]):
+            return tf.identity(images)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the same shape."""
+        return input_shape
+
+
+def test_images_that_a_network_cannot_take_are_listed(image, tiny_data, tmp_path):
+    model = network()
+    path = tmp_path / "large.keras"
+    keras.Model(model.input, model(LargeOnly()(model.input))).save(path)
+    PIL.Image.new("RGB", (32, 48)).save(tmp_path / "large.png")
+    images = [image, tmp_path / "large.png"]
+    with pytest.raises(predict.PredictionError) as caught:
+        predict.run(path, images, output=tmp_path / "out")
+    (problem,) = caught.value.problems
+    assert problem.file == str(image)
+    assert problem.what == "the network cannot take 31 x 45 pixels"
+    assert (tmp_path / "out" / "large.png").is_file()
 
 
 def test_a_file_without_its_run_can_be_moved(tiny_run, image, tmp_path):
@@ -229,3 +259,11 @@ def test_what_is_no_network_is_a_clear_error(run_cli, image, tmp_path, name, mes
     result = run_cli("predict", tmp_path / name, image)
     assert result.exit_code == 1
     assert "Traceback" not in result.output
+
+
+def test_a_split_whose_images_a_network_cannot_take_is_a_clear_error(tmp_path, make_folder_tree):
+    data = convert.run("folder", make_folder_tree(tmp_path / "source"), tmp_path / "data").root
+    model = network()
+    keras.Model(model.input, model(LargeOnly()(model.input))).save(tmp_path / "large.keras")
+    with pytest.raises(InputError, match="cannot take the images of split validation"):
+        evaluate.run(tmp_path / "large.keras", data=data)

@@ -1,4 +1,6 @@
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -73,16 +75,105 @@ def test_gray_and_transparent_images_are_predicted(tiny_run, tmp_path):
         assert np.asarray(PIL.Image.open(written.label)).shape == (24, 20)
 
 
+def save_lossless(path, pixels, format_):
+    options = {"lossless": True} if format_ in ("WEBP", "JPEG2000") else {}
+    PIL.Image.fromarray(pixels).save(path, format_, **options)
+
+
+@pytest.mark.parametrize("format_", ["TIFF", "WEBP", "BMP", "PPM", "TGA", "GIF"])
+def test_every_format_is_predicted_as_the_png_of_its_pixels(tiny_run, photos, tmp_path, format_):
+    pixels = np.asarray(PIL.Image.open(photos / "a.png"))
+    if format_ == "GIF":
+        pixels = pixels[..., 0]
+    (tmp_path / "in").mkdir()
+    save_lossless(tmp_path / "in" / f"x.{format_}", pixels, format_)
+    save_lossless(tmp_path / "in" / "y.png", pixels, "PNG")
+    one, other = predict.run(tiny_run, tmp_path / "in", output=tmp_path / "out")
+    assert one.label.read_bytes() == other.label.read_bytes()
+    assert one.overlay.read_bytes() == other.overlay.read_bytes()
+
+
+def test_a_tiff_with_an_orientation_is_predicted_upright(tiny_run, tmp_path):
+    stored = np.random.default_rng(0).integers(0, 256, (31, 45, 3)).astype(np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(stored).save(tmp_path / "turned.tif", exif=exif)
+    PIL.Image.fromarray(np.rot90(stored, -1)).save(tmp_path / "upright.png")
+    images = [tmp_path / "turned.tif", tmp_path / "upright.png"]
+    turned, upright = predict.run(tiny_run, images, output=tmp_path / "out")
+    assert turned.overlay.read_bytes() == upright.overlay.read_bytes()
+
+
+def test_an_image_of_16_bits_is_stretched_or_refused(tiny_run, run_cli, tmp_path):
+    """Twelve bits in a 16-bit file, which a network would see as black."""
+    deep = np.random.default_rng(0).integers(0, 4096, (20, 30), np.uint16)
+    for name in ("deep.png", "deep.tif"):
+        PIL.Image.fromarray(deep).save(tmp_path / name)
+    shallow = np.rint(deep * (255 / 4095)).astype(np.uint8)
+    PIL.Image.fromarray(shallow).save(tmp_path / "shallow.png")
+    for name in ("deep.png", "deep.tif"):
+        with pytest.raises(predict.PredictionError) as caught:
+            predict.run(tiny_run, tmp_path / name, output=tmp_path / "out")
+        assert "--stretch LOW,HIGH" in caught.value.problems[0].cause
+        command = ("predict", tiny_run, tmp_path / name, "--output", tmp_path / name[-3:])
+        assert run_cli(*command, "--stretch", "0,4095").exit_code == 0
+        (expected,) = predict.run(tiny_run, tmp_path / "shallow.png", output=tmp_path / "out")
+        overlay = tmp_path / name[-3:] / "deep_overlay.png"
+        assert overlay.read_bytes() == expected.overlay.read_bytes()
+
+
 def test_bad_images_are_listed_together_and_the_others_written(tiny_run, photos, tmp_path):
     (photos / "a.png").write_bytes((photos / "a.png").read_bytes()[:-20])
     (photos / "text.png").write_text("not an image")
+    (photos / "empty.tif").touch()
+    (photos / "half.tif").write_bytes(b"II*\0\x08\0\0\0")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "nowhere.jpg").symlink_to(photos / "gone.jpg")
+    (photos / ("n" * 251 + ".jpg")).write_bytes((photos / "b.jpg").read_bytes())
     with pytest.raises(predict.PredictionError) as caught:
         predict.run(tiny_run, [photos], output=tmp_path / "out")
-    problems = {problem.file: problem.what for problem in caught.value.problems}
-    assert problems[str(photos / "a.png")] == "PNG is cut short"
-    assert "must be a PNG or a JPEG" in problems[str(photos / "text.png")]
+    problems = {Path(problem.file).name: problem.what for problem in caught.value.problems}
+    assert problems.pop("n" * 251 + ".jpg") == "results cannot be written"
+    assert problems.pop("half.tif").startswith("image cannot be")
+    assert problems.pop("text.png").startswith("file must be an image of a known format")
+    assert problems == {
+        "a.png": "PNG is cut short",
+        "empty.tif": "file is empty",
+        "pipe.jpg": "image must be a file, got a named pipe",
+        "nowhere.jpg": "image is missing",
+    }
     written = {p.name for p in (tmp_path / "out").rglob("*.*")}
     assert written == {"b.png", "b_overlay.png", "c.png", "c_overlay.png"}
+
+
+def test_links_back_to_a_folder_end_and_folders_are_looked_into_once(tiny_run, photos, tmp_path):
+    (photos / "loop").symlink_to(photos)
+    (photos / "sub" / "up").symlink_to(photos)
+    (photos / "sub" / "zzz").symlink_to(photos / "sub")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(photos / "a.png", tmp_path / "elsewhere" / "far.png")
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    passed_over = []
+    written = predict.run(
+        tiny_run, photos, output=tmp_path / "out", on_passed_over=passed_over.extend
+    )
+    names = [item.label.relative_to(tmp_path / "out").as_posix() for item in written]
+    assert names == ["a.png", "b.png", "linked/far.png", "sub/c.png"]
+    links = {photos / "loop", photos / "sub" / "up", photos / "sub" / "zzz"}
+    assert {path for path, _ in passed_over} == links
+
+
+def test_files_that_are_passed_over_are_named(tiny_run, run_cli, photos, tmp_path):
+    for name in ("._a.png", "notes.txt", "movie.heic", "Thumbs.db"):
+        (photos / name).write_text("no image")
+    for index in range(9):
+        (photos / f"table{index}.csv").touch()
+    result = run_cli("predict", tiny_run, photos, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"2 passed over (hidden): {photos}/._a.png, {photos}/Thumbs.db" in result.output
+    (others,) = (line for line in result.output.splitlines() if "11 passed over" in line)
+    assert f"{photos}/movie.heic, {photos}/notes.txt" in others
+    assert others.endswith("and 6 more")
 
 
 def test_images_of_one_name_all_get_their_results(tiny_run, photos, tmp_path):
@@ -97,11 +188,12 @@ def test_images_of_one_name_all_get_their_results(tiny_run, photos, tmp_path):
 
 
 def test_an_image_called_like_a_temporary_file_loses_nothing(tiny_run, photos, tmp_path):
-    """Temporary files used to be called so."""
-    shutil.copy(photos / "b.jpg", photos / "writing-a.jpg")
+    """Temporary files used to be called so, and `writing-z.jpg` is predicted before `z.png`."""
+    for name in ("z.png", "writing-z.jpg"):
+        shutil.copy(photos / "a.png", photos / name)
     predict.run(tiny_run, [photos], output=tmp_path)
-    names = {path.name for path in tmp_path.glob("*.png")}
-    assert names == {f"{x}{y}.png" for x in ("a", "b", "writing-a") for y in ("", "_overlay")}
+    names = {path.name for path in tmp_path.glob("*z*.png")}
+    assert names == {f"{x}{y}.png" for x in ("z", "writing-z") for y in ("", "_overlay")}
 
 
 def test_links_planted_in_the_output_are_not_written_through(tiny_run, photos, tmp_path):

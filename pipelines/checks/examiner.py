@@ -15,9 +15,10 @@ from ..classes.label_maps import LabelMap
 from ..classes.palettes import NOTHING, Notes
 from ..classes.value_runs import color_codes
 from ..errors import ImageFileError
-from ..images import png
+from ..images import formats, png
 from ..images.image_files import check_complete, check_decodable, check_image
 from ..images.label_files import RawLabel
+from ..images.source_images import Treatment, prepare
 from .report import ERROR, WARNING, Color, Finding
 
 DIGEST_SIZE = 16
@@ -80,19 +81,27 @@ class Examiner:
     Args:
         description: Facts of the dataset.
         full: Whether to decode images.
+        treatment: What a conversion would do to the images; None for images in records, which are
+            PNG and JPEG files, upright.
     """
 
-    def __init__(self, description: Description, full: bool):
+    def __init__(self, description: Description, full: bool, treatment: Treatment | None = None):
         self._description = description
         self._full = full
+        self._treatment = treatment
         self.label_map = LabelMap(description)
 
-    def examine_image(self, pair: Examined, content: bytes) -> None:
-        """Checks an image, and notes its kind, size and hash."""
+    def examine_image(
+        self, pair: Examined, content: bytes, label_size: tuple[int, int] | None = None
+    ) -> None:
+        """Checks an image, and notes its kind, size and hash; a label's size may tell its turn."""
         try:
-            size = check_image(content)
+            if self._treatment is None:
+                stored, size = content, check_image(content)
+            else:
+                stored, size, _ = prepare(content, self._treatment, label_size)
             if self._full:
-                check_decodable(content)
+                check_decodable(stored)
         except ImageFileError as error:
             pair.report(_kind_of_image_fault(content), pair.file, error.what, error.cause)
             return
@@ -137,11 +146,15 @@ class Examiner:
 
 def _kind_of_image_fault(content: bytes) -> str:
     try:
-        check_complete(content)
-        check_decodable(content)
+        if formats.is_native(content):
+            check_complete(content)
+            check_decodable(content)
+        with formats.open_picture(content) as picture:
+            if formats.is_deep(content, picture):
+                return "deep image"
+            return "damaged image" if formats.orientation_of(picture) == 1 else "rotated image"
     except ImageFileError:
         return "damaged image"
-    return "rotated image"
 
 
 def kind_of_label_fault(content: bytes) -> str:

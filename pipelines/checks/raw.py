@@ -10,6 +10,7 @@ from ..datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
 from ..errors import ImageFileError, InputError
 from ..images.image_files import read_file
 from ..images.label_files import RawLabel
+from ..images.source_images import Treatment, prepare
 from .examiner import (
     LABEL_HEAD,
     Examined,
@@ -31,9 +32,11 @@ class RawTree:
         raw: The dataset.
         description: Its facts, under a class map where one is given.
         full: Whether to decode images.
+        treatment: What a conversion would do to images.
 
     Attributes:
         sizes: Number of pairs of each split, and the official one.
+        passed_over: Lines about files that are in no pair.
 
     Raises:
         InputError: If the layout is another, or no split has an image.
@@ -41,11 +44,20 @@ class RawTree:
 
     is_converted = False
 
-    def __init__(self, name: str, raw: RawDataset, description: Description, full: bool):
+    def __init__(
+        self,
+        name: str,
+        raw: RawDataset,
+        description: Description,
+        full: bool,
+        treatment: Treatment,
+    ):
         self.name = name
         self.description = description
+        self.passed_over = raw.listing.passed_over
         self._raw = raw
-        self._examiner = Examiner(description, full)
+        self._treatment = treatment
+        self._examiner = Examiner(description, full, treatment)
         self._examples = {split: raw.examples(split) for split in SPLITS}
         if not any(self._examples.values()):
             raise InputError(f"{raw.root}: must hold images of dataset {name}, got none.")
@@ -69,17 +81,21 @@ class RawTree:
         if hasattr(self._raw.module, "read"):
             self._examine_read(pair, example)
         else:
-            self._examine_image(pair, example)
-            self._examine_label(pair, example)
+            file = self._name_of_label(example)
+            raw = self._read_label(pair, example, file)
+            self._examine_image(pair, example, None if raw is None else raw.values.shape[:2])
+            if raw is not None:
+                self._examiner.examine_label(pair, raw, file)
         return pair
 
     def read(self, where: Example) -> tuple[bytes, RawLabel]:
-        """Reads a pair anew: the image's file, and the raw label.
+        """Reads a pair anew: the image as it would be stored, and the raw label.
 
         Raises:
             ImageFileError: If it cannot be read.
         """
-        return read_pair(self._raw.module, where)
+        image, raw = read_pair(self._raw.module, where)
+        return prepare(image, self._treatment, raw.values.shape[:2]).content, raw
 
     def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
         """Yields what is wrong with the splits."""
@@ -108,24 +124,25 @@ class RawTree:
         pair.label_kind = f"{raw.values.dtype} of {self.name.partition(':')[0]}"
         self._examiner.examine_label(pair, raw, pair.file)
 
-    def _examine_image(self, pair: Examined, example: Example) -> None:
+    def _examine_image(
+        self, pair: Examined, example: Example, label_size: tuple[int, int] | None
+    ) -> None:
         try:
             content = read_file(example.image, "image")
         except ImageFileError as error:
             kind = "damaged image" if Path(example.image).is_file() else "missing image"
             pair.report(kind, pair.file, error.what, error.cause)
         else:
-            self._examiner.examine_image(pair, content)
+            self._examiner.examine_image(pair, content, label_size)
 
-    def _examine_label(self, pair: Examined, example: Example) -> None:
-        file = self._name_of_label(example)
+    def _read_label(self, pair: Examined, example: Example, file: str) -> RawLabel | None:
+        """Reads a label; None, and a finding, if that cannot be done."""
         try:
             pair.label_kind = _kind_of_file(example.label)
-            raw = read_raw_label(self._raw.module, example)
+            return read_raw_label(self._raw.module, example)
         except ImageFileError as error:
             pair.report(_kind_of_fault(example.label), file, error.what, error.cause)
-        else:
-            self._examiner.examine_label(pair, raw, file)
+            return None
 
     def _name_of_label(self, example: Example) -> str:
         """Returns the label's path relative to the source; a label may lie outside of it."""

@@ -47,6 +47,7 @@ class Converted:
     """
 
     is_converted = True
+    passed_over = ()
 
     def __init__(self, dataset: records.Dataset, full: bool):
         self.name = dataset.name

@@ -157,6 +157,7 @@ class Report:
         pictures: Samples of each split, and of labels that are wrong.
         palettes: Those of labels that have one, the most frequent first; raw trees only.
         remarks: Ways in which labels were understood that are not plain, a line each.
+        passed_over: Lines about files of a raw tree that are in no pair.
     """
 
     path: Path
@@ -171,6 +172,7 @@ class Report:
     pictures: Sequence[Picture] = field(default=(), repr=False)
     palettes: Sequence[PaletteReport] = field(default=(), repr=False)
     remarks: Sequence[str] = ()
+    passed_over: Sequence[str] = ()
 
     @property
     def errors(self) -> int:
@@ -224,6 +226,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in report.findings],
         "palettes": [asdict(palette) for palette in report.palettes],
         "remarks": list(report.remarks),
+        "passed_over": list(report.passed_over),
     }
 
 

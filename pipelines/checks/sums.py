@@ -8,6 +8,7 @@ import numpy as np
 from ..classes import Description
 from ..classes.label_maps import LabelMap
 from ..classes.pixel_counts import PixelCounts, hold_one_class
+from ..datasets import REQUIRED_SPLITS
 from ..errors import ImageFileError
 from .examiner import DIGEST_SIZE, Examined
 from .report import ERROR, WARNING, Color, Finding, SplitReport, UnlistedValue
@@ -205,7 +206,9 @@ def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[
         if report.is_unlabelled:
             what = f"labels of {report.name} must have a pixel of some class, got ignored ones only"
             cause = "withheld, as those of a test split often are, or another class table"
-            yield Finding(WARNING, "all ignored", report.name, report.name, what, cause)
+            # Without these nothing can be learned, or nothing scored; a test split may be so.
+            severity = ERROR if report.name in REQUIRED_SPLITS else WARNING
+            yield Finding(severity, "all ignored", report.name, report.name, what, cause)
             continue
         absent = [n for n, i in zip(names, report.images_with_class, strict=True) if not i]
         if absent and report.labels:

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import warnings
 
 import click
 
@@ -64,6 +65,8 @@ def _printable_errors():
 @click.version_option(kerasseg.__version__, prog_name="kerasseg")
 def main() -> None:
     """Semantic segmentation: raw datasets to TFRecords to trained networks to SavedModels."""
+    # What it finds odd in a file, and reads all the same; damage is an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 for _module in (

@@ -45,8 +45,9 @@ _MOST_VALUES = 20
     show_default=True,
     help="Pictures of each split on the page.",
 )
+@options.image_options
 @options.dataset_options
-def command(path, dataset, class_map, full, workers, json_file, html_file, samples, **more) -> None:
+def command(path, dataset, json_file, html_file, samples, **more) -> None:
     """Find all that is wrong with PATH, a raw dataset or a converted one.
 
     Looks for missing and damaged files, labels of other sizes or values, images that are in two
@@ -64,9 +65,6 @@ def command(path, dataset, class_map, full, workers, json_file, html_file, sampl
             report = check.run(
                 path,
                 dataset,
-                class_map=class_map,
-                full=full,
-                workers=workers,
                 samples=samples if html_file else 0,
                 on_progress=on_progress,
                 **options.given_dataset_options(more),
@@ -97,6 +95,8 @@ def print_report(report) -> None:
         [(s.name, kinds_text(s.image_kinds), kinds_text(s.label_kinds)) for s in report.splits],
     )
     _print_classes(report)
+    for line in report.passed_over:
+        options.console().print(line, soft_wrap=True)
     if report.findings:
         options.print_table(
             ("", "file", "what is wrong", "likely cause"), list(_finding_rows(report))

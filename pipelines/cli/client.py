@@ -19,6 +19,7 @@ from . import options
     "--signature", default="serving_default", show_default=True, help="What to ask the model for."
 )
 @click.option("--overlay", is_flag=True, help="Ask for overlays, too.")
+@options.stretch_option
 @click.option(
     "--timeout", type=float, default=60, show_default=True, help="Seconds that a request may take."
 )

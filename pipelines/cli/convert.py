@@ -1,5 +1,7 @@
 """`kerasseg convert`."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -19,6 +21,7 @@ from . import options
 @click.option(
     "--output", type=options.folder, default=Path("data"), show_default=True, help="Where to write."
 )
+@click.option("--name", help="Name of the converted dataset; the raw one's unless given.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")
 @click.option("--allow-partial", is_flag=True, help="Accept splits of unofficial size.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished conversion.")
@@ -36,11 +39,21 @@ from . import options
     show_default=True,
     help="checksums: copy labels undecoded; labels: check every label; full: decode images too.",
 )
-@click.option("--max-side", type=click.IntRange(1), help="Make larger images smaller.")
+@click.option("--max-side", type=click.IntRange(1), help="Make larger images smaller, in pixels.")
 @click.option(
-    "--image-format", type=click.Choice(["jpeg", "png"]), help="Encode other images in this format."
+    "--image-format",
+    type=click.Choice(["jpeg", "png"]),
+    help="Encode images of other formats in this one; unless given, PNG and JPEG files are copied "
+    "byte for byte, and all others become PNG.",
 )
-@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="JPEG.")
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    default=95,
+    show_default=True,
+    help="Quality of images that are encoded as JPEG.",
+)
+@options.image_options
 @click.option(
     "--runner",
     type=click.Choice(["local", "beam"]),
@@ -48,44 +61,90 @@ from . import options
     show_default=True,
     help="beam: on a cluster, with Beam's own options after --.",
 )
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the bad pairs, or the splits, and what was passed over.",
+)
 @options.dataset_options
 @click.argument("beam_options", metavar="[-- BEAM_OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 def command(
-    dataset, source, output, verify, max_side, image_format, quality, beam_options, **more
+    dataset,
+    source,
+    output,
+    name,
+    verify,
+    max_side,
+    image_format,
+    quality,
+    upright,
+    stretch,
+    json_file,
+    beam_options,
+    **more,
 ) -> None:
-    """Convert a raw dataset to TFRecords in OUTPUT/DATASET/1.0.0/.
+    """Convert a raw dataset to TFRecords in OUTPUT/NAME/1.0.0/.
 
     Every label is checked value by value; bad pairs are listed, and nothing is published. An
-    interrupted conversion goes on where it stopped when the command is given again.
+    interrupted conversion goes on where it stopped when the command is given again. If nothing has
+    changed since a finished one, nothing is done.
     """
     from .. import convert
+    from ..checks.report import check_writable, write_text
+    from ..conversion.plan import folder_name
 
-    console, notes = options.console(), []
-    encoding = convert.Encoding(verify, max_side, image_format, quality)
+    encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
+    notes: list[str] = []
+    if json_file:
+        check_writable(json_file)
     try:
         with options.progress_bar(f"converting {dataset}") as on_progress:
             converted = convert.run(
                 dataset,
                 source,
                 output,
+                name=name,
                 encoding=encoding,
                 beam_options=beam_options,
                 on_progress=on_progress,
-                on_note=notes.append,
+                on_remark=notes.append,
                 **options.given_dataset_options(more),
             )
     except convert.ConversionError as error:
+        _print_notes(notes)
         options.print_problems(error.problems)
+        if json_file:
+            write_text(json_file, _to_json(dataset, notes, error.problems, {}))
         raise
     except KeyboardInterrupt as error:
         raise click.ClickException(
-            f"interrupted; the same command goes on with {output / dataset}."
+            f"interrupted; the same command goes on with {output / folder_name(name or dataset)}."
         ) from error
-    for note in notes:
-        console.print(note, soft_wrap=True)
+    if json_file:
+        write_text(json_file, _to_json(dataset, notes, [], converted.splits))
+    _print_notes(notes)
+    console = options.console()
     for split in converted.splits.values():
         size = sum(shard["bytes"] for shard in split.shards) / 2**20
         console.print(
             f"{split.name}: {split.examples} images, {len(split.shards)} shards, {size:.1f} MiB"
         )
     console.print(f"{len(converted.classes.names)} classes in {converted.root}", soft_wrap=True)
+
+
+def _to_json(dataset: str, notes, problems, splits) -> str:
+    """Returns what came of a conversion; the bad pairs are called as `check` calls its findings."""
+    content = {
+        "dataset": dataset,
+        "errors": len(problems),
+        "notes": notes,
+        "findings": [asdict(problem) for problem in problems],
+        "splits": {name: asdict(split) for name, split in splits.items()},
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def _print_notes(notes) -> None:
+    for note in notes:
+        options.console().print(note, soft_wrap=True)

@@ -1,8 +1,6 @@
-"""Option types, recipes and tables shared by the commands."""
+"""Option types and recipes shared by the commands, and what `tables` prints with."""
 
-import contextlib
 import tomllib
-from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,14 @@ import click
 
 from .. import datasets
 from ..classes import LABELS_ARE
-from ..errors import printable
+from ..runs.training_options import is_finite
+from .tables import (  # noqa: F401 (commands print by these names)
+    console,
+    percent,
+    print_problems,
+    print_table,
+    progress_bar,
+)
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -69,6 +74,49 @@ def parse_values(
     return tuple(int(part) for part in parts) or None
 
 
+class StretchType(click.ParamType):
+    """Which values of deep images become black and white."""
+
+    name = "LOW,HIGH"
+
+    def convert(self, value: Any, param, ctx) -> Any:
+        """Parses the text."""
+        from ..errors import InputError
+        from ..images.source_images import Stretch
+
+        try:
+            return value if isinstance(value, Stretch) else Stretch.parse(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+stretch_option = click.option(
+    "--stretch",
+    type=StretchType(),
+    help="Values of images of more than 8 bits that become black and white, as in the conversion "
+    "of the training's data: such as 0,4095, or percentiles of each image, such as p1,p99.",
+)
+
+
+def image_options(command):
+    """Declares what is done to images that are not read as they are."""
+    for option in (
+        click.option(
+            "--stretch",
+            type=StretchType(),
+            help="Values of images of more than 8 bits that become black and white, such as "
+            "0,4095, or percentiles of each image, such as p1,p99.",
+        ),
+        click.option(
+            "--upright",
+            is_flag=True,
+            help="Turn photographs as their EXIF says, where labels are upright.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def dataset_options(command):
     """Declares what only some datasets take; a dataset refuses those that are not its own."""
     for option in reversed(
@@ -95,12 +143,31 @@ def dataset_options(command):
                 "the stored numbers or the colours. Unless given, the colours of the classes tell.",
             ),
             click.option(
+                "--images",
+                metavar="DIR",
+                help="folder: where the images are below the source, images unless given; {split} "
+                "stands for the split, as in {split}/images.",
+            ),
+            click.option("--labels", metavar="DIR", help="folder: the same of the labels."),
+            click.option(
+                "--image-suffix",
+                help="folder: end of the images' names, such as _rgb or _rgb.png.",
+            ),
+            click.option("--label-suffix", help="folder: end of the labels' names, such as _mask."),
+            click.option(
+                "--skip-unlabelled",
+                is_flag=True,
+                default=None,
+                help="folder: leave images without a label out, and count them.",
+            ),
+            click.option(
                 "--split-fractions",
                 type=Numbers(float, "TRAIN,VALIDATION,TEST"),
-                help="folder: splits by chance, where there are neither folders nor lists.",
+                help="folder, tfds: splits by chance, where nothing else tells them; of train "
+                "alone, for a split that is not there.",
             ),
-            click.option("--image-suffix", help="folder: end of the images' names, such as _rgb."),
-            click.option("--label-suffix", help="folder: end of the labels' names."),
+            click.option("--image-feature", help="tfds: the feature that is the image."),
+            click.option("--label-feature", help="tfds: the feature that is the label."),
         )
     ):
         command = option(command)
@@ -245,11 +312,58 @@ def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -
         if key not in known or known[key] is param:
             keys = ", ".join(sorted(known.keys() - {_long_name(param)}))
             raise click.BadParameter(f"{value}: keys must be {keys}; got {key!r}.", ctx, param)
-        multiple = known[key].multiple
-        if isinstance(content, list) and not multiple:
-            content = ",".join(map(str, content))
-        ctx.default_map = {**(ctx.default_map or {}), str(known[key].name): content}
+        checked = _check_content(ctx, param, f"{value}: {key}", content, known[key])
+        ctx.default_map = {**(ctx.default_map or {}), str(known[key].name): checked}
     return value
+
+
+def _check_content(
+    ctx: click.Context, param: click.Parameter, what: str, content: Any, option: click.Option
+) -> Any:
+    """Checks what a recipe gives an option by the option's type; lists become text with commas.
+
+    Raises:
+        click.BadParameter: If it is of another type, or not finite.
+    """
+    parts = content if isinstance(content, list) else [content]
+    if option.multiple and parts is not content:
+        raise click.BadParameter(f"{what} must be a list, got {content!r}.", ctx, param)
+    if not all(_has_type(part, option.type) for part in parts):
+        raise click.BadParameter(
+            f"{what} must be {_in_words(option.type)}, got {content!r}.", ctx, param
+        )
+    is_text = isinstance(content, list) and not option.multiple
+    value = ",".join(map(str, parts)) if is_text else content
+    try:
+        converted = option.type_cast_value(ctx, value)
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{what}: {error.message}", ctx, param) from error
+    if not is_finite(converted):
+        raise click.BadParameter(
+            f"{what} must be finite, below 2**63, got {content!r}.", ctx, param
+        )
+    return value
+
+
+def _has_type(value: Any, wanted: click.ParamType) -> bool:
+    """Tells whether a value of TOML may stand for an option; text is read as a command line's."""
+    if isinstance(wanted, click.types.BoolParamType):
+        return isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return False
+    return not (isinstance(wanted, click.types.IntParamType) and isinstance(value, float))
+
+
+def _in_words(wanted: click.ParamType) -> str:
+    for kind, words in (
+        (click.types.BoolParamType, "true or false"),
+        (click.types.IntParamType, "a whole number"),
+        (click.types.FloatParamType, "a number"),
+        (click.Choice, f"one of {', '.join(getattr(wanted, 'choices', ()))}"),
+    ):
+        if isinstance(wanted, kind):
+            return words
+    return f"text or numbers ({wanted.name.upper()})"
 
 
 def _long_name(option: click.Parameter) -> str:
@@ -266,74 +380,9 @@ def _read_recipe(value: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """Prints a table; columns whose cells are numbers are set to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = [[printable(cell) for cell in row] for row in rows]
-    cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
-    # A number or a short word that is broken in two reads as two; paths and sentences may be.
-    widths = [
-        max((len(word) for cell in column for word in cell.split() if len(word) <= 14), default=0)
-        for column in cells
-    ]
-    fits = sum(widths) + 2 * len(widths) < console().width
-    table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
-    )
-    for column, width in zip(cells, widths, strict=True):
-        numeric = len(column) > 1 and all(map(_is_number, column[1:]))
-        table.add_column(
-            column[0],
-            justify="right" if numeric else "left",
-            overflow="fold",
-            min_width=width if fits else None,
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console().print(table)
-
-
-def _is_number(text: str) -> bool:
-    return text == "-" or text.lstrip("+-").replace(",", "").replace(".", "", 1).isdigit()
-
-
-def console():
-    """Returns the console for what a command reports."""
-    from .terminal import NameSafeConsole
-
-    return NameSafeConsole(soft_wrap=False)
-
-
-@contextlib.contextmanager
-def progress_bar(text: str):
-    """Shows a bar where the output is a terminal; yields what to call with done and total."""
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    shown = console()
-    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        task = progress.add_task(escape(printable(text)))
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 def print_passed_over(files) -> None:
     """Prints which files of the folders given are no images to be read, and why."""
     from ..images import given_images
 
     for line in given_images.describe(files):
-        console().print(line, soft_wrap=True, markup=False)
-
-
-def print_problems(problems) -> None:
-    """Prints files that cannot be used: which, what is wrong, and the likely cause."""
-    print_table(
-        ("file", "what is wrong", "likely cause"), [(p.file, p.what, p.cause) for p in problems]
-    )
-
-
-def percent(score: float | None) -> str:
-    """Formats a score for a table: absent scores are a dash, never a zero."""
-    return "-" if score is None else f"{100 * score:.1f}"
+        console().print(line, soft_wrap=True)

@@ -25,6 +25,7 @@ from . import options, startup
     help="Draw class 0 over the images too where it is called background, void or the like.",
 )
 @options.checkpoint_option
+@options.stretch_option
 @options.crf_options
 @click.option(
     "--crf-strip",

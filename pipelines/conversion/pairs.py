@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from ..classes import Description
@@ -12,8 +14,9 @@ from ..classes.value_runs import count_values
 from ..datasets import Example
 from ..errors import ImageFileError, InputError
 from ..images import png
-from ..images.image_files import check_decodable, check_image, fit_size, read_file, reencode_image
+from ..images.image_files import check_decodable, check_image, read_file
 from ..images.label_files import RawLabel, check_gray_label, read_label, resize_label
+from ..images.source_images import Stretch, Treatment, fit_size, prepare
 
 VERIFY = ("checksums", "labels", "full")
 IMAGE_FORMATS = ("jpeg", "png")
@@ -29,9 +32,12 @@ class Encoding:
             every image as well.
         max_side: Longest side that an image keeps, in pixels; larger pairs are made smaller. None
             leaves the size as it is.
-        image_format: "jpeg" or "png" to encode images of the other format anew; None keeps the
-            bytes of the file.
+        image_format: "jpeg" or "png" to encode images of other formats anew; None keeps the bytes
+            of PNG and JPEG files, and makes PNG of all others.
         quality: Of the JPEGs that are encoded anew, in [1, 100].
+        upright: Whether images that EXIF rotates are turned, because their labels are upright.
+        stretch: What becomes black and white in images of more than 8 bits a channel; None where
+            these are errors.
 
     Raises:
         InputError: If one is out of range.
@@ -41,6 +47,8 @@ class Encoding:
     max_side: int | None = None
     image_format: str | None = None
     quality: int = 95
+    upright: bool = False
+    stretch: Stretch | None = None
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
@@ -57,13 +65,30 @@ class Encoding:
             raise InputError(f"max_side must be at least 1, got {self.max_side}.")
         if self.verify == "checksums" and self.changes_images:
             raise InputError(
-                "verify must be labels or full with max_side or image_format, got checksums."
+                "verify must be labels or full with max_side, image_format, upright or stretch, "
+                "got checksums."
             )
 
     @property
     def changes_images(self) -> bool:
-        """Whether some images are encoded anew."""
-        return self.max_side is not None or self.image_format is not None
+        """Whether some images are encoded anew that are PNG or JPEG."""
+        return self.treatment != Treatment(quality=self.quality)
+
+    def in_words(self) -> dict[str, Any]:
+        """Returns the options by name, as JSON may hold them; those of release 0.1 always."""
+        words = {
+            "verify": self.verify,
+            "max_side": self.max_side,
+            "image_format": self.image_format,
+            "quality": self.quality,
+        }
+        words |= {"upright": True} if self.upright else {}
+        return words | ({"stretch": str(self.stretch)} if self.stretch else {})
+
+    @property
+    def treatment(self) -> Treatment:
+        """What is done to images."""
+        return Treatment(self.max_side, self.image_format, self.quality, self.upright, self.stretch)
 
 
 @dataclass(frozen=True)
@@ -74,12 +99,16 @@ class Pair:
         image: A PNG or JPEG file.
         label: An 8-bit gray PNG file.
         counts: int64 (256,) numbers of the label's pixels of each value; None if not counted.
+        digests: Checksums of the image and of the label as they are in the source, see `digests`.
+        changes: What was done to the image, a few words each.
         notes: What the label's colours say, for the comparison with the other labels.
     """
 
     image: bytes
     label: bytes
     counts: np.ndarray | None
+    digests: tuple[int, int]
+    changes: tuple[str, ...] = ()
     notes: Notes = NOTHING
 
 
@@ -100,20 +129,45 @@ def convert_pair(
     if encoding.verify == "checksums":
         return _copy_pair(example)
     image, raw = read_pair(module, example)
-    size = check_image(image)
-    if encoding.verify == "full":
+    height, width = raw.values.shape[:2]
+    source = prepare(image, encoding.treatment, (height, width))
+    if encoding.verify == "full" and source.content is image:
         check_decodable(image)
     reading = label_map.read(*raw)
     label, counts = label_map.apply(reading)
-    _check_size(size, label.shape)
+    _check_size(source.size, label.shape)
+    source_digests = _digest(image), _digest_label(module, example, raw)
     notes = reading.notes
     del raw, reading  # as large as the label
-    if (fitted := fit_size(size, encoding.max_side)) != size:
+    if (fitted := fit_size(source.size, encoding.max_side)) != source.size:
         label = resize_label(label, fitted)
         counts = count_values(label)
-    if encoding.changes_images:
-        image = reencode_image(image, encoding.max_side, encoding.image_format, encoding.quality)
-    return Pair(image, png.encode(label), counts, notes)
+    return Pair(source.content, png.encode(label), counts, source_digests, source.changes, notes)
+
+
+def digests(module: ModuleType, example: Example) -> tuple[int, int]:
+    """Returns checksums of an image and its label, to tell whether the source has changed.
+
+    They are of the files' bytes, or of what the dataset's own `read` returns.
+
+    Raises:
+        ImageFileError: If one cannot be read.
+    """
+    if hasattr(module, "read"):
+        image, raw = module.read(example)
+        return _digest(image), _digest_label(module, example, raw)
+    image, label = read_file(example.image, "image"), read_file(example.label, "label")
+    return _digest(image), _digest(label)
+
+
+def _digest_label(module: ModuleType, example: Example, raw: RawLabel) -> int:
+    if hasattr(module, "read"):
+        return _digest(raw.values.tobytes())
+    return _digest(read_file(example.label, "label"))
+
+
+def _digest(content: bytes) -> int:
+    return google_crc32c.value(content)
 
 
 def read_pair(module: ModuleType, example: Example) -> tuple[bytes, RawLabel]:
@@ -144,7 +198,7 @@ def _copy_pair(example: Example) -> Pair:
     image = read_file(example.image, "image")
     label = read_file(example.label, "label")
     _check_size(check_image(image), check_gray_label(label))
-    return Pair(image, label, None)
+    return Pair(image, label, None, (_digest(image), _digest(label)))
 
 
 def _check_size(image_size: tuple[int, int], label_size: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -174,6 +175,7 @@ class _Report:
 def main() -> None:
     """Serves the process that started this one over standard input and output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C; the other one sees to it
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line does
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where libraries may print
     _serve(sys.stdin.buffer, answers)

@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import json
 import os
+import struct
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +63,9 @@ class ShardResult:
         class_pixels: Number of pixels of each class; empty if labels were not decoded.
         pixels_with_class: Number of labelled pixels of the images in which each class occurs.
         ignored_pixels: Number of pixels with the ignored label.
+        digests: Checksums of the source's images and labels, two for each example in order, as
+            little-endian 32-bit numbers in hexadecimal digits.
+        changes: How many images were changed in each way.
         problems: Of pairs that cannot be used.
         notes: What the labels' colours say.
     """
@@ -72,6 +77,8 @@ class ShardResult:
     class_pixels: list[int] = field(default_factory=list)
     pixels_with_class: list[int] = field(default_factory=list)
     ignored_pixels: int = 0
+    digests: str = ""
+    changes: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: LabelNotes = field(default_factory=LabelNotes)
 
@@ -176,10 +183,12 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
     label_map = LabelMap(spec.description)
     writer = records.RecordWriter(file)
     counts, formats = PixelCounts(label_map.num_classes), set()
-    problems, notes = [], LabelNotes()
+    notes = LabelNotes()
+    digests, changes = bytearray(), Counter()
+    problems: list[Problem] = []
     for example in spec.examples:
         try:
-            pair = convert_pair(module, example, label_map, spec.encoding)
+            pair = _convert_unchanging(module, example, label_map, spec.encoding)
         except ImageFileError as problem:
             problems.append(Problem(example.filename, problem.what, problem.cause))
         else:
@@ -187,15 +196,41 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
             notes.add(example.filename, pair.notes)
             if pair.counts is not None:
                 counts.add(pair.counts)
+            digests += struct.pack("<II", *pair.digests)
+            changes.update(pair.changes)
             writer.write(_encode(example, pair))
         advance(1)
     if problems:
         return ShardResult(problems=problems)
-    written = writer.examples, writer.bytes, writer.sha256, sorted(formats)
+    written = ShardResult(
+        writer.examples,
+        writer.bytes,
+        writer.sha256,
+        sorted(formats),
+        digests=digests.hex(),
+        changes=dict(changes),
+    )
     if not counts.labels:
-        return ShardResult(*written)
-    pixels = counts.class_pixels.tolist(), counts.pixels_with_class.tolist()
-    return ShardResult(*written, *pixels, counts.ignored, notes=notes)
+        return written
+    return replace(
+        written,
+        class_pixels=counts.class_pixels.tolist(),
+        pixels_with_class=counts.pixels_with_class.tolist(),
+        ignored_pixels=counts.ignored,
+        notes=notes,
+    )
+
+
+def _convert_unchanging(module, example: Example, label_map: LabelMap, encoding: Encoding) -> Pair:
+    """Converts a pair whose files stay as they are meanwhile."""
+    before = file_state(example.image), file_state(example.label)
+    pair = convert_pair(module, example, label_map, encoding)
+    if (file_state(example.image), file_state(example.label)) != before:
+        raise ImageFileError(
+            "files must stay as they are while they are converted",
+            "another program writes them: wait until it has ended",
+        )
+    return pair
 
 
 def _encode(example: Example, pair: Pair) -> list[bytes]:

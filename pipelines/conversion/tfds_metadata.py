@@ -1,6 +1,7 @@
 """The files that describe a converted dataset: our manifest, and what TensorFlow Datasets reads."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def write(
     description: Description,
     shards: dict[str, list[tuple[ShardSpec, ShardResult]]],
     source_sha256: str,
-    how: dict[str, Any],
+    how: Mapping[str, Any],
 ) -> None:
     """Writes the manifest, and the three files that make the folder readable by `tfds.load`.
 

@@ -6,7 +6,12 @@ A dataset's file has
     describe(root, **options) -> Description               its facts
     examples(root, split, **options) -> list[Example]      what a split holds, nothing read yet
 
-`options` are keyword-only and the dataset's own; both functions take the same. `root` is the folder
+`options` are keyword-only and the dataset's own; both functions take the same. A dataset that knows
+all splits at once may have
+
+    survey(root, **options) -> Listing                     all splits, and what is in none
+
+which then is called instead of `examples`. `root` is the folder
 that holds the dataset's own top level, or that top level. Where a label is not a plain image file,
 `read_label(example) -> np.ndarray` returns its raw values; where the image is none either,
 `read(example) -> (bytes, np.ndarray or RawLabel)` returns an encoded PNG or JPEG as well. A dataset
@@ -15,9 +20,11 @@ that is drawn by code, and so needs no source, says `IS_DRAWN = True`.
 
 import importlib
 import inspect
+import itertools
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -62,6 +69,19 @@ class Example:
     image: str
     label: str | None
     details: Any = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a raw dataset holds.
+
+    Attributes:
+        examples: The pairs of each split.
+        passed_over: Lines about files that are not used, with their number and the reason.
+    """
+
+    examples: Mapping[str, list[Example]]
+    passed_over: Sequence[str] = ()
 
 
 def names() -> list[str]:
@@ -114,12 +134,25 @@ class RawDataset:
     options: Mapping[str, Any]
     description: Description
 
+    @cached_property
+    def listing(self) -> Listing:
+        """Lists all pairs, once."""
+        if hasattr(self.module, "survey"):
+            return self.module.survey(self.root, **self.options)
+        found = {s: self.module.examples(self.root, s, **self.options) for s in SPLITS}
+        if hasattr(self.module, "read"):  # whose images are no files
+            return Listing(found)
+        from . import _listing
+
+        every = itertools.chain.from_iterable(found.values())
+        return Listing(found, _listing.images_in_no_pair(self.root, every))
+
     def examples(self, split: str) -> list[Example]:
-        """Lists the pairs of a split."""
-        return self.module.examples(self.root, split, **self.options)
+        """Returns the pairs of a split."""
+        return self.listing.examples.get(split, [])
 
 
-def open_source(dataset: str, source: Path | None, options: Mapping[str, Any]) -> RawDataset:
+def open_source(dataset: str, source: Path | str | None, options: Mapping[str, Any]) -> RawDataset:
     """Opens a raw dataset.
 
     Args:
@@ -148,7 +181,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _check_source(found: ModuleType, dataset: str, source: Path | None) -> Path:
+def _check_source(found: ModuleType, dataset: str, source: Path | str | None) -> Path:
     if source is None:
         if not (hasattr(found, "IS_DRAWN") or hasattr(found, "SOURCE_IS_OPTIONAL")):
             raise InputError(f"dataset {dataset} must have a source folder, got none.")

@@ -1,12 +1,60 @@
 """Listing the files of a source, and pairing images with labels by name."""
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
-from ..images.image_files import IMAGE_ENDINGS
+from ..images.formats import IMAGE_ENDINGS, UNREAD_ENDINGS
+from ..images.image_folders import Entry, PassedOver, has_image_ending, walk
 from . import Example
+
+
+@dataclass
+class Files:
+    """The files below a folder.
+
+    Attributes:
+        folder: Where they are.
+        ending: What follows the stem in the name of a file that is not there.
+        found: Those of the endings that count, by their stem: the path relative to the folder,
+            without the ending, its accents composed.
+        others: The other files, and hidden ones.
+    """
+
+    folder: Path
+    ending: str
+    found: dict[str, str] = field(default_factory=dict)
+    others: list[Entry] = field(default_factory=list)
+
+    def path_of(self, stem: str) -> str:
+        """Returns the file of a stem.
+
+        Where there is none, this is an image of the same name but another ending, so that whoever
+        reads it says what is wrong with it, or else the name that the file should have.
+        """
+        if stem in self.found:
+            return self.found[stem]
+        return self._other_images.get(stem) or f"{self.folder}/{stem}{self.ending}"
+
+    def has(self, stem: str) -> bool:
+        """Tells whether `path_of` returns a file that is there."""
+        return stem in self.found or stem in self._other_images
+
+    @cached_property
+    def _other_images(self) -> dict[str, str]:
+        suffix = self.ending.rpartition(".")[0]
+        images = {}
+        for entry in self.others:
+            base, _, ending = entry.name.rpartition(".")
+            is_image = f".{ending.lower()}" in (*IMAGE_ENDINGS, *UNREAD_ENDINGS)
+            if is_image and not entry.is_hidden and base.endswith(suffix):
+                images[compose(base[: len(base) - len(suffix)])] = entry.path
+        return images
 
 
 def pair(
@@ -31,46 +79,103 @@ def pair(
         the name that it should have: the converter reports it.
 
     Raises:
-        InputError: If two images or two labels have the same name but for the ending.
+        InputError: If two images or two labels have the same name but for the ending, or `walk`
+            refuses what is there.
     """
-    found_images = files_by_stem(images, image_endings)
-    found_labels = files_by_stem(labels, label_endings)
-    return [
-        Example(
-            Path(image).relative_to(root).as_posix(),
-            image,
-            found_labels.get(stem, f"{labels}/{stem}{label_endings[0]}"),
-        )
-        for stem in sorted(found_images.keys() | found_labels.keys())
-        for image in [found_images.get(stem, f"{images}/{stem}{image_endings[0]}")]
-    ]
+    found = find(images, image_endings), find(labels, label_endings)
+    return list(pair_files(root, *found).values())
+
+
+def pair_files(root: Path, images: Files, labels: Files) -> dict[str, Example]:
+    """Pairs images and labels that were found, by stem, see `pair`."""
+    prefix = os.path.join(root, "")  # noqa: PTH118
+    _match_in_spite_of_case(images, labels)
+    pairs = {}
+    for stem in sorted(images.found.keys() | labels.found.keys()):
+        image = images.path_of(stem)
+        pairs[stem] = Example(image.removeprefix(prefix), image, labels.path_of(stem))
+    return pairs
+
+
+def _match_in_spite_of_case(images: Files, labels: Files) -> None:
+    """Gives labels without an image the stem of the only image that differs in case alone."""
+    lonely_images = _by_folded_stem(images.found.keys() - labels.found.keys())
+    lonely_labels = _by_folded_stem(labels.found.keys() - images.found.keys())
+    for folded in lonely_images.keys() & lonely_labels.keys():
+        labels.found[lonely_images[folded]] = labels.found.pop(lonely_labels[folded])
+
+
+def _by_folded_stem(stems: Iterable[str]) -> dict[str, str]:
+    """Returns the stems by what is left of them without case, as far as that differs."""
+    folded = {stem: stem.casefold() for stem in stems}
+    counts = Counter(folded.values())
+    return {fold: stem for stem, fold in folded.items() if counts[fold] == 1}
 
 
 def files_by_stem(folder: Path, endings: Sequence[str]) -> dict[str, str]:
-    """Finds the files below a folder by their relative path without the ending.
+    """Finds the files below a folder by their relative path without the ending, see `find`."""
+    return find(folder, endings).found
 
-    Hidden files and folders are passed over: archives made on a Mac leave `._NAME.png` behind.
+
+def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) -> Files:
+    """Finds the files below a folder, hidden ones passed over.
 
     Args:
         folder: Where to look; nothing is found if it is absent.
-        endings: Those that count, in lower case; case does not matter.
+        endings: Those that count, in any case; none may end in another one.
+        without: Paths of folders and files that are left out.
 
     Raises:
-        InputError: If two files differ in the ending only.
+        InputError: If two files differ in the ending only, or `walk` refuses what is there.
     """
-    files: dict[str, str] = {}
-    for directory, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        prefix = Path(directory).relative_to(folder).as_posix()
-        prefix = "" if prefix == "." else f"{prefix}/"
-        for name in sorted(names):
-            ending = next((e for e in endings if name.lower().endswith(e.lower())), None)
-            if ending is None or name.startswith("."):
-                continue
-            stem, path = f"{prefix}{name[: -len(ending)]}", f"{directory}/{name}"
-            if stem in files:
-                raise InputError(
-                    f"{path}: must be the only image of its name, got {files[stem]} too."
-                )
-            files[stem] = path
+    files = Files(folder, endings[0])
+    every = tuple(compose(ending).lower() for ending in endings)
+    ending = every[0]
+    for entry in walk(folder, without):
+        name = compose(entry.name)
+        lower = name.lower()
+        if entry.path in without:
+            continue
+        if entry.is_hidden or not lower.endswith(every):
+            files.others.append(entry)
+            continue
+        if not lower.endswith(ending):  # that of the file before
+            ending = next(ending for ending in every if lower.endswith(ending))
+        stem = name[: -len(ending)]
+        if stem in files.found:
+            raise InputError(
+                f"{entry.path}: must be the only image of its name, got {files.found[stem]} too."
+            )
+        files.found[stem] = entry.path
     return files
+
+
+def compose(name: str) -> str:
+    """Composes accents: a Mac stores some file names with accents as characters of their own."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def images_in_no_pair(root: Path, examples: Iterable[Example]) -> list[str]:
+    """Counts the images that lie where those of a dataset are, and are not among them.
+
+    Args:
+        root: The source.
+        examples: Of all splits.
+
+    Returns:
+        A line, if there are such images.
+
+    Raises:
+        InputError: If `walk` refuses what is there.
+    """
+    used: set[str | None] = set()
+    folders = set()
+    for example in examples:
+        used |= {example.image, example.label}
+        folders.add(example.filename.partition("/")[0] if "/" in example.filename else None)
+    unused = PassedOver("images of no pair of the dataset")
+    for folder in sorted(filter(None, folders)):
+        for entry in walk(root / folder):
+            if not entry.is_hidden and has_image_ending(entry.name) and entry.path not in used:
+                unused.add(f"{folder}/{entry.name}")
+    return [str(unused)] if unused.count else []

@@ -4,11 +4,12 @@ NAME is as `tfds.builder` takes it, such as "oxford_iiit_pet:4.0.0"; the source 
 dataset that is not there yet is downloaded and prepared by TensorFlow Datasets. Images are taken as
 they are stored, byte for byte.
 
-The image is the feature `image`, `image_left`, or the only one in colour; the mask is the
-`LabeledImage`, or the image called `segmentation_mask`, `segmentation_label`, `annotation`, `label`
-or `mask`. Names of classes are those of the `LabeledImage`, of the file given as `palette`, or of
-the table below. Where a dataset has a test split and no validation split, as `oxford_iiit_pet`, its
-test split becomes validation.
+The image is the feature `image_feature`, or else `image`, `image_left`, or the only one in colour;
+the mask is `label_feature`, or else the `LabeledImage`, or the image called `segmentation_mask`,
+`segmentation_label`, `annotation`, `label` or `mask`. Names of classes are those of the
+`LabeledImage`, of the file given as `palette`, or of the table below. Where a dataset has a test
+split and no validation split, as `oxford_iiit_pet`, its test split becomes validation;
+`split_fractions` draws the splits that it lacks from train instead.
 
 TensorFlow Datasets needs TensorFlow, and is imported where it is used. The records are read
 without; to list them, images are skipped.
@@ -28,14 +29,14 @@ from kerasseg import IGNORE_LABEL
 from ..classes import ClassSpace, Description, class_file, colors, ignoring
 from ..errors import InputError
 from ..images.label_files import RawLabel, read_label
-from . import Example, _tfrecords
+from . import Example, _splits, _tfrecords
+from ._splits import Fractions
 
 ARGUMENT = "builder"
 SOURCE_IS_OPTIONAL = True
 _IMAGE_KEYS = ("image", "image_left")
 _MASK_KEYS = ("segmentation_mask", "segmentation_label", "annotation", "label", "mask")
 _NAME_KEYS = ("filename", "file_name", "image/filename", "image/file_name", "image_id")
-_SPLITS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 _ENDINGS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"))
 # https://www.cityscapes-dataset.com withholds the labels of test: what is there is a dummy.
 _WITHOUT_LABELS = {"cityscapes": ("test",)}
@@ -57,6 +58,9 @@ def describe(
     palette: Path | None = None,
     ignore: Sequence[int] = (),
     labels_are: str | None = None,
+    image_feature: str | None = None,
+    label_feature: str | None = None,
+    split_fractions: Fractions | None = None,
 ) -> Description:
     """Returns the classes of a dataset, which is downloaded and prepared if need be.
 
@@ -68,13 +72,17 @@ def describe(
         ignore: Raw values of the mask that are ignored.
         labels_are: With `palette`: "numbers" or "colors", whichever masks with a palette mean; None
             for what the colours of the classes tell.
+        image_feature: Name of the feature that is the image; None for the usual ones.
+        label_feature: Name of the feature that is the mask; None for the usual ones.
+        split_fractions: Shares of train, validation and test, drawn from train for those that the
+            dataset lacks, 0 for those that it has; None for the splits as they are.
 
     Raises:
         InputError: If there is no such dataset, it cannot be prepared, its records hold no image
             with a mask, or no names of classes are known.
     """
     prepared = _prepare(root, builder)
-    _, mask_key = _find_keys(prepared)
+    _, mask_key = _find_keys(prepared, image_feature, label_feature)
     if palette is not None:
         return class_file.describe(Path(palette), ignore=ignore, labels_are=labels_are)
     if labels_are is not None:
@@ -84,7 +92,7 @@ def describe(
 
 def _describe_own(prepared, builder: str, mask_key: str) -> Description:
     """Returns the classes as the dataset itself or `_KNOWN` names them."""
-    if prepared.name in _KNOWN:
+    if prepared.name in _KNOWN and mask_key in _MASK_KEYS:
         return _KNOWN[prepared.name]()
     mask = _features(prepared)[mask_key]
     if not getattr(mask, "num_classes", None):
@@ -107,27 +115,40 @@ def examples(
     palette: Path | None = None,
     ignore: Sequence[int] = (),
     labels_are: str | None = None,
+    image_feature: str | None = None,
+    label_feature: str | None = None,
+    split_fractions: Fractions | None = None,
 ) -> list[Example]:
     """Lists the records of a split; their images and masks are not read yet.
 
     Args:
-        root: As in `describe`.
+        root: As in `describe`, as are all others.
         split: "train", "validation" or "test".
-        builder: As in `describe`.
+        builder: Name of the dataset.
         palette: Not used here.
         ignore: Not used here.
         labels_are: Not used here.
+        image_feature: Name of the image.
+        label_feature: Name of the mask.
+        split_fractions: Shares of the splits.
 
     Raises:
-        InputError: As `describe`, or if the records are damaged or not in TFRecord files.
+        InputError: As `describe`, or if the records are damaged or not in TFRecord files, or the
+            fractions are of splits that are there.
     """
     prepared = _prepare(root, builder)
-    files = {name: _files(prepared, source) for name, source in _choose_splits(prepared).items()}
+    chosen = _choose_splits(prepared, test_serves=split_fractions is None)
+    files = {name: _files(prepared, source) for name, source in chosen.items()}
     state = tuple(
         (path.stat().st_size, path.stat().st_mtime_ns) for f in files.values() for path in f
     )
     paths = tuple((name, tuple(map(str, found))) for name, found in files.items())
-    index = _index(paths, state, _find_keys(prepared), _find_name_key(prepared))
+    keys = _find_keys(prepared, image_feature, label_feature)
+    index = _index(paths, state, keys, _find_name_key(prepared))
+    if split_fractions is not None:
+        there = {name: list(found) for name, found in index.items()}
+        where = f"tfds:{builder}", "splits of its own"
+        return _splits.draw_from_train(*where, there, split_fractions).get(split, [])
     return list(index.get(split, ()))
 
 
@@ -196,28 +217,30 @@ def _features(prepared) -> dict[str, Any]:
     return dict(prepared.info.features)
 
 
-def _find_keys(prepared) -> tuple[str, str]:
+def _find_keys(prepared, image_feature: str | None, label_feature: str | None) -> tuple[str, str]:
     """Finds the features of the image and of the mask."""
     import tensorflow_datasets as tfds
 
     kinds: Any = tfds.features
-    features = _features(prepared)
-    images = {k: f for k, f in features.items() if isinstance(f, kinds.Image)}
+    images = {k: f for k, f in _features(prepared).items() if isinstance(f, kinds.Image)}
     labeled = [k for k, f in images.items() if isinstance(f, kinds.LabeledImage)]
     masks = labeled if len(labeled) == 1 else [k for k in _MASK_KEYS if k in images]
-    colored = [k for k, f in images.items() if f.shape[-1] == 3 and k not in masks]
-    named = [k for k in _IMAGE_KEYS if k in images and k not in masks]
-    if not masks or not (named or len(colored) == 1):
+    mask = label_feature or next(iter(masks), None)
+    colored = [k for k, f in images.items() if f.shape[-1] == 3 and k != mask and k not in masks]
+    named = [k for k in _IMAGE_KEYS if k in images and k != mask]
+    image = image_feature or next(iter(named), colored[0] if len(colored) == 1 else None)
+    if image not in images or mask not in images or image == mask:
         raise InputError(
             f"tfds:{prepared.name}: must have an image and a segmentation mask, got the features "
-            f"{', '.join(features)}."
+            f"{', '.join(_features(prepared))}, of which {', '.join(images) or 'none'} are images; "
+            "--image-feature and --label-feature tell which they are, got "
+            f"{image_feature or 'none'} and {label_feature or 'none'}."
         )
-    if images[masks[0]].np_dtype not in (np.uint8, np.uint16):
+    if images[mask].np_dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"tfds:{prepared.name}: {masks[0]} must hold whole numbers, got "
-            f"{images[masks[0]].np_dtype}."
+            f"tfds:{prepared.name}: {mask} must hold whole numbers, got {images[mask].np_dtype}."
         )
-    return (named or colored)[0], masks[0]
+    return image, mask
 
 
 def _find_name_key(prepared) -> str | None:
@@ -227,12 +250,19 @@ def _find_name_key(prepared) -> str | None:
     return next((key for key in _NAME_KEYS if key in texts), None)
 
 
-def _choose_splits(prepared) -> dict[str, str]:
-    """Returns the dataset's name of each of our splits that it has."""
+def _choose_splits(prepared, test_serves: bool) -> dict[str, str]:
+    """Returns the dataset's name of each of our splits that it has.
+
+    Args:
+        prepared: The dataset.
+        test_serves: Whether its test split is validation where it has none.
+    """
     absent = _WITHOUT_LABELS.get(prepared.name, ())
     there = [name for name in prepared.info.splits if name not in absent]
-    chosen = {split: name for split, names in _SPLITS.items() for name in names if name in there}
-    if "validation" not in chosen and "test" in chosen:
+    chosen = {
+        split: name for split, names in _splits.WORDS.items() for name in names if name in there
+    }
+    if test_serves and "validation" not in chosen and "test" in chosen:
         chosen["validation"] = chosen.pop("test")
     return chosen
 

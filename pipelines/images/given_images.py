@@ -10,7 +10,9 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import ImageFileError, InputError
-from . import image_files
+from .image_files import read_file
+from .image_folders import readable_images
+from .source_images import Stretch, decodable
 
 PassedOver = tuple[Path, str]
 
@@ -35,7 +37,7 @@ def find(
     images, passed_over = [], []
     for path in map(Path, paths):
         if path.is_dir():
-            found, others = find_images(path)
+            found, others = readable_images(path)
             if not found:
                 raise InputError(f"{path}: must hold images, got none{_describe(others)}.")
             images += [(image, image.relative_to(path)) for image in found]
@@ -67,15 +69,21 @@ def _describe(passed_over: list[PassedOver]) -> str:
     return "".join(f"; {line}" for line in describe(passed_over, shown=3))
 
 
-def read(path: Path | str) -> bytes:
-    """Reads an image file as a PNG or JPEG that TensorFlow decodes.
+def read(path: Path | str, stretch: Stretch | None = None) -> bytes:
+    """Reads an image file of any format as a PNG or JPEG that TensorFlow decodes.
+
+    Args:
+        path: The file.
+        stretch: What becomes black and white in images of more than 8 bits a channel; None where
+            these are errors.
+
+    Returns:
+        The file's own bytes if it is a PNG or JPEG of 8 bits, else a PNG that has lost nothing.
 
     Raises:
         ImageFileError: If it cannot be read, or is damaged.
     """
-    content = image_files.read_file(path, "image")
-    image_files.check_complete(content)
-    return content
+    return decodable(read_file(path, "image"), stretch)
 
 
 def decode(content: bytes) -> np.ndarray:
@@ -92,9 +100,3 @@ def decode(content: bytes) -> np.ndarray:
             return np.asarray(PIL.ImageOps.exif_transpose(opened).convert("RGB"))
     except Exception as error:  # whatever Pillow meets in a broken file
         raise ImageFileError("image cannot be decoded", str(error)) from error
-
-
-def find_images(folder: Path) -> tuple[list[Path], list[PassedOver]]:
-    """Lists the images below a folder, and the files that are passed over."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in image_files.IMAGE_ENDINGS)
-    return found, []

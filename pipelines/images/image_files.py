@@ -1,24 +1,17 @@
-"""Encoded images, checked without decoding them: truncation, format, rotation."""
+"""Files of images: read, and as PNG or JPEG checked without being decoded."""
 
 import io
-import re
-import struct
+import os
+import stat
 from pathlib import Path
 
 import PIL.Image
 
 from ..errors import ImageFileError
-from . import png
+from . import formats, jpeg, png
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
-_EXIF_ORIENTATION = 0x0112
 # The chunk of PNG 1.5, and the text chunks in one of which older ImageMagick hides the same.
 _EXIF_IN_PNG = frozenset((b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
-# Markers of a JPEG; none but restarts, 0xD0 to 0xD7, stands among compressed pixels.
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what TensorFlow decodes
 
 
 def check_image(content: bytes) -> tuple[int, int]:
@@ -54,11 +47,11 @@ def check_upright(content: bytes, what: str) -> tuple[int, int]:
     """
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
-            orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+            orientation = formats.orientation_of(image)
             size = image.height, image.width
     except Exception as error:  # Pillow raises many kinds on damaged headers
         raise ImageFileError(f"{what} cannot be opened", str(error)) from error
-    if orientation not in (0, 1):
+    if orientation != 1:
         raise ImageFileError(
             f"{what} is rotated by its EXIF orientation, got {orientation}",
             f"TensorFlow ignores EXIF: save the {what} upright",
@@ -83,62 +76,6 @@ def check_decodable(content: bytes) -> None:
         raise ImageFileError("image cannot be decoded", str(error)) from error
 
 
-def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """Returns `(height, width)` reduced so that no side is longer than `max_side`; None for any."""
-    factor = min(1.0, max_side / max(size)) if max_side else 1.0
-    height, width = (max(1, round(length * factor)) for length in size)
-    return height, width
-
-
-def reencode_image(
-    content: bytes, max_side: int | None, image_format: str | None, quality: int
-) -> bytes:
-    """Makes an image smaller, or encodes it in another format; keeps its bytes if neither is due.
-
-    Args:
-        content: The file's bytes, a PNG or JPEG.
-        max_side: Longest side of the result in pixels; None for any.
-        image_format: "jpeg", "png", or None for the format that it has.
-        quality: Of a JPEG, in [1, 100].
-
-    Returns:
-        The file's bytes, of the size of `fit_size`.
-
-    Raises:
-        ImageFileError: If it cannot be decoded, or has 16 bits a channel.
-    """
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            own_format = "png" if image.format == "PNG" else "jpeg"
-            image_format = image_format or own_format
-            height, width = fit_size((image.height, image.width), max_side)
-            size = width, height
-            if size == image.size and image_format == own_format:
-                return content
-            if image.mode.startswith("I"):
-                raise ImageFileError("image must have 8 bits a channel", "16-bit gray: scale it")
-            # A JPEG is decoded at a half, quarter or eighth of its size, as far as that is enough.
-            image.draft(None, size)
-            picture = image if image.mode == "L" else image.convert("RGB")
-            picture = picture.resize(size, PIL.Image.Resampling.LANCZOS)
-            return _encode_image(picture, image_format, quality)
-    except ImageFileError:
-        raise
-    except Exception as error:  # Pillow raises many kinds on damaged data
-        raise ImageFileError("image cannot be decoded", str(error)) from error
-
-
-def _encode_image(image: PIL.Image.Image, image_format: str, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    rgb = image if image.mode == "L" else image.convert("RGB")
-    if image_format == "jpeg":
-        rgb.save(buffer, "JPEG", quality=quality)
-    else:
-        # Level 1: level 9 takes ten times as long to save a tenth of the bytes.
-        rgb.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def check_complete(content: bytes) -> bool:
     """Walks the chunks of a PNG or the markers of a JPEG to its end.
 
@@ -151,56 +88,16 @@ def check_complete(content: bytes) -> bool:
     """
     if content.startswith(png.SIGNATURE):
         return not _EXIF_IN_PNG.isdisjoint(png.walk(content))
-    if content.startswith(b"\xff\xd8"):
-        _walk_jpeg(content)
+    if content.startswith(jpeg.SIGNATURE):
+        jpeg.walk(content)
         return True
     if not content:
         raise ImageFileError("file is empty", "an interrupted copy")
+    name = formats.name_of(content)
     raise ImageFileError(
         f"file must be a PNG or a JPEG, got one that begins with {content[:4]!r}",
-        "another format under a PNG or JPEG name",
+        f"it is a {name} file: save it as PNG" if name else "no image, or of an unknown format",
     )
-
-
-def _walk_jpeg(content: bytes) -> None:
-    position, frames, scans = 2, 0, 0
-    while position + 2 <= len(content):
-        marker = content[position + 1]
-        if content[position] != 0xFF or marker == _START_OF_IMAGE:
-            raise ImageFileError("JPEG is damaged: a marker is missing", "a faulty copy or disk")
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker == _END_OF_IMAGE and scans:
-            return
-        if position + 4 > len(content):
-            break
-        if marker in _START_OF_FRAME:
-            frames += 1
-            _check_jpeg_frame(marker, content[position + 4 : position + 9])
-        (length,) = struct.unpack_from(">H", content, position + 2)
-        position += 2 + length
-        if marker == _START_OF_SCAN:
-            scans += 1
-            if frames != 1:
-                raise ImageFileError("JPEG must have one frame header", f"it has {frames}")
-            after = _MARKER.search(content, position)
-            if after is None:
-                break
-            position = after.start()
-    raise ImageFileError("JPEG is cut short", "an interrupted copy or download")
-
-
-def _check_jpeg_frame(marker: int, body: bytes) -> None:
-    if len(body) < 5:
-        raise ImageFileError("JPEG is cut short", "an interrupted copy or download")
-    depth, height, width = struct.unpack(">BHH", body)
-    if marker not in _FRAMES or depth != 8:
-        raise ImageFileError(
-            "JPEG must be baseline or progressive, of 8 bits",
-            f"TensorFlow does not decode others, as this of kind {marker:#x} and {depth} bits",
-        )
-    png.check_size(width, height)
 
 
 def read_file(path: str | Path | None, what: str) -> bytes:
@@ -212,10 +109,37 @@ def read_file(path: str | Path | None, what: str) -> bytes:
     if path is None:
         raise ImageFileError(f"{what} is missing", f"no {what} file of this name")
     try:
+        if special := _special_kind_of(path):  # to open a pipe would wait for ever
+            raise ImageFileError(f"{what} must be a file, got a {special}", "no image is in it")
         with open(path, "rb") as file:  # noqa: PTH123 (a Path would take as long as the reading)
             return file.read()
     # A name with a NUL, or with half a character, is a ValueError.
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
-        raise ImageFileError(f"{what} is missing", f"no {what} file of this name") from error
+        raise ImageFileError(f"{what} is missing", _why_missing(path, what)) from error
     except OSError as error:
         raise ImageFileError(f"{what} cannot be read", str(error.strerror)) from error
+
+
+def _special_kind_of(path: str | Path) -> str:
+    try:
+        return special_kind(os.stat(path).st_mode)  # noqa: PTH116 (called for every file)
+    except (OSError, ValueError):
+        return ""  # to open it tells what is wrong
+
+
+def _why_missing(path: str | Path, what: str) -> str:
+    try:
+        return f"a link to {os.readlink(path)}, where no file is"  # noqa: PTH115
+    except (OSError, ValueError):
+        return f"no {what} file of this name"
+
+
+def special_kind(mode: int) -> str:
+    """Names what is neither a file nor a folder, by its `st_mode`; empty for those two."""
+    kinds = {
+        stat.S_IFIFO: "named pipe",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")

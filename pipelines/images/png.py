@@ -34,7 +34,7 @@ _PASSES = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
-# Pillow's modes by the bytes of a pixel, to which filters refer.
+# Pillow's modes by the bytes of a pixel, to which filters refer; a letter a byte.
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # From here on Pillow warns that a small file may unpack to an endless picture.
 _MOST_PIXELS = 89_478_485
@@ -165,11 +165,10 @@ def decode(content: bytes) -> np.ndarray:
     """Decodes the numbers that a PNG stores: a palette's indices, gray of few bits as it is.
 
     Args:
-        content: The file's bytes, which `walk` has found to be whole, with 8 bits a channel, or one
-            channel of any depth.
+        content: The file's bytes, which `walk` has found to be whole.
 
     Returns:
-        uint8 (height, width) or (height, width, channels), or uint16 (height, width).
+        uint8, or uint16 for 16 bits a channel, (height, width) or (height, width, channels).
 
     Raises:
         ImageFileError: If the pixels are too few, damaged, or without an end.
@@ -210,15 +209,32 @@ def _unfilter(
     if above:
         filtered = b"\0" + above + filtered
         rows += 1
-    mode = _MODES[pixel_bytes]
+    if pixel_bytes in _MODES:
+        strip = _unfilter_rows(filtered, rows, row_bytes, _MODES[pixel_bytes])
+    else:
+        # Filters refer to the byte of the same place in the pixel before: each half of the pixels'
+        # bytes is a picture of its own.
+        half, size = pixel_bytes // 2, row_bytes // 2
+        lines = np.frombuffer(filtered, np.uint8).reshape(rows, 1 + row_bytes)
+        pixels = lines[:, 1:].reshape(rows, -1, pixel_bytes)
+        strip = np.empty_like(pixels)
+        for part in (slice(half), slice(half, None)):
+            rest = pixels[..., part].reshape(rows, size)
+            content = np.concatenate((lines[:, :1], rest), axis=1).tobytes()
+            unfiltered = _unfilter_rows(content, rows, size, _MODES[half])
+            strip[..., part] = unfiltered.reshape(rows, -1, half)
+        strip = strip.reshape(rows, row_bytes)
+    return strip[1:] if above else strip
+
+
+def _unfilter_rows(filtered: bytes, rows: int, row_bytes: int, mode: str) -> np.ndarray:
+    """Leaves it to Pillow, in the mode whose pixels have as many bytes."""
+    size = row_bytes // len(mode), rows
     try:
-        picture = PIL.Image.frombytes(
-            mode, (row_bytes // pixel_bytes, rows), zlib.compress(filtered, 0), "zip", mode, 0
-        )
+        picture = PIL.Image.frombytes(mode, size, zlib.compress(filtered, 0), "zip", mode, 0)
     except ValueError as error:
         raise ImageFileError("PNG pixels are damaged", str(error)) from error
-    strip = np.frombuffer(picture.tobytes(), np.uint8).reshape(rows, row_bytes)
-    return strip[1:] if above else strip
+    return np.frombuffer(picture.tobytes(), np.uint8).reshape(rows, row_bytes)
 
 
 def _numbers(strip: np.ndarray, depth: int) -> np.ndarray:

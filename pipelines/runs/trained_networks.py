@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kerasseg import adapters, inference
+from kerasseg import inference
 
 from .. import records
 from ..classes import ClassSpace, class_file
@@ -93,10 +93,9 @@ def _load_file_alone(
     if space is None:
         space = run_folder.placeholder_classes(_count(model))
     _check_number(path, model, space, "the class list" if told else "the dataset")
-    facts = {"name": dataset.name, "fingerprint": dataset.fingerprint} if dataset else {}
-    origin = {"name": "unknown", "fingerprint": "", **facts, "path": ""}
-    options = TrainingOptions(model=path.name, crop_size=adapters.only_size(model))
-    return Run(path.with_suffix(""), options, space, origin), model
+    # That a dataset has the same classes does not say that it was the training's.
+    origin = {"name": "unknown", "fingerprint": "", "path": ""}
+    return Run(path.with_suffix(""), TrainingOptions(model=path.name), space, origin), model
 
 
 def results_folder(path: Path | str) -> Path:

@@ -107,6 +107,10 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
+        for option in fields(self):
+            value = getattr(self, option.name)
+            check_option(option.name, is_finite(value), "finite, below 2**63", value)
+        check_option("seed", self.seed < 2**32, "below 2**32", self.seed)
         for name in ("epochs", "batch_size", "evaluate_every", "keep"):
             check_option(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
         for name in (
@@ -145,6 +149,13 @@ class TrainingOptions:
             for name, value in stored.items()
         }
         return cls(**values)
+
+
+def is_finite(value: Any) -> bool:
+    """Tells whether no number in a value is infinite, none at all, or too large to compute with."""
+    if isinstance(value, tuple | list):
+        return all(map(is_finite, value))
+    return not isinstance(value, int | float) or abs(value) < 2**63
 
 
 def check_option(name: str, condition: bool, requirement: str, received: Any) -> None:

@@ -143,7 +143,7 @@ def test_commands_on_a_run_say_that_it_is_none(run_cli, tmp_path):
 def test_bad_images_are_shown_in_a_table(run_cli, tiny_run, tmp_path):
     (tmp_path / "bad.png").write_text("no image")
     result = run_cli("predict", tiny_run, tmp_path / "bad.png", "--output", tmp_path / "out")
-    fails(result, "what is wrong", "must be a PNG or a JPEG", "1 of the images cannot be read")
+    fails(result, "what is wrong", "must be an image", "1 of the images cannot be predicted")
 
 
 def test_models_are_listed_with_their_parameters(run_cli):

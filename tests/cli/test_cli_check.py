@@ -248,7 +248,6 @@ def test_checking_imports_no_tensorflow(folder_tree, tmp_path):
     convert.run("folder", folder_tree, tmp_path / "data")
     program = """if True:
         import sys
-from pathlib import Path
         from kerasseg.pipelines.cli import main
 
         for path in sys.argv[1:3]:

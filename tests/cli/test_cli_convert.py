@@ -41,10 +41,10 @@ def test_a_conversion_ends_with_the_splits_and_the_place(convert_camvid, tmp_pat
     assert result.stderr == ""
 
 
-def test_a_second_conversion_says_the_same(convert_camvid):
+def test_a_second_conversion_says_that_nothing_is_done(convert_camvid):
     first, second = convert_camvid(), convert_camvid("--workers", 1)
     assert second.exit_code == 0
-    assert second.output == first.output
+    assert second.output == f"already converted, nothing done\n{first.output}"
 
 
 def test_a_folder_is_converted_into_data_unless_told_otherwise(
@@ -212,5 +212,5 @@ def test_ctrl_c_in_the_middle_leaves_nothing_that_looks_finished(tmp_path):
         assert process.wait(60) == 1
     assert "interrupted; the same command goes on" in " ".join(output.split())
     assert "Traceback" not in output
-    assert [path.name for path in (tmp_path / "scenes").iterdir()] == ["1.0.0.incomplete"]
+    assert {path.name for path in (tmp_path / "scenes").iterdir()} == {".lock", "1.0.0.incomplete"}
     assert not list(tmp_path.rglob("*.tmp"))

@@ -11,6 +11,7 @@ import pytest
 
 import kerasseg
 from kerasseg.pipelines import convert, evaluate, fit, predict
+from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.serving.saved_model import SavedModel
 
 OLD = Path(__file__).parent
@@ -29,7 +30,23 @@ def test_the_same_source_converts_to_the_same_bytes(tmp_path):
         for root in (OLD / "data", tmp_path)
     )
     assert len(old) == 6
+    assert new.pop("source.npz")  # which release 0.1 did not write
     assert new == old
+
+
+def test_a_conversion_of_then_is_known_by_names_and_sizes(tmp_path):
+    output = shutil.copytree(OLD / "data", tmp_path / "data")
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    notes = []
+    convert.run("folder", OLD / "source", output, on_remark=notes.append)
+    assert notes == ["already converted, nothing done"]
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+    source = shutil.copytree(OLD / "source", tmp_path / "source")
+    extra = sorted((source / "images/train").iterdir())[0]
+    for kind in ("images", "labels"):
+        shutil.copy(source / kind / "train" / extra.name, source / kind / "train" / "extra.png")
+    with pytest.raises(InputError, match=r"differs in: 5 examples of train, 4 before.*--overwrite"):
+        convert.run("folder", source, output)
 
 
 def test_a_run_is_scored_as_then(run):

@@ -1,0 +1,88 @@
+"""What commands print: tables for people on a terminal, and lines for machines elsewhere.
+
+Into a pipe or a file goes one record a line, its columns separated by tabs; nothing is wrapped,
+padded or cut.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterable, Sequence
+
+from ..errors import printable
+
+
+def console():
+    """Returns the console for what a command reports; names in its text cannot act on it."""
+    from .terminal import NameSafeConsole
+
+    return NameSafeConsole(soft_wrap=not _is_for_people())
+
+
+def _is_for_people() -> bool:
+    return sys.stdout.isatty()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Prints a table; columns whose cells are numbers are set to the right on a terminal."""
+    rows = [[printable(cell) for cell in row] for row in rows]
+    if _is_for_people():
+        _print_for_people(columns, rows, title)
+    else:
+        lines = ([title] if title else []) + ["\t".join(row) for row in (columns, *rows)]
+        print("\n".join(lines))
+
+
+def _print_for_people(columns: Sequence[str], rows: list[list[str]], title: str) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
+    # A number or a short word that is broken in two reads as two; paths and sentences may be.
+    widths = [
+        max((len(word) for cell in column for word in cell.split() if len(word) <= 14), default=0)
+        for column in cells
+    ]
+    fits = sum(widths) + 2 * len(widths) < console().width
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for column, width in zip(cells, widths, strict=True):
+        numeric = len(column) > 1 and all(map(_is_number, column[1:]))
+        table.add_column(
+            column[0],
+            justify="right" if numeric else "left",
+            overflow="fold",
+            min_width=width if fits else None,
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.lstrip("+-").replace(",", "").replace(".", "", 1).isdigit()
+
+
+@contextlib.contextmanager
+def progress_bar(text: str):
+    """Shows a bar where the output is a terminal; yields what to call with done and total."""
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    shown = console()
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
+        task = progress.add_task(escape(printable(text)))
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_problems(problems) -> None:
+    """Prints files that cannot be used: which, what is wrong, and the likely cause."""
+    print_table(
+        ("file", "what is wrong", "likely cause"), [(p.file, p.what, p.cause) for p in problems]
+    )
+
+
+def percent(score: float | None) -> str:
+    """Formats a score for a table: absent scores are a dash, never a zero."""
+    return "-" if score is None else f"{100 * score:.1f}"

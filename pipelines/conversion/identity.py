@@ -1,0 +1,247 @@
+"""What a conversion is of: which files, in which state, converted how.
+
+A converted dataset holds it as `source.npz`, so that a later run can tell whether anything has
+changed, and what. A file whose size and times are as they were is the same; one whose times alone
+differ, as in a copied tree, is read and compared by its checksum.
+"""
+
+import array
+import hashlib
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasseg import atomic_files
+
+from ..classes import Description
+from ..datasets import Example
+from ..errors import InputError
+from .pairs import Encoding
+
+FILE = "source.npz"
+SIZES = [0, 3]  # columns of the states
+_ABSENT = (-1, -1, -1, -1, -1)
+# The fields that release 0.1 hashed, in that order.
+_DESCRIPTION_0_1 = ("classes", "raw_values", "raw_colors", "split_sizes", "homepage", "hints")
+_ENCODING_0_1 = ("verify", "max_side", "image_format", "quality")
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of a split, a row for each example in the order of the list.
+
+    Attributes:
+        names: Filenames.
+        states: int64 (examples, 6): size, time of change of the content and of the file in
+            nanoseconds, of the image and of the label; -1 where there is no such file.
+        details: uint32 (examples,) checksums of what the dataset must know besides.
+        places: int64 (examples, 2): device and inode of the image; -1 where there is none.
+    """
+
+    names: Sequence[str]
+    states: np.ndarray
+    details: np.ndarray
+    places: np.ndarray
+
+    @classmethod
+    def of(cls, examples: Sequence[Example]) -> "SplitFiles":
+        """Looks at the files of a split."""
+        images, labels = _states(e.image for e in examples), _states(e.label for e in examples)
+        return cls(
+            [example.filename for example in examples],
+            np.hstack((images[:, :3], labels[:, :3])),
+            np.array([_checksum(repr(e.details)) if e.details else 0 for e in examples], np.uint32),
+            images[:, 3:],
+        )
+
+    def image_bytes(self, typical: int) -> int:
+        """Returns the size of all images; those that are no files of their own have the given."""
+        sizes = self.states[:, 0]
+        return int(np.where(sizes < 0, typical, sizes).sum())
+
+
+def _states(paths: Iterable[str | None]) -> np.ndarray:
+    """Returns size, the two times, device and inode of each file."""
+    numbers = array.array("q")  # a quarter of the memory of tuples
+    for path in paths:
+        numbers.extend(_state(path))
+    return np.frombuffer(numbers, np.int64).reshape(-1, len(_ABSENT))
+
+
+def _state(path: str | None) -> tuple[int, int, int, int, int]:
+    try:
+        s = os.stat(path or "")  # noqa: PTH116 (called for every file)
+    except (OSError, ValueError):
+        return _ABSENT
+    return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_dev, s.st_ino
+
+
+def _checksum(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "surrogateescape"))
+
+
+def refuse_shared_images(splits: Mapping[str, SplitFiles]) -> None:
+    """Refuses a file that is an image of two splits, by links of any kind.
+
+    Raises:
+        InputError: If there is one.
+    """
+    names = list(splits)
+    for index, one in enumerate(names):
+        for other in names[:index]:
+            here, there = (_rows_as_items(splits[split].places) for split in (one, other))
+            _, *at = np.intersect1d(here, there, return_indices=True)
+            both = [
+                (splits[one].names[i], splits[other].names[k])
+                for i, k in zip(*at, strict=True)
+                if splits[one].places[i, 1] >= 0
+            ]
+            if both:
+                raise InputError(
+                    f"a file must be an image of one split only, got {len(both)} in {one} and "
+                    f"{other}: {both[0][0]} is {both[0][1]}; remove the links."
+                )
+
+
+def _rows_as_items(rows: np.ndarray) -> np.ndarray:
+    """Returns (n, 2) numbers as n items that can be sorted."""
+    return np.ascontiguousarray(rows).view([("device", np.int64), ("inode", np.int64)]).ravel()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a conversion is of.
+
+    Attributes:
+        files: The files of each split.
+        meaning: Hash of all that decides the records besides: classes, encoding, seed.
+        how: The same for people: options by name.
+        source_sha256: Hash of names, sizes and `meaning`, as release 0.1 made it.
+    """
+
+    files: Mapping[str, SplitFiles]
+    meaning: str
+    how: Mapping[str, Any]
+    source_sha256: str
+
+
+def identify(
+    description: Description,
+    encoding: Encoding,
+    seed: int,
+    how: Mapping[str, Any],
+    files: Mapping[str, SplitFiles],
+) -> Identity:
+    """Returns what a conversion will be of.
+
+    Args:
+        description: Facts of the dataset, under a class map where one is given.
+        encoding: How pairs are checked and stored.
+        seed: Of the order of the examples.
+        how: Options, for people.
+        files: Of each split.
+    """
+    parts = _as_0_1(description, _DESCRIPTION_0_1), _as_0_1(encoding, _ENCODING_0_1), str(seed)
+    text = f"({', '.join(parts)})"
+    digest = hashlib.sha256(text.encode())
+    for split, of_split in files.items():
+        columns = (of_split.states[:, column].tolist() for column in SIZES)
+        for name, *sizes in zip(of_split.names, *columns, strict=True):
+            known = [size if size >= 0 else None for size in sizes]
+            digest.update(repr((split, name, known)).encode())
+    return Identity(files, hashlib.sha256(text.encode()).hexdigest(), how, digest.hexdigest())
+
+
+def _as_0_1(thing: Any, names: Sequence[str]) -> str:
+    """Returns a dataclass as text, without fields that release 0.1 lacked if they have defaults."""
+    shown = []
+    for field in fields(thing):
+        default = field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        if field.name in names or getattr(thing, field.name) != default:
+            shown.append(f"{field.name}={getattr(thing, field.name)!r}")
+    return f"{type(thing).__name__}({', '.join(shown)})"
+
+
+def write(folder: Path, identity: Identity, checksums: Mapping[str, np.ndarray]) -> None:
+    """Writes what a conversion was of.
+
+    Args:
+        folder: Of the shards.
+        identity: It.
+        checksums: uint32 (examples, 2) of each split, of the contents of images and labels.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    about = {"meaning": identity.meaning, "how": identity.how, "splits": list(identity.files)}
+    arrays = {"about": _as_bytes(json.dumps(about))}
+    for split, files in identity.files.items():
+        arrays |= {
+            f"{split}_names": _as_bytes("\0".join(files.names)),
+            f"{split}_states": files.states,
+            f"{split}_details": files.details,
+            f"{split}_checksums": checksums[split],
+        }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    atomic_files.write_bytes(folder / FILE, buffer.getvalue())
+
+
+def _as_bytes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a finished conversion is of, read back.
+
+    Attributes:
+        meaning: As in `Identity`.
+        how: As in `Identity`.
+        files: As in `Identity`, without places.
+        checksums: uint32 (examples, 2) of each split.
+    """
+
+    meaning: str
+    how: Mapping[str, Any]
+    files: Mapping[str, SplitFiles]
+    checksums: Mapping[str, np.ndarray]
+
+
+def read(folder: Path) -> Stored | None:
+    """Reads what a finished conversion is of; None for one of release 0.1, which does not tell.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            about = json.loads(arrays["about"].tobytes())
+            files, checksums = {}, {}
+            for split in about["splits"]:
+                names = arrays[f"{split}_names"].tobytes().decode().split("\0")
+                states, details = arrays[f"{split}_states"], arrays[f"{split}_details"]
+                files[split] = SplitFiles(names, states, details, np.empty((0, 2)))
+                checksums[split] = arrays[f"{split}_checksums"]
+                if not len(names) == len(states) == len(details) == len(checksums[split]):
+                    raise ValueError(f"rows of {split} must be as many as names")
+            return Stored(about["meaning"], about["how"], files, checksums)
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path}: is damaged ({error or type(error).__name__}), so that nothing tells whether "
+            "the source has changed; give --overwrite."
+        ) from error

@@ -1,0 +1,257 @@
+"""The layout of a folder of one's own: where images and labels are, and what tells the splits."""
+
+import os.path
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import InputError
+from ..images.formats import IMAGE_ENDINGS
+from ..images.image_folders import HIDDEN, NO_IMAGE, PassedOver, walk
+from . import SPLITS, Example, _listing, _splits
+from ._listing import Files
+from ._splits import PLACEHOLDER, Fractions
+
+
+class Place:
+    """Where the images, or the labels, are.
+
+    Args:
+        root: The source.
+        pattern: The folder below it; may hold `PLACEHOLDER`.
+        what: "images" or "labels", the name of the option.
+        suffix: What files end in, with an ending or without.
+
+    Attributes:
+        folders: Those of each split, by the word that stands for it; empty if there are none.
+        top: The folder of all; None where the pattern tells the splits.
+        endings: What files end in.
+
+    Raises:
+        InputError: If the pattern leads out of the source.
+    """
+
+    def __init__(self, root: Path, pattern: str, what: str, suffix: str):
+        self.pattern, self.what = pattern, what
+        parts = Path(pattern).parts
+        if Path(pattern).is_absolute() or ".." in parts:
+            raise InputError(f"{what} must be a folder below {root}, got {pattern}.")
+        self.top = None if PLACEHOLDER in pattern else root / pattern
+        self._pattern = pattern if self.top is None else f"{pattern}/{PLACEHOLDER}"
+        self._root = root
+        self.folders = _splits.folders_of_splits(root, self._pattern)
+        whole = suffix.lower().endswith(IMAGE_ENDINGS)
+        self.endings = (suffix,) if whole else tuple(suffix + e for e in IMAGE_ENDINGS)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is such a folder."""
+        return bool(self.folders) if self.top is None else self.top.is_dir()
+
+    def folder(self, word: str) -> Path:
+        """Returns the folder that a split should have by the word that stands for it."""
+        return self._root / self._pattern.replace(PLACEHOLDER, word)
+
+
+class Layout:
+    """The images and labels of a folder.
+
+    Args:
+        root: The folder.
+        images: Where the images are.
+        labels: Where the labels are.
+        skip_unlabelled: Whether images without a label are left out.
+
+    Raises:
+        InputError: If they are not there.
+    """
+
+    def __init__(self, root: Path, images: Place, labels: Place, skip_unlabelled: bool):
+        self._root, self._images, self._labels = root, images, labels
+        self._skip_unlabelled = skip_unlabelled
+        self._reasons: dict[str, PassedOver] = {}
+        self._walked: set[str] = set()
+        if not images.is_there or not labels.is_there:
+            folders = sorted(path.name for path in root.iterdir() if path.is_dir())
+            raise InputError(
+                f"{root}: the folders {images.pattern}/ and {labels.pattern}/ must be there, got "
+                f"{', '.join(folders[:8]) or 'no folder'}; --images and --labels name others, also "
+                f"as {PLACEHOLDER}/images."
+            )
+
+    def splits(self, fractions: Fractions | None) -> dict[str, list[Example]]:
+        """Returns the pairs of each split.
+
+        Args:
+            fractions: Shares of train, validation and test, None for none.
+
+        Raises:
+            InputError: If nothing tells the splits, or several things do.
+        """
+        if self._images.folders or self._labels.folders:
+            splits = self._splits_of_folders()
+            if fractions is not None:
+                splits = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
+            return splits
+        assert self._images.top is not None
+        assert self._labels.top is not None
+        pairs = self._pairs(self._images.top, self._labels.top)
+        if splits := self._splits_of_lists(pairs):
+            if fractions is not None:
+                raise InputError(_splits.told_already(str(self._root), "lists", splits, fractions))
+            return splits
+        self._refuse_folders_like_splits()
+        if fractions is None:
+            raise InputError(
+                f"{self._root}: the splits must be told by folders (images/train/), lists "
+                "(train.txt, validation.txt) or split_fractions, got none of them."
+            )
+        return _splits.draw(list(pairs.values()), fractions)
+
+    def passed_over(self, used: Path) -> list[str]:
+        """Returns a line for each reason for which files are not used.
+
+        Args:
+            used: The file of the classes.
+        """
+        self._walked.add(str(used))
+        for path, why in self._left(self._root):
+            self._count(why, str(path))
+        return [str(passed) for passed in self._reasons.values()]
+
+    def _splits_of_folders(self) -> dict[str, list[Example]]:
+        for place, other in (self._images, self._labels), (self._labels, self._images):
+            if not place.folders:
+                raise InputError(
+                    f"{self._root}: {place.what} must have the folders of the splits, as "
+                    f"{other.what} have ({', '.join(other.folders)}), got none."
+                )
+        for path in _splits.find_lists(self._root).values():
+            self._walked.add(str(path))
+            self._count("lists, though folders tell the splits", str(path))
+        return {
+            split: [
+                pair
+                for folders in self._folder_pairs(split)
+                for pair in self._pairs(*folders).values()
+            ]
+            for split in SPLITS
+            if split in self._images.folders or split in self._labels.folders
+        }
+
+    def _folder_pairs(self, split: str) -> list[tuple[Path, Path]]:
+        """Returns the folders of a split: the only two, or those of the same word."""
+        images, labels = (p.folders.get(split, {}) for p in (self._images, self._labels))
+        if len(images) == len(labels) == 1:
+            return list(zip(images.values(), labels.values(), strict=True))
+        return [
+            (
+                images.get(word) or self._images.folder(word),
+                labels.get(word) or self._labels.folder(word),
+            )
+            for word in sorted(images | labels, key=_splits.WORDS[split].index)
+        ]
+
+    def _pairs(self, images: Path, labels: Path) -> dict[str, Example]:
+        """Pairs the files below two folders, by stem, and counts those that are not used."""
+        found_images, found_labels = self._find(images, labels)
+        pairs = _listing.pair_files(self._root, found_images, found_labels)
+        if not self._skip_unlabelled:
+            return pairs
+        there = {stem: pair for stem, pair in pairs.items() if found_labels.has(stem)}
+        for stem in sorted(pairs.keys() - there.keys()):
+            self._count("no label, which --skip-unlabelled accepts", pairs[stem].image)
+        return there
+
+    def _find(self, images: Path, labels: Path) -> tuple[Files, Files]:
+        """Finds the images and the labels below their folders, which may be one, or in another."""
+        sought = (images, self._images.endings), (labels, self._labels.endings)
+        is_one = images == labels
+        if is_one and sought[0] == sought[1]:
+            raise InputError(
+                f"{images}: images and labels in one folder must differ in --image-suffix and "
+                "--label-suffix, such as .jpg and .png, or _mask."
+            )
+        # In one folder the longer suffix goes first: a_mask.png is no image.
+        longer = int(len(sought[1][1][0]) > len(sought[0][1][0]))
+        own, other = sought[longer], sought[1 - longer]
+        first = _listing.find(*own, set() if is_one else {str(other[0])})
+        taken = set(first.found.values()) if is_one else {str(own[0])}
+        second = _listing.find(*other, taken)
+        for entry in (*second.others, *(() if is_one else first.others)):
+            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
+        self._walked |= {str(images), str(labels)}
+        return (second, first) if longer else (first, second)
+
+    def _splits_of_lists(self, pairs: dict[str, Example]) -> dict[str, list[Example]]:
+        """Returns the pairs that the lists name, after checking all of them; none without lists."""
+        lists = _splits.find_lists(self._root)
+        taken: dict[str, str] = {}
+        chosen: dict[str, list[str]] = {split: [] for split in lists}
+        for split, path in lists.items():
+            self._walked.add(str(path))
+            for number, line in _splits.read_list(path):
+                where = f"{path}, line {number}"
+                stem = next((name for name in self._names(line) if name in pairs), None)
+                if stem is None:
+                    raise InputError(
+                        f"{where}: must be the name of an image in {self._images.top}, got "
+                        f"{line!r}."
+                    )
+                if stem in taken:
+                    raise InputError(
+                        f"{where}: an image must be listed once, got {line!r} in {taken[stem]} too."
+                    )
+                taken[stem] = where
+                chosen[split].append(stem)
+        for stem in pairs if lists else ():
+            if stem not in taken:
+                self._count("in no list", pairs[stem].image)
+        return {split: [pairs[stem] for stem in sorted(stems)] for split, stems in chosen.items()}
+
+    def _names(self, line: str) -> Iterator[str]:
+        """Yields what a line of a list may mean: a name as it is, or one with suffix and ending."""
+        name = _listing.compose(line.replace("\\", "/").removeprefix("./"))
+        folder = f"{self._images.pattern}/"
+        suffix = self._images.endings[0].rpartition(".")[0]
+        for path in (name, name.removeprefix(folder)):
+            yield path
+            for ending in self._images.endings:
+                if path.lower().endswith(ending.lower()):
+                    yield path[: -len(ending)]
+            yield path.removesuffix(suffix)
+
+    def _refuse_folders_like_splits(self) -> None:
+        """Refuses to draw splits across folders that may be splits under other names."""
+        for place in (self._images, self._labels):
+            for folder in sorted(self._folders_below(place)):
+                if _splits.is_like_a_split(folder):
+                    raise InputError(
+                        f"{self._root}: splits must not be drawn across those that are there, got "
+                        f"{place.pattern}/{folder}/; rename it, or name all with --{place.what}, "
+                        f"such as {place.pattern}/{PLACEHOLDER}2017."
+                    )
+
+    def _folders_below(self, place: Place) -> list[str]:
+        assert place.top is not None
+        return [path.name for path in place.top.iterdir() if path.is_dir()]
+
+    def _left(self, folder: Path) -> Iterator[tuple[Path, str]]:
+        """Yields the files and folders that were neither used nor looked into, and why not."""
+        for path in sorted(folder.iterdir()):
+            if str(path) in self._walked:
+                continue
+            if any(walked.startswith(f"{path}/") for walked in self._walked):
+                yield from self._left(path)
+            elif path.name.startswith("."):
+                yield path, HIDDEN
+            elif folder not in (self._images.top, self._labels.top):
+                yield path, "neither images nor labels"
+            elif path.is_dir():
+                why = f"in {path.relative_to(self._root).as_posix()}/, which is no split"
+                yield from ((Path(entry.path), why) for entry in walk(path))
+            else:
+                yield path, "beside the folders of the splits"
+
+    def _count(self, why: str, path: str) -> None:
+        name = path.removeprefix(os.path.join(self._root, ""))  # noqa: PTH118
+        self._reasons.setdefault(why, PassedOver(why)).add(name)

@@ -1,0 +1,173 @@
+"""Splits: told by the names of folders or lists, in any of the usual words, or drawn by chance."""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import InputError
+from . import SPLITS
+
+# The first word of each is that of messages.
+WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+PLACEHOLDER = "{split}"
+PLACES_OF_LISTS = ("", "splits", "ImageSets/Segmentation")
+_SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
+_LIKE_A_SPLIT = re.compile(
+    rf"({'|'.join(_SPLIT_OF)})(set|[\W\d_].*)|trainval.*|evaluation|hold-?out", re.IGNORECASE
+)
+
+Fractions = tuple[float, float, float]
+Item = TypeVar("Item")
+
+
+def split_of(name: str) -> str | None:
+    """Returns the split that a name stands for, in any case; None if it is of none."""
+    return _SPLIT_OF.get(name.lower())
+
+
+def is_like_a_split(name: str) -> bool:
+    """Tells whether a name begins as that of a split, such as test_set or train2017."""
+    return split_of(name) is not None or _LIKE_A_SPLIT.fullmatch(name) is not None
+
+
+def folders_of_splits(root: Path, pattern: str) -> dict[str, dict[str, Path]]:
+    """Finds the folders of the splits.
+
+    Args:
+        root: Where to look.
+        pattern: Path below it, in which `PLACEHOLDER` stands for the name of a split.
+
+    Returns:
+        The folders of each split that has any, by the word, in lower case, that stands for it.
+
+    Raises:
+        InputError: If two folders differ in case alone.
+    """
+    found: list[tuple[Path, str]] = [(root, "")]
+    for part in Path(pattern).parts:
+        found = [step for path, word in found for step in _step(path, word, part)]
+    splits: dict[str, dict[str, Path]] = {}
+    for path, word in sorted(found):
+        folders = splits.setdefault(_SPLIT_OF[word], {})
+        if word in folders:
+            raise InputError(f"{path}: must be the only one of its name, got {folders[word]} too.")
+        folders[word] = path
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _step(path: Path, word: str, part: str) -> list[tuple[Path, str]]:
+    """Returns the folders that a part of a pattern stands for, and the word in the others' place.
+
+    Args:
+        path: Where to look.
+        word: What stands for the split in the parts before; empty if none of them has it.
+        part: Of the pattern.
+    """
+    if PLACEHOLDER not in part:
+        return [(path / part, word)] if (path / part).is_dir() else []
+    name = re.compile("(.+)".join(map(re.escape, part.split(PLACEHOLDER, 1))))
+    steps = []
+    for folder in path.iterdir():
+        match = name.fullmatch(folder.name)
+        found = match[1].lower() if match else ""
+        if found in ((word,) if word else _SPLIT_OF) and folder.is_dir():
+            steps.append((folder, found))
+    return steps
+
+
+def find_lists(root: Path) -> dict[str, Path]:
+    """Finds the lists of the splits, such as train.txt, all in one place."""
+    for place in PLACES_OF_LISTS:
+        lists = (root / place).glob("*.txt") if (root / place).is_dir() else ()
+        found: dict[str, list[Path]] = {}
+        for path in lists:
+            if split := split_of(path.stem):
+                found.setdefault(split, []).append(path)
+        for split, paths in found.items():
+            if len(paths) > 1:
+                order = WORDS[split].index
+                names = sorted((path.name for path in paths), key=lambda n: order(n[:-4].lower()))
+                raise InputError(f"{root / place}: {' or '.join(names)} must be there, not both.")
+        if found:
+            return {split: found[split][0] for split in SPLITS if split in found}
+    return {}
+
+
+def read_list(path: Path) -> list[tuple[int, str]]:
+    """Returns the lines of a list that are not empty, with their numbers.
+
+    Raises:
+        InputError: If it is no UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be UTF-8 text ({error.reason}).") from error
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return [(number, line) for number, line in lines if line]
+
+
+def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
+    """Shares items out by chance, but always in the same way.
+
+    Args:
+        items: In an order that does not change.
+        fractions: Shares of train, validation and test.
+
+    Raises:
+        InputError: If these are no shares.
+    """
+    sound = len(fractions) == len(SPLITS) and all(0 <= share <= 1 for share in fractions)
+    if not sound or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise InputError(
+            "split_fractions must be three numbers of sum 1, for train, validation and test, got "
+            f"{', '.join(map(str, fractions))}."
+        )
+    order = np.random.default_rng(0).permutation(len(items))
+    bounds = [round(len(items) * sum(fractions[:count])) for count in range(len(SPLITS) + 1)]
+    return {
+        split: [items[i] for i in sorted(order[bounds[index] : bounds[index + 1]])]
+        for index, split in enumerate(SPLITS)
+    }
+
+
+def draw_from_train(
+    where: str, told_by: str, splits: Mapping[str, list[Item]], fractions: Fractions
+) -> dict[str, list[Item]]:
+    """Draws splits that are not there from train; never across splits that are there.
+
+    Args:
+        where: The source, for messages.
+        told_by: What tells the splits that are there, such as "folders".
+        splits: Items of the splits that are there.
+        fractions: Shares of train, validation and test, 0 for those that are there besides train.
+
+    Raises:
+        InputError: If something would be drawn from, or into, another split than train.
+    """
+    drawn = [split for split, share in zip(SPLITS[1:], fractions[1:], strict=False) if share]
+    if "train" not in splits or not drawn or any(split in splits for split in drawn):
+        raise InputError(told_already(where, told_by, splits, fractions))
+    parts = draw(splits["train"], fractions)
+    return {**splits, "train": parts["train"], **{split: parts[split] for split in drawn}}
+
+
+def told_already(where: str, told_by: str, splits: Collection[str], fractions: Fractions) -> str:
+    """Returns the message that fractions are of no use, and what would be."""
+    absent = [split for split in SPLITS if split not in splits]
+    remedy = ""
+    if told_by != "lists" and absent and "train" in splits:
+        shares = ",".join({"train": "0.8"}.get(s, "0.2" if s == absent[0] else "0") for s in SPLITS)
+        remedy = f"; {shares} would draw {absent[0]} from train"
+    return (
+        f"{where}: split_fractions must be left out where the splits are there already, as "
+        f"{told_by} ({', '.join(splits)}), got {', '.join(map(str, fractions))}{remedy}."
+    )

@@ -1,0 +1,180 @@
+"""Folders of images: what is below them, and which of it are images."""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from ..errors import InputError
+from .formats import IMAGE_ENDINGS
+from .image_files import special_kind
+
+# What operating systems leave behind, in lower case. Hidden files and folders begin with a dot, as
+# the `._NAME.jpg` of archives that were made on a Mac.
+_LEFT_BEHIND = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"))
+# Reasons to pass a file over.
+HIDDEN, NO_IMAGE = "hidden", "not the ending of an image"
+LOOKED_INTO = "a folder that another path leads to"
+_SHOWN = 3
+
+
+class Entry(NamedTuple):
+    """A file below a folder, or a hidden folder, which is not looked into.
+
+    Attributes:
+        path: Its path, which begins with that of the folder.
+        name: Its path relative to the folder, with "/".
+        is_hidden: Whether it is hidden, or left behind by an operating system.
+    """
+
+    path: str
+    name: str
+    is_hidden: bool
+
+
+def walk(folder: Path | str, without: Collection[str] = ()) -> Iterator[Entry]:
+    """Yields the files below a folder, in the order of their names; links are followed.
+
+    Args:
+        folder: Where to look; nothing is found if it is absent.
+        without: Paths of folders that are not looked into.
+
+    Raises:
+        InputError: If a link leads back to a folder above it, a folder cannot be read, or something
+            is neither file nor folder: to read a pipe would wait for ever.
+    """
+    folder = os.fspath(folder)
+    if os.path.isdir(folder):  # noqa: PTH112 (text: this runs for every file of large datasets)
+        yield from _walk(folder, "" if folder == "." else f"{folder}/", "", without, ())
+
+
+def _walk(
+    folder: str,
+    path: str,
+    name: str,
+    without: Collection[str],
+    above: tuple[tuple[int, int], ...],
+) -> Iterator[Entry]:
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        here = status.st_dev, status.st_ino
+        if here in above:
+            raise InputError(
+                f"{folder}: a folder must not hold a link to itself or to one above it, got one "
+                f"to {os.path.realpath(folder)}; remove the link."
+            )
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error}).") from error
+    for entry in entries:
+        is_hidden = _is_hidden(entry.name)
+        place = f"{path}{entry.name}", f"{name}{entry.name}"
+        if is_hidden or _is_file(entry):
+            yield Entry(*place, is_hidden)
+        elif place[0] not in without:
+            yield from _walk(place[0], f"{place[0]}/", f"{place[1]}/", without, (*above, here))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Tells a file, or a link to nowhere, which whoever reads it will report, from a folder."""
+    try:
+        if entry.is_file() or entry.is_dir():
+            return entry.is_file()
+        special = special_kind(entry.stat().st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise InputError(f"{entry.path}: cannot be read ({error.strerror or error}).") from error
+    raise InputError(f"{entry.path}: must be a file or a folder, got a {special}; remove it.")
+
+
+@dataclass
+class PassedOver:
+    """Files that were not used, for one reason.
+
+    Attributes:
+        why: The reason.
+        count: How many they are.
+        first: The names of the first few.
+    """
+
+    why: str
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Counts one."""
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append(name)
+
+    def __str__(self) -> str:
+        """Returns all of it in one line."""
+        more = ", ..." if self.count > len(self.first) else ""
+        return f"{self.count} passed over ({self.why}): {', '.join(self.first)}{more}"
+
+
+class ImageFolder(NamedTuple):
+    """The images below a folder.
+
+    Attributes:
+        images: Their paths, in order.
+        passed_over: The other files, each with the reason why it is no image to be read.
+    """
+
+    images: list[Path]
+    passed_over: list[tuple[Path, str]]
+
+
+def readable_images(folder: Path | str) -> ImageFolder:
+    """Finds the images below a folder by the endings of their names, in any case.
+
+    Each folder is looked into once, whatever links lead to it. What is neither file nor folder is
+    listed like a file: whoever reads it says so.
+
+    Raises:
+        InputError: If a folder cannot be read.
+    """
+    found, seen = ImageFolder([], []), {_identity(os.fspath(folder))}
+    for top, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            path = Path(top, name)
+            if _is_hidden(name):
+                found.passed_over.append((path, HIDDEN))
+            elif _identity(path) in seen:
+                found.passed_over.append((path, LOOKED_INTO))
+            else:
+                seen.add(_identity(path))
+                entered.append(name)
+        folders[:] = entered
+        for path in (Path(top, name) for name in files):
+            if not _is_hidden(path.name) and has_image_ending(path.name):
+                found.images.append(path)
+            else:
+                reason = HIDDEN if _is_hidden(path.name) else NO_IMAGE
+                found.passed_over.append((path, reason))
+    return ImageFolder(sorted(found.images), sorted(found.passed_over))
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+    except OSError as error:
+        _refuse(error)
+    return status.st_dev, status.st_ino
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror or error}).") from error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def has_image_ending(name: str) -> bool:
+    """Tells whether a name ends as those of images do."""
+    return name.lower().endswith(IMAGE_ENDINGS)

@@ -1,0 +1,297 @@
+"""Images of a source on their way into records: PNG and JPEG as they are, all others encoded anew.
+
+What is encoded anew loses nothing (PNG), unless a JPEG is asked for or the image made smaller.
+"""
+
+import io
+import math
+import re
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import PIL.Image
+
+from ..errors import ImageFileError, InputError
+from . import formats, png
+from .image_files import check_complete
+
+_STRIP = 512  # rows that are worked on at a time, which bounds the memory
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = (5, 6, 7, 8)
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_STRETCH = re.compile(rf"\s*(p?)({_NUMBER})\s*,\s*(p?)({_NUMBER})\s*")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Which values of an image of more than 8 bits become black, 0, and white, 255.
+
+    Attributes:
+        low: The value, or the percentile of the image's own values, that becomes black.
+        high: The one that becomes white; those between are spread evenly.
+        percentiles: Whether they are percentiles, in [0, 100].
+
+    Raises:
+        InputError: If they are not in order, or out of range.
+    """
+
+    low: float
+    high: float
+    percentiles: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the range."""
+        inside = not self.percentiles or (self.low >= 0 and self.high <= 100)
+        if not (math.isfinite(self.high - self.low) and self.low < self.high and inside):
+            raise InputError(
+                "stretch must be LOW,HIGH with LOW below HIGH, percentiles in [0, 100], got "
+                f"{self}."
+            )
+
+    def __str__(self) -> str:
+        """Returns the text that `parse` reads."""
+        letter = "p" if self.percentiles else ""
+        return f"{letter}{self.low:g},{letter}{self.high:g}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads two values, such as "0,4095", or two percentiles, such as "p1,p99".
+
+        Raises:
+            InputError: If it is neither.
+        """
+        match = _STRETCH.fullmatch(text)
+        if match is None or match[1] != match[3]:
+            raise InputError(
+                "stretch must be two values, such as 0,4095, or two percentiles of each image, "
+                f"such as p1,p99, got {text!r}."
+            )
+        return cls(float(match[2]), float(match[4]), bool(match[1]))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Turns numbers into uint8; all channels of an image are stretched alike.
+
+        Args:
+            values: Integers or floats, (height, width) or (height, width, channels).
+
+        Raises:
+            ImageFileError: If some are not finite.
+        """
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ImageFileError(
+                "image must hold finite numbers, got others too", "replace what stands for no data"
+            )
+        low, high = self.low, self.high
+        if self.percentiles:
+            low, high = np.percentile(values, (low, high))
+        scale = 255 / (high - low) if high > low else 0.0  # an image of one value becomes black
+        stretched = np.empty(values.shape, np.uint8)
+        for top in range(0, len(values), _STRIP):
+            part = (values[top : top + _STRIP].astype(np.float64) - low) * scale
+            stretched[top : top + _STRIP] = np.rint(part.clip(0, 255))
+        return stretched
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to images.
+
+    Attributes:
+        max_side: Longest side that an image keeps, in pixels; larger ones are made smaller. None
+            leaves the size as it is.
+        image_format: "jpeg" or "png" to encode images of other formats anew; None keeps the bytes
+            of PNG and JPEG files, and makes PNG of all others.
+        quality: Of the JPEGs that are encoded anew, in [1, 100].
+        upright: Whether images that EXIF rotates are turned, because their labels are upright.
+        stretch: What becomes black and white in images of more than 8 bits a channel; None where
+            these are errors.
+    """
+
+    max_side: int | None = None
+    image_format: str | None = None
+    quality: int = 95
+    upright: bool = False
+    stretch: Stretch | None = None
+
+
+class SourceImage(NamedTuple):
+    """An image as it goes into a record.
+
+    Attributes:
+        content: A PNG or JPEG file.
+        size: `(height, width)` before it was made smaller.
+        changes: What was done to it, but for its size: a few words each.
+    """
+
+    content: bytes
+    size: tuple[int, int]
+    changes: tuple[str, ...] = ()
+
+
+def prepare(
+    content: bytes, treatment: Treatment, label_size: tuple[int, int] | None = None
+) -> SourceImage:
+    """Makes an image file into one that TensorFlow decodes to the pixels that the label is of.
+
+    Args:
+        content: The file's bytes.
+        treatment: What to do.
+        label_size: `(height, width)` of the label, where it is known: it tells whether the label is
+            of an image as it stands or upright, if the one is wide and the other tall. An image
+            that is encoded anew is turned then though `upright` does not say so.
+
+    Returns:
+        The image; the very bytes where nothing has to be done.
+
+    Raises:
+        ImageFileError: If the file cannot be read, is damaged, rotated by EXIF, or has more than 8
+            bits a channel, and nothing says what to do then.
+    """
+    native = formats.is_native(content)
+    if native and not _may_need_work(content, treatment):
+        return SourceImage(content, png.read_size(content))
+    with formats.open_picture(content) as picture:
+        deep = formats.is_deep(content, picture)
+        own_format = ("png" if picture.format == "PNG" else "jpeg") if native else None
+        turn = _check_turn(formats.orientation_of(picture))
+        stored = picture.height, picture.width
+        if _is_turned_by_pillow(picture) and turn in _QUARTER_TURNS:
+            stored = _swap(stored)
+        size = fit_size(stored, treatment.max_side)
+        image_format = treatment.image_format or own_format or "png"
+        anew = deep or size != stored or image_format != own_format
+        if turn != 1 and not treatment.upright:
+            _refuse_turned(turn, stored, anew, label_size)
+        if turn != 1 and not anew:
+            image_format = "png"  # which loses nothing
+        elif not anew:
+            return SourceImage(content, stored)
+        pixels = _decode(content, picture, deep, treatment.stretch, size)
+        if turn != 1 and not _is_turned_by_pillow(picture):
+            pixels = pixels.transpose(_TURNS[turn])
+    if turn in _QUARTER_TURNS:
+        stored, size = _swap(stored), _swap(size)
+    if pixels.size != _swap(size):
+        pixels = pixels.resize(_swap(size), PIL.Image.Resampling.LANCZOS)
+    encoded = _encode(pixels, image_format, treatment.quality)
+    changes = [] if native else [f"{picture.format} encoded anew as {image_format.upper()}"]
+    changes += ["stretched to 8 bits"] if deep else []
+    changes += ["turned upright"] if turn != 1 else []
+    return SourceImage(encoded, stored, tuple(changes))
+
+
+def decodable(content: bytes, stretch: Stretch | None = None) -> bytes:
+    """Makes an image file into one that TensorFlow decodes.
+
+    Args:
+        content: The file's bytes, of any format that is read.
+        stretch: What becomes black and white in images of more than 8 bits a channel.
+
+    Returns:
+        The very bytes of PNG and JPEG files of 8 bits, which may have an orientation; of all others
+        a PNG, upright.
+
+    Raises:
+        ImageFileError: If it is damaged or of another format, or of more than 8 bits without
+            `stretch`.
+    """
+    if formats.is_native(content):
+        check_complete(content)
+        if not content.startswith(png.SIGNATURE) or png.read_kind(content)[0] <= 8:
+            return content
+    return prepare(content, Treatment(upright=True, stretch=stretch)).content
+
+
+def _may_need_work(content: bytes, treatment: Treatment) -> bool:
+    """Checks a PNG or JPEG; tells whether it may be anything but upright, of 8 bits and as asked.
+
+    To open a file takes as long as to check it: a PNG without EXIF is not opened.
+    """
+    if check_complete(content) or png.read_kind(content)[0] > 8:
+        return True
+    size = png.read_size(content)
+    return treatment.image_format == "jpeg" or fit_size(size, treatment.max_side) != size
+
+
+def _swap(size: tuple[int, int]) -> tuple[int, int]:
+    """Turns `(height, width)` into `(width, height)`, as Pillow has it, or back."""
+    return size[1], size[0]
+
+
+def _check_turn(turn: int) -> int:
+    if turn not in (1, *_TURNS):
+        raise ImageFileError(f"image's EXIF orientation must be 1 to 8, got {turn}", "damaged EXIF")
+    return turn
+
+
+def _is_turned_by_pillow(picture: PIL.Image.Image) -> bool:
+    """Tells whether the size, and the pixels once they are decoded, are upright already."""
+    return picture.format == "TIFF"
+
+
+def _refuse_turned(
+    turn: int, stored: tuple[int, int], anew: bool, label_size: tuple[int, int] | None
+) -> None:
+    told = turn in _QUARTER_TURNS and label_size == _swap(stored) != stored
+    if not (anew and told):
+        raise ImageFileError(
+            f"image is rotated by its EXIF orientation, got {turn}",
+            "TensorFlow ignores EXIF: --upright turns the pixels where the label is upright, or "
+            "save the image upright",
+        )
+
+
+def _decode(
+    content: bytes,
+    picture: PIL.Image.Image,
+    deep: bool,
+    stretch: Stretch | None,
+    size: tuple[int, int],
+) -> PIL.Image.Image:
+    """Decodes a picture to gray or RGB of 8 bits; a JPEG at a half or less where that is enough."""
+    if deep and stretch is None:
+        raise ImageFileError(
+            "image must have 8 bits a channel, got more",
+            "say which values are black and white: --stretch LOW,HIGH (0,4095 for 12 bits, 0,65535 "
+            "for all 16) or percentiles of each image (p1,p99)",
+        )
+    try:
+        if deep and stretch is not None:
+            values = formats.deep_values(content, picture)
+            if values.ndim == 3:  # transparency is dropped, as from images of 8 bits
+                values = values[..., :3] if values.shape[-1] > 2 else values[..., 0]
+            return PIL.Image.fromarray(stretch(values))
+        if content.startswith(png.SIGNATURE):
+            png.check_pixels(content)  # Pillow makes those that are missing 0
+        picture.draft(None, _swap(size))
+        return formats.shallow_picture(picture)
+    except ImageFileError:
+        raise
+    except Exception as error:  # Pillow raises many kinds on damaged data
+        raise ImageFileError("image cannot be decoded", str(error)) from error
+
+
+def _encode(image: PIL.Image.Image, image_format: str, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    if image_format == "jpeg":
+        image.save(buffer, "JPEG", quality=quality)
+    else:
+        # Level 1: level 9 takes ten times as long to save a tenth of the bytes.
+        image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
+    """Returns `(height, width)` reduced so that no side is longer than `max_side`; None for any."""
+    factor = min(1.0, max_side / max(size)) if max_side else 1.0
+    height, width = (max(1, round(length * factor)) for length in size)
+    return height, width
