@@ -201,7 +201,7 @@ def test_what_training_code_keeps_beside_the_network_is_left_out_and_said(
     path = save(tmp_path / "a.safetensors", ("model.", state), ("", loss))
     result = run_cli("import-weights", path, *OPTIONS, "--output", tmp_path / "run")
     assert result.exit_code == 0
-    assert "begin with 'model.' were taken; 1 others were left out: criterion.weight" in words(
+    assert "'model.' was removed, tensors without it were left out: criterion.weight" in words(
         result
     )
 
@@ -212,7 +212,7 @@ def test_of_two_networks_the_user_says_which(checkpoint, tmp_path, run_cli):
     path = save(tmp_path / "a.safetensors", ("student.", state), ("teacher.", other))
     result = run_cli("import-weights", path, *OPTIONS, "--output", tmp_path / "run")
     assert result.exit_code == 1
-    assert "names begin with 'student.' or 'teacher.': say which (--prefix" in words(result)
+    assert "names begin with 'student.' or 'teacher.'. Say which (--prefix" in words(result)
     assert not (tmp_path / "run").exists()
     given = ("--prefix", "teacher.", "--output", tmp_path / "run")
     assert run_cli("import-weights", path, *OPTIONS, *given).exit_code == 0

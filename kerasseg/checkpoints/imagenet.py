@@ -136,6 +136,8 @@ def _fill_from_torch(
         if chosen.notice:
             report(f"{weights}: {chosen.notice}")
         return assign.fill(model, fitted(chosen.tensors), renames, only="encoder_")
+    except prefixes.SeveralNetworksError as error:
+        raise ValueError(f"{weights}: {error} Save one of them alone.") from error
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
 

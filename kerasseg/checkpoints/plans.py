@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from . import assign
-from .prefixes import Chosen, State, choose
+from .prefixes import Chosen, SeveralNetworksError, State, choose
 
 
 class Plan:
@@ -39,9 +39,12 @@ class Plan:
     def choose(self, state: State, prefix: str | None) -> Chosen:
         """Chooses the network's tensors among those of a file; see `prefixes.choose`."""
         clean = getattr(self._source, "clean", None)
-        if clean is not None:
-            return choose(clean(state), self._is_alike, self._fits, prefix)
-        return assign.choose(state, self._is_alike, self._fits, prefix)
+        try:
+            if clean is not None:
+                return choose(clean(state), self._is_alike, self._fits, prefix)
+            return assign.choose(state, self._is_alike, self._fits, prefix)
+        except SeveralNetworksError as error:
+            raise ValueError(f"{error} Say which (--prefix; in Python, prefix).") from error
 
     def build(self, state: State, *, allow_non_finite: bool) -> keras.Model:
         """Builds the network with the tensors as its weights.
@@ -113,6 +116,7 @@ class Plan:
             with keras.StatelessScope(initialize_variables=False):
                 return assign.build(self._model, arguments)
 
-        # Keras gives the variables their values when the next such scope of the thread ends.
+        # Keras gives such variables values when the next such scope of their thread ends: this one
+        # has no other.
         with ThreadPoolExecutor(max_workers=1) as thread:
             return thread.submit(draw).result()

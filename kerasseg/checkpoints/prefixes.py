@@ -13,6 +13,10 @@ _MOST_PARTS = 3
 _MOST_TRIED = 64
 
 
+class SeveralNetworksError(ValueError):
+    """Weights are those of several networks: its message says what their names begin with."""
+
+
 class Chosen(NamedTuple):
     """The tensors of a network.
 
@@ -31,12 +35,11 @@ class Chosen(NamedTuple):
         """What a user must know, or "" if all tensors are taken as they are."""
         if not self.left_out:
             return f"prefix {self.prefix!r} was removed from all names" if self.prefix else ""
-        taken = f"names begin with {self.prefix!r}" if self.prefix else "names have no prefix"
-        more = ", ..." if len(self.left_out) > 3 else ""
-        return (
-            f"only the tensors whose {taken} were taken; {len(self.left_out)} others were left "
-            f"out: {', '.join(self.left_out[:3])}{more}"
-        )
+        more = f", ... ({len(self.left_out)})" if len(self.left_out) > 3 else ""
+        names = ", ".join(self.left_out[:3]) + more
+        if not self.prefix:
+            return f"tensors with a prefix were left out: {names}"
+        return f"prefix {self.prefix!r} was removed, tensors without it were left out: {names}"
 
 
 def choose(
@@ -57,7 +60,8 @@ def choose(
         All tensors if their names are the network's, or if there is no such prefix.
 
     Raises:
-        ValueError: If several networks fit, or no name begins with `prefix`.
+        SeveralNetworksError: If several networks fit.
+        ValueError: If no name begins with `prefix`.
     """
     if prefix:
         return _under(state, prefix)
@@ -80,9 +84,9 @@ def choose(
     if prefix is not None:
         return found.get(prefix, Chosen(state))
     if len(found) > 1:
-        raise ValueError(
-            "weights must be those of one network, got several that fit, whose names begin with "
-            f"{' or '.join(repr(one) for one in found)}: say which (--prefix, or prefix=)."
+        raise SeveralNetworksError(
+            "weights must be those of one network, got several, whose names begin with "
+            f"{' or '.join(repr(one) for one in found)}."
         )
     return next(iter(found.values()), Chosen(state))
 

@@ -50,16 +50,21 @@ def _naming(path: Path):
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {_printable(error)}") from None
     except MemoryError as error:
         raise CheckpointError(f"{path}: needs more memory than there is.") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # a damaged file can make its readers raise anything
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        reason = _printable(str(error).partition("\n")[0]) or type(error).__name__
         raise CheckpointError(
             f"{path}: must be a whole checkpoint, got a damaged one ({reason})."
         ) from error
+
+
+def _printable(message: object) -> str:
+    """Returns what may be shown on a terminal, whatever names from the file are in it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(message)[:1000])
 
 
 def check_keras_file(path: Path) -> None:

@@ -39,8 +39,8 @@ def test_what_begins_otherwise_is_left_out_and_named():
     assert set(chosen.tensors) == NETWORK
     assert chosen.left_out == tuple(extra)
     assert chosen.notice == (
-        "only the tensors whose names begin with 'model.' were taken; 4 others were left out: "
-        "loss.weight, metric.a, metric.b, ..."
+        "prefix 'model.' was removed, tensors without it were left out: "
+        "loss.weight, metric.a, metric.b, ... (4)"
     )
 
 
@@ -50,7 +50,7 @@ def test_what_begins_otherwise_is_left_out_and_named():
 )
 def test_of_several_that_fit_none_is_guessed(prefixes, named):
     several = state(*prefixes)
-    with pytest.raises(ValueError, match=f"names begin with {named}: say which"):
+    with pytest.raises(ValueError, match=f"names begin with {named}"):
         choose(several, alike, fits)
     for prefix in prefixes:
         several[f"{prefix}head.bias"] = np.array([7.0])
