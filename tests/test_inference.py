@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +35,17 @@ def test_a_run_loads_as_a_model_of_logits_at_any_size(tiny_run):
     model = kerasseg.load(tiny_run)
     assert model(np.zeros((2, 37, 51, 3), np.float32)).shape == (2, 37, 51, 3)
     assert not model.compiled
+
+
+def test_a_run_without_a_best_model_has_its_last(tiny_run, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    copy = shutil.copy(tiny_run / inference.LAST_MODEL, tmp_path / inference.LAST_MODEL)
+    expected = kerasseg.load(tiny_run, "last").get_weights()
+    for weights in (kerasseg.load(path).get_weights() for path in (tmp_path, copy)):
+        for one, other in zip(weights, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(FileNotFoundError, match=r"best.keras: no such model"):
+        kerasseg.load(tmp_path, "best")
 
 
 def test_a_missing_model_is_an_error_that_names_it(tmp_path):

@@ -158,3 +158,32 @@ def test_two_replicas_keep_the_type_of_half_precision(features, two_cpus):
         assert part.dtype == tf.float16
         expected = (features - features.mean((0, 1, 2))) / features.std((0, 1, 2))
         np.testing.assert_allclose(part, expected, atol=5e-3)
+
+
+def test_the_averages_of_the_first_steps_keep_less_of_the_old(features):
+    """As TensorFlow's own average does when it is told the number of updates."""
+    layer = BatchNormalization(momentum=0.5)
+    layer.build(features.shape)
+    steps = tf.Variable(0, dtype=tf.int64)
+    layer.steps_done = lambda: steps
+    expected = tf.Variable(np.zeros(8, np.float32))
+    average = tf.train.ExponentialMovingAverage(0.5, num_updates=steps)
+    average.apply([expected])
+    for step in range(12):
+        batch = features * (1 + step)
+        expected.assign(batch.mean((0, 1, 2)))
+        average.apply([expected])
+        tf.function(layer)(batch, training=True)
+        np.testing.assert_allclose(layer.moving_mean, average.average(expected), rtol=1e-5)
+        steps.assign_add(1)
+    assert layer.get_config()["momentum"] == 0.5
+    assert len(layer.weights) == 4
+
+
+def test_a_layer_that_counts_steps_keeps_its_averages_when_frozen(features):
+    layer = BatchNormalization()
+    layer.build(features.shape)
+    layer.steps_done = lambda: tf.constant(0, tf.int64)
+    layer.frozen_statistics = True
+    layer(features, training=True)
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(8))
