@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_overlays_mix_the_image_with_the_classes_colours(tiny_run, photos, tmp_p
     colors = np.asarray(PIL.Image.open(written.label).convert("RGB"), float)
     overlay = np.asarray(PIL.Image.open(written.overlay), float)
     np.testing.assert_allclose(overlay, 0.75 * image + 0.25 * colors, atol=0.5)
+
+
+def test_overlays_leave_a_background_undrawn_unless_it_is_to_be_drawn(tiny_run, photos, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    description = json.loads((run / "run.json").read_text())
+    description["class_names"][0] = "background"
+    (run / "run.json").write_text(json.dumps(description))
+    image = np.asarray(PIL.Image.open(photos / "a.png"), float)
+    for draw in (False, True):
+        (written,) = predict.run(
+            run, [photos / "a.png"], output=tmp_path / f"{draw}", draw_background=draw, opacity=1
+        )
+        with PIL.Image.open(written.label) as picture:
+            label, colors = np.asarray(picture), np.asarray(picture.convert("RGB"), float)
+        assert 0 < (label == 0).sum() < label.size
+        expected = colors if draw else np.where(label[..., None] == 0, image, colors)
+        np.testing.assert_array_equal(np.asarray(PIL.Image.open(written.overlay)), expected)
 
 
 def test_a_photograph_is_predicted_as_a_viewer_shows_it(tiny_run, tmp_path):

@@ -649,6 +649,37 @@ def test_the_page_shows_an_image_with_and_without_crf(server, tmp_path):
     assert all(address.startswith((server.rest_address, "data:")) for address in addresses)
 
 
+def test_the_page_leaves_a_background_undrawn_unless_it_is_to_be_drawn(tmp_path):
+    executable = find_chromium()
+    from playwright import sync_api
+
+    folder = write_version(tmp_path / "models" / "street" / "1")
+    described = folder / "assets.extra" / "classes.json"
+    content = json.loads(described.read_text())
+    content["class_names"][0] = "_background_"
+    described.write_text(json.dumps(content))
+    pixels = np.repeat(np.repeat(random_pixels(9, (6, 8)), 30, 0), 30, 1)
+    PIL.Image.fromarray(pixels).save(tmp_path / "street.png")
+    with sync_api.sync_playwright() as playwright, serving(tmp_path / "models") as server:
+        listed = requests.get(f"{server.rest_address}/models.json", timeout=10).json()["models"]
+        assert listed["street"][0]["undrawn"] == [0]
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(server.rest_address)
+        page.locator("#model option").first.wait_for(state="attached")
+        page.set_input_files("#file", tmp_path / "street.png")
+        background = expected_label(pixels, 0) == 0
+        assert background.any()
+        for drawn in (False, True):
+            page.locator("#background").set_checked(drawn)
+            page.locator("#message", has_text=re.compile(r"^street\.png$")).wait_for()
+            data = page.locator("canvas.overlay").evaluate("one => one.toDataURL()")
+            with PIL.Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))) as overlay:
+                shown = np.asarray(overlay.convert("RGBA"))[..., 3]
+            np.testing.assert_array_equal(shown, np.where(background & (not drawn), 0, 255))
+        browser.close()
+
+
 def records(*contents):
     return b"".join(
         len(content).to_bytes(8, "little") + bytes(4) + content + bytes(4) for content in contents

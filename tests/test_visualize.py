@@ -18,6 +18,12 @@ def test_an_overlay_mixes_by_opacity_and_leaves_ignored_pixels():
     np.testing.assert_array_equal(mixed, [[[125, 100, 88], [100, 100, 100]]])
 
 
+def test_an_overlay_leaves_the_classes_that_are_to_stay_undrawn():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    mixed = visualize.overlay(image, np.array([[0, 1, 255]], np.uint8), COLORS, 0.25, undrawn=[0])
+    np.testing.assert_array_equal(mixed, [[[100, 100, 100], [125, 100, 88], [100, 100, 100]]])
+
+
 def test_a_label_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"size \(4, 4\), got \(4, 5\)"):
         visualize.overlay(np.zeros((4, 4, 3)), np.zeros((4, 5), np.uint8), COLORS)

@@ -45,7 +45,7 @@ class LabelColors:
 
     def remarks(self) -> list[str]:
         """Returns a line for each way in which labels were understood that is not plain."""
-        return list(remarks(self._notes))
+        return [] if list(self.findings()) else list(remarks(self._notes))
 
     def palettes(self) -> list[PaletteReport]:
         """Returns the palettes, the most frequent first."""

@@ -80,6 +80,8 @@ class Description:
             saved as RGB: "stored" takes the numbers that the file stores, and looks RGB colours up;
             "numbers" does so too, and takes RGB gray for numbers; "colors" looks all colours up;
             "either" takes whichever the colours of the classes tell, and refuses what they do not.
+        overridden: Values of which an option says something else than the dataset, with what they
+            meant.
     """
 
     classes: ClassSpace
@@ -89,6 +91,17 @@ class Description:
     homepage: str = ""
     hints: Mapping[int, str] = field(default_factory=dict)
     labels_are: str = "stored"
+    overridden: Mapping[int, int] = field(default_factory=dict)
+
+    def overriding(self, values: Mapping[int, int]) -> "Description":
+        """Returns the facts with another meaning of some values; all others keep theirs."""
+        had = {v: self.raw_values[v] for v in values if v in self.raw_values}
+        overridden = {v: label for v, label in had.items() if values[v] != label}
+        return replace(
+            self,
+            raw_values={**self.raw_values, **values},
+            overridden={**overridden, **self.overridden},
+        )
 
 
 def ignoring(description: Description, values: Iterable[int]) -> Description:
@@ -116,5 +129,4 @@ def ignoring(description: Description, values: Iterable[int]) -> Description:
                     f"ignored values must be of no class, got {value}, which is {name}; where the "
                     f"classes have other values, list them, as in '{value + 1}: {name}'."
                 )
-    ignoring_them = {**description.raw_values, **dict.fromkeys(ignored, IGNORE_LABEL)}
-    return replace(description, raw_values=ignoring_them)
+    return description.overriding(dict.fromkeys(ignored, IGNORE_LABEL))

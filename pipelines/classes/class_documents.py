@@ -194,6 +194,16 @@ def entries(path: Path, content: Any) -> list[Entry]:
     Raises:
         InputError: If it is of another structure, or an entry is malformed.
     """
+    found = _entries(path, content)
+    names = [entry.name for entry in found]
+    for pattern in (r"\d+\s+(.*)", r"(.*)\s+\d+"):
+        matches = [re.fullmatch(pattern, name, re.ASCII) for name in names]
+        if len(names) > 1 and all(matches) and len({m[1] for m in matches if m}) == len(names):
+            raise InputError(f"{path}: names must hold no values, got {', '.join(names[:4])}.")
+    return found
+
+
+def _entries(path: Path, content: Any) -> list[Entry]:
     if isinstance(content, tuple):
         sections = {key: value for key, value in content if key in (*_SECTIONS, "item")}
         nested = [value for value in sections.values() if isinstance(value, list | tuple)]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .colors import Color
-from .entries import LONGEST_LINE, Entry, located, make, parse_color
+from .entries import LONGEST_LINE, Entry, located, make, parse_color, refuse_lone_numbers
 
 Lines = list[tuple[int, str]]
 
@@ -37,7 +37,7 @@ _TOKEN = re.compile(
       (?P<color> (?: (?:rgb)? [\[(] \s* \d+ [\s,;]+ \d+ [\s,;]+ \d+ \s* [\])]
                    | \# (?: [0-9a-f]{8} | [0-9a-f]{6} | [0-9a-f]{3} )
                    | 0x (?: [0-9a-f]{8} | [0-9a-f]{6} ) ) (?= [\s,;|] | $ ) )
-    | (?P<number> [-+]? \d+ (?: \. \d* )? (?: e [-+]? \d+ )? (?= [\s,;|] | $ ) )
+    | (?P<number> [-+]? (?: \d+ \.? \d* | \.\d+ ) (?: e [-+]? \d+ )? (?= [\s,;|] | $ ) )
     | (?P<quoted> (?: "(?:[^"]|"")*" | '[^']*' ) (?= [\s,;|] | $ ) )
     | (?P<word> [^\s,;|]+ )
     """,
@@ -101,11 +101,12 @@ def read_gimp(path: Path, lines: Lines) -> list[Entry]:
             raise InputError(f"must be R G B NAME, got {text!r}.")
         return make(place, match[2], _whole_color(match[1].split()[:3], text))
 
-    return [
+    made = [
         located(path, f"line {number}", parse, text)
         for number, text in lines[1:]
         if text and not text.startswith(("#", *_GIMP_FIELDS))
     ]
+    return refuse_lone_numbers(path, made)
 
 
 def _read_cvat(path: Path, lines: Lines) -> list[Entry]:
@@ -115,7 +116,8 @@ def _read_cvat(path: Path, lines: Lines) -> list[Entry]:
             raise InputError(f"must be NAME:R,G,B:PARTS:ACTIONS, got {text!r}.")
         return make(place, match[1], (match[2] and parse_color(match[2], text)) or None)
 
-    return [located(path, f"line {number}", parse, text) for number, text in lines]
+    made = [located(path, f"line {number}", parse, text) for number, text in lines]
+    return refuse_lone_numbers(path, made)
 
 
 def _without_comments(path: Path, lines: Lines) -> Lines:

@@ -187,11 +187,13 @@ def apply(class_map: ClassMap, description: Description) -> Description:
 def _map_values(class_map: ClassMap, description: Description) -> Description:
     """Changes the meaning of single raw values; all others keep theirs."""
     classes = class_map.classes or description.classes
-    values = {key: _number(class_map, classes, value) for key, value in class_map.entries.items()}
+    values = {
+        int(key): _number(class_map, classes, value) for key, value in class_map.entries.items()
+    }
     if class_map.classes:
         # What the colours and all other values meant were classes that are no more.
         return replace(description, classes=classes, raw_values=values, raw_colors={})
-    return replace(description, raw_values={**description.raw_values, **values})
+    return description.overriding(values)
 
 
 def _map_classes(class_map: ClassMap, description: Description) -> Description:
@@ -213,6 +215,7 @@ def _map_classes(class_map: ClassMap, description: Description) -> Description:
         classes=classes,
         raw_values={raw: numbers[label] for raw, label in description.raw_values.items()},
         raw_colors={color: numbers[label] for color, label in description.raw_colors.items()},
+        overridden={raw: numbers[label] for raw, label in description.overridden.items()},
     )
 
 

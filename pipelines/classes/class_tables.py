@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from .entries import Entry, by_value, located, make, parse_color
+from .entries import Entry, by_value, located, make, parse_color, refuse_lone_numbers
 
 Lines = list[tuple[int, str]]
 
@@ -70,9 +70,12 @@ def read(path: Path, lines: Lines) -> list[Entry] | None:
         return None
     table = _split(path, content, separator)
     columns = _find_columns(path, content[0], table)
-    return by_value(
-        [located(path, place, _parse_row, columns, row, text) for place, row, text in table.rows]
-    )
+    width = len(table.header)
+    entries = [
+        located(path, place, _parse_row, columns, row, text, width)
+        for place, row, text in table.rows
+    ]
+    return by_value(refuse_lone_numbers(path, entries))
 
 
 def check_quotes(path: Path, lines: Lines) -> None:
@@ -167,7 +170,7 @@ def _choose(header: Sequence[str], role: str, found: list[int]) -> int:
     return min(found, key=lambda c: words.index(header[c]) if header[c] in words else len(words))
 
 
-def _parse_row(place: str, columns: dict[str, int], row: list[str], text: str) -> Entry:
+def _parse_row(place: str, columns: dict[str, int], row: list[str], text: str, width: int) -> Entry:
     cells = {role: row[at] for role, at in columns.items() if at < len(row) and row[at]}
     shown = ", ".join(row)
     channels = [cells[channel] for channel in "rgb" if channel in cells]
@@ -179,6 +182,8 @@ def _parse_row(place: str, columns: dict[str, int], row: list[str], text: str) -
         color = parse_color([int(channel) for channel in channels], shown)
     elif "color" in cells:
         color = parse_color(cells["color"])
+    if len(row) < width:
+        raise InputError(f"must have {width} columns, got {shown!r}.")
     name = cells["name"]
     is_quoted = '"' + name.replace('"', '""') + '"' in text
     return make(

@@ -1,8 +1,9 @@
 """The entries of a class list, and what they may hold: names, values and colours."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ _COLUMNS = re.compile(
     r"""
       \d+ \s* [:,;|] .*                         # a value before the name
     | .*? (?: [\s,;:|] \s* \d+ ){3} [\s,;:|]*   # a colour behind it
-    | .*? \# [0-9a-f]{6} \b .* | .*? \b 0x [0-9a-f]{6} \b .*
+    | (?: .* \s )? (?: \# | 0x [0-9a-f] ) .* | .* \# [0-9a-f]{6} .*
+    | .+ \s (?=\D*\d) [0-9a-f]{6} | (?=\D*\d) [0-9a-f]{6} \s .+
     | .*? (?<!\S) \d+ [\s,;:|]+ \d+ (?!\S) .*   # columns between its words
     | [-+\d.\s]*                                # nothing but numbers
-    | [-*] \s .*                                # an item of a list
+    | [^\w\s('"<\[{]+ \s .* | \d+ [.)] \D .*     # an item of a list
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+_NUMBERED = re.compile(r"\d+\s+(?P<behind>.+)|(?P<before>.+?)\s+\d+", re.ASCII)
 _HEX = re.compile(r"(?:#|0x)([0-9a-f]{3}|[0-9a-f]{6}|[0-9a-f]{8})", re.IGNORECASE | re.ASCII)
 _TRIPLE = re.compile(
     r"(?:rgb\s*)?[\[({]?\s*(\d+)[\s,;]+(\d+)[\s,;]+(\d+)\s*[\])}]?", re.IGNORECASE | re.ASCII
@@ -41,12 +44,14 @@ class Entry:
         name: Name of the class, or `IGNORED_NAME`.
         color: Its colour, if given.
         value: Its value in the labels, if given.
+        is_quoted: Whether it is certain where the name begins and ends.
     """
 
     place: str
     name: str
     color: Color | None = None
     value: int | None = None
+    is_quoted: bool = False
 
     @property
     def is_ignored(self) -> bool:
@@ -88,9 +93,9 @@ def make(
         raise InputError(
             f"a class name must hold no separators, colours or columns of numbers, got {name!r}."
         )
-    entry = Entry(place, name, color, value)
+    entry = Entry(place, name, color, value, is_quoted)
     if value == -1 and entry.is_ignored:
-        return Entry(place, name, color)
+        return replace(entry, value=None)
     if value is not None and not 0 <= value <= LARGEST_VALUE:
         raise InputError(f"a value must be in [0, {LARGEST_VALUE}], got {value}.")
     return entry
@@ -130,6 +135,29 @@ def parse_color(content: Any, shown: Any = None) -> Color:
         quoted = content if shown is None else shown
         raise InputError(f"a colour must be three numbers in [0, 255], got {quoted!r}.")
     return channels[0], channels[1], channels[2]
+
+
+def refuse_lone_numbers(path: Path, entries: list[Entry]) -> list[Entry]:
+    """Refuses names that begin or end with a number, which may be a column that is out of place.
+
+    It belongs to the name if it tells names apart, as in `lane 1` and `lane 2`, or if quotation
+    marks say so.
+
+    Returns:
+        The entries.
+
+    Raises:
+        InputError: If there is such a name.
+    """
+    found = [(entry, _NUMBERED.fullmatch(entry.name)) for entry in entries if not entry.is_quoted]
+    stems = Counter(match["behind"] or match["before"] for _, match in found if match)
+    for entry, match in found:
+        if match and stems[match["behind"] or match["before"]] < 2:
+            raise InputError(
+                f"{path}, {entry.place}: a name that begins or ends with a number must stand in "
+                f"quotation marks, or in a JSON file, got {entry.name!r}."
+            )
+    return entries
 
 
 def by_value(entries: list[Entry]) -> list[Entry]:

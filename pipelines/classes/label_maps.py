@@ -25,7 +25,7 @@ class LabelMap:
         self.num_classes = len(description.classes.names)
         self._reader = Reader(description)
         size = max(VALUES - 1, *description.raw_values, 0) + 1
-        self._hints, self._labels_are = description.hints, description.labels_are
+        self._hints = description.hints
         self._table = np.full(size, _UNKNOWN, np.int16)
         for value, label in description.raw_values.items():
             self._table[value] = label
@@ -144,9 +144,6 @@ class LabelMap:
             return hints[0]
         if set(present.tolist()) <= {0, 255}:
             return "a black-and-white mask: did you mean --map 255:1?"
-        grays = (present.astype(np.uint32) * 0x010101) if present[-1] < VALUES else present
-        if self._labels_are == "either" and np.isin(grays, self._codes).all():
-            return "the classes' colours saved as gray: did you mean --labels-are colors?"
         if present[0] >= 1 and present[present < IGNORE_LABEL].max(initial=0) == self.num_classes:
             return "classes counted from 1: subtract 1 from every value"
         return "another class table, or a resized label"

@@ -56,8 +56,7 @@ class LabelNotes:
             self._add_table(table)
 
     def _add_table(self, table: str) -> None:
-        if table not in self.tables and len(self.tables) < 2:
-            self.tables.append(table)
+        self.tables = sorted({*self.tables, table})[:2]
 
     def palette(self) -> Iterator[tuple[int, Color, str]]:
         """Yields number, colour and a file of each entry, in order."""
@@ -150,7 +149,7 @@ def _misleading_palette(
         if not table.items() <= _BLACK_AND_WHITE.items() and not _rises(table, description):
             number = next(n for n, color in table.items() if color != (n,) * 3)
             what = f"gray of a palette must rise with the number, got {table[number]} for {number}"
-            yield palette[number][1], what, _REMEDY
+            yield palette[number][1], what, f"{_REMEDY}, or colors if its gray is"
         return
     for number, (color, file) in palette.items():
         label = values.get(number)

@@ -14,6 +14,7 @@ Numbers of palettes that no list resolves must be the same in all files, which `
 to.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from kerasseg import IGNORE_LABEL
 from ..errors import ImageFileError
 from . import Description
 from .colors import Color
-from .value_runs import VALUES, code_of, gray, used_codes
+from .value_runs import VALUES, code_of, color_of, gray, used_codes
 
 ALPHA = "gray with alpha"
 GRAY_AS_RGB = "RGB gray as numbers"
@@ -78,6 +79,7 @@ class Reader:
         self._colors = description.raw_colors
         self._names = description.classes.names
         self._mode = description.labels_are
+        self._overridden = description.overridden
         self._with_color = {*description.raw_colors.values()}
         # Numbers that mean one thing as such and another as gray. Black is not among them: it is
         # the number 0 of every gray picture.
@@ -110,6 +112,7 @@ class Reader:
 
     def _read_gray(self, raw: np.ndarray) -> Reading:
         if self._mode == "colors" and self._colors and raw.dtype == np.uint8:
+            self._refuse_overridden(gray(value) for value in used_codes(raw))
             return Reading(raw, _codes(np.arange(VALUES, dtype=np.uint8)[:, None].repeat(3, 1)))
         if self._mode == "either" and self._twofold:
             used = used_codes(raw)
@@ -128,9 +131,10 @@ class Reader:
         }
         if self._mode == "colors":
             return self._look_up_palette(raw, palette, colors)
-        if self._twofold.isdisjoint(used) and _is_scale(palette, colors):
-            return Reading(raw)
+        if _is_scale(palette, colors):
+            return self._read_gray(raw)
         if self._colors and all(color in self._colors for color in colors.values()):
+            self._refuse_overridden(colors.values())
             return Reading(raw, _codes(palette))
         for number, color in colors.items():
             if not self._agrees(number, color):
@@ -148,6 +152,7 @@ class Reader:
                 f"palette must have a colour for each number, got none for {beyond[0]}",
                 "a damaged palette",
             )
+        self._refuse_overridden(colors.values())
         return Reading(raw, _codes(palette))
 
     def _agrees(self, number: int, color: Color | None) -> bool:
@@ -180,10 +185,12 @@ class Reader:
         codes = used_codes(raw)
         values = [code & 255 for code in codes if code == code_of(gray(code & 255))]
         if len(values) < len(codes):
+            self._refuse_overridden(color_of(code) for code in codes)
             return Reading(raw, None, Notes((RGB,)))
         listed = [value for value in values if gray(value) in self._colors]
         if self._mode != "numbers" and self._colors:
             if self._mode == "colors" or len(listed) == len(values):
+                self._refuse_overridden(gray(value) for value in values)
                 same = all(self._colors.get(gray(v)) == self._values.get(v) for v in values)
                 return Reading(raw, None, NOTHING if same else Notes((RGB,)))
             for value in listed:
@@ -191,16 +198,32 @@ class Reader:
                     raise self._contradiction("label value", value, gray(value))
         return Reading(np.ascontiguousarray(raw[..., 0]), None, Notes((GRAY_AS_RGB,)))
 
+    def _refuse_overridden(self, colors: Iterable[Color | None]) -> None:
+        """Refuses colours of classes whose values an option changes: it says nothing of them.
+
+        Raises:
+            ImageFileError: If there are such.
+        """
+        if not self._overridden:
+            return
+        found = {self._colors.get(color) for color in colors if color is not None}
+        for value, label in self._overridden.items():
+            if label in found and self._values[value] != label:
+                raise ImageFileError(
+                    f"label must hold values, since value {value} is said to be "
+                    f"{self._name(self._values[value], 'none')}, got colours, as that of "
+                    f"{self._name(label, 'none')}",
+                    "--labels-are numbers takes a palette's numbers; --map may name classes",
+                )
+
     def _contradiction(self, what: str, number: int, color: Color | None) -> ImageFileError:
-        by_number = self._name(self._values.get(number), "no class")
-        if color is not None and color in self._colors:
-            by_color = f"the colour of {self._name(self._colors[color], 'none')}"
-        else:
-            listed = [c for c, label in self._colors.items() if label == self._values.get(number)]
-            by_color = "a colour of no class" + (f" (its own is {listed[0]})" if listed else "")
+        by_number, by_color = (
+            self._name(label, "no class")
+            for label in (self._values.get(number), self._colors.get(color or (-1, -1, -1)))
+        )
         return ImageFileError(
-            f"{what} {number} must have the colour of its class, {by_number}, got "
-            f"{color or 'none'}, {by_color}",
+            f"{what} {number} must mean the same by number and by colour, got {by_number} by "
+            f"number, and {by_color} by colour {color or 'none'}",
             _REMEDY,
         )
 

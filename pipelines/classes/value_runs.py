@@ -31,6 +31,11 @@ def code_of(color: tuple[int, int, int]) -> int:
     return red << 16 | green << 8 | blue
 
 
+def color_of(code: int) -> tuple[int, int, int]:
+    """Returns the colour of which `code_of` is the number."""
+    return code >> 16, code >> 8 & 255, code & 255
+
+
 def find_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Finds the runs of equal values in a flat array: the value and the length of each."""
     if not values.size:

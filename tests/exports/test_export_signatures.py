@@ -276,3 +276,13 @@ def test_damaged_exif_leaves_an_image_as_it_is(served):
         chunk += zlib.crc32(b"eXIf" + body).to_bytes(4, "big")
         damaged = content[: start - 8] + chunk + content[start + length + 4 :]
         assert decode(ask(served, "serving_default", damaged)[0]).shape == (HEIGHT, WIDTH)
+
+
+def test_overlays_leave_the_classes_that_are_to_stay_undrawn(network):
+    pixels = np.asarray(picture(), np.float32)
+    label = np.argmax(network(pixels[None])[0], axis=-1)
+    content = encode(pixels.astype(np.uint8))
+    overlay = open_rgb(serving.overlay_png(network, content, COLORS, undrawn=[1, 3]).numpy())
+    expected = np.where(np.isin(label, [1, 3])[..., None], pixels, (pixels + COLORS[label]) / 2)
+    assert len(np.unique(label)) == 4
+    assert np.abs(overlay - expected).max() <= 0.5
