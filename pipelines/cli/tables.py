@@ -13,10 +13,11 @@ def console():
     """Returns the console for what a command reports; it takes text as it is."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not _is_for_people())
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not is_for_people())
 
 
-def _is_for_people() -> bool:
+def is_for_people() -> bool:
+    """Tells whether the output goes to a terminal."""
     return sys.stdout.isatty()
 
 
@@ -38,7 +39,7 @@ def printable(text: str, keep: str = "") -> str:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """Prints a table; columns whose cells are numbers are set to the right on a terminal."""
     rows = [[printable(cell) for cell in row] for row in rows]
-    if _is_for_people():
+    if is_for_people():
         _print_for_people(columns, rows, title)
     else:
         lines = ([title] if title else []) + ["\t".join(row) for row in (columns, *rows)]
