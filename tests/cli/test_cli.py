@@ -90,11 +90,11 @@ def test_shipped_recipes_are_valid_and_state_command_time_and_score(recipe, run_
         ("epochs = 2.5", "epochs must be a whole number, got 2.5"),
         ("epochs = true", "epochs must be a whole number, got True"),
         ("seed = 1e400", "seed must be a whole number, got inf"),
-        (f"seed = 1{'0' * 60}", "seed must be finite, below 2**63, got 1000"),
-        ("learning-rate = inf", "learning-rate must be finite, below 2**63, got inf"),
-        ("learning-rate = nan", "learning-rate must be finite, below 2**63, got nan"),
+        (f"seed = 1{'0' * 60}", "seed must be finite, got 1000"),
+        ("learning-rate = inf", "learning-rate must be finite, got inf"),
+        ("learning-rate = nan", "learning-rate must be finite, got nan"),
         ("learning-rate = [[1]]", "learning-rate must be a number, got [[1]]"),
-        ("scale = [0.5, inf]", "scale must be finite, below 2**63, got [0.5, inf]"),
+        ("scale = [0.5, inf]", "scale must be finite, got [0.5, inf]"),
         ("crop-size = [32, 32.5]", "crop-size: must be HEIGHT,WIDTH in whole numbers"),
         ("flip = 1", "flip must be true or false, got 1"),
         ('augment = "twist"', "augment: 'twist' is not one of"),
@@ -109,10 +109,10 @@ def test_a_bad_recipe_is_refused(run_cli, tmp_path, content, message):
     fails(result, message, code=2)
 
 
-@pytest.mark.parametrize("value", ["inf", "nan", "1e300"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
 def test_a_number_without_end_is_refused_on_the_command_line_too(run_cli, tmp_path, value):
     command = ("fit", "--model", "unet", "--data", tmp_path, "--run", tmp_path / "run")
-    fails(run_cli(*command, "--learning-rate", value), "learning_rate must be finite, below 2**63")
+    fails(run_cli(*command, "--learning-rate", value), "learning_rate must be finite, got")
 
 
 def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
