@@ -268,7 +268,7 @@ def _convert(
         on_remark(f"{images} image{'s' if images != 1 else ''}: {change}")
     shards = {s: list(zip(specs[s], results[s], strict=True)) for s in specs}
     what = job.identity
-    tfds_metadata.write(incomplete, job.name, job.description, shards, what.source_sha256, what.how)
+    tfds_metadata.write(incomplete, folder, job.description, shards, what.source_sha256, what.how)
     checksums = {s: plan.checksums_in_order(results[s], job.seed) for s in results}
     identity.write(incomplete, what, checksums)
     _publish(incomplete, final)
