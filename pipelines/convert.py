@@ -284,7 +284,7 @@ def _convert(
     description = label_notes.with_palette(job.description, notes)
     shards = {s: list(zip(specs[s], results[s], strict=True)) for s in specs}
     what = job.identity
-    tfds_metadata.write(incomplete, job.name, description, shards, what.source_sha256, what.how)
+    tfds_metadata.write(incomplete, folder, description, shards, what.source_sha256, what.how)
     checksums = {s: plan.checksums_in_order(results[s], job.seed) for s in results}
     identity.write(incomplete, what, checksums)
     _publish(incomplete, final)

@@ -17,6 +17,7 @@ from kerasseg.pipelines import check, convert, datasets, records
 from kerasseg.pipelines.checks import report as check_report
 from kerasseg.pipelines.checks import sums as check_sums
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.images.source_images import Stretch
 
 NAMES = ("sub/one", "sub/two", "three")
 EXIF_ORIENTATION = 0x0112
@@ -197,8 +198,13 @@ def flip_a_pixel_byte(path):
     path.write_bytes(content)
 
 
-def as_bmp(tree):
+def as_half_a_bmp(tree):
     save_as(image_path(tree), read_pixels(image_path(tree)), format="BMP")
+    shorten(image_path(tree), 300)
+
+
+def as_deep_image(tree):
+    save_as(image_path(tree), read_pixels(image_path(tree))[..., 0].astype(np.uint16))
 
 
 def set_corner(value):
@@ -252,9 +258,13 @@ REFUSED = {
         lambda tree: image_path(tree).write_bytes(b""),
         ("damaged image", "images/train/three.png", "file is empty", "interrupted copy"),
     ),
-    "an image of another format": (
-        as_bmp,
-        ("damaged image", "images/train/three.png", "must be a PNG or a JPEG", "another format"),
+    "an image that is cut short in another format": (
+        as_half_a_bmp,
+        ("damaged image", "images/train/three.png", "cannot be decoded", "truncated"),
+    ),
+    "an image of 16 bits": (
+        as_deep_image,
+        ("deep image", "images/train/three.png", "must have 8 bits a channel", "--stretch"),
     ),
     "an image that is a folder": (
         lambda tree: (image_path(tree).unlink(), image_path(tree).mkdir()),
@@ -462,7 +472,7 @@ def test_gray_and_cmyk_images_and_those_with_alpha_are_information(folder_tree):
     save_as(path, read_pixels(path), "RGBA")
     path = image_path(folder_tree, "three.png", "val")
     save_as(path, read_pixels(path)[..., 0].astype(np.uint16) * 256)
-    report = check.run(folder_tree)
+    report = check.run(folder_tree, stretch=Stretch(0, 65535))
     assert report.findings == []
     assert report.splits[0].image_kinds == {"jpeg CMYK": 1, "png gray": 1, "png RGBA": 1}
     assert report.splits[1].image_kinds["png 16-bit gray"] == 1

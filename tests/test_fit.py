@@ -245,6 +245,13 @@ def test_a_run_that_cannot_begin_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "power", "weight_decay", "warmup_epochs"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_without_end_are_refused(tiny_training, name, value):
+    with pytest.raises(InputError, match=rf"{name} must be finite, got"):
+        replace(tiny_training, **{name: value})
+
+
 def test_a_batch_that_the_replicas_cannot_share_is_refused(
     tiny_data, tiny_training, tmp_path, two_cpus
 ):
@@ -266,6 +273,20 @@ def test_a_shard_cut_short_is_found_before_training(tiny_data, tiny_training, tm
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(InputError, match=rf"{shard.name}: must have \d+ bytes.*convert"):
         fit.run(tiny_training, tmp_path / "data", tmp_path / "run")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_split_without_a_labelled_pixel_is_found_before_training(
+    tiny_data, tiny_training, tmp_path, split
+):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    manifest = data / "folder" / "1.0.0" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["splits"][split]["class_pixels"] = [0, 0, 0]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=rf"labels of split {split} must hold a pixel of some"):
+        fit.run(tiny_training, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_resumes_on_its_own_records_only(tiny_run, tiny_data, tmp_path):

@@ -339,9 +339,7 @@ def _check_content(
     except click.BadParameter as error:
         raise click.BadParameter(f"{what}: {error.message}", ctx, param) from error
     if not is_finite(converted):
-        raise click.BadParameter(
-            f"{what} must be finite, below 2**63, got {content!r}.", ctx, param
-        )
+        raise click.BadParameter(f"{what} must be finite, got {content!r}.", ctx, param)
     return value
 
 

@@ -15,17 +15,18 @@ def console():
     """Returns the console for what a command reports; names in its text cannot act on it."""
     from .terminal import NameSafeConsole
 
-    return NameSafeConsole(soft_wrap=not _is_for_people())
+    return NameSafeConsole(soft_wrap=not is_for_people())
 
 
-def _is_for_people() -> bool:
+def is_for_people() -> bool:
+    """Tells whether the output goes to a terminal."""
     return sys.stdout.isatty()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """Prints a table; columns whose cells are numbers are set to the right on a terminal."""
     rows = [[printable(cell) for cell in row] for row in rows]
-    if _is_for_people():
+    if is_for_people():
         _print_for_people(columns, rows, title)
     else:
         lines = ([title] if title else []) + ["\t".join(row) for row in (columns, *rows)]

@@ -229,7 +229,8 @@ def read(folder: Path) -> Stored | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Not the path: of a damaged file NumPy would leave it open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             files, checksums = {}, {}
             for split in about["splits"]:

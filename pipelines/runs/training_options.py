@@ -3,6 +3,7 @@
 Apart from `fit` so that the command line can show their defaults without loading TensorFlow.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -109,7 +110,7 @@ class TrainingOptions:
         """Checks the ranges."""
         for option in fields(self):
             value = getattr(self, option.name)
-            check_option(option.name, is_finite(value), "finite, below 2**63", value)
+            check_option(option.name, is_finite(value), "finite", value)
         check_option("seed", self.seed < 2**32, "below 2**32", self.seed)
         for name in ("epochs", "batch_size", "evaluate_every", "keep"):
             check_option(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
@@ -152,10 +153,14 @@ class TrainingOptions:
 
 
 def is_finite(value: Any) -> bool:
-    """Tells whether no number in a value is infinite, none at all, or too large to compute with."""
+    """Tells whether no number in a value is infinite, none at all, or whole and above 63 bits."""
     if isinstance(value, tuple | list):
         return all(map(is_finite, value))
-    return not isinstance(value, int | float) or abs(value) < 2**63
+    return math.isfinite(value) if isinstance(value, float) else not _is_huge(value)
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 2**63
 
 
 def check_option(name: str, condition: bool, requirement: str, received: Any) -> None:

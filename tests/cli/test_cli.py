@@ -9,7 +9,7 @@ import pytest
 from kerasseg import models
 from kerasseg.pipelines import cli, datasets
 from kerasseg.pipelines import models as model_table
-from kerasseg.pipelines.cli import options
+from kerasseg.pipelines.cli import options, tables
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 RECIPES = sorted(Path(__file__).parents[2].glob("pipelines/recipes/*.toml"))
@@ -37,7 +37,7 @@ def test_the_road_from_a_run_to_a_saved_model(run_cli, tiny_data, tmp_path):
     )
     evaluated = run_cli("evaluate", run)
     assert evaluated.exit_code == 0, evaluated.output
-    assert re.search(r"disc +[\d.]+ ", evaluated.output)
+    assert re.search(r"disc\s+[\d.]+ ", evaluated.output)
     assert re.search(r"mean_iou 0\.\d{4}", evaluated.output)
     image = next(tiny_data.parent.glob("source/images/val/*.png"))
     predicted = run_cli("predict", run, image, "--output", tmp_path / "out")
@@ -80,12 +80,34 @@ def test_shipped_recipes_are_valid_and_state_command_time_and_score(recipe, run_
         ('recipe = "again"', "got 'recipe'"),
         ("epochs = ", "Invalid value"),
         ('epochs = "many"', "'many' is not a valid integer"),
+        ("epochs = {a = 1}", "epochs must be a whole number, got {'a': 1}"),
+        ("epochs = 2026-01-01", "epochs must be a whole number, got datetime.date(2026, 1, 1)"),
+        ("epochs = 2.5", "epochs must be a whole number, got 2.5"),
+        ("epochs = true", "epochs must be a whole number, got True"),
+        ("seed = 1e400", "seed must be a whole number, got inf"),
+        (f"seed = 1{'0' * 60}", "seed must be finite, got 1000"),
+        ("learning-rate = inf", "learning-rate must be finite, got inf"),
+        ("learning-rate = nan", "learning-rate must be finite, got nan"),
+        ("learning-rate = [[1]]", "learning-rate must be a number, got [[1]]"),
+        ("scale = [0.5, inf]", "scale must be finite, got [0.5, inf]"),
+        ("crop-size = [32, 32.5]", "crop-size: must be HEIGHT,WIDTH in whole numbers"),
+        ("flip = 1", "flip must be true or false, got 1"),
+        ('augment = "twist"', "augment: 'twist' is not one of"),
+        ("encoder = {}", "encoder must be text or numbers (TEXT), got {}"),
+        ('model-option = "a=1"', "model-option must be a list, got 'a=1'"),
+        ('model-option = ["a"]', "model-option: must be NAME=VALUE, got 'a'"),
     ],
 )
 def test_a_bad_recipe_is_refused(run_cli, tmp_path, content, message):
     (tmp_path / "bad.toml").write_text(content)
     result = run_cli("fit", "--recipe", tmp_path / "bad.toml", "--run", tmp_path / "run")
     fails(result, message, code=2)
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_number_without_end_is_refused_on_the_command_line_too(run_cli, tmp_path, value):
+    command = ("fit", "--model", "unet", "--data", tmp_path, "--run", tmp_path / "run")
+    fails(run_cli(*command, "--learning-rate", value), "learning_rate must be finite, got")
 
 
 def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
@@ -143,7 +165,9 @@ def test_commands_on_a_run_say_that_it_is_none(run_cli, tmp_path):
 def test_bad_images_are_shown_in_a_table(run_cli, tiny_run, tmp_path):
     (tmp_path / "bad.png").write_text("no image")
     result = run_cli("predict", tiny_run, tmp_path / "bad.png", "--output", tmp_path / "out")
-    fails(result, "what is wrong", "must be an image", "1 of the images cannot be predicted")
+    fails(
+        result, "what is wrong", "an image of a known format", "1 of the images cannot be predicted"
+    )
 
 
 def test_models_are_listed_with_their_parameters(run_cli):
@@ -156,6 +180,7 @@ def test_models_are_listed_with_their_parameters(run_cli):
 
 
 def test_a_table_breaks_no_word_on_a_terminal_of_eighty_columns(monkeypatch, capsys):
+    monkeypatch.setattr(tables, "is_for_people", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     options.print_table(model_table.COLUMNS, model_table.rows())
     lines = capsys.readouterr().out.splitlines()
@@ -168,6 +193,7 @@ def test_a_table_breaks_no_word_on_a_terminal_of_eighty_columns(monkeypatch, cap
 
 @pytest.mark.parametrize("columns", [20, 40])
 def test_a_table_that_does_not_fit_loses_nothing(columns, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "is_for_people", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     options.print_table(["path", "number"], [["a/" * 30, "1,234,567"], ["abcdefghijkl", "9" * 14]])
     output = capsys.readouterr().out

@@ -3,7 +3,6 @@ import html.parser
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -178,7 +177,7 @@ def test_the_sum_of_values_is_shown(run_cli, folder_tree):
     label[0, :7] = 90
     PIL.Image.fromarray(label).save(path)
     text = in_one_line(run_cli("check", folder_tree).stdout)
-    assert "value pixels labels ─ 90 7 1" in re.sub("─+", "─", text)
+    assert "value pixels labels 90 7 1" in text
     assert "likely cause: another class table, or a resized label" in text
 
 

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import fuzz_pictures as fuzz
@@ -24,6 +25,9 @@ from kerasseg.pipelines.conversion import shards
 from kerasseg.pipelines.conversion.pairs import Encoding, convert_pair
 from kerasseg.pipelines.datasets import _mat, _tfrecords
 from kerasseg.pipelines.errors import ImageFileError, InputError
+from kerasseg.pipelines.images import formats
+from kerasseg.pipelines.images.image_files import check_decodable, check_image
+from kerasseg.pipelines.images.source_images import Stretch, Treatment, prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PUBLISHED = Path(__file__).parents[1] / "published"
@@ -300,6 +304,61 @@ def test_damaged_lists_of_a_folder_never_give_a_wrong_label(tmp_path):
         return truth[filename]
 
     fuzz_files("folder", tmp_path, sorted(tmp_path.glob("[tv]*.txt")), expect, 250)
+
+
+# Images of all formats
+
+
+IMAGE_FORMATS = [name for name in formats.ENDINGS if name not in ("SUN", "PNG", "JPEG")]
+
+
+def draw_image(rng):
+    """Draws a small image in some format, and says in which."""
+    name = rng.choice(IMAGE_FORMATS)
+    pixels = np.random.default_rng(rng.getrandbits(32)).integers(0, 256, (*SIZE, 3), np.uint8)
+    picture = PIL.Image.fromarray(pixels)
+    if name == "GIF" or (name in ("TIFF", "BMP") and rng.random() < 0.4):
+        picture = picture.quantize(rng.choice((2, 16, 256)))
+    elif name == "TIFF":
+        picture = picture.convert(rng.choice(("1", "L", "RGB", "RGBA", "CMYK", "I;16", "F")))
+    options = {"lossless": True} if name == "WEBP" else {}
+    if name == "TIFF" and picture.mode not in ("I;16", "F", "P"):
+        options["compression"] = rng.choice((None, "tiff_lzw", "tiff_adobe_deflate", "packbits"))
+    if rng.random() < 0.3 and name in ("TIFF", "WEBP", "AVIF"):
+        exif = PIL.Image.Exif()
+        exif[0x0112] = rng.choice((1, 3, 6))
+        options["exif"] = exif
+    buffer = io.BytesIO()
+    picture.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def test_a_damaged_image_of_any_format_is_refused_or_becomes_a_whole_one():
+    treatments = (
+        Treatment(),
+        Treatment(upright=True, stretch=Stretch(0, 255)),
+        Treatment(max_side=8, image_format="jpeg", stretch=Stretch(1, 99, percentiles=True)),
+    )
+    read = Counter()
+
+    @fuzzed(700)
+    def run(seed):
+        rng = random.Random(seed)
+        content = draw_image(rng)
+        whole = rng.random() < 0.25
+        content = content if whole else fuzz.damage(content, rng)
+        try:
+            image = prepare(content, rng.choice(treatments))
+        except ImageFileError:
+            return
+        read[whole] += 1
+        check_image(image.content)
+        check_decodable(image.content)
+        assert not whole or sorted(image.size) == sorted(SIZE)
+
+    run()
+    assert read[True] > 60
+    assert read[False] > 60
 
 
 # MATLAB files and records

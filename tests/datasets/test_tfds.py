@@ -137,6 +137,21 @@ class KsegFloatMask(Noise, skip_registration=True):
         return content.astype(np.float32) if key == "mask" else content
 
 
+class KsegMasks(Noise, skip_registration=True):
+    """A mask under a name that is not known, and nothing to be tested on."""
+
+    SPLITS: ClassVar = {"train": range(10)}
+    VALUES = (0, 1)
+    FEATURES: ClassVar = {
+        "photo": tfds.features.Image(),
+        "image_right": tfds.features.Image(),
+        "masks": tfds.features.Image(shape=(None, None, 1)),
+    }
+
+    def value(self, key, index):
+        return io.BytesIO(picture(index)) if key == "photo" else super().value(key, index)
+
+
 class KsegOffline(Noise, skip_registration=True):
     def _split_generators(self, dl_manager):
         raise ConnectionError("no route to host\nexample.org")
@@ -275,6 +290,63 @@ def test_a_dataset_without_masks_is_refused_with_its_features(prepare):
     source = prepare(KsegNoMask)
     with pytest.raises(InputError, match=r"image and a segmentation mask, got .* image, other"):
         tfds_source.describe(source, builder="kseg_no_mask")
+
+
+def test_features_and_splits_that_are_not_told_can_be_named(prepare, convert_and_read, tmp_path):
+    source = prepare(KsegMasks)
+    (tmp_path / "classes.txt").write_text("ground\nthing\n")
+    options = {"palette": tmp_path / "classes.txt", "label_feature": "masks"}
+    with pytest.raises(InputError, match=r"photo, image_right, masks, of which .*--label-feature"):
+        tfds_source.describe(source, builder="kseg_masks", palette=options["palette"])
+    options |= {"image_feature": "photo"}
+    with pytest.raises(InputError, match=r"validation must have images.*--split-fractions 0\.8,0"):
+        convert.run("tfds:kseg_masks", source, tmp_path / "data", **options)
+    splits, _ = convert_and_read(
+        "tfds:kseg_masks", source, split_fractions=(0.7, 0.3, 0), **options
+    )
+    found = indices(splits)
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 7, "validation": 3}
+    assert sorted(index for rows in found.values() for index in rows) == list(range(10))
+    for rows in found.values():
+        for index, (_, label) in rows.items():
+            np.testing.assert_array_equal(label, mask(index, (0, 1)))
+
+
+@pytest.mark.parametrize(("image", "label"), [("masks", "masks"), ("no", "masks"), ("photo", "no")])
+def test_features_that_are_no_image_and_mask_are_refused(prepare, image, label):
+    source = prepare(KsegMasks)
+    with pytest.raises(InputError, match=f"tell which they are, got {image} and {label}"):
+        tfds_source.describe(source, builder="kseg_masks", image_feature=image, label_feature=label)
+
+
+def test_fractions_keep_the_test_split_as_it_is(prepare):
+    source = prepare(OxfordIiitPet)
+    listed = {
+        split: tfds_source.examples(
+            source, split, builder="oxford_iiit_pet", split_fractions=(0.8, 0.2, 0.0)
+        )
+        for split in ("train", "validation", "test")
+    }
+    assert {split: len(examples) for split, examples in listed.items()} == {
+        "train": 4,
+        "validation": 1,
+        "test": 3,
+    }
+    assert {e.filename for e in listed["test"]} == {f"Abyssinian_{i}.jpg" for i in (5, 6, 7)}
+    with pytest.raises(InputError, match=r"left out.*as splits of its own \(train, test\)"):
+        tfds_source.examples(
+            source, "train", builder="oxford_iiit_pet", split_fractions=(0.8, 0.1, 0.1)
+        )
+
+
+def test_a_source_that_is_a_copy_of_another_time_is_the_same(prepare, tmp_path):
+    source = prepare(KsegNamedMasks)
+    convert.run("tfds:kseg_named_masks", source, tmp_path / "data")
+    for path in source.rglob("*.tfrecord*"):
+        path.touch()
+    remarks = []
+    convert.run("tfds:kseg_named_masks", source, tmp_path / "data", on_remark=remarks.append)
+    assert remarks == ["already converted, nothing done"]
 
 
 def test_masks_of_fractions_are_refused(prepare):

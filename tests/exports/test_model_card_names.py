@@ -37,7 +37,7 @@ def card(tmp_path):
     described = run_folder.describe(
         tmp_path / "run", TrainingOptions(model="unet"), classes, origin
     )
-    model_card.write(tmp_path / "card.md", "street", described, None)
+    model_card.write(tmp_path / "card.md", "street", described, None, {})
     return (tmp_path / "card.md").read_text()
 
 
