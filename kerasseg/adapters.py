@@ -4,6 +4,7 @@ Every later stage works with models from images (batch, height, width, 3), float
 of any size, to float32 logits (batch, height, width, num_classes) at that size.
 """
 
+import re
 from typing import Any
 
 import keras
@@ -101,6 +102,15 @@ def segmentation_network(model: Any) -> keras.Model:
     return at_size(network, size) if size else network
 
 
+def in_one_line(error: Exception) -> str:
+    """Returns what Keras or TensorFlow says is wrong, without the configs and names around it."""
+    message = str(error).rpartition("Exception encountered: ")[2]
+    lines = [line for line in re.sub(r"\x1b\[\d*m", "", message).splitlines() if line.strip()]
+    around = "Exception encountered when calling"
+    told = [line for line in lines if not line.startswith(around)] or [type(error).__name__]
+    return re.sub(r"^\{\{.*?\}\}\s*|\s*\[Op:.*", "", told[0])[:300]
+
+
 def _with_inputs(model: keras.Model) -> keras.Model:
     """Gives a model of a class of its own the inputs and outputs that functional models have."""
     if getattr(model, "inputs", None):
@@ -151,7 +161,7 @@ def _try(model: keras.Model) -> np.ndarray:
     except Exception as error:  # Keras and TensorFlow raise many kinds where sizes do not fit
         raise ValueError(
             f"must take images of any size, got an error at {size[0]} x {size[1]} "
-            f"({str(error).strip().splitlines()[0]}); pad them inside the model, as by "
+            f"({in_one_line(error)}); pad them inside the model, as by "
             "kerasseg.layers.PadToMultiple, or give its input a fixed size, to which images are "
             "resized then."
         ) from error

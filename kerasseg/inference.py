@@ -66,24 +66,25 @@ def _read(file: Path) -> keras.Model:
     try:
         model: Any = keras.models.load_model(file, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds
-        raise ValueError(_reason(str(error))) from error
+        raise ValueError(_reason(error)) from error
     return model
 
 
-def _reason(message: str) -> str:
+def _reason(error: Exception) -> str:
     """Says in a sentence why Keras cannot load a model; its own message holds the whole config."""
+    message = str(error)
     if missing := re.search(r"Could not locate (\w+) '([^']*)'", message):
         kind, name = missing.groups()
         return (
             f"needs the {kind} {name}, which is not registered: import the module that defines it "
             "under @keras.saving.register_keras_serializable() first, in Python."
         )
-    if "`Lambda` layer" in message or "safe_mode" in message:
+    if "`Lambda` layer" in message or "activation function identifier: {" in message:
         return (
             "holds a Lambda layer or other Python code, which is not executed: replace it by a "
             "layer of Keras, or by a class under @keras.saving.register_keras_serializable()."
         )
-    return f"cannot be loaded ({message.strip().splitlines()[0][:300]})."
+    return f"cannot be loaded ({adapters.in_one_line(error)})."
 
 
 def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
