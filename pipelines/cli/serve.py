@@ -35,6 +35,14 @@ _port = click.IntRange(0, 65535)
     show_default=True,
     help="The same for models with a CRF, which takes up to 2 GB a megapixel.",
 )
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Name that HTTP requests may be sent to, besides this machine's names and addresses, and "
+    "whose web pages may send some. Give the option once per name; '*' allows all names.",
+)
 def command(folder, **arguments) -> None:
     """Serve the SavedModels in DIR (NAME/VERSION/saved_model.pb), until interrupted.
 
@@ -50,7 +58,6 @@ def command(folder, **arguments) -> None:
     with startup.held_back_stderr():
         serving_c.load()
     server = serve.Server(folder, **arguments).start()
-    serve.collect_garbage_rarely()
     console = options.console()
     for name in server.catalog.names():
         versions = ", ".join(str(version.number) for version in server.catalog.versions(name))

@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..saved_model import SavedModelError
-from ..serving_signatures import Signature
-from .catalog import Catalog, Version
+from . import json_process
+from .catalog import Catalog
 from .errors import (
     DEADLINE_EXCEEDED,
     INTERNAL,
@@ -23,7 +24,9 @@ from .errors import (
     without_nodes,
 )
 from .image_sizes import decoded_pixels
+from .versions import Loaded
 
+_logger = logging.getLogger(__name__)
 IMAGES = "image_bytes"  # the input of encoded images
 _Result = TypeVar("_Result")
 
@@ -61,17 +64,32 @@ class Engine:
         self.catalog = catalog
         self.limits = limits
         self._threads = ThreadPoolExecutor(limits.max_concurrency, "kerasseg-serve")
+        self.json = json_process.Json(limits.max_request_bytes)
         self._admitted = 0
 
     @contextlib.asynccontextmanager
-    async def admit(self, timeout: float | None = None) -> AsyncIterator[float]:
-        """Lets a request in; yields when it must be answered, in `time.monotonic()`.
+    async def in_time(self, timeout: float | None = None) -> AsyncIterator[float]:
+        """Gives a request its time, from its first byte on; yields its end in `time.monotonic()`.
 
         Args:
             timeout: Seconds that the client waits; None if it did not tell.
 
         Raises:
-            ServingError: If too many are in, or this one's time is over.
+            ServingError: If the time is over.
+        """
+        seconds = self.limits.timeout if timeout is None else min(self.limits.timeout, timeout)
+        try:
+            async with asyncio.timeout(seconds):
+                yield time.monotonic() + seconds
+        except TimeoutError:
+            raise _late(seconds) from None
+
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[None]:
+        """Lets a request in that has come whole.
+
+        Raises:
+            ServingError: If too many are in.
         """
         most = self.limits.max_concurrency + self.limits.max_waiting
         if self._admitted >= most:
@@ -81,26 +99,48 @@ class Engine:
                 http=503,
             )
         self._admitted += 1
-        seconds = self.limits.timeout if timeout is None else min(self.limits.timeout, timeout)
         try:
-            async with asyncio.timeout(seconds):
-                yield time.monotonic() + seconds
-        except TimeoutError:
-            raise _late(seconds) from None
+            yield
         finally:
             self._admitted -= 1
+
+    async def load(self, name: str, number: int | None) -> None:
+        """Returns when the version has been loaded, if it is one that is loaded when asked for.
+
+        Raises:
+            ServingError: If there is no such version, or it cannot be loaded now.
+        """
+        loaded = self.catalog.ask_for(name, number)
+        if loaded is not None:
+            await asyncio.wrap_future(loaded)
 
     async def compute(self, work: Callable[[], _Result]) -> _Result:
         """Runs something in one of the threads, in its turn.
 
         If the caller is cancelled, the work is forgotten, or ends with its deadline if it is
         already being done.
+
+        Raises:
+            ServingError: If the work does, or fails otherwise.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        order: list[Callable] = [work]
+        del work
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(
+                self._threads, _outcome, order
+            )
+        finally:
+            order.clear()  # the pool keeps a cancelled order, with its request, until its turn
+        try:
+            if isinstance(outcome, ServingError):
+                raise outcome
+            return outcome
+        finally:
+            del outcome  # an error holds this frame: a circle that only garbage collection opens
 
     def run(
         self,
-        version: Version,
+        loaded: Loaded,
         inputs: Mapping[str, np.ndarray],
         *,
         signature: str,
@@ -112,12 +152,12 @@ class Engine:
         Raises:
             ServingError: If the model refuses it, or the time is over.
         """
-        self._check_sizes(inputs, version)
+        self._check_sizes(inputs, loaded)
         left = deadline - time.monotonic()
         if left <= 0:
             raise _late(self.limits.timeout)
         try:
-            return version.model().run(inputs, signature=signature, outputs=outputs, timeout=left)
+            return loaded.model.run(inputs, signature=signature, outputs=outputs, timeout=left)
         except SavedModelError as error:
             if error.code == DEADLINE_EXCEEDED:
                 raise _late(self.limits.timeout) from None
@@ -127,9 +167,9 @@ class Engine:
         except ValueError as error:  # an output that NumPy cannot hold
             raise ServingError(str(error), INTERNAL) from error
 
-    def _check_sizes(self, inputs: Mapping[str, np.ndarray], version: Version) -> None:
+    def _check_sizes(self, inputs: Mapping[str, np.ndarray], loaded: Loaded) -> None:
         most, whose = self.limits.max_pixels, ""
-        if version.classes().get("crf"):
+        if loaded.classes.get("crf"):
             most, whose = self.limits.max_crf_pixels, " for a model with a CRF"
         for name, array in inputs.items():
             if array.dtype == object:
@@ -143,21 +183,22 @@ class Engine:
     def close(self) -> None:
         """Waits for what is being computed."""
         self._threads.shutdown(cancel_futures=True)
+        self.json.close()
 
 
-def signature_of(version: Version, name: str) -> Signature:
-    """Returns a signature.
-
-    Raises:
-        ServingError: If there is none of this name.
-    """
-    signatures = version.model().signatures
-    if name not in signatures:
-        raise invalid(
-            f'Serving signature name: "{name}" not found in signature def; there are '
-            f"{', '.join(signatures)}."
-        )
-    return signatures[name]
+def _outcome(order: list[Callable]) -> Any:
+    """Does work; an error is returned, without the frames that would keep the request in memory."""
+    try:
+        work = order.pop()
+    except IndexError:  # cancelled
+        return None
+    try:
+        return work()
+    except ServingError as error:
+        return error.without_origin()
+    except Exception:
+        _logger.exception("a request failed")
+        return ServingError("internal error; the server's log tells more.", INTERNAL)
 
 
 def _late(seconds: float) -> ServingError:
