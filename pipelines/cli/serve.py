@@ -1,5 +1,6 @@
 """`kerasseg serve`."""
 
+import resource
 import signal
 import threading
 
@@ -7,6 +8,7 @@ import click
 
 from . import options, startup
 
+_FILES = 16_384  # each connection takes one
 _port = click.IntRange(0, 65535)
 
 
@@ -51,6 +53,7 @@ def command(folder, **arguments) -> None:
     """
     from .. import serve, serving_c, tensorflow_environment
 
+    _allow_files()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -68,3 +71,11 @@ def command(folder, **arguments) -> None:
     console.print("stopping: requests that are being answered will be")
     server.stop()
     console.print("stopped")
+
+
+def _allow_files() -> None:
+    """Lets this process open more files than the usual 1024, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

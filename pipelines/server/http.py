@@ -59,7 +59,7 @@ class _Meant:
             message = "Request must have Content-Length or Transfer-Encoding, got both."
             refusal = _failure(message, 400, close=True)
         elif message := self._hosts.refusal(scope):
-            refusal = _failure(message[:_LONGEST], 403, close=True)
+            refusal = _failure(message[:_LONGEST], 403)
         else:
             refusal = self._application
         await refusal(scope, receive, send)
