@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import requests
 import tensorflow as tf
 
 COLORS = [[200, 30, 30], [30, 200, 30], [30, 30, 200]]
@@ -100,6 +102,24 @@ def write_models(root):
     (root / "notes").mkdir()
     (root / "street" / "writing-12").mkdir()
     return root
+
+
+def state_of_version(rest, name, number):
+    """Asks a server for a version's state and what is the matter with it; None if it has none."""
+    url = f"{rest}/v1/models/{name}/versions/{number}"
+    answer = requests.get(url, timeout=10)
+    if answer.status_code == 404:
+        return None
+    (found,) = answer.json()["model_version_status"]
+    assert found["version"] == str(number)
+    return found["state"], found["status"]["error_message"]
+
+
+def wait_until_available(rest, name, number, seconds=120):
+    end = time.monotonic() + seconds
+    while (state := state_of_version(rest, name, number)) != ("AVAILABLE", ""):
+        assert time.monotonic() < end, state
+        time.sleep(0.05)
 
 
 def random_pixels(seed, size=(23, 31)):

@@ -112,10 +112,29 @@ class Catalog:
         try:
             yield loaded
         finally:
-            with self._lock:
-                loaded.users -= 1
-            if loaded.retired:
-                self.call_watcher()
+            self._give_back(loaded)
+
+    @contextlib.contextmanager
+    def lend(self, loaded: Loaded) -> Iterator[None]:
+        """Lends a version that is lent already once more, to a thread that may outlive its caller.
+
+        Raises:
+            ServingError: If it has been given back and unloaded meanwhile.
+        """
+        with self._lock:
+            if loaded.closed:
+                raise ServingError("the version has been unloaded meanwhile.", UNAVAILABLE)
+            loaded.users += 1
+        try:
+            yield
+        finally:
+            self._give_back(loaded)
+
+    def _give_back(self, loaded: Loaded) -> None:
+        with self._lock:
+            loaded.users -= 1
+        if loaded.retired:
+            self.call_watcher()
 
     def ask_for(self, name: str, number: int | None) -> Future | None:
         """Has a version loaded that is asked for by its number.
@@ -269,6 +288,7 @@ class Catalog:
             unused = [(version, loaded) for version, loaded in self._retired if not loaded.users]
             self._retired = [(version, loaded) for version, loaded in self._retired if loaded.users]
             for version, loaded in unused:
+                loaded.closed = True
                 if version.leaving is loaded:
                     version.leaving = None
             return [loaded for _, loaded in unused], bool(self._retired)

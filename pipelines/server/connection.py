@@ -10,7 +10,7 @@ _MOST = 8192  # connections
 
 
 def most_connections() -> int:
-    """Tells how many connections there may be at once: half of the files that may be open, at most."""
+    """Tells how many there may be at once: as many as half of the files that may be open."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MOST if files == resource.RLIM_INFINITY else min(_MOST, max(16, files // 2))
 

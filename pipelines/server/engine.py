@@ -2,13 +2,10 @@
 
 import asyncio
 import contextlib
-import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,11 +21,11 @@ from .errors import (
     without_nodes,
 )
 from .image_sizes import decoded_pixels
+from .pool import Places, Pool
 from .versions import Loaded
 
-_logger = logging.getLogger(__name__)
+_MOST_LARGE = 32
 IMAGES = "image_bytes"  # the input of encoded images
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -58,14 +55,25 @@ class Engine:
     Args:
         catalog: The models.
         limits: What it bears.
+
+    Attributes:
+        places: For requests that have come whole.
+        large_places: For those of them that are compressed, or JSON of many values.
+        computing: Threads that run models.
+        unpacking: Threads that undo compression.
+        reading: Threads that wait for JSON of many values.
+        json: The processes that read and write it.
     """
 
     def __init__(self, catalog: Catalog, limits: Limits):
         self.catalog = catalog
         self.limits = limits
-        self._threads = ThreadPoolExecutor(limits.max_concurrency, "kerasseg-serve")
-        self.json = json_process.Json(limits.max_request_bytes)
-        self._admitted = 0
+        self.places = Places(limits.max_concurrency + limits.max_waiting, "requests")
+        self.large_places = Places(_MOST_LARGE, "large requests")
+        self.computing = Pool(limits.max_concurrency, "compute")
+        self.unpacking = Pool(limits.max_concurrency, "unpack")
+        self.reading = Pool(max(1, limits.max_concurrency // 2), "json")
+        self.json = json_process.Processes(limits.max_request_bytes)
 
     @contextlib.asynccontextmanager
     async def in_time(self, timeout: float | None = None) -> AsyncIterator[float]:
@@ -84,26 +92,6 @@ class Engine:
         except TimeoutError:
             raise _late(seconds) from None
 
-    @contextlib.contextmanager
-    def admit(self) -> Iterator[None]:
-        """Lets a request in that has come whole.
-
-        Raises:
-            ServingError: If too many are in.
-        """
-        most = self.limits.max_concurrency + self.limits.max_waiting
-        if self._admitted >= most:
-            raise ServingError(
-                f"{most} requests are being answered or wait; try again later.",
-                RESOURCE_EXHAUSTED,
-                http=503,
-            )
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
-
     async def load(self, name: str, number: int | None) -> None:
         """Returns when the version has been loaded, if it is one that is loaded when asked for.
 
@@ -114,30 +102,6 @@ class Engine:
         if loaded is not None:
             await asyncio.wrap_future(loaded)
 
-    async def compute(self, work: Callable[[], _Result]) -> _Result:
-        """Runs something in one of the threads, in its turn.
-
-        If the caller is cancelled, the work is forgotten, or ends with its deadline if it is
-        already being done.
-
-        Raises:
-            ServingError: If the work does, or fails otherwise.
-        """
-        order: list[Callable] = [work]
-        del work
-        try:
-            outcome = await asyncio.get_running_loop().run_in_executor(
-                self._threads, _outcome, order
-            )
-        finally:
-            order.clear()  # the pool keeps a cancelled order, with its request, until its turn
-        try:
-            if isinstance(outcome, ServingError):
-                raise outcome
-            return outcome
-        finally:
-            del outcome  # an error holds this frame: a circle that only garbage collection opens
-
     def run(
         self,
         loaded: Loaded,
@@ -147,7 +111,7 @@ class Engine:
         deadline: float,
         outputs: list[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Runs a model's signature, in the calling thread.
+        """Runs a model's signature, in the calling thread, while the version stays in memory.
 
         Raises:
             ServingError: If the model refuses it, or the time is over.
@@ -157,7 +121,8 @@ class Engine:
         if left <= 0:
             raise _late(self.limits.timeout)
         try:
-            return loaded.model.run(inputs, signature=signature, outputs=outputs, timeout=left)
+            with self.catalog.lend(loaded):
+                return loaded.model.run(inputs, signature=signature, outputs=outputs, timeout=left)
         except SavedModelError as error:
             if error.code == DEADLINE_EXCEEDED:
                 raise _late(self.limits.timeout) from None
@@ -182,23 +147,9 @@ class Engine:
 
     def close(self) -> None:
         """Waits for what is being computed."""
-        self._threads.shutdown(cancel_futures=True)
+        for pool in (self.computing, self.unpacking, self.reading):
+            pool.close()
         self.json.close()
-
-
-def _outcome(order: list[Callable]) -> Any:
-    """Does work; an error is returned, without the frames that would keep the request in memory."""
-    try:
-        work = order.pop()
-    except IndexError:  # cancelled
-        return None
-    try:
-        return work()
-    except ServingError as error:
-        return error.without_origin()
-    except Exception:
-        _logger.exception("a request failed")
-        return ServingError("internal error; the server's log tells more.", INTERNAL)
 
 
 def _late(seconds: float) -> ServingError:

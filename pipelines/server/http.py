@@ -18,6 +18,7 @@ from .body import Bodies
 from .engine import Engine
 from .errors import ServingError, invalid
 from .hosts import Hosts
+from .prediction import Prediction
 from .versions import Version, read_classes
 
 _logger = logging.getLogger(__name__)
@@ -150,9 +151,9 @@ async def _describe(engine: Engine, request: Request) -> Response:
     if match["metadata"]:
         async with engine.in_time():
             await engine.load(name, number)
-            with engine.admit():
-                found = await engine.compute(
-                    lambda: metadata.signatures(engine.catalog, name, number)
+            with engine.places.take():
+                found = await engine.computing.do(
+                    functools.partial(metadata.signatures, engine.catalog, name, number)
                 )
     else:
         found = metadata.status(engine.catalog, name, number)
@@ -173,13 +174,12 @@ async def _predict(engine: Engine, request: Request, bodies: Bodies) -> Response
     async with engine.in_time() as deadline:
         content = await _receive(engine, request, bodies, match)
         # Only what has come whole takes a place: a slow sender takes none from the others.
-        with engine.admit():
+        with engine.places.take():
             encoding = request.headers.get("content-encoding", "identity").lower()
-            work = functools.partial(_compute, engine, match, content, encoding, deadline)
+            prediction = Prediction(engine, match["name"], _number(match), deadline)
+            work = prediction.answer(content, encoding)
             del content
-            return Response(
-                await _while_connected(request, engine.compute(work)), media_type="application/json"
-            )
+            return Response(await _while_connected(request, work), media_type="application/json")
 
 
 async def _receive(engine: Engine, request: Request, bodies: Bodies, match: re.Match) -> bytearray:
@@ -190,17 +190,6 @@ async def _receive(engine: Engine, request: Request, bodies: Bodies, match: re.M
         if error.http != _TOO_SLOW:
             await body.drain(request)
         raise
-
-
-def _compute(
-    engine: Engine, match: re.Match, content: body.Content, encoding: str, deadline: float
-) -> bytes:
-    content = body.decompress(content, encoding, engine.limits.max_request_bytes)
-    with engine.catalog.use(match["name"], _number(match)) as loaded:
-        asked = engine.json.read(content, loaded.model.signatures, deadline)
-        del content
-        outputs = engine.run(loaded, asked.inputs, signature=asked.signature, deadline=deadline)
-    return engine.json.write(outputs, rows=asked.rows, deadline=deadline)
 
 
 async def _while_connected(request: Request, work) -> bytes:

@@ -23,14 +23,25 @@ from ..serving_signatures import Signature
 from . import json_tensors
 from .errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ServingError
 
-_FEW = 20_000  # values that are read within some milliseconds
+FEW = 20_000  # values that are read or written within some milliseconds
 _WINDOW = 2**16  # bytes
 _MEMORY = 2**30  # bytes of a process, and so many times the size of a request:
 _TIMES = 64  # what is read of JSON takes up to 30 times its size
+_NICENESS = 5  # small requests come first
 
 
-class Json:
-    """Reads and writes JSON; any number of threads may use it, each a process at a time.
+def has_few_values(body: bytes | bytearray) -> bool:
+    """Tells whether reading JSON takes some milliseconds only, by its marks."""
+    values = 0
+    for at in range(0, len(body), _WINDOW):
+        values += sum(body.count(mark, at, at + _WINDOW) for mark in (b",", b"[", b"{", b"\\"))
+        if values > FEW:
+            return False
+    return True
+
+
+class Processes:
+    """Processes that read and write JSON of many values; each thread uses one at a time.
 
     Args:
         limit: Bytes of a request.
@@ -48,8 +59,6 @@ class Json:
         Raises:
             ServingError: As that, or if the time is over, or the memory.
         """
-        if _has_few_values(body):
-            return json_tensors.read(body, signatures)
         return self._call("read", (body, dict(signatures)), {}, deadline)
 
     def write(self, outputs: Mapping[str, np.ndarray], *, rows: bool, deadline: float) -> bytes:
@@ -58,8 +67,6 @@ class Json:
         Raises:
             ServingError: As that, or if the time is over, or the memory.
         """
-        if sum(array.size for array in outputs.values()) <= _FEW:
-            return json_tensors.write(outputs, rows=rows)
         return self._call("write", (dict(outputs),), {"rows": rows}, deadline)
 
     def _call(self, name: str, values: tuple, options: dict[str, Any], deadline: float) -> Any:
@@ -115,15 +122,6 @@ class _Process:
             self._process.communicate()
 
 
-def _has_few_values(body: bytes | bytearray) -> bool:
-    values = 0
-    for at in range(0, len(body), _WINDOW):
-        values += sum(body.count(mark, at, at + _WINDOW) for mark in (b",", b"[", b"{", b"\\"))
-        if values > _FEW:
-            return False
-    return True
-
-
 def _too_much() -> ServingError:
     return ServingError("Request takes too much memory.", RESOURCE_EXHAUSTED, http=413)
 
@@ -131,6 +129,7 @@ def _too_much() -> ServingError:
 def main() -> None:
     """Does orders until there are no more; see the module's description."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
+    os.nice(_NICENESS)
     most = int(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     orders, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

@@ -56,7 +56,7 @@ def _parse(body: bytes | bytearray) -> dict[str, Any]:
         raise invalid("Request must be a JSON object.")
     if ("instances" in request) == ("inputs" in request):
         raise invalid("Request must have either 'instances' or 'inputs'.")
-    if not isinstance(request.get("signature_name") or "", str):
+    if not isinstance(request.get("signature_name", ""), str):
         raise invalid(f"signature_name must be text, got {request['signature_name']!r}.")
     return request
 
@@ -83,7 +83,7 @@ def _read_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, 
 def _columns(instances: Any, signature: Signature) -> dict[str, list]:
     if not isinstance(instances, list):
         raise invalid("'instances' must be a list.")
-    named = sum(map(_is_named, instances))
+    named = sum(map(_is_named, instances)) if dict in set(map(type, instances)) else 0
     if named == 0:
         return {_only_input(signature): instances}
     if named < len(instances):

@@ -86,10 +86,10 @@ class _Prediction(_Servicer, protos.prediction_service.PredictionServiceServicer
     async def Predict(self, content: bytes, deadline: float):  # noqa: N802
         request = _parse(protos.predict.PredictRequest, content)
         await self.engine.load(request.model_spec.name, _number(request.model_spec))
-        with self.engine.admit():
+        with self.engine.places.take():
             work = functools.partial(_predict, self.engine, request, deadline)
             del content, request
-            return await self.engine.compute(work)
+            return await self.engine.computing.do(work)
 
     @_method
     async def GetModelMetadata(self, content: bytes, deadline: float):  # noqa: N802
@@ -101,10 +101,9 @@ class _Prediction(_Servicer, protos.prediction_service.PredictionServiceServicer
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
         name, number = request.model_spec.name, _number(request.model_spec)
         await self.engine.load(name, number)
-        with self.engine.admit():
-            return await self.engine.compute(
-                lambda: metadata.signatures(self.engine.catalog, name, number)
-            )
+        with self.engine.places.take():
+            work = functools.partial(metadata.signatures, self.engine.catalog, name, number)
+            return await self.engine.computing.do(work)
 
     @_method
     async def Classify(self, content: bytes, deadline: float):  # noqa: N802

@@ -15,24 +15,28 @@ from .errors import without_nodes
 # ModelVersionStatus.State of TensorFlow Serving.
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
 _FIRST_RETRY, _LAST_RETRY = 5.0, 300.0  # seconds after a failure; doubled each time
+_QUIET = 2.0  # seconds after the last change after which nothing more is expected
 _LONGEST_REASON = 1000  # characters
 
 Files = tuple[tuple[str, int, int], ...]
 
 
-def list_files(folder: Path) -> Files:
+def list_files(folder: Path) -> tuple[Files, float]:
     """Lists path, size and time of writing of all files below a folder.
 
-    Two equal lists, a while apart, mean that nothing is being written there.
+    Returns:
+        The list, and when the last change of one of them was, in `time.time()`.
     """
-    found = []
+    found, changed = [], 0.0
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):  # gone meanwhile
             status = path.stat()
             if not stat.S_ISDIR(status.st_mode):
                 name = str(path.relative_to(folder))
                 found.append((name, status.st_size, status.st_mtime_ns))
-    return tuple(sorted(found))
+                # Not the time of writing, which `cp -p` and rsync set back.
+                changed = max(changed, status.st_ctime)
+    return tuple(sorted(found)), changed
 
 
 def read_classes(folder: Path) -> dict[str, Any]:
@@ -55,13 +59,14 @@ class Loaded:
         classes: What its labels mean.
         users: Requests that are using it; it is closed once it is retired and has none.
         retired: Whether no further request may use it.
+        closed: Whether nobody uses it any more, and it cannot be used.
     """
 
     def __init__(self, name: str, number: int, model: SavedModel, folder: Path, files: Files):
         self.name, self.number, self.model, self.files = name, number, model, files
         self.classes = read_classes(folder)
         self.users = 0
-        self.retired = False
+        self.retired = self.closed = False
 
 
 @dataclass(eq=False)
@@ -112,15 +117,16 @@ class Version:
         return self._files
 
     def look(self) -> None:
-        """Lists its files, to be told from those of the look before."""
-        files = list_files(self.folder)
-        self._settled, self._files = files == self._files, files
+        """Lists its files, to see whether something is still being written."""
+        files, changed = list_files(self.folder)
+        self._settled = files == self._files or time.time() - changed > _QUIET
+        self._files = files
 
     def is_due(self, *, settled: bool = True) -> bool:
         """Tells whether to load it now: it is new, has changed or failed a while ago.
 
         Args:
-            settled: Whether only if its files are the same as at the look before.
+            settled: Whether only if nothing was being written at the last look.
         """
         if not self.present or (settled and not self._settled):
             return False

@@ -20,11 +20,11 @@ _SOON = 0.1  # the same while requests still use what is to be unloaded
 class Watcher:
     """A thread that keeps a catalog up to date.
 
-    A version is loaded when its files have not changed between two looks; copying one into its
-    place therefore does no harm, though it may be tried in vain. It is tried in a process of its
-    own first: a damaged graph may end the process that loads it. Only one that has been loaded and
-    has answered its warm-up request is given to requests, and what it replaces is unloaded when the
-    last request that uses it has ended.
+    A version is loaded when nothing is being written to it any more, as far as two looks can tell;
+    one that is copied into its place slowly may be tried in vain, and is tried again. It is first
+    tried in a process of its own, since a damaged graph may end the process that loads it. Only one
+    that has been loaded and has answered its warm-up request is given to requests, and what it
+    replaces is unloaded when the last request that uses it has ended.
 
     Args:
         catalog: The catalog.
@@ -88,7 +88,7 @@ class Watcher:
             self._trials.run(version.folder)
             model = SavedModel(version.folder)
             warmup.run(model, version.folder)
-            if list_files(version.folder) != files:
+            if list_files(version.folder)[0] != files:
                 raise ValueError("its files changed while it was being loaded.")
         except Exception as error:  # whatever TensorFlow or we meet in a damaged folder
             if self._stopping:
