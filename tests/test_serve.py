@@ -629,11 +629,12 @@ def test_the_page_shows_an_image_with_and_without_crf(server, tmp_path):
 def test_the_requests_of_an_export_warm_a_model_up(models, tmp_path):
     folder = shutil.copytree(models / "street" / "2", tmp_path / "1")
     model = saved_model.SavedModel(folder)
+    file = folder / "assets.extra" / "tf_serving_warmup_requests"
+    file.unlink()
     assert warmup.run(model, folder) == 0
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([IMAGE]))
-    file = folder / "assets.extra" / "tf_serving_warmup_requests"
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(log.SerializeToString())
         writer.write(log.SerializeToString())

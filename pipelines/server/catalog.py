@@ -223,7 +223,9 @@ class Catalog:
 
     def _tidy(self, name: str) -> None:
         """Retires versions that requests may not use any more, and forgets those that are gone."""
-        model = self._models[name]
+        model = self._models.get(name)
+        if model is None:
+            return
         present = [one.number for one in model.versions.values() if one.present]
         model.asked_for = [number for number in model.asked_for if number in present]
         default = model.default() if present else None
@@ -291,6 +293,7 @@ class Catalog:
                 loaded.closed = True
                 if version.leaving is loaded:
                     version.leaving = None
+                    self._tidy(version.name)
             return [loaded for _, loaded in unused], bool(self._retired)
 
 

@@ -14,6 +14,7 @@ from ..errors import InputError
 
 ANY = "*"
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\s:/?#@\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[^\s/?#@]+)")
 _PORTS = {"http": "80", "https": "443"}
 _HERE = ("localhost", "127.0.0.1", "::1")
@@ -91,12 +92,12 @@ class Hosts:
 def _normal_name(name: str) -> str:
     if name == ANY:
         return name
-    match = _HOST.fullmatch(f"[{name}]".lower() if name.count(":") > 1 else name.lower())
-    if match is None or match["port"]:
+    normal = _normal(name)
+    if not (_is_address(normal) or _NAME.fullmatch(normal)):
         raise InputError(
             f"allow_host must be a name or an address without a port, or {ANY}, got {name}."
         )
-    return _normal(match["name"])
+    return normal
 
 
 def _normal(name: str) -> str:
