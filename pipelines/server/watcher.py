@@ -41,8 +41,11 @@ class Watcher:
     def start(self) -> None:
         """Loads each model's highest version that can be loaded, and begins to watch."""
         self._catalog.look()
+        names = self._catalog.names()
+        # If there is nothing else to serve, a crash does no harm that the trial would avert.
+        tried = sum(len(self._catalog.versions(name)) for name in names) > 1
         while version := self._catalog.next_due(settled=False):
-            self._load(version)
+            self._load(version, tried=tried)
         self._catalog.call_watcher = self._called.set
         self._size = memory.resident()
         self._thread.start()
@@ -82,10 +85,11 @@ class Watcher:
             memory.give_back()
             self._size = memory.resident()
 
-    def _load(self, version: Version) -> None:
+    def _load(self, version: Version, *, tried: bool = True) -> None:
         begun, files = time.monotonic(), version.files
         try:
-            self._trials.run(version.folder)
+            if tried:
+                self._trials.run(version.folder)
             model = SavedModel(version.folder)
             warmup.run(model, version.folder)
             if list_files(version.folder)[0] != files:
