@@ -1,10 +1,10 @@
 """Serving: the SavedModels of a folder, over TensorFlow Serving's REST and gRPC protocols."""
 
 import asyncio
-import gc
 import os
 import socket
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from .errors import InputError
@@ -30,6 +30,8 @@ class Server:
         timeout: Seconds that a request may take.
         max_megapixels: Size of an image, in millions of pixels; larger ones are refused.
         max_crf_megapixels: The same for models with a CRF, which takes up to 2 GB a million.
+        allow_hosts: Names in addition to this machine's that HTTP requests may be sent to, and
+            whose pages may send some; `*` for any. gRPC, which no page can speak, is not asked.
 
     Attributes:
         rest_address: Where HTTP is spoken, such as `http://127.0.0.1:8501`.
@@ -53,10 +55,11 @@ class Server:
         timeout: float = 60,
         max_megapixels: float = 32,
         max_crf_megapixels: float = 4,
+        allow_hosts: Collection[str] = (),
     ):
         environment.prepare(for_server=True)
         try:
-            from .server import catalog, engine
+            from .server import catalog, engine, hosts, watcher
         except ModuleNotFoundError as error:
             raise _missing(error) from error
 
@@ -83,6 +86,8 @@ class Server:
         )
         self.catalog = catalog.Catalog(Path(folder))
         self._engine = engine.Engine(self.catalog, limits)
+        self._hosts = hosts.Hosts(host, allow_hosts)
+        self._watcher = watcher.Watcher(self.catalog)
         self._host, self._ports = host, (rest_port, grpc_port)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,18 +100,23 @@ class Server:
         Raises:
             InputError: If no model can be loaded, or a port cannot be had.
         """
-        self._load()
-        rest = _listen(self._host, self._ports[0])
-        started = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(rest, started), name="kerasseg-serve", daemon=True
-        )
-        self._thread.start()
-        started.wait()
-        if self._failure is not None:
-            self._thread.join()
-            rest.close()
-            raise self._failure
+        self._watcher.start()
+        try:
+            self._check_loaded()
+            rest = _listen(self._host, self._ports[0])
+            started = threading.Event()
+            self._thread = threading.Thread(
+                target=self._run, args=(rest, started), name="kerasseg-serve", daemon=True
+            )
+            self._thread.start()
+            started.wait()
+            if self._failure is not None:
+                self._thread.join()
+                rest.close()
+                raise self._failure
+        except BaseException:
+            self._watcher.stop()
+            raise
         return self
 
     def stop(self) -> None:
@@ -117,6 +127,7 @@ class Server:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._engine.close()
+        self._watcher.stop()
 
     def __enter__(self) -> "Server":  # noqa: D105
         return self.start()
@@ -124,18 +135,17 @@ class Server:
     def __exit__(self, *_) -> None:  # noqa: D105
         self.stop()
 
-    def _load(self) -> None:
-        from .server.errors import ServingError
-
+    def _check_loaded(self) -> None:
         failures = []
-        names = self.catalog.names()
-        for name in names:
-            try:
-                self.catalog.find(name)
-            except ServingError as error:
-                failures.append(str(error))
-        if len(failures) == len(names):
-            raise InputError(failures[0])
+        for name in self.catalog.names():
+            versions = self.catalog.versions(name)
+            if any(version.loaded for version in versions):
+                return
+            failures += [
+                f"version {version.number} of {name} cannot be loaded: {version.failure}"
+                for version in versions
+            ]
+        raise InputError(failures[0])
 
     def _run(self, rest: socket.socket, started: threading.Event) -> None:
         try:
@@ -156,7 +166,7 @@ class Server:
         port = _bind(calls, self._host, self._ports[1])
         await calls.start()
         config = uvicorn.Config(
-            http.application(self._engine),
+            http.application(self._engine, self._hosts),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -177,16 +187,6 @@ class Server:
         await self._stop.wait()
         pages.should_exit = True
         await asyncio.gather(serving, calls.stop(grace))
-
-
-def collect_garbage_rarely() -> None:
-    """Lets Python look for unreachable cycles less often, for a process that does nothing else.
-
-    An image in JSON is hundreds of thousands of lists, and looking through them again and again
-    takes half of the time of reading it.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
 
 
 def _missing(error: ModuleNotFoundError) -> InputError:

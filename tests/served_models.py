@@ -9,11 +9,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import requests
 import tensorflow as tf
+
+from kerasseg.pipelines.exports import warmup_requests
 
 COLORS = [[200, 30, 30], [30, 200, 30], [30, 30, 200]]
 _BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
@@ -25,14 +29,16 @@ def expected_label(pixels, offset=0):
 
 
 class Brightest(tf.Module):
-    """A pixel's class is its brightest channel, plus an offset."""
+    """A pixel's class is its brightest channel, plus an offset, which is a variable."""
 
-    def __init__(self, offset):
+    def __init__(self, offset, ballast):
         super().__init__()
-        self.offset = offset
+        self.offset = tf.Variable(offset, dtype=tf.int64)
+        self.ballast = tf.Variable(np.random.default_rng(0).random(ballast, np.float32))
 
     def label(self, image):
-        return tf.cast((tf.argmax(image, -1) + self.offset) % 3, tf.uint8)
+        offset = self.offset + tf.cast(tf.size(self.ballast.read_value()), tf.int64) * 0
+        return tf.cast((tf.argmax(image, -1) + offset) % 3, tf.uint8)
 
     def each(self, fn, contents, dtype, shape=()):
         def decode(content):
@@ -75,21 +81,25 @@ class Brightest(tf.Module):
 
 
 @functools.cache
-def _build(offset):
+def _build(offset, ballast):
     folder = Path(tempfile.mkdtemp(prefix="kerasseg-served-"))
     atexit.register(shutil.rmtree, folder)
-    module = Brightest(offset)
+    module = Brightest(offset, ballast)
     names = ("serving_default", "overlay_png_bytes", "class_shares", "labels", "probabilities")
     signatures = {name: getattr(module, name) for name in (*names, "slow")}
     tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / "assets.extra").mkdir()
     content = {"class_names": ["red", "green", "blue"], "colors": COLORS, "ignore_label": 255}
     (folder / "assets.extra" / "classes.json").write_text(json.dumps(content))
+    warmup_requests.write(
+        folder / "assets.extra" / warmup_requests.FILE, "street", encode(random_pixels(0))
+    )
     return folder
 
 
-def write_version(folder, offset=0):
-    return shutil.copytree(_build(offset), folder)
+def write_version(folder, offset=0, *, ballast=1):
+    """Writes a version whose labels have an offset, with so many weights that do nothing."""
+    return shutil.copytree(_build(offset, ballast), folder)
 
 
 def write_models(root):
@@ -100,6 +110,24 @@ def write_models(root):
     (root / "notes").mkdir()
     (root / "street" / "writing-12").mkdir()
     return root
+
+
+def state_of_version(rest, name, number):
+    """Asks a server for a version's state, None if it has none, and what is the matter with it."""
+    url = f"{rest}/v1/models/{name}/versions/{number}"
+    answer = requests.get(url, timeout=10)
+    if answer.status_code == 404:
+        return None, ""
+    (found,) = answer.json()["model_version_status"]
+    assert found["version"] == str(number)
+    return found["state"], found["status"]["error_message"]
+
+
+def wait_until_available(rest, name, number, seconds=120):
+    end = time.monotonic() + seconds
+    while (state := state_of_version(rest, name, number)) != ("AVAILABLE", ""):
+        assert time.monotonic() < end, state
+        time.sleep(0.05)
 
 
 def random_pixels(seed, size=(23, 31)):

@@ -1,5 +1,6 @@
 """`kerasseg serve`."""
 
+import resource
 import signal
 import threading
 
@@ -7,6 +8,7 @@ import click
 
 from . import options, startup
 
+_FILES = 16_384  # each connection takes one
 _port = click.IntRange(0, 65535)
 
 
@@ -35,6 +37,14 @@ _port = click.IntRange(0, 65535)
     show_default=True,
     help="The same for models with a CRF, which takes up to 2 GB a megapixel.",
 )
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Name that HTTP requests may be sent to, besides this machine's names and addresses, and "
+    "whose web pages may send some. Give the option once per name; '*' allows all names.",
+)
 def command(folder, **arguments) -> None:
     """Serve the SavedModels in DIR (NAME/VERSION/saved_model.pb), until interrupted.
 
@@ -45,6 +55,7 @@ def command(folder, **arguments) -> None:
     from ..runtime import environment
     from ..serving import c_interface
 
+    _allow_files()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -52,7 +63,6 @@ def command(folder, **arguments) -> None:
     with startup.held_back_stderr():
         c_interface.load()
     server = serve.Server(folder, **arguments).start()
-    serve.collect_garbage_rarely()
     console = options.console()
     for name in server.catalog.names():
         versions = ", ".join(str(version.number) for version in server.catalog.versions(name))
@@ -63,3 +73,11 @@ def command(folder, **arguments) -> None:
     console.print("stopping: requests that are being answered will be")
     server.stop()
     console.print("stopped")
+
+
+def _allow_files() -> None:
+    """Lets this process open more files than the usual 1024, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

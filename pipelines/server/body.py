@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests: read, unpacked and passed over, within limits."""
+"""Bodies of HTTP requests: read, unpacked and passed over, within limits of size and time."""
 
 import asyncio
 import time
@@ -6,30 +6,79 @@ import zlib
 
 from starlette.requests import Request
 
-from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, ServingError, invalid
+from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
 
+GRACE = 10.0  # seconds within which a body must come, or the next part of it
+LEAST_RATE = 8 * 1024  # bytes per second that must come, seen over that time
+_TOGETHER = 8  # bodies of the largest size that may be in memory before they are whole
 _DRAIN = 5.0  # seconds for which a refused body is read on, so that the client sees the answer
 
+Content = bytes | bytearray
 
-async def read(request: Request, limit: int) -> bytes:
-    """Reads the body.
 
-    Raises:
-        ServingError: If it is larger than the limit.
+class Bodies:
+    """Reads bodies, and bounds the memory of those that are arriving.
+
+    If they become too many bytes, the one that has been arriving for the longest time is given up:
+    those of good clients arrive within a moment.
+
+    Args:
+        limit: Bytes of a body.
     """
-    length = request.headers.get("content-length", "")
-    body = bytearray()
-    if not (length.isdecimal() and int(length) > limit):
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._arriving: dict[asyncio.Timeout, int] = {}
+        self._size = 0
+
+    async def read(self, request: Request) -> bytearray:
+        """Reads the body.
+
+        Raises:
+            ServingError: If it is larger than the limit, comes too slowly, or gives way to others.
+        """
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._limit:
+            raise _too_large(self._limit)
+        body, clock = bytearray(), asyncio.timeout(GRACE)
+        self._arriving[clock] = 0
+        try:
+            async with clock:
+                await self._receive(request, body, clock)
+        except TimeoutError:
+            raise _gave_way() if clock not in self._arriving else _too_slow() from None
+        finally:
+            self._forget(clock)
+        return body
+
+    async def _receive(self, request: Request, body: bytearray, clock: asyncio.Timeout) -> None:
+        due = LEAST_RATE * GRACE
         async for chunk in request.stream():
             body += chunk
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
-    raise _too_large(limit)
+            if len(body) > self._limit:
+                raise _too_large(self._limit)
+            if len(body) >= due:
+                due = len(body) + LEAST_RATE * GRACE
+                clock.reschedule(asyncio.get_running_loop().time() + GRACE)
+            if clock in self._arriving:
+                self._arriving[clock] += len(chunk)
+                self._size += len(chunk)
+                self._make_room(clock)
+
+    def _make_room(self, clock: asyncio.Timeout) -> None:
+        while self._size > _TOGETHER * self._limit:
+            oldest = next(iter(self._arriving))
+            self._forget(oldest)
+            if oldest is clock:
+                raise _gave_way()
+            if not oldest.expired():
+                oldest.reschedule(0)
+
+    def _forget(self, clock: asyncio.Timeout) -> None:
+        self._size -= self._arriving.pop(clock, 0)
 
 
-def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+def decompress(body: Content, encoding: str, limit: int) -> Content:
     """Undoes a Content-Encoding.
 
     Raises:
@@ -56,6 +105,23 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
 def _too_large(limit: int) -> ServingError:
     return ServingError(
         f"Request must have at most {limit} bytes, got more.", RESOURCE_EXHAUSTED, http=413
+    )
+
+
+def _too_slow() -> ServingError:
+    return ServingError(
+        f"Request must come within {GRACE:g} s, or {LEAST_RATE} bytes of it each second, got less.",
+        UNAVAILABLE,
+        http=408,
+    )
+
+
+def _gave_way() -> ServingError:
+    return ServingError(
+        "too many large requests are arriving, and this one has been for the longest time; try "
+        "again later.",
+        RESOURCE_EXHAUSTED,
+        http=503,
     )
 
 

@@ -1,91 +1,54 @@
-"""The SavedModels below a folder, loaded when they are first asked for."""
+"""The models below a folder: which versions there are, and which of them answer."""
 
-import json
-import logging
+import contextlib
 import re
 import threading
-import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
-from ..serving.saved_model import SavedModel, SavedModelError
-from . import warmup
-from .errors import NOT_FOUND, ServingError
+from .errors import NOT_FOUND, UNAVAILABLE, ServingError
+from .versions import END, Files, Loaded, Version
 
-_logger = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
+_MOST_ASKED_FOR = 2  # versions of a model that are kept in memory besides the default one
+_MOST_WAITING = 16  # requests that wait for one version, which is not in memory yet
 
 
 @dataclass
-class Version:
-    """A version of a model.
+class _Model:
+    """A model's versions, and the numbers of those asked for, the one asked for last at the end."""
 
-    Attributes:
-        name: Name of the model.
-        number: Number of the version.
-        folder: The folder that holds `saved_model.pb`.
-        written: When that was written, in nanoseconds: another file is another version.
-    """
+    versions: dict[int, Version] = field(default_factory=dict)
+    asked_for: list[int] = field(default_factory=list)
 
-    name: str
-    number: int
-    folder: Path
-    written: int
-    _model: SavedModel | None = None
-    _failure: str | None = None
-    _loading: threading.Lock = field(default_factory=threading.Lock)
+    def descending(self) -> list[Version]:
+        return [self.versions[number] for number in sorted(self.versions, reverse=True)]
 
-    @property
-    def failure(self) -> str | None:
-        """Why it cannot be loaded; None if it can, as far as is known."""
-        return self._failure
+    def default(self) -> Version | None:
+        """Finds the highest version in memory, one whose folder is gone only without another."""
+        loaded = [version for version in self.descending() if version.loaded]
+        return next((version for version in loaded if version.present), next(iter(loaded), None))
 
-    def model(self) -> SavedModel:
-        """Returns the SavedModel, which the first call loads and warms up.
-
-        Raises:
-            ServingError: If it cannot be loaded.
-        """
-        with self._loading:
-            if self._failure is None and self._model is None:
-                self._load()
-        if self._model is None:
-            raise ServingError(
-                f"Servable not found for request: version {self.number} of {self.name} cannot be "
-                f"loaded: {self._failure}",
-                NOT_FOUND,
-            )
-        return self._model
-
-    def _load(self) -> None:
-        begun = time.monotonic()
-        try:
-            model = SavedModel(self.folder)
-            warmup.run(model, self.folder)
-        except SavedModelError as error:
-            self._failure = str(error)
-            _logger.warning("%s cannot be loaded: %s", self.folder, error)
-        else:
-            self._model = model
-            _logger.info("loaded %s in %.1f s", self.folder, time.monotonic() - begun)
-
-    def classes(self) -> dict[str, Any]:
-        """Reads what the labels mean; nothing if the export does not tell."""
-        try:
-            content = json.loads((self.folder / "assets.extra" / "classes.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+    def down_to_default(self) -> list[Version]:
+        """Lists the versions that may become the default one, and that which is."""
+        found = []
+        for version in self.descending():
+            found.append(version)
+            if version.loaded and version.present:
+                break
+        return found
 
 
 class Catalog:
     """The models of a folder: `FOLDER/NAME/VERSION/saved_model.pb`.
 
-    The folder is looked at with each request: a version that appears is served, and is the default
-    if its number is the highest; one that disappears is forgotten.
+    The highest version that can be loaded is a model's default. Others are loaded when they are
+    asked for by number, and two of a model stay in memory besides. A `watcher.Watcher` looks at
+    the folder, loads and unloads; requests take what is in memory.
 
     Args:
         folder: The folder.
@@ -96,9 +59,12 @@ class Catalog:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._known: dict[str, dict[int, Version]] = {}
+        self._models: dict[str, _Model] = {}
+        self._retired: list[tuple[Version, Loaded]] = []
         self._lock = threading.Lock()
-        if self.names():
+        self.call_watcher: Callable[[], None] = lambda: None
+        self.look()
+        if self._models:
             return
         where = f"{folder} must hold NAME/VERSION/saved_model.pb, VERSION being a number, got "
         if (folder / "saved_model.pb").is_file() or next(folder.glob("*/saved_model.pb"), None):
@@ -107,53 +73,275 @@ class Catalog:
 
     def names(self) -> list[str]:
         """Lists the models that have a version."""
-        try:
-            found = sorted(path.name for path in self._folder.iterdir())
-        except OSError:
-            return []
-        return [name for name in found if self.versions(name)]
+        with self._lock:
+            return sorted(self._models)
 
     def versions(self, name: str) -> list[Version]:
         """Lists a model's versions, the highest first; none if there is no such model."""
-        if not _NAME.fullmatch(name):
-            return []
         with self._lock:
-            known, found = self._known.get(name, {}), {}
-            for number, folder, written in _list(self._folder / name):
-                before = known.get(number)
-                same = before is not None and before.written == written
-                found[number] = before if same else Version(name, number, folder, written)
-            self._known[name] = found
-            return [found[number] for number in sorted(found, reverse=True)]
+            model = self._models.get(name)
+            return model.descending() if model else []
 
-    def find(self, name: str, number: int | None = None) -> Version:
-        """Returns a version that is loaded: that of a number, or the highest that can be loaded.
+    def usable(self, name: str) -> list[Version]:
+        """Lists the default version of a model, and those below that have not failed to load."""
+        with self._lock:
+            model = self._models.get(name)
+            default = model.default() if model else None
+            if model is None or default is None:
+                return []
+            found = [one for one in model.descending() if one.present and one.state != END]
+            return [default, *(one for one in found if one.number < default.number)]
+
+    @contextlib.contextmanager
+    def use(self, name: str, number: int | None = None) -> Iterator[Loaded]:
+        """Lends a version that is in memory, where it stays until it is given back.
+
+        Args:
+            name: Name of the model.
+            number: Number of the version; None for the default one.
 
         Raises:
-            ServingError: If there is none.
+            ServingError: If it is not there.
         """
-        versions = self.versions(name)
-        wanted = [version for version in versions if number in (None, version.number)]
-        if not wanted:
+        with self._lock:
+            version = self._find(name, number)
+            loaded = version.loaded
+            if loaded is None:
+                raise _not_yet(version)
+            loaded.users += 1
+        try:
+            yield loaded
+        finally:
+            self._give_back(loaded)
+
+    @contextlib.contextmanager
+    def lend(self, loaded: Loaded) -> Iterator[None]:
+        """Lends a version that is lent already once more, to a thread that may outlive its caller.
+
+        Raises:
+            ServingError: If it has been given back and unloaded meanwhile.
+        """
+        with self._lock:
+            if loaded.closed:
+                raise ServingError("the version has been unloaded meanwhile.", UNAVAILABLE)
+            loaded.users += 1
+        try:
+            yield
+        finally:
+            self._give_back(loaded)
+
+    def _give_back(self, loaded: Loaded) -> None:
+        with self._lock:
+            loaded.users -= 1
+        if loaded.retired:
+            self.call_watcher()
+
+    def ask_for(self, name: str, number: int | None) -> Future | None:
+        """Has a version loaded that is asked for by its number.
+
+        Returns:
+            What is done when it has been loaded, or could not be; None if there is nothing to wait
+            for.
+
+        Raises:
+            ServingError: If there is no such version, it cannot be loaded, or too many are waited
+                for.
+        """
+        with self._lock:
+            version, model = self._find(name, number), self._models[name]
+            if number is None:
+                return None
+            if number not in model.asked_for:
+                self._make_room(model, version)
+            elif version.loaded:
+                model.asked_for.remove(number)
+            if number not in model.asked_for:
+                model.asked_for.append(number)
+                self._tidy(name)
+            if version.loaded:
+                return None
+            waiting = [future for future in version.waiting if not future.cancelled()]
+            if len(waiting) >= _MOST_WAITING:
+                raise _not_yet(version)
+            loaded = Future()
+            version.waiting = [*waiting, loaded]
+        self.call_watcher()
+        return loaded
+
+    def _find(self, name: str, number: int | None) -> Version:
+        model = self._models.get(name)
+        version = None
+        if model is not None:
+            version = model.versions.get(number) if number is not None else model.default()
+            if number is None and version is None:  # say what is the matter with the highest
+                version = model.descending()[0]
+        if version is None:
             which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
             raise ServingError(f"Servable not found for request: {which}", NOT_FOUND)
-        for version in wanted[:-1]:
-            try:
-                version.model()
-            except ServingError:
-                continue
-            return version
-        wanted[-1].model()
-        return wanted[-1]
+        if version.loaded is None and version.failure is not None:
+            raise ServingError(
+                f"Servable not found for request: version {version.number} of {name} cannot be "
+                f"loaded: {version.failure}",
+                NOT_FOUND,
+            )
+        return version
+
+    def _make_room(self, model: _Model, version: Version) -> None:
+        """Forgets of too many versions asked for the one that has not been for the longest time."""
+        if len(model.asked_for) < _MOST_ASKED_FOR:
+            return
+        for number in model.asked_for:
+            if model.versions[number].loaded:
+                model.asked_for.remove(number)
+                return
+        raise _not_yet(version)
+
+    # What follows is for the watcher.
+
+    def look(self) -> None:
+        """Looks which versions there are, and which files those have that may have to be loaded."""
+        names = _list(self._folder)
+        if names is None:  # out of reach for now: what is in memory answers
+            return
+        found = {name: _folders(self._folder / name) for name in names if _NAME.fullmatch(name)}
+        with self._lock:
+            for name in {*found, *self._models}:
+                folders = found.get(name, {})
+                if folders is not None:
+                    self._note(name, folders)
+            looked_at = [one for model in self._models.values() for one in _candidates(model)]
+        for version in looked_at:
+            version.look()
+
+    def _note(self, name: str, folders: dict[int, Path]) -> None:
+        model = self._models.setdefault(name, _Model())
+        for number, folder in folders.items():
+            model.versions.setdefault(number, Version(name, number, folder))
+        for version in model.versions.values():
+            version.present = version.number in folders
+        self._tidy(name)
+
+    def _tidy(self, name: str) -> None:
+        """Retires versions that requests may not use any more, and forgets those that are gone."""
+        model = self._models.get(name)
+        if model is None:
+            return
+        present = [one.number for one in model.versions.values() if one.present]
+        model.asked_for = [number for number in model.asked_for if number in present]
+        default = model.default() if present else None
+        for version in list(model.versions.values()):
+            kept = version is default or version.number in model.asked_for
+            if version.loaded is not None and not kept:
+                self._retire(version, version.loaded)
+                version.loaded = None
+            if version.number not in present and not kept:
+                _release(version)
+                if version.leaving is None and not version.loading:
+                    del model.versions[version.number]
+        if not model.versions:
+            del self._models[name]
+
+    def _retire(self, version: Version, loaded: Loaded) -> None:
+        version.leaving, loaded.retired = loaded, True
+        self._retired.append((version, loaded))
+
+    def next_due(self, *, settled: bool = True) -> Version | None:
+        """Finds a version to load now: the highest of a model, then those asked for by number.
+
+        Args:
+            settled: Whether only if nothing is being written to it.
+        """
+        with self._lock:
+            for _, model in sorted(self._models.items()):
+                for version in _candidates(model):
+                    if version.is_due(settled=settled):
+                        version.loading = True
+                        return version
+        return None
+
+    def put(self, version: Version, loaded: Loaded) -> None:
+        """Has a version answer from now on, and retires that in whose place it comes."""
+        with self._lock:
+            before, version.loaded = version.loaded, loaded
+            version.loading, version.failure = False, None
+            if before is not None:
+                self._retire(version, before)
+            _release(version)
+            self._tidy(version.name)
+
+    def fail(self, version: Version, reason: str, files: Files) -> None:
+        """Notes that a version could not be loaded from these files."""
+        with self._lock:
+            version.loading = False
+            version.fail(reason, files)
+            _release(version)
+            asked_for = self._models[version.name].asked_for
+            if version.loaded is None and version.number in asked_for:
+                asked_for.remove(version.number)
+            self._tidy(version.name)
+
+    def take_unused(self) -> tuple[list[Loaded], bool]:
+        """Takes what was retired and is used by no request any more, to be closed.
+
+        Returns:
+            These, and whether there are others, which are still in use.
+        """
+        with self._lock:
+            unused = [(version, loaded) for version, loaded in self._retired if not loaded.users]
+            self._retired = [(version, loaded) for version, loaded in self._retired if loaded.users]
+            for version, loaded in unused:
+                loaded.closed = True
+                if version.leaving is loaded:
+                    version.leaving = None
+                    self._tidy(version.name)
+            return [loaded for _, loaded in unused], bool(self._retired)
 
 
-def _list(parent: Path) -> list[tuple[int, Path, int]]:
-    found = []
+def _candidates(model: _Model) -> list[Version]:
+    """Lists the versions that may have to be loaded, in this order."""
+    candidates = []
+    for version in model.down_to_default():
+        candidates.append(version)
+        # With one in memory, do not go back to a lower one before the highest is whole or fails.
+        if version.present and not version.loaded and version.failure is None and model.default():
+            break
+    asked_for = [model.versions[number] for number in model.asked_for]
+    return [*candidates, *(version for version in asked_for if version not in candidates)]
+
+
+def _release(version: Version) -> None:
+    """Tells those who wait for a version to look what became of it."""
+    for future in version.waiting:
+        if future.set_running_or_notify_cancel():
+            future.set_result(None)
+    version.waiting = []
+
+
+def _not_yet(version: Version) -> ServingError:
+    return ServingError(
+        f"version {version.number} of {version.name} is being loaded; try again later.",
+        UNAVAILABLE,
+    )
+
+
+def _list(folder: Path) -> list[str] | None:
+    """Lists a folder; None if it is out of reach, and nothing if it is none."""
     try:
-        for folder in parent.iterdir():
-            file = folder / "saved_model.pb"
-            if _VERSION.fullmatch(folder.name) and file.is_file():
-                found.append((int(folder.name), folder, file.stat().st_mtime_ns))
-    except OSError:  # gone meanwhile, or a file
+        return sorted(path.name for path in folder.iterdir())
+    except NotADirectoryError:
         return []
-    return found
+    except OSError:
+        return None
+
+
+def _folders(model: Path) -> dict[int, Path] | None:
+    """Finds a model's versions; None if its folder is out of reach."""
+    names = _list(model)
+    if names is None:
+        return None
+    numbered = {int(name): model / name for name in names if _VERSION.fullmatch(name)}
+    return {
+        number: folder
+        for number, folder in numbered.items()
+        if (folder / "saved_model.pb").is_file()
+    }

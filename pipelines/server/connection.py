@@ -1,17 +1,26 @@
 """A connection of HTTP that does not wait for its client forever."""
 
 import asyncio
+import resource
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 PATIENCE = 10.0  # seconds
+_MOST = 8192  # connections
+
+
+def most_connections() -> int:
+    """Tells how many there may be at once: as many as half of the files that may be open."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST if files == resource.RLIM_INFINITY else min(_MOST, max(16, files // 2))
 
 
 class Connection(H11Protocol):
     """uvicorn's, which by itself times only the pause between an answer and the next request.
 
     Closes when a request's head has not come within `PATIENCE`, however slowly its bytes do, and
-    when a client takes nothing of an answer for so long.
+    when a client takes nothing of an answer for so long. If there are too many connections, the one
+    that has been without a request for the longest time gives way to a new one.
     """
 
     _head: asyncio.TimerHandle | None = None
@@ -19,7 +28,9 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport) -> None:  # noqa: D102
         super().connection_made(transport)
-        self._head = self.loop.call_later(PATIENCE, transport.abort)
+        if len(self.connections) > most_connections():
+            self._make_room()
+        self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
         _cancel(self._head, self._answer)
@@ -32,7 +43,7 @@ class Connection(H11Protocol):
             _cancel(self._head)
             self._head = None
         elif self._head is None:
-            self._head = self.loop.call_later(PATIENCE, self.transport.abort)
+            self._wait_for_head()
 
     def pause_writing(self) -> None:  # noqa: D102
         super().pause_writing()
@@ -41,6 +52,19 @@ class Connection(H11Protocol):
     def resume_writing(self) -> None:  # noqa: D102
         super().resume_writing()
         _cancel(self._answer)
+
+    def _wait_for_head(self) -> None:
+        self._head = self.loop.call_later(PATIENCE, self.transport.abort)
+
+    def _make_room(self) -> None:
+        """Closes the connection whose patience ends first, of those without a request."""
+        waiting = [
+            (one._head.when(), one.transport)
+            for one in self.connections
+            if isinstance(one, Connection) and one._head and not one.transport.is_closing()
+        ]
+        if waiting:
+            min(waiting, key=lambda one: one[0])[1].abort()
 
     def _watch_answer(self, before: int | None) -> None:
         left = self.transport.get_write_buffer_size()

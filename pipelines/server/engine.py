@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from ..serving.saved_model import SavedModelError
-from ..serving.signatures import Signature
-from .catalog import Catalog, Version
+from . import json_process
+from .catalog import Catalog
 from .errors import (
     DEADLINE_EXCEEDED,
     INTERNAL,
@@ -23,9 +21,11 @@ from .errors import (
     without_nodes,
 )
 from .image_sizes import decoded_pixels
+from .pool import Places, Pool
+from .versions import Loaded
 
+_MOST_LARGE = 32
 IMAGES = "image_bytes"  # the input of encoded images
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -55,69 +55,74 @@ class Engine:
     Args:
         catalog: The models.
         limits: What it bears.
+
+    Attributes:
+        places: For requests that have come whole.
+        large_places: For those of them that are compressed, or JSON of many values.
+        computing: Threads that run models.
+        unpacking: Threads that undo compression.
+        reading: Threads that wait for JSON of many values.
+        json: The processes that read and write it.
     """
 
     def __init__(self, catalog: Catalog, limits: Limits):
         self.catalog = catalog
         self.limits = limits
-        self._threads = ThreadPoolExecutor(limits.max_concurrency, "kerasseg-serve")
-        self._admitted = 0
+        self.places = Places(limits.max_concurrency + limits.max_waiting, "requests")
+        self.large_places = Places(_MOST_LARGE, "large requests")
+        self.computing = Pool(limits.max_concurrency, "compute")
+        self.unpacking = Pool(limits.max_concurrency, "unpack")
+        self.reading = Pool(max(1, limits.max_concurrency // 2), "json")
+        self.json = json_process.Processes(limits.max_request_bytes)
 
     @contextlib.asynccontextmanager
-    async def admit(self, timeout: float | None = None) -> AsyncIterator[float]:
-        """Lets a request in; yields when it must be answered, in `time.monotonic()`.
+    async def in_time(self, timeout: float | None = None) -> AsyncIterator[float]:
+        """Gives a request its time, from its first byte on; yields its end in `time.monotonic()`.
 
         Args:
             timeout: Seconds that the client waits; None if it did not tell.
 
         Raises:
-            ServingError: If too many are in, or this one's time is over.
+            ServingError: If the time is over.
         """
-        most = self.limits.max_concurrency + self.limits.max_waiting
-        if self._admitted >= most:
-            raise ServingError(
-                f"{most} requests are being answered or wait; try again later.",
-                RESOURCE_EXHAUSTED,
-                http=503,
-            )
-        self._admitted += 1
         seconds = self.limits.timeout if timeout is None else min(self.limits.timeout, timeout)
         try:
             async with asyncio.timeout(seconds):
                 yield time.monotonic() + seconds
         except TimeoutError:
             raise _late(seconds) from None
-        finally:
-            self._admitted -= 1
 
-    async def compute(self, work: Callable[[], _Result]) -> _Result:
-        """Runs something in one of the threads, in its turn.
+    async def load(self, name: str, number: int | None) -> None:
+        """Returns when the version has been loaded, if it is one that is loaded when asked for.
 
-        If the caller is cancelled, the work is forgotten, or ends with its deadline if it is
-        already being done.
+        Raises:
+            ServingError: If there is no such version, or it cannot be loaded now.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        loaded = self.catalog.ask_for(name, number)
+        if loaded is not None:
+            await asyncio.wrap_future(loaded)
 
     def run(
         self,
-        version: Version,
+        loaded: Loaded,
         inputs: Mapping[str, np.ndarray],
         *,
         signature: str,
         deadline: float,
         outputs: list[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Runs a model's signature, in the calling thread.
+        """Runs a model's signature, in the calling thread, while the version stays in memory.
 
         Raises:
             ServingError: If the model refuses it, or the time is over.
         """
-        self._check_sizes(inputs, version)
+        self._check_sizes(inputs, loaded)
         left = deadline - time.monotonic()
         if left <= 0:
             raise _late(self.limits.timeout)
         try:
-            return version.model().run(inputs, signature=signature, outputs=outputs, timeout=left)
+            with self.catalog.lend(loaded):
+                return loaded.model.run(inputs, signature=signature, outputs=outputs, timeout=left)
         except SavedModelError as error:
             if error.code == DEADLINE_EXCEEDED:
                 raise _late(self.limits.timeout) from None
@@ -127,9 +132,9 @@ class Engine:
         except ValueError as error:  # an output that NumPy cannot hold
             raise ServingError(str(error), INTERNAL) from error
 
-    def _check_sizes(self, inputs: Mapping[str, np.ndarray], version: Version) -> None:
+    def _check_sizes(self, inputs: Mapping[str, np.ndarray], loaded: Loaded) -> None:
         most, whose = self.limits.max_pixels, ""
-        if version.classes().get("crf"):
+        if loaded.classes.get("crf"):
             most, whose = self.limits.max_crf_pixels, " for a model with a CRF"
         for name, array in inputs.items():
             if array.dtype == object:
@@ -142,22 +147,9 @@ class Engine:
 
     def close(self) -> None:
         """Waits for what is being computed."""
-        self._threads.shutdown(cancel_futures=True)
-
-
-def signature_of(version: Version, name: str) -> Signature:
-    """Returns a signature.
-
-    Raises:
-        ServingError: If there is none of this name.
-    """
-    signatures = version.model().signatures
-    if name not in signatures:
-        raise invalid(
-            f'Serving signature name: "{name}" not found in signature def; there are '
-            f"{', '.join(signatures)}."
-        )
-    return signatures[name]
+        for pool in (self.computing, self.unpacking, self.reading):
+            pool.close()
+        self.json.close()
 
 
 def _late(seconds: float) -> ServingError:

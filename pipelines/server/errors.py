@@ -1,6 +1,7 @@
 """Refusals, in gRPC's codes, which are TensorFlow's, and in the HTTP codes that stand for them."""
 
 import re
+from collections.abc import Iterable
 
 INVALID_ARGUMENT = 3
 DEADLINE_EXCEEDED = 4
@@ -47,10 +48,22 @@ class ServingError(Exception):
         self.code = code
         self.http = http or _HTTP.get(code, 500)
 
+    def without_origin(self) -> "ServingError":
+        """Copies it without the frames that it came through, which hold the request's content."""
+        return ServingError(str(self), self.code, http=self.http)
+
 
 def invalid(message: str) -> ServingError:
     """Makes the error for a request that cannot be right."""
     return ServingError(message, INVALID_ARGUMENT)
+
+
+def no_signature(name: str, signatures: Iterable[str]) -> ServingError:
+    """Makes the error for a signature that a model does not have."""
+    return invalid(
+        f'Serving signature name: "{name}" not found in signature def; there are '
+        f"{', '.join(signatures)}."
+    )
 
 
 def without_nodes(message: str) -> str:

@@ -14,15 +14,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..classes.colors import is_background
-from . import body, json_tensors, metadata
-from .engine import Engine, signature_of
-from .errors import RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
+from . import body, metadata
+from .body import Bodies
+from .engine import Engine
+from .errors import ServingError, invalid
+from .hosts import Hosts
+from .prediction import Prediction
+from .versions import Version, read_classes
 
 _logger = logging.getLogger(__name__)
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,18}))?"
 _PREDICT = re.compile(_MODEL + r":(?P<method>predict|classify|regress)")
 _DESCRIBE = re.compile(_MODEL + r"(?P<metadata>/metadata)?")
 _CLOSED = 499  # the client is gone: nobody reads it
+_TOO_SLOW = 408
+_LONGEST = 1000  # characters of a message
 _HEADERS = {
     # The page and its scripts are one file; it shows pictures that it makes itself.
     "Content-Security-Policy": (
@@ -33,38 +39,42 @@ _HEADERS = {
 }
 
 
-def application(engine: Engine):
+def application(engine: Engine, hosts: Hosts):
     """Makes the ASGI application."""
-    return _Framed(_routes(engine))
+    return _Meant(_routes(engine), hosts)
 
 
-class _Framed:
-    """Refuses requests that tell the length of their body twice.
+class _Meant:
+    """Refuses requests that are meant for another server, or could be read in two ways.
 
-    What follows them would be the next request to one reader, such as a proxy in front, and a part
-    of this one to another.
+    If one tells the length of its body twice, what follows would be the next request to one reader,
+    such as a proxy in front, and a part of this one to another.
     """
 
-    def __init__(self, application: Starlette):
+    def __init__(self, application: Starlette, hosts: Hosts):
         self._application = application
+        self._hosts = hosts
 
     async def __call__(self, scope, receive, send) -> None:
         names = {name for name, _ in scope.get("headers", ())}
         if names >= {b"content-length", b"transfer-encoding"}:
             message = "Request must have Content-Length or Transfer-Encoding, got both."
-            refusal = JSONResponse({"error": message}, 400, {"Connection": "close"})
-            await refusal(scope, receive, send)
+            refusal = _failure(message, 400, close=True)
+        elif message := self._hosts.refusal(scope):
+            refusal = _failure(message[:_LONGEST], 403)
         else:
-            await self._application(scope, receive, send)
+            refusal = self._application
+        await refusal(scope, receive, send)
 
 
 def _routes(engine: Engine) -> Starlette:
+    predict = functools.partial(_predict, bodies=Bodies(engine.limits.max_request_bytes))
     return Starlette(
         routes=[
             Route("/", _answer(engine, _page)),
             Route("/models.json", _answer(engine, _models)),
             Route("/v1/{rest:path}", _answer(engine, _describe), methods=["GET"]),
-            Route("/v1/{rest:path}", _answer(engine, _predict), methods=["POST"]),
+            Route("/v1/{rest:path}", _answer(engine, predict), methods=["POST"]),
         ],
         exception_handlers={404: _malformed, 405: _malformed},
     )
@@ -75,7 +85,7 @@ def _answer(engine: Engine, handler):
 
     async def endpoint(request: Request) -> Response:
         try:
-            return await handler(engine, request)
+            return await handler(engine, request=request)
         except ServingError as error:
             return _failure(str(error), error.http)
         except ClientDisconnect:
@@ -87,8 +97,10 @@ def _answer(engine: Engine, handler):
     return endpoint
 
 
-def _failure(message: str, status: int) -> Response:
+def _failure(message: str, status: int, *, close: bool = False) -> Response:
     headers = {"Retry-After": "1"} if status == 503 else {}
+    if close or status == _TOO_SLOW:
+        headers["Connection"] = "close"
     return JSONResponse({"error": message}, status, headers)
 
 
@@ -104,8 +116,9 @@ async def _page(engine: Engine, request: Request) -> Response:
 async def _models(engine: Engine, request: Request) -> Response:
     """Lists the models, which TensorFlow Serving has no address for."""
 
-    def describe(version) -> dict[str, Any]:
-        classes = version.classes()
+    def describe(version: Version) -> dict[str, Any]:
+        loaded = version.loaded
+        classes = loaded.classes if loaded else read_classes(version.folder)
         keys = ("class_names", "colors", "ignore_label", "crf")
         described = {key: classes[key] for key in keys if key in classes}
         if is_background(next(iter(classes.get("class_names", ())), "")):
@@ -115,7 +128,7 @@ async def _models(engine: Engine, request: Request) -> Response:
     def work():
         catalog = engine.catalog
         return {
-            name: [describe(version) for version in catalog.versions(name)]
+            name: [describe(version) for version in catalog.usable(name)]
             for name in catalog.names()
         }
 
@@ -137,12 +150,16 @@ def _number(match: re.Match) -> int | None:
 
 async def _describe(engine: Engine, request: Request) -> Response:
     match = _parse_path(_DESCRIBE, request)
-    catalog, name, number = engine.catalog, match["name"], _number(match)
+    name, number = match["name"], _number(match)
     if match["metadata"]:
-        async with engine.admit():
-            found = await engine.compute(lambda: metadata.signatures(catalog.find(name, number)))
+        async with engine.in_time():
+            await engine.load(name, number)
+            with engine.places.take():
+                found = await engine.computing.do(
+                    functools.partial(metadata.signatures, engine.catalog, name, number)
+                )
     else:
-        found = metadata.status(catalog, name, number)
+        found = metadata.status(engine.catalog, name, number)
     options: Any = {
         "preserving_proto_field_name": True,
         "always_print_fields_with_no_presence": True,
@@ -153,35 +170,29 @@ async def _describe(engine: Engine, request: Request) -> Response:
     return JSONResponse(described)
 
 
-async def _predict(engine: Engine, request: Request) -> Response:
+async def _predict(engine: Engine, request: Request, bodies: Bodies) -> Response:
     match = _parse_path(_PREDICT, request)
     if match["method"] != "predict":
         raise invalid(f"{match['method']} must be predict: segmentation has no other method.")
-    content = None
-    try:
-        async with engine.admit() as deadline:
-            content = await body.read(request, engine.limits.max_request_bytes)
+    async with engine.in_time() as deadline:
+        content = await _receive(engine, request, bodies, match)
+        # Only what has come whole takes a place: a slow sender takes none from the others.
+        with engine.places.take():
             encoding = request.headers.get("content-encoding", "identity").lower()
-            work = functools.partial(_compute, engine, match, content, encoding, deadline)
-            return Response(
-                await _while_connected(request, engine.compute(work)), media_type="application/json"
-            )
+            prediction = Prediction(engine, match["name"], _number(match), deadline)
+            work = prediction.answer(content, encoding)
+            del content
+            return Response(await _while_connected(request, work), media_type="application/json")
+
+
+async def _receive(engine: Engine, request: Request, bodies: Bodies, match: re.Match) -> bytearray:
+    try:
+        await engine.load(match["name"], _number(match))
+        return await bodies.read(request)
     except ServingError as error:
-        if content is None and error.code in (RESOURCE_EXHAUSTED, UNAVAILABLE):
+        if error.http != _TOO_SLOW:
             await body.drain(request)
         raise
-
-
-def _compute(
-    engine: Engine, match: re.Match, content: bytes, encoding: str, deadline: float
-) -> bytes:
-    version = engine.catalog.find(match["name"], _number(match))
-    content = body.decompress(content, encoding, engine.limits.max_request_bytes)
-    parsed = json_tensors.parse(content)
-    name = parsed.get("signature_name") or "serving_default"
-    inputs = json_tensors.read_inputs(parsed, signature_of(version, name))
-    outputs = engine.run(version, inputs, signature=name, deadline=deadline)
-    return json_tensors.write_outputs(outputs, parsed)
 
 
 async def _while_connected(request: Request, work) -> bytes:
@@ -196,6 +207,7 @@ async def _while_connected(request: Request, work) -> bytes:
     finally:
         answer.cancel()
         gone.cancel()
+        del answer, gone, work  # a task holds its error, and that this frame
 
 
 async def _disconnect(request: Request) -> None:

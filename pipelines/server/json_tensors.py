@@ -8,23 +8,46 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..serving.signatures import Signature
 from ..serving.tensors import DTYPES, NAMES, STRING
-from .errors import ServingError, invalid
+from .errors import ServingError, invalid, no_signature
 
 _BYTES = "_bytes"  # ends the names of outputs that are given in base64
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """Parses a request's body.
+@dataclass(frozen=True)
+class Asked:
+    """What a request asks for: a signature of arrays, and whether the answer shall be rows."""
+
+    signature: str
+    inputs: dict[str, np.ndarray]
+    rows: bool
+
+
+def read(body: bytes | bytearray, signatures: Mapping[str, Signature]) -> Asked:
+    """Reads a request's body.
+
+    Args:
+        body: JSON.
+        signatures: The model's.
 
     Raises:
-        ServingError: If it is no JSON object with `instances` or `inputs`.
+        ServingError: If it is no JSON object with `instances` or `inputs`, or does not fit the
+            signature that it names.
     """
+    request = _parse(body)
+    name = request.get("signature_name") or "serving_default"
+    if name not in signatures:
+        raise no_signature(name, signatures)
+    return Asked(name, _read_inputs(request, signatures[name]), "instances" in request)
+
+
+def _parse(body: bytes | bytearray) -> dict[str, Any]:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -38,12 +61,7 @@ def parse(body: bytes) -> dict[str, Any]:
     return request
 
 
-def read_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
-    """Makes the arrays of a parsed request.
-
-    Raises:
-        ServingError: If they do not fit the signature.
-    """
+def _read_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
     if "instances" in request:
         columns = _columns(request["instances"], signature)
     else:
@@ -65,7 +83,7 @@ def read_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, n
 def _columns(instances: Any, signature: Signature) -> dict[str, list]:
     if not isinstance(instances, list):
         raise invalid("'instances' must be a list.")
-    named = sum(map(_is_named, instances))
+    named = sum(map(_is_named, instances)) if dict in set(map(type, instances)) else 0
     if named == 0:
         return {_only_input(signature): instances}
     if named < len(instances):
@@ -144,23 +162,25 @@ def _to_bytes(value: Any) -> bytes:
         raise ValueError(f"Unable to base64 decode: {error}") from error
 
 
-def write_outputs(outputs: Mapping[str, np.ndarray], request: Mapping[str, Any]) -> bytes:
-    """Writes the answer in the request's format: `predictions` of rows, or `outputs`.
+def write(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
+    """Writes the answer: `predictions`, which are rows, or `outputs`.
 
     Raises:
         ServingError: If rows are asked for, and outputs are not batches of the same size.
     """
     columns = {name: _to_json(name, array) for name, array in outputs.items()}
-    if "inputs" in request:
+    if not rows:
         answer = {"outputs": columns if len(columns) > 1 else next(iter(columns.values()), [])}
         return _dump(answer)
     sizes = {array.shape[:1] for array in outputs.values()}
     if len(sizes) != 1 or sizes == {()}:
         raise ServingError("outputs must be batches of one size for the row format.", 3)
-    rows = next(iter(columns.values()))
+    predictions = next(iter(columns.values()))
     if len(columns) > 1:
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return _dump({"predictions": rows})
+        predictions = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+    return _dump({"predictions": predictions})
 
 
 def _dump(answer: dict[str, Any]) -> bytes:

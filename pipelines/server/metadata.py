@@ -3,7 +3,7 @@
 from google.protobuf.any_pb2 import Any
 
 from . import protos
-from .catalog import Catalog, Version
+from .catalog import Catalog
 from .errors import NOT_FOUND, ServingError
 
 _FAILED = 2  # gRPC's UNKNOWN, with which TensorFlow Serving reports a load that failed
@@ -12,7 +12,9 @@ _FAILED = 2  # gRPC's UNKNOWN, with which TensorFlow Serving reports a load that
 def status(catalog: Catalog, name: str, number: int | None):
     """Makes the GetModelStatusResponse.
 
-    A version that is loaded with its first request is available.
+    As in TensorFlow Serving, a version is AVAILABLE when requests are answered with it, and at its
+    END, with the reason, when it could not be loaded. At START are those that are loaded when they
+    are asked for, and those that are still being written.
 
     Raises:
         ServingError: If there is no such model or version.
@@ -21,11 +23,9 @@ def status(catalog: Catalog, name: str, number: int | None):
     for version in catalog.versions(name):
         if number not in (None, version.number):
             continue
-        states = protos.model_status.ModelVersionStatus
-        found = response.model_version_status.add(version=version.number, state=states.AVAILABLE)
+        found = response.model_version_status.add(version=version.number, state=version.state)
         found.status.SetInParent()
         if version.failure is not None:
-            found.state = states.END
             found.status.error_code = _FAILED
             found.status.error_message = version.failure
     if not response.model_version_status:
@@ -34,13 +34,18 @@ def status(catalog: Catalog, name: str, number: int | None):
     return response
 
 
-def signatures(version: Version):
-    """Makes the GetModelMetadataResponse."""
-    graph = protos.meta_graph.MetaGraphDef.FromString(version.model().meta_graph)
-    signatures = protos.model_metadata.SignatureDefMap(signature_def=graph.signature_def)
+def signatures(catalog: Catalog, name: str, number: int | None):
+    """Makes the GetModelMetadataResponse.
+
+    Raises:
+        ServingError: If there is no such version in memory.
+    """
     response = protos.model_metadata.GetModelMetadataResponse()
-    response.model_spec.name = version.name
-    response.model_spec.version.value = version.number
+    with catalog.use(name, number) as loaded:
+        graph = protos.meta_graph.MetaGraphDef.FromString(loaded.model.meta_graph)
+        response.model_spec.version.value = loaded.number
+    response.model_spec.name = name
+    signatures = protos.model_metadata.SignatureDefMap(signature_def=graph.signature_def)
     packed = Any()
     packed.Pack(signatures)
     response.metadata["signature_def"].CopyFrom(packed)

@@ -2,117 +2,132 @@
 
 import functools
 import logging
+import math
 from typing import Any
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from ..serving import tensors
+from ..serving.signatures import Signature
+from ..serving.tensors import DTYPES, NAMES, STRING
 from . import metadata, protos
-from .engine import Engine, signature_of
-from .errors import INTERNAL, UNIMPLEMENTED, ServingError, invalid
+from .engine import Engine
+from .errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, ServingError, invalid, no_signature
+from .messages import Messages
 
 _logger = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_SLACK = 64  # calls beyond those that the engine admits, which refuses them with its own words
+_STRING_SIZE = 24  # bytes that TensorFlow takes for an empty one
+_HANDSHAKE = 10_000  # milliseconds
+_MOST_DIMENSIONS = 254  # as in TensorFlow
+_STREAMS = 256  # calls of a connection
 
 
 def server(engine: Engine) -> grpc.aio.Server:
     """Makes the server, which has no port yet."""
-    limits = engine.limits
     made = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", limits.max_request_bytes),
+            ("grpc.max_receive_message_length", engine.limits.max_request_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # else two servers would share a port, each half the calls
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE),
+            ("grpc.max_concurrent_streams", _STREAMS),
         ],
-        maximum_concurrent_rpcs=limits.max_concurrency + limits.max_waiting + _SLACK,
-        interceptors=[_Parsing()],
+        interceptors=[_Unread()],
     )
-    protos.prediction_service.add_PredictionServiceServicer_to_server(_Prediction(engine), made)
-    protos.model_service.add_ModelServiceServicer_to_server(_Model(engine), made)
+    messages = Messages(engine.limits.max_request_bytes)
+    prediction, model = _Prediction(engine, messages), _Model(engine, messages)
+    protos.prediction_service.add_PredictionServiceServicer_to_server(prediction, made)
+    protos.model_service.add_ModelServiceServicer_to_server(model, made)
     return made
 
 
-class _Parsing(grpc.aio.ServerInterceptor):
-    """Gives methods None for what is not their message, which else would fail as unknown."""
+class _Unread(grpc.aio.ServerInterceptor):
+    """Leaves it to the methods to read their message, for which gRPC itself would wait for ever."""
 
     async def intercept_service(self, continuation, handler_call_details):
         handler: Any = await continuation(handler_call_details)
         if handler is None:
             return None
-        parse = handler.request_deserializer
-
-        def parse_or_none(content: bytes):
-            try:
-                return parse(content)
-            except DecodeError:
-                return None
-
-        return handler._replace(request_deserializer=parse_or_none)
+        return grpc.stream_unary_rpc_method_handler(
+            handler.unary_unary, None, handler.response_serializer
+        )
 
 
 def _method(handler):
-    """Makes a method whose failures are gRPC's."""
+    """Makes a method that reads its message in time, and whose failures are gRPC's."""
 
     @functools.wraps(handler)
-    async def method(self, request, context: grpc.aio.ServicerContext):
+    async def method(self, _, context: grpc.aio.ServicerContext):
         try:
-            if request is None:
-                raise invalid("Request must be a message of this method's kind.")
-            return await handler(self, request, context)
+            async with self.engine.in_time(context.time_remaining()) as deadline:
+                # Without a name: gRPC keeps the frame of an aborted call for a while.
+                return await handler(self, await self.messages.receive(context), deadline)
         except ServingError as error:
-            await context.abort(_CODES.get(error.code, grpc.StatusCode.UNKNOWN), str(error))
+            code, reason = _CODES.get(error.code, grpc.StatusCode.UNKNOWN), str(error)
         except Exception:
             _logger.exception("%s", handler.__name__)
-            await context.abort(_CODES[INTERNAL], "internal error; the server's log tells more.")
+            code, reason = _CODES[INTERNAL], "internal error; the server's log tells more."
+        await context.abort(code, reason)
 
     return method
 
 
-class _Prediction(protos.prediction_service.PredictionServiceServicer):
-    def __init__(self, engine: Engine):
-        self._engine = engine
+class _Servicer:
+    def __init__(self, engine: Engine, messages: Messages):
+        self.engine = engine
+        self.messages = messages
+
+
+class _Prediction(_Servicer, protos.prediction_service.PredictionServiceServicer):
+    @_method
+    async def Predict(self, content: bytes, deadline: float):  # noqa: N802
+        request = _parse(protos.predict.PredictRequest, content)
+        await self.engine.load(request.model_spec.name, _number(request.model_spec))
+        with self.engine.places.take():
+            work = functools.partial(_predict, self.engine, request, deadline)
+            del content, request
+            return await self.engine.computing.do(work)
 
     @_method
-    async def Predict(self, request, context):  # noqa: N802
-        async with self._engine.admit(context.time_remaining()) as deadline:
-            return await self._engine.compute(
-                functools.partial(_predict, self._engine, request, deadline)
-            )
-
-    @_method
-    async def GetModelMetadata(self, request, context):  # noqa: N802
+    async def GetModelMetadata(self, content: bytes, deadline: float):  # noqa: N802
+        request = _parse(protos.model_metadata.GetModelMetadataRequest, content)
         for field in request.metadata_field:
             if field != "signature_def":
                 raise invalid(f"Metadata field {field} is not supported")
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        catalog, spec = self._engine.catalog, request.model_spec
-        async with self._engine.admit(context.time_remaining()):
-            return await self._engine.compute(
-                lambda: metadata.signatures(catalog.find(spec.name, _number(spec)))
-            )
+        name, number = request.model_spec.name, _number(request.model_spec)
+        await self.engine.load(name, number)
+        with self.engine.places.take():
+            work = functools.partial(metadata.signatures, self.engine.catalog, name, number)
+            return await self.engine.computing.do(work)
 
     @_method
-    async def Classify(self, request, context):  # noqa: N802
+    async def Classify(self, content: bytes, deadline: float):  # noqa: N802
         raise ServingError("segmentation has Predict only.", UNIMPLEMENTED)
 
     Regress = MultiInference = Classify
 
 
-class _Model(protos.model_service.ModelServiceServicer):
-    def __init__(self, engine: Engine):
-        self._engine = engine
+class _Model(_Servicer, protos.model_service.ModelServiceServicer):
+    @_method
+    async def GetModelStatus(self, content: bytes, deadline: float):  # noqa: N802
+        spec = _parse(protos.model_status.GetModelStatusRequest, content).model_spec
+        return metadata.status(self.engine.catalog, spec.name, _number(spec))
 
     @_method
-    async def GetModelStatus(self, request, context):  # noqa: N802
-        spec = request.model_spec
-        return metadata.status(self._engine.catalog, spec.name, _number(spec))
-
-    @_method
-    async def HandleReloadConfigRequest(self, request, context):  # noqa: N802
+    async def HandleReloadConfigRequest(self, content: bytes, deadline: float):  # noqa: N802
         raise ServingError("the folder says what is served.", UNIMPLEMENTED)
+
+
+def _parse(message: Any, content: bytes):
+    try:
+        return message.FromString(content)
+    except DecodeError:
+        raise invalid("Request must be a message of this method's kind.") from None
 
 
 def _number(spec) -> int | None:
@@ -123,24 +138,54 @@ def _number(spec) -> int | None:
 
 def _predict(engine: Engine, request, deadline: float):
     spec = request.model_spec
-    version = engine.catalog.find(spec.name, _number(spec))
     name = spec.signature_name or "serving_default"
-    signature_of(version, name)
-    try:
-        inputs = {key: tensors.read(proto) for key, proto in request.inputs.items()}
-    except ValueError as error:
-        raise invalid(str(error)) from error
-    outputs = engine.run(
-        version,
-        inputs,
-        signature=name,
-        deadline=deadline,
-        outputs=list(request.output_filter) or None,
-    )
+    with engine.catalog.use(spec.name, _number(spec)) as loaded:
+        signature = loaded.model.signatures.get(name)
+        if signature is None:
+            raise no_signature(name, loaded.model.signatures)
+        inputs = _inputs(request, signature, engine.limits.max_request_bytes)
+        outputs = engine.run(
+            loaded,
+            inputs,
+            signature=name,
+            deadline=deadline,
+            outputs=list(request.output_filter) or None,
+        )
     response = protos.predict.PredictResponse()
     response.model_spec.name = spec.name
-    response.model_spec.version.value = version.number
+    response.model_spec.version.value = loaded.number
     response.model_spec.signature_name = name
     for key, array in outputs.items():
         tensors.write(array, response.outputs[key])
     return response
+
+
+def _inputs(request, signature: Signature, limit: int) -> dict[str, np.ndarray]:
+    """Makes the arrays. What cannot be right is refused before it takes time and memory.
+
+    A tensor may name any shape and leave out values that repeat: it counts as if they were there.
+    """
+    if request.inputs.keys() != signature.inputs.keys():
+        got = ", ".join(sorted(request.inputs)) or "none"
+        raise invalid(f"inputs must be {', '.join(signature.inputs)}, got {got}.")
+    size = 0
+    for name, info in signature.inputs.items():
+        proto = request.inputs[name]
+        shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+        if proto.dtype != info.dtype:
+            wanted, got = (NAMES.get(dtype, dtype) for dtype in (info.dtype, proto.dtype))
+            raise invalid(f"dtype of {name} must be {wanted}, got {got}.")
+        if not info.takes(shape) or len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
+            raise invalid(f"shape of {name} must be {info.shape}, got {shape}.")
+        if proto.dtype == STRING:
+            size += _STRING_SIZE * math.prod(shape)
+        elif not proto.tensor_content:
+            size += DTYPES[proto.dtype].itemsize * math.prod(shape)
+    if size > limit:
+        raise ServingError(
+            f"Request must have at most {limit} bytes of tensors, got {size}.", RESOURCE_EXHAUSTED
+        )
+    try:
+        return {name: tensors.read(proto) for name, proto in request.inputs.items()}
+    except ValueError as error:
+        raise invalid(str(error)) from error

@@ -1,38 +1,39 @@
 """The requests that an export brings along, so that the first user's is not the slow first one."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from ..records.wire import masked_crc
 from ..serving import tensors
-from ..serving.saved_model import SavedModel, SavedModelError
+from ..serving.saved_model import SavedModel
 from . import protos
 
-_logger = logging.getLogger(__name__)
 _FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def run(model: SavedModel, folder: Path) -> int:
     """Runs the Predict requests of a version's warm-up file, which need not be there.
 
-    A request that fails is reported, and the model serves all the same.
-
     Returns:
         How many were run.
+
+    Raises:
+        ValueError: If the file is damaged.
+        SavedModelError: If the model refuses a request or fails.
     """
     done = 0
-    try:
-        for record in _records(folder / _FILE):
-            log = protos.prediction_log.PredictionLog.FromString(record)
-            request = log.predict_log.request
-            if log.HasField("predict_log"):
-                inputs = {k: tensors.read(proto) for k, proto in request.inputs.items()}
-                model.run(inputs, signature=request.model_spec.signature_name or "serving_default")
-                done += 1
-    except (OSError, ValueError, DecodeError, SavedModelError) as error:
-        _logger.warning("%s: warm-up failed: %s", folder / _FILE, error)
+    for content in _records(folder / _FILE):
+        try:
+            log = protos.prediction_log.PredictionLog.FromString(content)
+        except DecodeError as error:
+            raise _damaged("has a record that is no PredictionLog") from error
+        request = log.predict_log.request
+        if log.HasField("predict_log"):
+            inputs = {k: tensors.read(proto) for k, proto in request.inputs.items()}
+            model.run(inputs, signature=request.model_spec.signature_name or "serving_default")
+            done += 1
     return done
 
 
@@ -42,8 +43,19 @@ def _records(file: Path) -> Iterator[bytes]:
         return
     with file.open("rb") as stream:
         while header := stream.read(12):
-            length = int.from_bytes(header[:8], "little")
-            content = stream.read(length)
-            if len(header) < 12 or len(content) < length or len(stream.read(4)) < 4:
-                raise ValueError("is cut off")
+            length = header[:8]
+            if len(header) < 12:
+                raise _damaged("is cut off")
+            if header[8:] != masked_crc([length]):
+                raise _damaged("has a wrong checksum")
+            content = stream.read(int.from_bytes(length, "little"))
+            checksum = stream.read(4)
+            if len(checksum) < 4:
+                raise _damaged("is cut off")
+            if checksum != masked_crc([content]):
+                raise _damaged("has a wrong checksum")
             yield content
+
+
+def _damaged(how: str) -> ValueError:
+    return ValueError(f"{_FILE} {how}.")

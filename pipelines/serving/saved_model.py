@@ -21,7 +21,7 @@ from . import c_interface, signatures
 from .signatures import TensorInfo
 from .tensors import DTYPES, NAMES, strings
 
-INVALID_ARGUMENT = 3  # TensorFlow's status codes are gRPC's
+INVALID_ARGUMENT, NOT_FOUND = 3, 5  # TensorFlow's status codes are gRPC's
 
 
 class SavedModelError(RuntimeError):
@@ -60,13 +60,26 @@ class SavedModel:
                 self._session = c.TF_LoadSessionFromSavedModel(
                     *(options, None, str(folder).encode(), tags, 1, self._graph, content, status)
                 )
-            weakref.finalize(self, _close, self._session, self._graph).atexit = False
+            self._finalizer = weakref.finalize(self, _close, self._session, self._graph)
+            self._finalizer.atexit = False
             buffer = c_interface.Buffer.from_address(content)
             self.meta_graph = ctypes.string_at(buffer.data, buffer.length)
         finally:
             c.TF_DeleteSessionOptions(options)
             c.TF_DeleteBuffer(content)
+        self._check_variables(Path(folder))
         self.signatures = signatures.read(self.meta_graph)
+
+    def _check_variables(self, folder: Path) -> None:
+        """Refuses a graph with variables without their values, which TensorFlow loads silently."""
+        index = folder / "variables" / "variables.index"
+        kinds = (b"VarHandleOp", b"VariableV2")
+        if any(kind in self.meta_graph for kind in kinds) and not index.is_file():
+            raise SavedModelError(f"{index} must be there, got no such file.", NOT_FOUND)
+
+    def close(self) -> None:
+        """Frees its memory; it must not be running, and cannot be run any more."""
+        self._finalizer()
 
     def run(
         self,
@@ -102,9 +115,11 @@ class SavedModel:
                 raise _invalid("output", list(described.outputs), name)
         for name, array in inputs.items():
             _check_input(name, described.inputs[name], array)
-        feeds = [(described.inputs[name], array) for name, array in inputs.items()]
-        fetches = [described.outputs[name] for name in names]
-        return dict(zip(names, self._run(feeds, fetches, timeout), strict=True))
+        # All outputs, in one order: TensorFlow keeps what it makes of each choice for ever.
+        feeds = [(info, inputs[name]) for name, info in described.inputs.items()]
+        answers = self._run(feeds, list(described.outputs.values()), timeout)
+        found = dict(zip(described.outputs, answers, strict=True))
+        return {name: found[name] for name in names}
 
     def _run(self, feeds, fetches: list[TensorInfo], timeout: float | None) -> list[np.ndarray]:
         c = c_interface.load()

@@ -4,6 +4,8 @@ Works on any class with the fields of `TensorProto`: the official one, and `mess
 Strings are arrays of the dtype object that hold bytes.
 """
 
+import math
+
 import numpy as np
 
 STRING = 7  # DT_STRING
@@ -36,6 +38,7 @@ _FIELDS = {
     4: "int_val",
     5: "int_val",
     6: "int_val",
+    STRING: "string_val",
     9: "int64_val",
     10: "bool_val",
     17: "int_val",
@@ -44,6 +47,8 @@ _FIELDS = {
     23: "uint64_val",
 }
 _LARGEST = 2**31  # elements
+_MOST_DIMENSIONS = 254  # as in TensorFlow
+_AT_ONCE = 2**16  # values
 
 
 def strings(values) -> np.ndarray:
@@ -80,8 +85,10 @@ def read(proto) -> np.ndarray:
     """
     if proto.dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {proto.dtype}.")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    count = int(np.prod(shape, dtype=object)) if shape else 1
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim[:_MOST_DIMENSIONS])
+    if len(proto.tensor_shape.dim) > _MOST_DIMENSIONS:
+        raise ValueError(f"shape must have at most {_MOST_DIMENSIONS} dimensions, got more.")
+    count = math.prod(shape)
     if min(shape, default=0) < 0 or count > _LARGEST:
         raise ValueError(f"shape must have sizes from 0, {_LARGEST} values at most, got {shape}.")
     dtype = DTYPES[proto.dtype]
@@ -92,22 +99,25 @@ def read(proto) -> np.ndarray:
                 f"got {len(proto.tensor_content)}."
             )
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-    return _repeat_last(_values(proto, dtype), count).reshape(shape)
-
-
-def _values(proto, dtype: np.dtype) -> np.ndarray:
-    if proto.dtype == STRING:
-        return strings(proto.string_val)
     values = getattr(proto, _FIELDS[proto.dtype])
-    if dtype == np.float16:  # its bits
-        return np.array(values, np.uint16).view(np.float16)
-    return np.array(values).astype(dtype)
+    if len(values) > count or (len(values) == 0 and proto.dtype == STRING and count):
+        raise ValueError(f"values must be {count} for the shape, got {len(values)}.")
+    return _repeat_last(_to_array(values, dtype), count).reshape(shape)
+
+
+def _to_array(values, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "O":
+        return strings(values)
+    if dtype == np.float16:  # the values are its bits
+        return _to_array(values, np.dtype(np.uint16)).view(np.float16)
+    array = np.empty(len(values), dtype)
+    for at in range(0, len(values), _AT_ONCE):  # other threads stand still during each part
+        array[at : at + _AT_ONCE] = np.array(values[at : at + _AT_ONCE]).astype(dtype)
+    return array
 
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
     """A sender may leave out what repeats the last value; without any, TensorFlow takes zeros."""
-    if len(values) > count or (len(values) == 0 and values.dtype == object and count):
-        raise ValueError(f"values must be {count} for the shape, got {len(values)}.")
     if len(values) == 0:
         return np.zeros(count, values.dtype)
     return np.concatenate((values, np.repeat(values[-1:], count - len(values))))

@@ -9,9 +9,8 @@ import keras
 import numpy as np
 import PIL.Image
 import pytest
-import requests
 import tensorflow as tf
-from served_models import decode, serving_process, write_version
+from served_models import decode, serving_process, wait_until_available, write_version
 from test_contract import NUM_CLASSES, SMALL, SMALL_VARIANTS, balance_classes
 
 import kerasseg
@@ -106,8 +105,7 @@ def test_what_clients_read_is_what_predict_writes(case, server, images, tmp_path
     run = make_run(tmp_path / case, name, options, images)
     parameters = crf.CRFParameters() if case == "crf" else None
     version = export.run(run, output=folder, name=case, crf=parameters)
-    status = requests.get(f"{rest}/v1/models/{case}", timeout=60).json()["model_version_status"]
-    assert [one["state"] for one in status] == ["AVAILABLE"]
+    wait_until_available(rest, case, 1)
 
     flags = ["--crf"] if parameters else []
     commands = {

@@ -79,7 +79,7 @@ def exchange(server, content):
 
 
 def http(path=PREDICT, body=b"{}", *headers, method="POST", length=True):
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers]
     if length:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin1") + body
@@ -267,7 +267,7 @@ def test_requests_that_two_readers_could_read_differently_are_refused(server, ki
 
 def test_a_request_is_not_hidden_in_the_body_of_another(server):
     """To a proxy that heeds the length it is a body; to one that heeds the chunks a request."""
-    hidden = b"GET /v1/models/street HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    hidden = b"GET /v1/models/street HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     request = http(PREDICT, b"0\r\n\r\n" + hidden, CHUNKED)
     received = exchange(server, request.replace(b"Connection: close\r\n", b"", 1))
     assert statuses(received) == [400]
@@ -322,7 +322,7 @@ def test_a_head_that_comes_drop_by_drop_is_not_waited_for(server, impatient, bef
             assert opened.recv(65536).startswith(b"HTTP/1.1 200")
         begun = time.monotonic()
         with pytest.raises(ConnectionError):  # noqa: PT012
-            opened.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            opened.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
             while time.monotonic() - begun < 5:
                 opened.sendall(b"X: y\r\n")
                 time.sleep(0.1)

@@ -1,0 +1,141 @@
+"""A version of a model: its folder, its state, and the SavedModel while it is in memory."""
+
+import contextlib
+import json
+import stat
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..serving.saved_model import SavedModel
+from .errors import without_nodes
+
+# ModelVersionStatus.State of TensorFlow Serving.
+START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
+_FIRST_RETRY, _LAST_RETRY = 5.0, 300.0  # seconds after a failure; doubled each time
+_QUIET = 2.0  # seconds after the last change after which nothing more is expected
+_LONGEST_REASON = 1000  # characters
+
+Files = tuple[tuple[str, int, int], ...]
+
+
+def list_files(folder: Path) -> tuple[Files, float]:
+    """Lists path, size and time of writing of all files below a folder.
+
+    Returns:
+        The list, and when the last change of one of them was, in `time.time()`.
+    """
+    found, changed = [], 0.0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            status = path.stat()
+            if not stat.S_ISDIR(status.st_mode):
+                name = str(path.relative_to(folder))
+                found.append((name, status.st_size, status.st_mtime_ns))
+                # Not the time of writing, which `cp -p` and rsync set back.
+                changed = max(changed, status.st_ctime)
+    return tuple(sorted(found)), changed
+
+
+def read_classes(folder: Path) -> dict[str, Any]:
+    """Reads what the labels mean; nothing if the export does not tell."""
+    try:
+        content = json.loads((folder / "assets.extra" / "classes.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class Loaded:
+    """A SavedModel in memory.
+
+    Attributes:
+        name: Name of the model.
+        number: Number of the version.
+        model: The SavedModel.
+        files: The files that it was loaded from.
+        classes: What its labels mean.
+        users: Requests that are using it; it is closed once it is retired and has none.
+        retired: Whether no further request may use it.
+        closed: Whether nobody uses it any more, and it cannot be used.
+    """
+
+    def __init__(self, name: str, number: int, model: SavedModel, folder: Path, files: Files):
+        self.name, self.number, self.model, self.files = name, number, model, files
+        self.classes = read_classes(folder)
+        self.users = 0
+        self.retired = self.closed = False
+
+
+@dataclass(eq=False)
+class Version:
+    """A version of a model, loaded or not.
+
+    Attributes:
+        name: Name of the model.
+        number: Number of the version.
+        folder: The folder that holds `saved_model.pb`.
+        present: Whether the folder is still there.
+        loaded: What answers requests; None if it is not in memory.
+        leaving: What answers the last requests before it is unloaded.
+        loading: Whether it is being loaded.
+        failure: Why it could not be loaded; None if it could, or has not been tried.
+        waiting: Those who are told when it has been loaded, or could not be.
+    """
+
+    name: str
+    number: int
+    folder: Path
+    present: bool = True
+    loaded: Loaded | None = None
+    leaving: Loaded | None = None
+    loading: bool = False
+    failure: str | None = None
+    waiting: list[Future] = field(default_factory=list)
+    _files: Files = ()
+    _settled: bool = False
+    _failed: Files | None = None
+    _failures: int = 0
+    _retry: float = 0
+
+    @property
+    def state(self) -> int:
+        """TensorFlow Serving's number of its state."""
+        if self.loaded is not None:
+            return AVAILABLE
+        if self.loading:
+            return LOADING
+        if self.leaving is not None:
+            return UNLOADING
+        return START if self.failure is None else END
+
+    @property
+    def files(self) -> Files:
+        """Its files, as of the last look."""
+        return self._files
+
+    def look(self) -> None:
+        """Lists its files, to see whether something is still being written."""
+        files, changed = list_files(self.folder)
+        self._settled = files == self._files or time.time() - changed > _QUIET
+        self._files = files
+
+    def is_due(self, *, settled: bool = True) -> bool:
+        """Tells whether to load it now: it is new, has changed or failed a while ago.
+
+        Args:
+            settled: Whether only if nothing was being written at the last look.
+        """
+        if not self.present or (settled and not self._settled):
+            return False
+        if self.loaded is not None and self.loaded.files == self._files:
+            return False
+        return self._files != self._failed or time.monotonic() >= self._retry
+
+    def fail(self, reason: str, files: Files) -> None:
+        """Notes that it could not be loaded from these files, and when to try again."""
+        self._failures = self._failures + 1 if files == self._failed else 0
+        self._failed, self.failure = files, without_nodes(reason)[:_LONGEST_REASON]
+        self._retry = time.monotonic() + min(_LAST_RETRY, _FIRST_RETRY * 2**self._failures)
