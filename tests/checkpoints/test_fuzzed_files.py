@@ -58,8 +58,8 @@ def change(content, chance):
         ("compressed npz", ".npz", 300),
         ("safetensors", ".safetensors", 300),
         # Each of these takes a process.
-        ("h5", ".h5", 20),
-        ("compressed h5", ".h5", 20),
+        ("h5", ".h5", 12),
+        ("compressed h5", ".h5", 12),
     ],
 )
 def test_a_changed_file_is_read_or_an_error_and_never_a_crash(kind, suffix, times, tmp_path):
