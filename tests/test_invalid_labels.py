@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kerasseg.pipelines import convert, crf_tune, evaluate, fit
+from kerasseg.pipelines.conversion.pairs import Encoding
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.pairs import Encoding
 
 CLASSES = "ground 128 128 128\nsquare 255 0 0\ndisc 0 0 255\n"
 REMEDY = "got .* other pixels. kerasseg check finds the images"

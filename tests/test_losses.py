@@ -5,7 +5,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg.losses import CrossEntropy, Dice, WeightedSum
-from kerasseg.pipelines.devices import mirrored_strategy
+from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
 def by_formula(labels, logits, weights=None, ignore=255):

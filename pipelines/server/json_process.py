@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime import allocator
 from ..serving.signatures import Signature
 from . import json_tensors
 from .errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ServingError

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from ..runtime import allocator
 from ..serving.saved_model import SavedModel
 from . import trial, warmup
 from .catalog import Catalog

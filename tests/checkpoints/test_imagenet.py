@@ -13,7 +13,7 @@ import kerasseg
 from kerasseg.checkpoints import imagenet
 from kerasseg.layers.transformer import resize_position_embedding
 from kerasseg.pipelines import fit
-from kerasseg.pipelines.training_options import TrainingOptions
+from kerasseg.pipelines.runs.training_options import TrainingOptions
 
 MOBILENET = (
     Path(__file__).parents[2].parent / "shared/weights/mobilenet_v2_imagenet_no_top.weights.h5"

@@ -7,7 +7,7 @@ import pytest
 from kerasseg.layers import SegmentationModel
 from kerasseg.losses import CrossEntropy, Dice
 from kerasseg.metrics import MeanIoU
-from kerasseg.pipelines.devices import mirrored_strategy
+from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
 def build():
