@@ -43,14 +43,15 @@ def load(path: Path | str, checkpoint: str | None = None) -> keras.Model:
             layer, whose code is not executed, or is not a segmentation network.
     """
     path = Path(path)
-    file = _file_of_run(path, checkpoint) if path.is_dir() else path
+    file = model_of_run(path, checkpoint) if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such model; {path} must be a run with a best model.")
     model = _read(file)
     return without_auxiliary(model) if path.is_dir() else adapters.segmentation_network(model)
 
 
-def _file_of_run(run: Path, checkpoint: str | None) -> Path:
+def model_of_run(run: Path, checkpoint: str | None = None) -> Path:
+    """Returns the file that `load` takes of a run folder; it may not be there."""
     files = {"best": run / BEST_MODEL, "last": run / LAST_MODEL}
     if checkpoint is not None:
         return files[checkpoint]

@@ -60,7 +60,7 @@ def run(
     allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
     with strategy.scope():
-        checkpoint = trained_networks.choose(folder, checkpoint)
+        chosen = trained_networks.choose(folder, checkpoint)
         described, model = trained_networks.load(
             folder, classes=classes, data=data, checkpoint=checkpoint
         )
@@ -82,7 +82,7 @@ def run(
         "fingerprint": dataset.fingerprint,
         "split": split,
         "images": dataset.splits[split].examples,
-        "checkpoint": checkpoint,
+        "checkpoint": chosen,
         "crf": crf and asdict(crf),
         **metrics.scores(matrix),
         "class_names": list(dataset.classes.names),

@@ -68,7 +68,7 @@ def run(
             check.
     """
     _check_arguments(crf, size, format)
-    checkpoint = trained_networks.choose(folder, checkpoint)
+    chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint
     )
@@ -90,7 +90,7 @@ def run(
                 raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
-            scores = run_folder.epoch_of(described, checkpoint)
+            scores = run_folder.epoch_of(described, chosen)
             model_card.write(card, name, described, crf, scores, size=size, format=format)
             parity = {"format": format, "size": size, **report}
             atomic_files.write_json(writing / "parity.json", parity)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import kerasseg
-from kerasseg import atomic_files, losses, optimizers, schedules
+from kerasseg import losses, optimizers, schedules
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
@@ -65,6 +65,7 @@ def run(
         model = _build_model(options, dataset, strategy)
         loaded = initial_weights.load(model, options, dataset)
         with locks.exclusive(folder):
+            run_folder.remove_leftovers(folder)
             described = run_folder.create(
                 folder,
                 options,
@@ -112,6 +113,7 @@ def resume(
     described = run_folder.load(Path(folder))
     with locks.exclusive(described.folder), interruption.handled() as stop:
         found = _find_state(described, on_notice)
+        run_folder.remove_leftovers(described.folder)
         options = described.options
         dataset = described.open_dataset(None if data is None else Path(data))
         if dataset.fingerprint != described.dataset["fingerprint"]:
@@ -137,8 +139,6 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
     """
     folder = described.folder
     checkpoints = folder / run_folder.CHECKPOINTS
-    atomic_files.remove_leftovers(folder)
-    atomic_files.remove_leftovers(checkpoints)
     found, damaged = newest_whole(checkpoints)
     for problem in damaged:
         on_notice(f"damaged state passed over: {problem}")

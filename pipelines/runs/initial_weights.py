@@ -89,7 +89,7 @@ def _default_encoder(model: str) -> str:
 def _load_source(path: Path) -> keras.Model:
     """Loads a network, once its file is known to hold no more than its size allows."""
     try:
-        file = path / inference.BEST_MODEL if path.is_dir() else path
+        file = inference.model_of_run(path) if path.is_dir() else path
         if file.is_file():
             readers.check_keras_file(file)
         return kerasseg.load(path)

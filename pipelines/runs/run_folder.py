@@ -114,6 +114,12 @@ def check_new(folder: Path) -> None:
         )
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a training that was killed was writing; call it while the folder is locked."""
+    atomic_files.remove_leftovers(folder)
+    atomic_files.remove_leftovers(folder / CHECKPOINTS)
+
+
 def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **facts: Any) -> Run:
     """Writes a new run's description.
 
