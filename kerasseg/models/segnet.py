@@ -35,7 +35,8 @@ def build(
 
     Variants:
         paper: Odd sizes are rounded up when pooled, as Caffe does in the authors' network.
-        pytorch-semseg: Rounded down, as in the widely used PyTorch port.
+        pytorch-semseg: Rounded down, as in the widely used PyTorch port. Images of fewer than 32
+            pixels a side are extended by zeros, once they are normalised.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.

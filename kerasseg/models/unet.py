@@ -49,7 +49,8 @@ def build(
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
         filters: Channels of the first level; each level below has twice as many.
-        depth: Number of 2 x 2 poolings, at least 1.
+        depth: Number of 2 x 2 poolings, at least 1. The padded variants extend images of fewer
+            than `2**depth` pixels a side by zeros, once they are normalised.
         dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for the
             variant's own, 0.5 for `paper` and 0 for the others.
         bilinear: Whether maps are enlarged by bilinear resizing instead of a transposed

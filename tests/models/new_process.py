@@ -47,7 +47,8 @@ def use(model, images, folder: Path, *, eagerly: bool) -> None:
     model.export(folder, verbose=False)
     import tensorflow as tf
 
-    assert_equal(tf.saved_model.load(str(folder)).serve(images), logits)
+    served = tf.saved_model.load(str(folder))
+    assert_equal(served.serve(images), logits)
 
 
 def assert_equal(logits, expected) -> None:
