@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from kerasseg import IGNORE_LABEL
 
@@ -92,6 +92,18 @@ class Description:
     hints: Mapping[int, str] = field(default_factory=dict)
     labels_are: str = "stored"
     overridden: Mapping[int, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Leaves the last two out unless they say something.
+
+        Conversions are told apart by this text, and those that release 0.1 made must stay known.
+        """
+        shown = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name, plain in (("labels_are", "stored"), ("overridden", {})):
+            if shown[name] == plain:
+                del shown[name]
+        listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"{type(self).__name__}({listed})"
 
     def overriding(self, values: Mapping[int, int]) -> "Description":
         """Returns the facts with another meaning of some values; all others keep theirs."""

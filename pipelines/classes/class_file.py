@@ -24,16 +24,7 @@ from pathlib import Path
 from kerasseg import IGNORE_LABEL
 
 from ..errors import InputError
-from . import (
-    LABELS_ARE,
-    ClassSpace,
-    Description,
-    class_documents,
-    class_lines,
-    class_tables,
-    colors,
-    ignoring,
-)
+from . import LABELS_ARE, ClassSpace, Description, colors, ignoring
 from .colors import Color
 from .entries import IGNORED_NAME, Entry
 
@@ -109,6 +100,10 @@ def read_entries(path: Path) -> list[Entry]:
     Raises:
         InputError: If it is missing, empty or not understood.
     """
+    # Imported here, as most datasets have their classes in code: it would take a tenth of the time
+    # in which a process of a conversion starts.
+    from . import class_documents, class_lines, class_tables
+
     text = _read_text(path)
     ending, start = path.suffix.lower(), text.lstrip()
     if ending == ".json" or (start[:1] in ("[", "{") and not _is_python(start)):

@@ -127,7 +127,9 @@ def dataset_options(command):
             click.option("--release", help="mapillary: v1.2 or v2.0."),
             click.option("--task", help="coco: panoptic, stuff or voc."),
             click.option(
-                "--palette", type=existing_file, help="folder, tfds: file of classes and colours."
+                "--palette",
+                type=existing_file,
+                help="folder, tfds: file that lists the classes, with or without colours.",
             ),
             click.option(
                 "--ignore",
