@@ -243,9 +243,10 @@ def test_a_run_whose_network_has_other_classes_is_refused(tiny_run, image, tmp_p
     [
         ("classifier.keras", r"classifier.keras: output must be \(None, height, width, num_cl"),
         ("broken.keras", r"broken.keras: must be a .keras file, got another format"),
-        ("nothing.keras", r"nothing.keras: no such file; give a run folder or a .keras file"),
+        ("nothing.keras", r"nothing.keras: must be a run folder or a .keras file, got nothing"),
+        ("n" * 300, r"nnn: must be a run folder or a .keras file, got nothing there"),
+        ("empty", r"empty: must be a run folder, got no run.json; make one with 'kerasseg fit'"),
         ("m.h5", r"m.h5: must be a run folder or a .keras file, got another file"),
-        ("nothing", r"nothing: must be a run folder, got no run.json"),
     ],
 )
 def test_what_is_no_network_is_a_clear_error(run_cli, image, tmp_path, name, message):
@@ -253,6 +254,7 @@ def test_what_is_no_network_is_a_clear_error(run_cli, image, tmp_path, name, mes
     dense = keras.layers.Dense(3)(keras.layers.Flatten()(images))
     keras.Model(images, dense).save(tmp_path / "classifier.keras")
     (tmp_path / "broken.keras").write_text("no archive")
+    (tmp_path / "empty").mkdir()
     (tmp_path / "m.h5").write_text("another format")
     with pytest.raises(InputError, match=message):
         predict.run(tmp_path / name, image)

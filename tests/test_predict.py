@@ -231,7 +231,12 @@ def test_an_image_is_never_overwritten(tiny_run, photos):
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("nowhere.png", "no such image or folder"), ("", "must hold images")]
+    ("path", "message"),
+    [
+        ("nowhere.png", "no such image or folder"),
+        ("n" * 300, "no such image or folder"),
+        ("", "must hold images, got none"),
+    ],
 )
 def test_a_path_without_images_is_refused(tiny_run, tmp_path, path, message):
     (tmp_path / "empty").mkdir()

@@ -36,15 +36,15 @@ def find(
         paths = [paths]
     images, passed_over = [], []
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 (a Path raises where a name is too long)
             found, others = readable_images(path)
             if not found:
                 raise InputError(f"{path}: must hold images, got none{_describe(others)}.")
             images += [(image, image.relative_to(path)) for image in found]
             passed_over += others
-        elif path.is_file():
+        elif os.path.isfile(path):  # noqa: PTH113
             images.append((path, Path(path.name)))
-        elif path.exists():
+        elif os.path.exists(path):  # noqa: PTH110
             raise InputError(f"{path}: must be an image file or a folder, got a special file.")
         else:
             raise InputError(f"{path}: no such image or folder.")

@@ -62,7 +62,7 @@ def plan(
     found: dict[Path, Path] = {}
     for image, place in images:
         other = found.setdefault(place, image)
-        if os.path.realpath(other) != os.path.realpath(image):
+        if other is not image and os.path.realpath(other) != os.path.realpath(image):
             raise InputError(
                 f"{output / place}: would be the name of the results of {other} and {image}; give "
                 "them separate --output folders."

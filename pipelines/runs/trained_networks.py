@@ -1,5 +1,6 @@
 """Trained networks with what their labels mean: of run folders, and of `.keras` files alone."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,13 @@ def load(
         InputError: If the path is neither, the network cannot be used, or has another number of
             classes than listed.
     """
-    path, checkpoint = Path(path), choose(path, checkpoint)
+    path = Path(path)
+    if not os.path.exists(path):  # noqa: PTH110 (a Path raises where a name is too long)
+        raise InputError(
+            f"{path}: must be a run folder or a .keras file, got nothing there; make a run with "
+            "'kerasseg fit'."
+        )
+    checkpoint = choose(path, checkpoint)
     run = path if path.suffix != ".keras" or path.is_dir() else _run_of(path)
     if run is None:
         return _load_file_alone(path, classes, data)
@@ -83,8 +90,6 @@ def choose(path: Path | str, checkpoint: str | None = None) -> str | None:
 def _load_file_alone(
     path: Path, classes: Path | str | None, data: Path | str | None
 ) -> tuple[Run, keras.Model]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a run folder or a .keras file.")
     # Small files first: a large network takes its time.
     dataset = records.load(Path(data)) if data is not None else None
     told = class_file.read(Path(classes)).classes if classes is not None else None
@@ -104,15 +109,16 @@ def results_folder(path: Path | str) -> Path:
     It is the run's, also for a file of a run, and `m` for an `m.keras` of no run.
     """
     path = Path(path)
-    return _run_of(path) or (path.with_suffix("") if path.is_file() else path)
+    is_file = os.path.isfile(path)  # noqa: PTH113
+    return _run_of(path) or (path.with_suffix("") if is_file else path)
 
 
 def _run_of(file: Path) -> Path | None:
     """Returns the run that a file is a checkpoint of, None if it is not one."""
     run = file.parent.parent
-    described = (run / run_folder.DESCRIPTION).is_file()
-    is_checkpoint = file.is_file() and file.parent.name == run_folder.CHECKPOINTS
-    return run if is_checkpoint and described else None
+    if file.parent.name != run_folder.CHECKPOINTS or not os.path.isfile(file):  # noqa: PTH113
+        return None
+    return run if (run / run_folder.DESCRIPTION).is_file() else None
 
 
 def _load_file(path: Path) -> Any:

@@ -158,7 +158,7 @@ def test_commands_on_a_run_say_that_it_is_none(run_cli, tmp_path):
     image = tmp_path / "a.png"
     image.touch()
     for command in (["evaluate"], ["export"]):
-        fails(run_cli(*command, tmp_path / "none"), "must be a run folder, got no run.json")
+        fails(run_cli(*command, tmp_path / "none"), "must be a run folder")
     fails(run_cli("predict", tmp_path / "none", image), "must be a run folder")
 
 
