@@ -14,7 +14,7 @@ from .. import tensorflow_environment
 from ..saved_model import SavedModel
 from . import warmup
 
-_NICENESS = 5
+_NICENESS = 10
 _LONGEST = 600  # seconds
 
 
