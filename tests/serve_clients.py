@@ -32,7 +32,7 @@ def clients(kind, **options):
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            process.stdin.write(json.dumps(options) + "\n")
+            process.stdin.write(json.dumps(options, default=_in_base64) + "\n")
             process.stdin.flush()
             assert process.stdout.readline() == "ready\n"
             yield told
@@ -40,6 +40,10 @@ def clients(kind, **options):
             told.update(json.loads(output))
         finally:
             process.kill()
+
+
+def _in_base64(content):
+    return base64.b64encode(content).decode()
 
 
 def good(stop, *, rest, rpc, count, model, image, answers):

@@ -1,7 +1,9 @@
 """`kerasseg serve`."""
 
+import gc
 import resource
 import signal
+import sys
 import threading
 
 import click
@@ -9,6 +11,7 @@ import click
 from . import options, startup
 
 _FILES = 16_384  # each connection takes one
+_SWITCH = 0.001  # seconds after which a thread lets the loop go on, which many wait for
 _port = click.IntRange(0, 65535)
 
 
@@ -62,7 +65,9 @@ def command(folder, **arguments) -> None:
     environment.prepare(for_server=True)
     with startup.held_back_stderr():
         c_interface.load()
+    sys.setswitchinterval(_SWITCH)
     server = serve.Server(folder, **arguments).start()
+    gc.freeze()  # what is there now stays: garbage need not be looked for in it
     console = options.console()
     for name in server.catalog.names():
         versions = ", ".join(str(version.number) for version in server.catalog.versions(name))

@@ -5,6 +5,7 @@ up to a second. What has few values is read at once: small requests, and encoded
 """
 
 import contextlib
+import fcntl
 import os
 import pickle
 import resource
@@ -27,7 +28,8 @@ FEW = 20_000  # values that are read or written within some milliseconds
 _WINDOW = 2**16  # bytes
 _MEMORY = 2**30  # bytes of a process, and so many times the size of a request:
 _TIMES = 64  # what is read of JSON takes up to 30 times its size
-_NICENESS = 5  # small requests come first
+_NICENESS = 10  # small requests come first
+_PIPE = 2**20  # bytes
 
 
 def has_few_values(body: bytes | bytearray) -> bool:
@@ -97,6 +99,10 @@ class _Process:
         command = [sys.executable, "-P", "-m", __name__, str(most)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=-1)
+        ends: Any = self._process.stdin, self._process.stdout
+        for end in ends:  # large, since other threads run between two parts of what goes through
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE)
 
     def call(self, order: tuple, deadline: float) -> tuple[bool, Any]:
         """Sends an order, and returns whether it was done, and its result or the refusal's parts.

@@ -22,6 +22,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STRING_SIZE = 24  # bytes that TensorFlow takes for an empty one
 _HANDSHAKE = 10_000  # milliseconds
 _MOST_DIMENSIONS = 254  # as in TensorFlow
+_LARGE = 2**18  # bytes that are not parsed in the loop, which would hold it up
 _STREAMS = 256  # calls of a connection
 
 
@@ -84,11 +85,14 @@ class _Servicer:
 class _Prediction(_Servicer, protos.prediction_service.PredictionServiceServicer):
     @_method
     async def Predict(self, content: bytes, deadline: float):  # noqa: N802
-        request = _parse(protos.predict.PredictRequest, content)
-        await self.engine.load(request.model_spec.name, _number(request.model_spec))
         with self.engine.places.take():
+            parse = functools.partial(_parse, protos.predict.PredictRequest, content)
+            is_large = len(content) > _LARGE
+            request = await self.engine.unpacking.do(parse) if is_large else parse()
+            del content, parse
+            await self.engine.load(request.model_spec.name, _number(request.model_spec))
             work = functools.partial(_predict, self.engine, request, deadline)
-            del content, request
+            del request
             return await self.engine.computing.do(work)
 
     @_method

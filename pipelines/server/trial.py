@@ -14,7 +14,7 @@ from ..runtime import environment as tensorflow_environment
 from ..serving.saved_model import SavedModel
 from . import warmup
 
-_NICENESS = 5
+_NICENESS = 10
 _LONGEST = 600  # seconds
 
 

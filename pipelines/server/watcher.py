@@ -1,6 +1,8 @@
 """Loads the versions that appear in a catalog's folder, aside from the requests, and unloads."""
 
+import contextlib
 import logging
+import os
 import threading
 import time
 
@@ -14,6 +16,7 @@ _logger = logging.getLogger(__name__)
 _PERIOD = 1.0  # seconds between two looks at the folder
 _FREED = 10.0  # seconds between two looks at the memory of this process
 _GROWTH = 2**24  # bytes
+_NICENESS = 5
 _SOON = 0.1  # the same while requests still use what is to be unloaded
 
 
@@ -59,6 +62,8 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
+        with contextlib.suppress(OSError):  # requests come first; on Linux threads differ in it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         looked, in_use = time.monotonic(), False
         freed = looked
         while not self._stopping:

@@ -342,12 +342,11 @@ def test_versions_in_turn_take_no_more_memory_than_one(untried, tmp_path):
 
 def test_nobody_waits_while_a_version_is_loaded(tmp_path):
     publish(tmp_path / "street", 1, 0)
-    image = base64.b64encode(encode(PIXELS)).decode()
-    answer = saved_model.SavedModel(tmp_path / "street" / "1").predict(encode(PIXELS))
+    image = encode(PIXELS)
+    answer = saved_model.SavedModel(tmp_path / "street" / "1").predict(image)
     with serving_process(tmp_path) as process:
         rest, rpc = re.findall(r"serving at (http://\S+) and (grpc://\S+)", process.said)[0]
-        options = {"count": 4, "model": "street", "image": image}
-        options["answers"] = [base64.b64encode(answer).decode()]
+        options = {"count": 4, "model": "street", "image": image, "answers": [answer]}
         with clients("good", rest=rest, rpc=rpc, **options) as told:
             times = []
             for number in (2, 3, 4):
