@@ -41,18 +41,10 @@ def load(
         InputError: If the path is neither, the network cannot be used, or has another number of
             classes than listed.
     """
-    path = Path(path)
-    if not os.path.exists(path):  # noqa: PTH110 (a Path raises where a name is too long)
-        raise InputError(
-            f"{path}: must be a run folder or a .keras file, got nothing there; make a run with "
-            "'kerasseg fit'."
-        )
-    checkpoint = choose(path, checkpoint)
-    run = path if path.suffix != ".keras" or path.is_dir() else _run_of(path)
+    path, checkpoint = Path(path), choose(path, checkpoint)
+    run = path if path.is_dir() else _run_of(path)
     if run is None:
         return _load_file_alone(path, classes, data)
-    if path.is_file() and run == path:
-        raise InputError(f"{path}: must be a run folder or a .keras file, got another file.")
     described = run_folder.load(run)
     if classes is not None:
         raise InputError(f"classes must be left out for a run, which knows its own, got {classes}.")
@@ -76,15 +68,27 @@ def choose(path: Path | str, checkpoint: str | None = None) -> str | None:
         "best" or "last"; for a file of a run the one that it is, for another file None.
 
     Raises:
-        InputError: If the run has no network, or not the one that is wanted.
+        InputError: If the path is neither a run nor a `.keras` file, or the run has no network, or
+            not the one that is wanted.
     """
     path = Path(path)
-    if path.is_dir() or path.suffix != ".keras":
+    _check_path(path)
+    if path.is_dir():
         return run_folder.choose_network(run_folder.load(path), checkpoint)
     if checkpoint is not None:
         raise InputError(f"checkpoint must be left out for a .keras file, got {checkpoint!r}.")
     known = path.stem in (run_folder.BEST, run_folder.LAST) and _run_of(path)
     return path.stem if known else None
+
+
+def _check_path(path: Path) -> None:
+    if not os.path.exists(path):  # noqa: PTH110 (a Path raises where a name is too long)
+        raise InputError(
+            f"{path}: must be a run folder or a .keras file, got nothing there; make a run with "
+            "'kerasseg fit'."
+        )
+    if path.suffix != ".keras" and not path.is_dir():
+        raise InputError(f"{path}: must be a run folder or a .keras file, got another file.")
 
 
 def _load_file_alone(
