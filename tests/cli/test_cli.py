@@ -37,7 +37,7 @@ def test_the_road_from_a_run_to_a_saved_model(run_cli, tiny_data, tmp_path):
     )
     evaluated = run_cli("evaluate", run)
     assert evaluated.exit_code == 0, evaluated.output
-    assert re.search(r"disc\s+[\d.]+ ", evaluated.output)
+    assert re.search(r"disc\t[\d.]+\t", evaluated.output)
     assert re.search(r"mean_iou 0\.\d{4}", evaluated.output)
     image = next(tiny_data.parent.glob("source/images/val/*.png"))
     predicted = run_cli("predict", run, image, "--output", tmp_path / "out")
