@@ -46,7 +46,17 @@ def walk(folder: Path | str, without: Collection[str] = ()) -> Iterator[Entry]:
     """
     folder = os.fspath(folder)
     if os.path.isdir(folder):  # noqa: PTH112 (text: this runs for every file of large datasets)
-        yield from _walk(folder, "" if folder == "." else f"{folder}/", "", without, ())
+        # Else a link above the folder would be followed until it comes round.
+        above = tuple(map(_identity, Path(os.path.realpath(folder)).parents))
+        yield from _walk(folder, "" if folder == "." else f"{folder}/", "", without, above)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
 
 
 def _walk(
