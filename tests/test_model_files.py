@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg.pipelines import convert, crf_tune, evaluate, export, inputs, predict, records
+from kerasseg.pipelines.classes import colors
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.exports import parity
 from kerasseg.pipelines.runs import crf
@@ -81,7 +82,7 @@ def test_predict_takes_the_classes_of_a_dataset_or_placeholders(own, image, tiny
             palettes.append(label.getpalette()[:9])
     assert palettes == [
         [128, 128, 128, 255, 0, 0, 0, 0, 255],
-        [0, 60, 120, 37, 157, 37, 74, 254, 210],
+        [channel for index in range(3) for channel in colors.color_of(index)],
     ]
 
 
