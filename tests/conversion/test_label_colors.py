@@ -121,7 +121,7 @@ def test_the_classes_get_the_colours_of_a_palette_that_all_labels_share(tmp_path
     labels = [with_palette(TRUTH, *palette), with_palette(TRUTH, *palette, (1, 2, 3))]
     source = build(tmp_path / "source", labels, [PIL.Image.fromarray(TRUTH)], NAMES)
     notes = []
-    converted = convert.run("folder", source, tmp_path / "data", on_note=notes.append)
+    converted = convert.run("folder", source, tmp_path / "data", on_remark=notes.append)
     assert converted.classes.colors == palette
     (note,) = notes
     assert "palettes were taken by their numbers" in note
