@@ -14,9 +14,9 @@ ESCAPE = "\x1b[31mred\x1b[0m\x07"
 
 
 def hostile(text):
-    """Lists the characters of a text that a terminal may act upon or hide."""
+    """Lists the characters of a text that a terminal may act upon or hide, but for lines and columns."""
     kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return [c for c in text if c != "\n" and unicodedata.category(c) in kinds]
+    return [c for c in text if c not in "\n\t" and unicodedata.category(c) in kinds]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_bad_files_are_listed_with_their_names_escaped(tree, run_cli, command):
     "arguments",
     [
         ("check", f"absent{ESCAPE}"),
-        ("predict", f"absent{ESCAPE}", "a.png"),
+        ("predict", "absent", f"a{ESCAPE}.png"),
         ("convert", "--dataset", f"x{ESCAPE}"),
         ("convert", "--dataset", "folder", "--source", f"absent{ESCAPE}"),
         (f"--{ESCAPE}",),
