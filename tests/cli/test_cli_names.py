@@ -14,7 +14,7 @@ ESCAPE = "\x1b[31mred\x1b[0m\x07"
 
 
 def hostile(text):
-    """Lists the characters of a text that a terminal may act upon or hide, but for lines and columns."""
+    """Lists the characters that a terminal may act upon or hide, but for ends of lines and tabs."""
     kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
     return [c for c in text if c not in "\n\t" and unicodedata.category(c) in kinds]
 
