@@ -99,9 +99,10 @@ class Description:
         Conversions are told apart by this text, and those that release 0.1 made must stay known.
         """
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, plain in (("labels_are", "stored"), ("overridden", {})):
-            if shown[name] == plain:
-                del shown[name]
+        if self.labels_are in ("stored", "either"):  # what is so unless an option says otherwise
+            del shown["labels_are"]
+        if not self.overridden:
+            del shown["overridden"]
         listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"{type(self).__name__}({listed})"
 
