@@ -30,7 +30,6 @@ FILE = "source.npz"
 SIZES = [0, 3]  # columns of the states
 _ABSENT = (-1, -1, -1, -1, -1)
 # The fields that release 0.1 hashed, in that order.
-_DESCRIPTION_0_1 = ("classes", "raw_values", "raw_colors", "split_sizes", "homepage", "hints")
 _ENCODING_0_1 = ("verify", "max_side", "image_format", "quality")
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -150,7 +149,7 @@ def identify(
         how: Options, for people.
         files: Of each split.
     """
-    parts = _as_0_1(description, _DESCRIPTION_0_1), _as_0_1(encoding, _ENCODING_0_1), str(seed)
+    parts = repr(description), _as_0_1(encoding, _ENCODING_0_1), str(seed)
     text = f"({', '.join(parts)})"
     digest = hashlib.sha256(text.encode())
     for split, of_split in files.items():
