@@ -51,14 +51,6 @@ def walk(folder: Path | str, without: Collection[str] = ()) -> Iterator[Entry]:
         yield from _walk(folder, "" if folder == "." else f"{folder}/", "", without, above)
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    try:
-        status = folder.stat()
-    except OSError:
-        return -1, -1
-    return status.st_dev, status.st_ino
-
-
 def _walk(
     folder: str,
     path: str,
