@@ -161,13 +161,21 @@ def label_map(logits):
     Raises:
         ValueError: If there are more classes than a label of 8 bits can tell apart.
     """
-    classes = logits.shape[-1]
+    check_classes_of_labels(logits.shape[-1])
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+
+def check_classes_of_labels(classes: int) -> None:
+    """Checks that a label of 8 bits can tell a number of classes apart.
+
+    Raises:
+        ValueError: If it cannot.
+    """
     if classes > IGNORE_LABEL:
         raise ValueError(
             f"logits must be those of at most {IGNORE_LABEL} classes, got {classes}: labels are "
             f"8-bit, and {IGNORE_LABEL} means ignored."
         )
-    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
 
 def label_of(model: Callable, image):

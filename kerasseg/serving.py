@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .inference import label_map, label_of
+from .inference import check_classes_of_labels, label_map, label_of
 from .layers import native_operations
 from .orientation import upright
 from .visualize import Colors
@@ -119,6 +119,9 @@ def save(
         raise ValueError(
             f"model must take images of 3 channels, red, green and blue, got {channels}."
         )
+    # Before anything is traced: TensorFlow's `map_fn` leaves its mark on the process when an error
+    # ends its tracing, and no strategy can be entered there any more.
+    check_classes_of_labels(model.output_shape[-1])
     # The variables alone: where a tf.Module holds the Keras model, Python finds its variables and
     # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
     variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])

@@ -124,16 +124,6 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-@pytest.fixture(autouse=True)
-def no_strategy_is_left():
-    """Leaves the scope of a strategy that a test was interrupted in, before the next test."""
-    yield
-    import tensorflow as tf
-
-    if tf.distribute.has_strategy():
-        tf.compat.v1.reset_default_graph()
-
-
 @pytest.fixture
 def two_cpus() -> list[str]:
     """Two devices that stand in for two GPUs."""
