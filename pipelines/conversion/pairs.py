@@ -128,7 +128,7 @@ def convert_pair(
     """
     if encoding.verify == "checksums":
         return _copy_pair(example)
-    image, raw = read_pair(module, example)
+    image, raw, source_digests = _read_with_digests(module, example)
     height, width = raw.values.shape[:2]
     source = prepare(image, encoding.treatment, (height, width))
     if encoding.verify == "full" and source.content is image:
@@ -136,7 +136,6 @@ def convert_pair(
     reading = label_map.read(*raw)
     label, counts = label_map.apply(reading)
     _check_size(source.size, label.shape)
-    source_digests = _digest(image), _digest_label(module, example, raw)
     notes = reading.notes
     del raw, reading  # as large as the label
     if (fitted := fit_size(source.size, encoding.max_side)) != source.size:
@@ -154,16 +153,27 @@ def digests(module: ModuleType, example: Example) -> tuple[int, int]:
         ImageFileError: If one cannot be read.
     """
     if hasattr(module, "read"):
-        image, raw = module.read(example)
-        return _digest(image), _digest_label(module, example, raw)
+        image, raw = read_pair(module, example)
+        return _digest(image), _digest(raw.values.tobytes())
     image, label = read_file(example.image, "image"), read_file(example.label, "label")
     return _digest(image), _digest(label)
 
 
-def _digest_label(module: ModuleType, example: Example, raw: RawLabel) -> int:
+def _read_with_digests(
+    module: ModuleType, example: Example
+) -> tuple[bytes, RawLabel, tuple[int, int]]:
+    """Reads a pair, and its checksums as `digests` has them; a label that is a file only once."""
     if hasattr(module, "read"):
-        return _digest(raw.values.tobytes())
-    return _digest(read_file(example.label, "label"))
+        image, raw = read_pair(module, example)
+        return image, raw, (_digest(image), _digest(raw.values.tobytes()))
+    image = read_file(example.image, "image")
+    if hasattr(module, "read_label"):  # which reads the file itself
+        raw = RawLabel(module.read_label(example))
+        label = read_file(example.label, "label")
+    else:
+        label = read_file(example.label, "label")
+        raw = read_label(label)
+    return image, raw, (_digest(image), _digest(label))
 
 
 def _digest(content: bytes) -> int:
