@@ -13,7 +13,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from .pairs import Encoding
 FILE = "source.npz"
 SIZES = [0, 3]  # columns of the states
 _ABSENT = (-1, -1, -1, -1, -1)
-# The fields that release 0.1 hashed, in that order.
+# The fields of an encoding that release 0.1 hashed, in that order.
 _ENCODING_0_1 = ("verify", "max_side", "image_format", "quality")
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -149,7 +149,7 @@ def identify(
         how: Options, for people.
         files: Of each split.
     """
-    parts = repr(description), _as_0_1(encoding, _ENCODING_0_1), str(seed)
+    parts = repr(description), _as_0_1(encoding), str(seed)
     text = f"({', '.join(parts)})"
     digest = hashlib.sha256(text.encode())
     for split, of_split in files.items():
@@ -160,16 +160,14 @@ def identify(
     return Identity(files, hashlib.sha256(text.encode()).hexdigest(), how, digest.hexdigest())
 
 
-def _as_0_1(thing: Any, names: Sequence[str]) -> str:
-    """Returns a dataclass as text, without fields that release 0.1 lacked if they have defaults."""
-    shown = []
-    for field in fields(thing):
-        default = field.default
-        if field.default_factory is not MISSING:
-            default = field.default_factory()
-        if field.name in names or getattr(thing, field.name) != default:
-            shown.append(f"{field.name}={getattr(thing, field.name)!r}")
-    return f"{type(thing).__name__}({', '.join(shown)})"
+def _as_0_1(encoding: Encoding) -> str:
+    """Returns an encoding as text, less the fields that release 0.1 lacked, at their defaults."""
+    shown = [
+        f"{each.name}={getattr(encoding, each.name)!r}"
+        for each in fields(encoding)
+        if each.name in _ENCODING_0_1 or getattr(encoding, each.name) != each.default
+    ]
+    return f"Encoding({', '.join(shown)})"
 
 
 def write(folder: Path, identity: Identity, checksums: Mapping[str, np.ndarray]) -> None:
