@@ -22,6 +22,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kerasseg import atomic_files
+
 from ..errors import InputError
 from .shards import ShardResult, ShardSpec, convert_or_keep
 
@@ -73,6 +75,7 @@ def convert_shards(
         for folder in {spec.path.parent for spec in specs}:
             for unfinished in folder.glob("*.tmp"):
                 unfinished.unlink()
+            atomic_files.remove_leftovers(folder)
     return results
 
 

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kerasseg import atomic_files
+
 from .. import datasets, records
 from ..classes import Description
 from ..classes.label_maps import LabelMap
@@ -102,12 +104,9 @@ def convert_or_keep(
         advance(kept.examples)
         return kept
     result = convert_shard(spec, advance)
-    sidecar = _sidecar(spec.path)
-    temporary = sidecar.with_name(f"{sidecar.name}.tmp")
     content = asdict(result)
-    seal = _seal(fingerprint, content)
-    temporary.write_text(json.dumps({"spec": fingerprint, "result": content, "seal": seal}))
-    os.replace(temporary, sidecar)
+    stored = {"spec": fingerprint, "result": content, "seal": _seal(fingerprint, content)}
+    atomic_files.write_text(_sidecar(spec.path), json.dumps(stored), durable=False)
     return result
 
 
