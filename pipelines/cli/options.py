@@ -93,28 +93,19 @@ class StretchType(click.ParamType):
 stretch_option = click.option(
     "--stretch",
     type=StretchType(),
-    help="Values of images of more than 8 bits that become black and white, as in the conversion "
-    "of the training's data: such as 0,4095, or percentiles of each image, such as p1,p99.",
+    help="Values of images of more than 8 bits that become black and white: such as 0,4095, or "
+    "percentiles of each image, such as p1,p99. A trained network needs those of its data.",
 )
 
 
 def image_options(command):
     """Declares what is done to images that are not read as they are."""
-    for option in (
-        click.option(
-            "--stretch",
-            type=StretchType(),
-            help="Values of images of more than 8 bits that become black and white, such as "
-            "0,4095, or percentiles of each image, such as p1,p99.",
-        ),
-        click.option(
-            "--upright",
-            is_flag=True,
-            help="Turn photographs as their EXIF says, where labels are upright.",
-        ),
-    ):
-        command = option(command)
-    return command
+    upright_option = click.option(
+        "--upright",
+        is_flag=True,
+        help="Turn photographs as their EXIF says, where labels are upright.",
+    )
+    return upright_option(stretch_option(command))
 
 
 def dataset_options(command):
