@@ -265,12 +265,6 @@ def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.O
 
 
 def _build_loss(options: TrainingOptions, dataset: records.Dataset) -> keras.losses.Loss:
-    names = dataset.classes.names
-    if len(names) < 2:
-        raise InputError(
-            f"{dataset.root}: must have at least 2 classes to tell apart, got {', '.join(names)}: "
-            "list background as a class too, and convert again."
-        )
     cross_entropy = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
     if options.dice_weight == 0:
         return cross_entropy

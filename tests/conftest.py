@@ -173,7 +173,7 @@ TINY_TRAINING = TrainingOptions(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_training() -> TrainingOptions:
     """Options of a training of a second."""
     return TINY_TRAINING

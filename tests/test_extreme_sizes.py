@@ -10,6 +10,7 @@ import pytest
 import kerasseg
 from kerasseg import inference
 from kerasseg.pipelines import client, convert, evaluate, export, predict
+from kerasseg.pipelines.classes.colors import color_of
 from kerasseg.pipelines.exports import parity, portable
 from kerasseg.pipelines.runs.crf import CRFParameters
 from kerasseg.pipelines.serve import Server
@@ -80,7 +81,8 @@ def test_evaluate(file, photos, tmp_path):
                 target = source / kind / split / f"{item.label.stem}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(path.read_bytes())
-    (source / "classes.txt").write_text("a 0 60 120\nb 37 157 37\nc 74 254 210\n")
+    lines = ["{} {} {} {}".format(name, *color_of(index)) for index, name in enumerate("abc")]
+    (source / "classes.txt").write_text("\n".join(lines))
     data = convert.run("folder", source, tmp_path / "data").root
     report = evaluate.run(file, data=data, batch_size=2)
     assert report["pixel_accuracy"] == 1

@@ -92,15 +92,14 @@ def test_a_second_training_of_a_run_is_refused(run_cli, tiny_run):
 
 
 @pytest.fixture(scope="module")
-def not_evaluated(tiny_data, tmp_path_factory):
+def not_evaluated(tiny_data, tiny_training, tmp_path_factory):
     """A run that was stopped after two of nine epochs, before its first evaluation."""
-    from conftest import TINY_TRAINING
 
     def kill():
         raise KeyboardInterrupt
 
     folder = tmp_path_factory.mktemp("runs") / "run"
-    options = dataclasses.replace(TINY_TRAINING, epochs=9, evaluate_every=5)
+    options = dataclasses.replace(tiny_training, epochs=9, evaluate_every=5)
     with pytest.raises(KeyboardInterrupt):
         fit.run(options, tiny_data, folder, extra_callbacks=[At(2, 0, kill)])
     return folder

@@ -36,11 +36,9 @@ def fill(folder, left):
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_data, tmp_path_factory):
-    from conftest import TINY_TRAINING
-
+def whole(tiny_data, tiny_training, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    return fit.run(TINY_TRAINING, tiny_data, folder).folder
+    return fit.run(tiny_training, tiny_data, folder).folder
 
 
 # Room for nothing; for half of the network; for the network, but not for the state.
