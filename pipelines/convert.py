@@ -42,9 +42,9 @@ class ConversionError(InputError):
         problems: All of them.
     """
 
-    def __init__(self, problems: list[Problem]):
+    def __init__(self, problems: list[Problem], remedy: str = ""):
         super().__init__(
-            f"{len(problems)} of the pairs cannot be converted; nothing was published."
+            f"{len(problems)} of the pairs cannot be converted; nothing was published.{remedy}"
         )
         self.problems = problems
 
@@ -272,7 +272,7 @@ def _convert(
         if workers is None and plan.is_little_work(job.identity.files):
             workers = 1
         found = _convert_shards(pending, workers, on_progress)
-    _refuse_problems(found)
+    _refuse_problems(job, found)
     results = {split: [found[spec.path] for spec in of_split] for split, of_split in specs.items()}
     _refuse_labels(job.description.classes, results)
     for change, images in sorted(_changes(found.values()).items()):
@@ -300,10 +300,14 @@ def _convert_shards(
     return processes.convert_shards(pending, workers, progress.advance)
 
 
-def _refuse_problems(results: dict[Path, ShardResult]) -> None:
+def _refuse_problems(job: _Job, results: dict[Path, ShardResult]) -> None:
     problems = [problem for result in results.values() for problem in result.problems]
     if problems:
-        raise ConversionError(sorted(problems, key=lambda problem: problem.file))
+        unlabelled = any(problem.what == "label is missing" for problem in problems)
+        remedy = ""
+        if unlabelled and "skip_unlabelled" in datasets.option_names(job.raw.module):
+            remedy = " --skip-unlabelled leaves images without a label out."
+        raise ConversionError(sorted(problems, key=lambda problem: problem.file), remedy)
 
 
 def _refuse_labels(classes: ClassSpace, results: Mapping[str, list[ShardResult]]) -> None:

@@ -1,15 +1,16 @@
 """The layout of a folder of one's own: where images and labels are, and what tells the splits."""
 
 import os.path
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
-from ..images.image_folders import HIDDEN, NO_IMAGE, PassedOver, walk
+from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
 from . import SPLITS, Example, _listing, _splits
 from ._listing import Files
-from ._splits import PLACEHOLDER, Fractions
+from ._splits import PLACEHOLDER, Fractions, is_like_a_split
 
 
 class Place:
@@ -88,24 +89,28 @@ class Layout:
             InputError: If nothing tells the splits, or several things do.
         """
         if self._images.folders or self._labels.folders:
-            splits = self._splits_of_folders()
-            if fractions is not None:
-                splits = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
-            return splits
+            return self._drawn("folders", self._splits_of_folders(), fractions)
         assert self._images.top is not None
         assert self._labels.top is not None
         pairs = self._pairs(self._images.top, self._labels.top)
         if splits := self._splits_of_lists(pairs):
-            if fractions is not None:
-                raise InputError(_splits.told_already(str(self._root), "lists", splits, fractions))
-            return splits
-        self._refuse_folders_like_splits()
+            return self._drawn("lists", splits, fractions)
+        self._refuse_folders_like_splits(pairs)
+        self._refuse_lists_like_splits(pairs)
         if fractions is None:
             raise InputError(
                 f"{self._root}: the splits must be told by folders (images/train/), lists "
                 "(train.txt, validation.txt) or split_fractions, got none of them."
             )
         return _splits.draw(list(pairs.values()), fractions)
+
+    def _drawn(
+        self, told_by: str, splits: dict[str, list[Example]], fractions: Fractions | None
+    ) -> dict[str, list[Example]]:
+        """Returns the splits, and those that are drawn from train besides."""
+        if fractions is None:
+            return splits
+        return _splits.draw_from_train(str(self._root), told_by, splits, fractions)
 
     def passed_over(self, used: Path) -> list[str]:
         """Returns a line for each reason for which files are not used.
@@ -153,8 +158,12 @@ class Layout:
 
     def _pairs(self, images: Path, labels: Path) -> dict[str, Example]:
         """Pairs the files below two folders, by stem, and counts those that are not used."""
-        found_images, found_labels = self._find(images, labels)
+        found_images, found_labels, others = self._find(images, labels)
         pairs = _listing.pair_files(self._root, found_images, found_labels)
+        used = {path for pair in pairs.values() for path in (pair.image, pair.label)}
+        for entry in others:
+            if entry.path not in used:
+                self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
         if not self._skip_unlabelled:
             return pairs
         there = {stem: pair for stem, pair in pairs.items() if found_labels.has(stem)}
@@ -162,8 +171,11 @@ class Layout:
             self._count("no label, which --skip-unlabelled accepts", pairs[stem].image)
         return there
 
-    def _find(self, images: Path, labels: Path) -> tuple[Files, Files]:
-        """Finds the images and the labels below their folders, which may be one, or in another."""
+    def _find(self, images: Path, labels: Path) -> tuple[Files, Files, list[Entry]]:
+        """Finds the images, the labels and the other files below their folders.
+
+        These may be one, or the one in the other.
+        """
         sought = (images, self._images.endings), (labels, self._labels.endings)
         is_one = images == labels
         if is_one and sought[0] == sought[1]:
@@ -177,10 +189,9 @@ class Layout:
         first = _listing.find(*own, set() if is_one else {str(other[0])})
         taken = set(first.found.values()) if is_one else {str(own[0])}
         second = _listing.find(*other, taken)
-        for entry in (*second.others, *(() if is_one else first.others)):
-            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
+        others = [*second.others, *(() if is_one else first.others)]
         self._walked |= {str(images), str(labels)}
-        return (second, first) if longer else (first, second)
+        return (second, first, others) if longer else (first, second, others)
 
     def _splits_of_lists(self, pairs: dict[str, Example]) -> dict[str, list[Example]]:
         """Returns the pairs that the lists name, after checking all of them; none without lists."""
@@ -220,20 +231,32 @@ class Layout:
                     yield path[: -len(ending)]
             yield path.removesuffix(suffix)
 
-    def _refuse_folders_like_splits(self) -> None:
+    def _refuse_folders_like_splits(self, pairs: Iterable[str]) -> None:
         """Refuses to draw splits across folders that may be splits under other names."""
-        for place in (self._images, self._labels):
-            for folder in sorted(self._folders_below(place)):
-                if _splits.is_like_a_split(folder):
-                    raise InputError(
-                        f"{self._root}: splits must not be drawn across those that are there, got "
-                        f"{place.pattern}/{folder}/; rename it, or name all with --{place.what}, "
-                        f"such as {place.pattern}/{PLACEHOLDER}2017."
-                    )
+        for folder in sorted({stem.rpartition("/")[0] for stem in pairs}):
+            parts = folder.split("/")
+            like = next((n for n, part in enumerate(parts, 1) if is_like_a_split(part)), None)
+            if like is not None:
+                path = "/".join(parts[:like])
+                place = (
+                    self._images if Path(f"{self._images.top}/{path}").is_dir() else self._labels
+                )
+                raise InputError(
+                    f"{self._root}: splits must not be drawn across those that are there, got "
+                    f"{place.pattern}/{path}/; rename it, or name all with --{place.what}, such as "
+                    f"{place.pattern}/{PLACEHOLDER}2017."
+                )
 
-    def _folders_below(self, place: Place) -> list[str]:
-        assert place.top is not None
-        return [path.name for path in place.top.iterdir() if path.is_dir()]
+    def _refuse_lists_like_splits(self, pairs: Collection[str]) -> None:
+        """Refuses to draw splits across lists of images that have other names than splits."""
+        for path in _splits.find_lists_of_other_names(self._root):
+            _, line = next(iter(_splits.read_list(path)), (0, ""))
+            if any(name in pairs for name in self._names(re.split(r"[,;\t]", line)[0])):
+                raise InputError(
+                    f"{path}: splits must not be drawn across those that are there, got this list "
+                    "of images; rename it to train.txt, validation.txt or test.txt, with an image "
+                    "a line."
+                )
 
     def _left(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """Yields the files and folders that were neither used nor looked into, and why not."""
