@@ -21,7 +21,7 @@ import numpy as np
 
 from . import datasets, records
 from .classes import ClassSpace, Description, class_maps, label_notes
-from .classes.pixel_counts import hold_one_class
+from .classes.pixel_counts import only_class
 from .conversion import beam, differences, identity, pairs, plan, processes, tfds_metadata
 from .conversion.identity import Identity, SplitFiles
 from .conversion.pairs import Encoding
@@ -313,10 +313,10 @@ def _refuse_problems(job: _Job, results: dict[Path, ShardResult]) -> None:
 def _refuse_labels(classes: ClassSpace, results: Mapping[str, list[ShardResult]]) -> None:
     """Refuses labels from which nothing can be learned, or by which nothing can be scored."""
     every = [result for of_split in results.values() for result in of_split]
-    if hold_one_class(_sum_pixels(every), sum(result.ignored_pixels for result in every)):
+    if (only := only_class(_sum_pixels(every))) is not None:
         raise InputError(
-            f"labels must hold more than the first class, got only {classes.names[0]} and ignored "
-            "pixels in all of them; black-and-white masks? did you mean --map 255:1?"
+            f"labels must hold more than one class, got only {classes.names[only]} in all of them; "
+            "black-and-white masks? did you mean --map 255:1?"
         )
     for split in REQUIRED_SPLITS:
         ignored = sum(result.ignored_pixels for result in results[split])
