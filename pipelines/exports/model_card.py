@@ -6,6 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kerasseg import metrics
+
 from ..errors import printable
 from ..runs import run_folder
 from ..runs.crf import CRFParameters
@@ -16,7 +18,6 @@ _NOTES = {
         "",
     )
 }
-_SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 
 def write(
@@ -93,7 +94,8 @@ def _describe_input(size: tuple[int, int] | None, format: str) -> str:
 
 
 def _score_lines(scores: dict[str, Any]) -> list[str]:
-    found = [f"- {name} {scores[name]:.4f}" for name in _SCORES if scores.get(name) is not None]
+    known = {name: scores[name] for name in metrics.OVERALL if scores.get(name) is not None}
+    found = [f"- {name} {value:.4f}" for name, value in known.items()]
     reason = f"epoch {scores['epoch']} was not evaluated" if scores else "no epoch was evaluated"
     return found or [f"- none are known: {reason}"]
 
