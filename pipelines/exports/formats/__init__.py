@@ -1,7 +1,7 @@
-"""Export formats, one a file, found by file name. Importing one loads no TensorFlow and
-no NumPy: `--help` shows all.
+"""Export formats, one a file, found by file name.
 
-A format's file is named as the format, and as the extra that installs what it needs. It has
+Importing one loads neither TensorFlow nor NumPy, for `--help` shows all. A format's file is named
+as the format, and as the extra that installs what it needs. It has
 
     HELP: str                          what it is for and what it takes, a phrase for the help
     PACKAGES: tuple                    the modules of its extra; () if it needs none
