@@ -13,7 +13,7 @@ from .errors import InputError, writing_to
 from .exports import litert, model_card, onnx, single_file, tf_saved_model
 from .runs import run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
-from .runs.training_options import check_option
+from .runs.option_fields import check_option
 
 FORMATS = ("savedmodel", "litert", "onnx")
 _FILES = {"litert": "model.tflite", "onnx": "model.onnx"}

@@ -17,8 +17,9 @@ from .errors import InputError
 from .inputs import cache
 from .inputs.service import check_dispatcher
 from .runs import initial_weights, run_folder
+from .runs.option_fields import check_option
 from .runs.state import State, newest_whole
-from .runs.training_options import TrainingOptions, check_option
+from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
 from .training.epochs import Training
