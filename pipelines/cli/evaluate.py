@@ -14,22 +14,22 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
 @click.option(
     "--data",
     type=options.folder,
-    help="Converted dataset of the same classes; the run's own unless given. A .keras file needs "
-    "it.",
+    help="Converted dataset to score on, of the same classes; unless given, the one of the run's "
+    "training. A .keras file needs it.",
 )
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
     default="validation",
     show_default=True,
-    help="What to score.",
+    help="Split of the dataset to score on.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Images at a time; does not change the scores.",
+    help="Images that are computed at a time, which changes memory and speed but not the scores.",
 )
 @options.checkpoint_option
 @options.crf_options

@@ -14,27 +14,31 @@ from . import options, startup
     type=options.folder,
     default=Path("saved_models"),
     show_default=True,
-    help="Folder of the served models.",
+    help="Folder to write models into, each in a folder of its name and version.",
 )
 @click.option("--name", help="Name of the model; the run folder's or the file's unless given.")
 @options.class_options
 @options.checkpoint_option
 @options.crf_options
 @click.option(
-    "--probabilities", is_flag=True, help="Give all classes' probabilities beside the labels."
+    "--probabilities",
+    is_flag=True,
+    help="Let the model also give the probability of each class at each pixel.",
 )
 @click.option(
     "--size",
     type=options.Numbers(int, "HEIGHT,WIDTH"),
-    help="Size that the network computes at, from 1 to 8192. Unless given, it is as in "
-    "'kerasseg predict'; for litert the run's --image-size or --crop-size.",
+    help="Size of the images that the network computes, each side from 1 to 8192. Unless given, "
+    "that of the images as in 'kerasseg predict'; for litert the run's --image-size or "
+    "--crop-size.",
 )
 @click.option(
     "--format",
     type=click.Choice(("savedmodel", "litert", "onnx")),
     default="savedmodel",
     show_default=True,
-    help="What to write.",
+    help="Format of the model: savedmodel for TensorFlow Serving, litert for phones, onnx for ONNX "
+    "Runtime.",
 )
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
