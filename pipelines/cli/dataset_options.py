@@ -12,11 +12,24 @@ def dataset_options(command):
     """Declares what only some datasets take; a dataset refuses those that are not its own."""
     for option in reversed(
         (
-            click.option("--classes", type=int, help="cityscapes: 19 or 30; camvid: 11 or 32."),
-            click.option("--coarse", is_flag=True, default=None, help="cityscapes: train_extra."),
-            click.option("--sbd", type=existing_folder, help="voc2012: SBD, for trainaug."),
-            click.option("--release", help="mapillary: v1.2 or v2.0."),
-            click.option("--task", help="coco: panoptic, stuff or voc."),
+            click.option(
+                "--classes",
+                type=int,
+                help="cityscapes: number of classes, 19 or 30; camvid: 11 or 32.",
+            ),
+            click.option(
+                "--coarse",
+                is_flag=True,
+                default=None,
+                help="cityscapes: add the coarse labels, train_extra, to train.",
+            ),
+            click.option(
+                "--sbd",
+                type=existing_folder,
+                help="voc2012: folder of SBD, whose images make train the larger trainaug.",
+            ),
+            click.option("--release", help="mapillary: release of the labels, v1.2 or v2.0."),
+            click.option("--task", help="coco: which labels to convert, panoptic, stuff or voc."),
             click.option(
                 "--palette",
                 type=existing_file,
@@ -41,7 +54,12 @@ def dataset_options(command):
                 help="folder: where the images are below the source, images unless given; {split} "
                 "stands for the split, as in {split}/images.",
             ),
-            click.option("--labels", metavar="DIR", help="folder: the same of the labels."),
+            click.option(
+                "--labels",
+                metavar="DIR",
+                help="folder: where the labels are below the source, labels unless given; {split} "
+                "stands for the split.",
+            ),
             click.option(
                 "--image-suffix",
                 help="folder: end of the images' names, such as _rgb or _rgb.png.",
