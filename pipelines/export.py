@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def run(
     size: tuple[int, int] | None = None,
     format: str = "savedmodel",
     checkpoint: str | None = None,
+    code: Sequence[str] = (),
 ) -> Path:
     """Exports a run's network, or a `.keras` file's.
 
@@ -59,6 +61,8 @@ def run(
             or an `.onnx` file.
         checkpoint: The network of a run to export, "best" or "last"; None for the best, or the last
             if none was evaluated yet.
+        code: Files and modules with code that the network needs, executed if they are what the run
+            was trained with.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
@@ -70,7 +74,7 @@ def run(
     _check_arguments(crf, size, format)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
-        folder, classes=classes, data=data, checkpoint=checkpoint
+        folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):

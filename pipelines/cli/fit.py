@@ -2,19 +2,21 @@
 
 import shlex
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from ..runs import guests
 from ..runs.training_options import TrainingOptions
 from . import options, recipes, startup
 from .fit_options import training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that a resumed run may be given; all others are those it was begun with.
-_PLACES = {"run", "data", "resume", "data_service"}
+_PLACES = {"run", "data", "resume", "data_service", "code"}
 
 
 @click.command("fit", cls=GroupedCommand)
@@ -32,12 +34,20 @@ _PLACES = {"run", "data", "resume", "data_service"}
     is_flag=True,
     help="Go on with an interrupted run, from its newest state that is whole.",
 )
+@click.option(
+    "--code",
+    multiple=True,
+    metavar="FILE.py",
+    help="With --resume: Python file with the model, encoder or loss of your own that the run was "
+    "begun with, or a module as package.module. It is executed. May be repeated.",
+)
 @training_options
 @click.option(
     "--encoder",
     cls=GroupedOption,
     group="Network",
-    help="Encoder of the network, such as resnet50; the architecture's own if not given.",
+    help="Encoder of the network, such as resnet50; the architecture's own if not given. Or a "
+    "function of your own, as FILE.py:FUNCTION or package.module:FUNCTION.",
 )
 @click.option(
     "--output-stride",
@@ -61,6 +71,7 @@ def command(
     run,
     data,
     resume,
+    code,
     data_service,
     encoder,
     output_stride,
@@ -75,6 +86,10 @@ def command(
     """
     if resume:
         _refuse_new_options(ctx)
+    elif code:
+        raise click.UsageError(
+            "--code is for --resume: a new run names its code by --model, --encoder or --loss."
+        )
     elif not training["model"] or not data:
         missing = "--data" if training["model"] else "--model"
         raise click.UsageError(f"Missing option '{missing}', on the command line or in a recipe.")
@@ -84,11 +99,12 @@ def command(
     try:
         startup.load_tensorflow()
         if settings is None:
-            _resume(console, run, data, data_service)
+            _resume(console, run, data, data_service, code)
         else:
             _fit(console, settings, data, run, data_service)
     except KeyboardInterrupt as error:
-        _tell_how_to_go_on(run, data if resume else None, data_service)
+        named = code if settings is None else guests.sources_of(settings)
+        _tell_how_to_go_on(run, data if resume else None, data_service, named)
         ctx.exit(128 + getattr(error, "signal", signal.SIGINT))  # as shells do
 
 
@@ -101,10 +117,13 @@ def _settings(
     return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
 
 
-def _tell_how_to_go_on(run: Path, data: Path | None, service: str | None) -> None:
+def _tell_how_to_go_on(
+    run: Path, data: Path | None, service: str | None, code: Sequence[str]
+) -> None:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
+    command += [part for source in code for part in ("--code", source)]
     begun = (run / "run.json").exists()
     then = f"'{shlex.join(command)}' goes on." if begun else "nothing was written."
     click.echo(f"Error: interrupted; {then}", err=True)
@@ -131,7 +150,9 @@ def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str
     _report(console, run)
 
 
-def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
+def _resume(
+    console, run: Path, data: Path | None, service: str | None, code: Sequence[str]
+) -> None:
     from .. import fit
     from ..runs import run_folder
     from ..runtime import progress
@@ -142,6 +163,7 @@ def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
             run,
             data=data,
             service=service,
+            code=code,
             extra_callbacks=[shown],
             on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
         )

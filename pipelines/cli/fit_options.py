@@ -7,7 +7,7 @@ import click
 from ..runs.option_fields import Field, fields_of
 from ..runs.training_options import TrainingOptions
 from .option_groups import GroupedOption
-from .parameter_types import Assignment, Numbers
+from .parameter_types import Assignment, NameOrGuest, Numbers
 
 
 def training_options(command):
@@ -45,6 +45,8 @@ def _option(field: Field):
 
 def _type(field: Field) -> Any:
     must_be = field.option.must_be
+    if must_be is not None and must_be.guest:
+        return NameOrGuest(must_be.choices, must_be.guest)
     if must_be is not None and must_be.choices:
         return click.Choice(must_be.choices)
     if parts := get_args(field.kind):

@@ -95,6 +95,18 @@ def checkpoint_option(command):
     )(command)
 
 
+def code_option(command):
+    """Declares `--code`."""
+    return click.option(
+        "--code",
+        multiple=True,
+        metavar="FILE.py",
+        help="Python file with layers of your own that the network needs, or a module as "
+        "package.module. It is executed; for a run, only if it is what the run was trained with. "
+        "May be repeated.",
+    )(command)
+
+
 def tell_checkpoint(run: Path, wanted: str | None) -> None:
     """Prints a line if a run's last network stands in for the best."""
     from ..runs import run_folder, trained_networks

@@ -3,12 +3,14 @@
 Each says with its message what a wrong value must be, and quotes it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import datasets
+from ..runs.guests import is_named
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -54,6 +56,32 @@ class DatasetName(click.ParamType):
         if known not in datasets.choices():
             self.fail(f"must be one of {', '.join(datasets.choices())}, got {value!r}.", param, ctx)
         return value
+
+
+class NameOrGuest(click.Choice):
+    """One of some names, or a function or class of a user's own.
+
+    Args:
+        names: The names.
+        form: What else is taken, such as "FILE.py:CLASS".
+    """
+
+    def __init__(self, names: Sequence[str], form: str):
+        super().__init__(names)
+        self._form = form
+
+    def get_metavar(self, param, ctx) -> str:
+        """Shows the form beside the names."""
+        return f"[{'|'.join(map(str, self.choices))}|{self._form}]"
+
+    def convert(self, value: Any, param, ctx) -> Any:
+        """Checks the name; what has the form is looked for by the command."""
+        if is_named(str(value)):
+            return value
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.removesuffix('.')}, or {self._form}.", param, ctx)
 
 
 class StretchType(click.ParamType):

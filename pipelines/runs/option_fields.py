@@ -26,12 +26,14 @@ class Range:
     Attributes:
         words: They complete "must be", as in "at least 1".
         holds: Tells whether a value is one of them.
-        choices: All of them, if they can be listed.
+        choices: All of them, or those that can be listed.
+        guest: Form of the others, such as "FILE.py:CLASS"; empty if there are none.
     """
 
     words: str
     holds: Callable[[Any], bool]
     choices: tuple[str, ...] = ()
+    guest: str = ""
 
 
 @dataclass(frozen=True)

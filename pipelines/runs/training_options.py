@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from kerasseg import models
 
 from ..errors import InputError
+from .guests import is_named
 from .option_fields import (
     Option,
     Range,
@@ -39,9 +40,17 @@ _SIZE = Range(f"{_HEIGHT_WIDTH} of 8 or more", lambda size: min(size) >= 8)
 _FACTORS = Range("MIN,MAX above 0", lambda scale: 0 < scale[0] <= scale[1])
 # What a network of no run has is the name of its file.
 _MODEL = Range(
-    f"one of {', '.join(models.names())}",
-    lambda name: name in models.names() or name.endswith(".keras"),
+    f"one of {', '.join(models.names())}, FILE.py:FUNCTION or package.module:FUNCTION",
+    lambda name: name in models.names() or is_named(name) or name.endswith(".keras"),
     tuple(models.names()),
+    "FILE.py:FUNCTION",
+)
+_CROSS_ENTROPY = "cross-entropy"
+_LOSSES = Range(
+    f"{_CROSS_ENTROPY}, FILE.py:CLASS or package.module:CLASS",
+    lambda name: name == _CROSS_ENTROPY or is_named(name),
+    (_CROSS_ENTROPY,),
+    "FILE.py:CLASS",
 )
 
 
@@ -57,11 +66,22 @@ class TrainingOptions:
         InputError: If one is out of range.
     """
 
-    model: Annotated[str, Option("Architecture of the network.", _NETWORK, _MODEL)]
+    model: Annotated[
+        str,
+        Option(
+            "Architecture of the network; or a function of your own in a file, or in a module as "
+            "package.module:FUNCTION, that is called with num_classes and input_shape and returns "
+            "a Keras model of logits.",
+            _NETWORK,
+            _MODEL,
+        ),
+    ]
     model_options: Annotated[
         dict[str, Any],
         Option(
-            "Argument of the architecture, such as variant=milesial; may be repeated.", _NETWORK
+            "Argument of the architecture, or of your own function, such as variant=milesial; may "
+            "be repeated.",
+            _NETWORK,
         ),
     ] = field(default_factory=dict)
     encoder_weights: Annotated[
@@ -177,6 +197,23 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1e-4
+    loss: Annotated[
+        str,
+        Option(
+            "Loss of the network; or a class of your own in a file, or in a module as "
+            "package.module:CLASS, a keras.losses.Loss that takes labels and logits and ignores "
+            "label 255.",
+            _LOSS,
+            _LOSSES,
+        ),
+    ] = _CROSS_ENTROPY
+    loss_options: Annotated[
+        dict[str, Any],
+        Option(
+            "Argument of the constructor of a loss of your own, such as gamma=2; may be repeated.",
+            _LOSS,
+        ),
+    ] = field(default_factory=dict)
     auxiliary_weight: Annotated[
         float,
         Option(

@@ -87,6 +87,7 @@ def test_the_options_of_release_0_1_keep_their_names_types_and_defaults():
     shown = set()
     for flags, text in help_records():
         default = re.search(r"\[default: ([^;\]]+)", text)
+        flags = flags.replace("|FILE.py:FUNCTION", "")  # release 0.1 took its own models only
         shown.add(flags + (f" = {default[1]}" if default else ""))
     assert set(RELEASED.strip().splitlines()) <= shown
 
