@@ -9,7 +9,7 @@ import pytest
 from kerasseg import models
 from kerasseg.pipelines import cli, datasets
 from kerasseg.pipelines import models as model_table
-from kerasseg.pipelines.cli import options, tables
+from kerasseg.pipelines.cli import options, recipes, tables
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 RECIPES = sorted(Path(__file__).parents[2].glob("pipelines/recipes/*.toml"))
@@ -236,7 +236,7 @@ def test_every_command_has_help_and_stands_in_the_readme(run_cli, command):
     assert not [option.name for option in options_ if not option.help]
 
 
-@pytest.mark.parametrize("name", [*models.names(), *datasets.names(), *options.recipe_names()])
+@pytest.mark.parametrize("name", [*models.names(), *datasets.names(), *recipes.recipe_names()])
 def test_every_model_dataset_and_recipe_stands_in_the_readme(name):
     assert f"`{name}`" in README
 
