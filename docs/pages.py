@@ -15,7 +15,6 @@ import json
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
 
 import click
 from mkdocs.config.defaults import MkDocsConfig
@@ -38,6 +37,11 @@ _LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(#[^)\s]*)?(?=\))")
 _NOTEBOOKS = "notebooks"
 _COMMANDS = "reference/commands"
 _PYTHON = "reference/python"
+# Modules whose page documents all that is public in them.
+_MODULES = (
+    *("encoders", "losses", "metrics", "optimizers", "schedules", "callbacks", "inference"),
+    *("checkpoints", "serving", "visualize"),
+)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -127,7 +131,10 @@ def _option(param: click.Option, title: str, described: str) -> list[str]:
 def _plain(text: str) -> str:
     """Escapes what Markdown would take for marks; `names` in backticks stay code."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if p[:1] == "`" else re.sub(r"([*_<\[])", r"\\\1", p) for p in parts)
+    marks = {"<": "&lt;", "*": r"\*", "_": r"\_", "[": r"\["}
+    return "".join(
+        p if p[:1] == "`" else re.sub(r"[<*_[]", lambda m: marks[m[0]], p) for p in parts
+    )
 
 
 def notebook_pages(path: Path) -> dict[str, str | bytes]:
@@ -140,7 +147,8 @@ def notebook_pages(path: Path) -> dict[str, str | bytes]:
         if cell["cell_type"] == "markdown":
             text.append(source)
             continue
-        text.append(f"```python\n{source}\n```")
+        language, code = ("sh", source[7:]) if source.startswith("%%bash\n") else ("python", source)
+        text.append(f"```{language}\n{code}\n```")
         for output in cell["outputs"]:
             data = output.get("data", {})
             if "image/png" in data:
@@ -177,19 +185,12 @@ Python programs may use.
 
 
 def _python_pages() -> dict[str, str]:
-    """Lists the pages of the Python reference, each a list of what mkdocstrings documents."""
-    pages: dict[str, Any] = {
+    """Writes the pages of the Python reference, each a list of what mkdocstrings documents."""
+    pages = {
         "kerasseg": ["kerasseg.models.build", "kerasseg.inference.load"],
         "models": [f"kerasseg.models.{name}.build" for name in models.names()],
-        "encoders": ["kerasseg.encoders"],
         "layers": _exported("layers"),
-        **{
-            name: [f"kerasseg.{name}"]
-            for name in ("losses", "metrics", "optimizers", "schedules", "callbacks", "inference")
-        },
-        "checkpoints": ["kerasseg.checkpoints"],
-        "serving": ["kerasseg.serving"],
-        "visualize": ["kerasseg.visualize"],
+        **{name: [f"kerasseg.{name}"] for name in _MODULES},
         "pipelines": [
             *_run_functions(),
             "kerasseg.pipelines.runs.training_options.TrainingOptions",
@@ -197,9 +198,17 @@ def _python_pages() -> dict[str, str]:
         ],
     }
     return {
-        name: f"# {name}\n\n" + "\n\n".join(f"::: {each}" for each in documented) + "\n"
+        name: "\n\n".join([f"# {name}", *(_documented(each, name) for each in documented)]) + "\n"
         for name, documented in pages.items()
     }
+
+
+def _documented(name: str, page: str) -> str:
+    """Writes what tells mkdocstrings to document a name, and its label among the page's links."""
+    *_, parent, own = name.split(".")
+    labels = {"models": parent, "pipelines": f"{parent}.{own}"}
+    label = labels.get(page, own) if own in ("build", "run", "resume") else own
+    return f"::: {name}\n    options:\n      toc_label: {label}"
 
 
 def _exported(package: str) -> list[str]:
