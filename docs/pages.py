@@ -204,11 +204,13 @@ def _python_pages() -> dict[str, str]:
 
 
 def _documented(name: str, page: str) -> str:
-    """Writes what tells mkdocstrings to document a name, and its label among the page's links."""
+    """Writes what tells mkdocstrings to document a name, under the name that users import."""
     *_, parent, own = name.split(".")
     labels = {"models": parent, "pipelines": f"{parent}.{own}"}
     label = labels.get(page, own) if own in ("build", "run", "resume") else own
-    return f"::: {name}\n    options:\n      toc_label: {label}"
+    headings = {"kerasseg": f"kerasseg.{own}", "layers": f"kerasseg.layers.{own}"}
+    options = f"      toc_label: {label}\n      heading: {headings.get(page, name)}"
+    return f"::: {name}\n    options:\n{options}"
 
 
 def _exported(package: str) -> list[str]:
