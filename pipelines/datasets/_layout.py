@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
-from . import SPLITS, Example, _listing, _splits
+from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files
 from ._splits import PLACEHOLDER, Fractions, is_like_a_split
 
@@ -79,7 +79,7 @@ class Layout:
                 f"as {PLACEHOLDER}/images."
             )
 
-    def splits(self, fractions: Fractions | None) -> dict[str, list[Example]]:
+    def splits(self, fractions: Fractions | None) -> dict[str, PackedExamples]:
         """Returns the pairs of each split.
 
         Args:
@@ -92,25 +92,29 @@ class Layout:
             return self._drawn("folders", self._splits_of_folders(), fractions)
         assert self._images.top is not None
         assert self._labels.top is not None
+        rows: dict[str, int] = {}
         pairs = self._pairs(self._images.top, self._labels.top)
-        if splits := self._splits_of_lists(pairs):
+        every = PackedExamples(_numbered(pairs, rows))
+        if splits := self._splits_of_lists(every, rows):
             return self._drawn("lists", splits, fractions)
-        self._refuse_folders_like_splits(pairs)
-        self._refuse_lists_like_splits(pairs)
+        self._refuse_folders_like_splits(rows)
+        self._refuse_lists_like_splits(rows)
         if fractions is None:
             raise InputError(
                 f"{self._root}: the splits must be told by folders (images/train/), lists "
                 "(train.txt, validation.txt) or split_fractions, got none of them."
             )
-        return _splits.draw(list(pairs.values()), fractions)
+        drawn = _splits.draw(range(len(every)), fractions)
+        return {split: PackedExamples(every[row] for row in of) for split, of in drawn.items()}
 
     def _drawn(
-        self, told_by: str, splits: dict[str, list[Example]], fractions: Fractions | None
-    ) -> dict[str, list[Example]]:
+        self, told_by: str, splits: dict[str, PackedExamples], fractions: Fractions | None
+    ) -> dict[str, PackedExamples]:
         """Returns the splits, and those that are drawn from train besides."""
         if fractions is None:
             return splits
-        return _splits.draw_from_train(str(self._root), told_by, splits, fractions)
+        drawn = _splits.draw_from_train(str(self._root), told_by, splits, fractions)
+        return {split: PackedExamples(pairs) for split, pairs in drawn.items()}
 
     def passed_over(self, used: Path) -> list[str]:
         """Returns a line for each reason for which files are not used.
@@ -123,7 +127,7 @@ class Layout:
             self._count(why, str(path))
         return [str(passed) for passed in self._reasons.values()]
 
-    def _splits_of_folders(self) -> dict[str, list[Example]]:
+    def _splits_of_folders(self) -> dict[str, PackedExamples]:
         for place, other in (self._images, self._labels), (self._labels, self._images):
             if not place.folders:
                 raise InputError(
@@ -134,11 +138,9 @@ class Layout:
             self._walked.add(str(path))
             self._count("lists, though folders tell the splits", str(path))
         return {
-            split: [
-                pair
-                for folders in self._folder_pairs(split)
-                for pair in self._pairs(*folders).values()
-            ]
+            split: PackedExamples(
+                pair for folders in self._folder_pairs(split) for _, pair in self._pairs(*folders)
+            )
             for split in SPLITS
             if split in self._images.folders or split in self._labels.folders
         }
@@ -156,23 +158,21 @@ class Layout:
             for word in sorted(images | labels, key=_splits.WORDS[split].index)
         ]
 
-    def _pairs(self, images: Path, labels: Path) -> dict[str, Example]:
+    def _pairs(self, images: Path, labels: Path) -> Iterator[tuple[str, Example]]:
         """Pairs the files below two folders, by stem, and counts those that are not used."""
         found_images, found_labels, others = self._find(images, labels)
-        pairs = _listing.pair_files(self._root, found_images, found_labels)
-        used = {path for pair in pairs.values() for path in (pair.image, pair.label)}
-        for entry in others:
-            if entry.path not in used:
-                self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
-        if not self._skip_unlabelled:
-            return pairs
-        there = {stem: pair for stem, pair in pairs.items() if found_labels.has(stem)}
-        for stem in sorted(pairs.keys() - there.keys()):
-            self._count("no label, which --skip-unlabelled accepts", pairs[stem].image)
-        return there
+        for stem, pair in _listing.pair_files(self._root, found_images, found_labels):
+            others.pop(pair.image or "", None)
+            others.pop(pair.label or "", None)
+            if self._skip_unlabelled and not found_labels.has(stem):
+                self._count("no label, which --skip-unlabelled accepts", pair.image)
+            else:
+                yield stem, pair
+        for entry in others.values():
+            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
 
-    def _find(self, images: Path, labels: Path) -> tuple[Files, Files, list[Entry]]:
-        """Finds the images, the labels and the other files below their folders.
+    def _find(self, images: Path, labels: Path) -> tuple[Files, Files, dict[str, Entry]]:
+        """Finds the images, the labels and, by their paths, the other files below their folders.
 
         These may be one, or the one in the other.
         """
@@ -187,14 +187,22 @@ class Layout:
         longer = int(len(sought[1][1][0]) > len(sought[0][1][0]))
         own, other = sought[longer], sought[1 - longer]
         first = _listing.find(*own, set() if is_one else {str(other[0])})
-        taken = set(first.found.values()) if is_one else {str(own[0])}
+        taken = set(first.paths().values()) if is_one else {str(own[0])}
         second = _listing.find(*other, taken)
         others = [*second.others, *(() if is_one else first.others)]
         self._walked |= {str(images), str(labels)}
-        return (second, first, others) if longer else (first, second, others)
+        pair = (second, first) if longer else (first, second)
+        return *pair, {entry.path: entry for entry in others}
 
-    def _splits_of_lists(self, pairs: dict[str, Example]) -> dict[str, list[Example]]:
-        """Returns the pairs that the lists name, after checking all of them; none without lists."""
+    def _splits_of_lists(
+        self, pairs: PackedExamples, rows: dict[str, int]
+    ) -> dict[str, PackedExamples]:
+        """Returns the pairs that the lists name, after checking all of them; none without lists.
+
+        Args:
+            pairs: All of them.
+            rows: Where the pair of each stem is among them.
+        """
         lists = _splits.find_lists(self._root)
         taken: dict[str, str] = {}
         chosen: dict[str, list[str]] = {split: [] for split in lists}
@@ -202,7 +210,7 @@ class Layout:
             self._walked.add(str(path))
             for number, line in _splits.read_list(path):
                 where = f"{path}, line {number}"
-                stem = next((name for name in self._names(line) if name in pairs), None)
+                stem = next((name for name in self._names(line) if name in rows), None)
                 if stem is None:
                     raise InputError(
                         f"{where}: must be the name of an image in {self._images.top}, got "
@@ -214,10 +222,13 @@ class Layout:
                     )
                 taken[stem] = where
                 chosen[split].append(stem)
-        for stem in pairs if lists else ():
+        for stem, row in rows.items() if lists else ():
             if stem not in taken:
-                self._count("in no list", pairs[stem].image)
-        return {split: [pairs[stem] for stem in sorted(stems)] for split, stems in chosen.items()}
+                self._count("in no list", pairs[row].image)
+        return {
+            split: PackedExamples(pairs[rows[stem]] for stem in sorted(stems))
+            for split, stems in chosen.items()
+        }
 
     def _names(self, line: str) -> Iterator[str]:
         """Yields what a line of a list may mean: a name as it is, or one with suffix and ending."""
@@ -278,3 +289,10 @@ class Layout:
     def _count(self, why: str, path: str) -> None:
         name = path.removeprefix(os.path.join(self._root, ""))  # noqa: PTH118
         self._reasons.setdefault(why, PassedOver(why)).add(name)
+
+
+def _numbered(pairs: Iterable[tuple[str, Example]], rows: dict[str, int]) -> Iterator[Example]:
+    """Yields the pairs, and enters the row of each stem."""
+    for stem, pair in pairs:
+        rows[stem] = len(rows)
+        yield pair
