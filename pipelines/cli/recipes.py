@@ -35,7 +35,8 @@ def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -
         return None
     try:
         values = tomllib.loads(_read_recipe(value))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # ValueErrors: what is no TOML or no UTF-8, and numbers of more digits than Python parses.
+    except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"{value}: {error}", ctx, param) from error
     # click itself passes over unknown keys of a default map in silence.
     known = {_long_name(p): p for p in ctx.command.params if isinstance(p, click.Option)}
@@ -111,4 +112,4 @@ def _read_recipe(value: str) -> str:
     file = Path(value)
     if not file.is_file():
         raise OSError(f"no such file or recipe; recipes are {', '.join(recipe_names())}")
-    return file.read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8-sig")
