@@ -243,6 +243,7 @@ def test_a_run_whose_network_has_other_classes_is_refused(tiny_run, image, tmp_p
     ("name", "message"),
     [
         ("classifier.keras", r"classifier.keras: output must be \(None, height, width, num_cl"),
+        ("many.keras", r"many.keras: number of classes must be in \[1, 255\], got 300"),
         ("broken.keras", r"broken.keras: must be a .keras file, got another format"),
         ("nothing.keras", r"nothing.keras: must be a run folder or a .keras file, got nothing"),
         ("n" * 300, r"nnn: must be a run folder or a .keras file, got nothing there"),
@@ -254,6 +255,7 @@ def test_what_is_no_network_is_a_clear_error(run_cli, image, tmp_path, name, mes
     images = keras.Input((8, 8, 3))
     dense = keras.layers.Dense(3)(keras.layers.Flatten()(images))
     keras.Model(images, dense).save(tmp_path / "classifier.keras")
+    network(300).save(tmp_path / "many.keras")
     (tmp_path / "broken.keras").write_text("no archive")
     (tmp_path / "empty").mkdir()
     (tmp_path / "m.h5").write_text("another format")

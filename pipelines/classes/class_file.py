@@ -66,7 +66,7 @@ def read(path: Path) -> Description:
         values = {label: label for label in range(len(names))}
     table = _color_table(path, entries, labels)
     try:
-        classes = ClassSpace(tuple(names), colors.complete(names[:IGNORE_LABEL], given))
+        classes = ClassSpace(tuple(names), colors.complete(names, given))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Description(

@@ -1,5 +1,6 @@
 """The colours of classes for which nobody gave any: black for a background, others far apart."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 Color = tuple[int, int, int]
@@ -54,7 +55,7 @@ def complete(names: Sequence[str], given: Mapping[str, Color]) -> tuple[Color, .
     """Gives a colour of its own to each class that has none.
 
     Args:
-        names: Of all classes, up to 255.
+        names: Of all classes; from the 256th on, which `ClassSpace` refuses, they are black.
         given: The colours that are known.
 
     Returns:
@@ -66,5 +67,6 @@ def complete(names: Sequence[str], given: Mapping[str, Color]) -> tuple[Color, .
     background = next((name for name in names if is_background(name) and name not in given), None)
     if background is not None and BLACK not in taken:
         colors[background] = BLACK
-    free = (color for color in map(color_of, range(255)) if color not in taken)
+    apart = (color for color in map(color_of, range(255)) if color not in taken)
+    free = itertools.chain(apart, itertools.repeat(BLACK))
     return tuple(colors[name] if name in colors else next(free) for name in names)

@@ -112,7 +112,10 @@ def _load_file_alone(
     model = _load_file(path)
     space = told or (dataset and dataset.classes)
     if space is None:
-        space = run_folder.placeholder_classes(_count(model))
+        try:
+            space = run_folder.placeholder_classes(_count(model))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
     _check_number(path, model, space, "the class list" if told else "the dataset")
     # That a dataset has the same classes does not say that it was the training's.
     origin = {"name": "unknown", "fingerprint": "", "path": ""}
