@@ -9,7 +9,9 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import crf as crf
+    from . import guests as guests
     from . import initial_weights as initial_weights
+    from . import option_fields as option_fields
     from . import run_folder as run_folder
     from . import state as state
     from . import trained_networks as trained_networks
