@@ -22,7 +22,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import kerasseg
-from kerasseg import models
+from kerasseg import encoders, models
 from kerasseg.pipelines import cli
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ _COMMANDS = "reference/commands"
 _PYTHON = "reference/python"
 # Modules whose page documents all that is public in them.
 _MODULES = (
-    *("encoders", "losses", "metrics", "optimizers", "schedules", "callbacks", "inference"),
+    *("losses", "metrics", "optimizers", "schedules", "callbacks", "inference"),
     *("checkpoints", "serving", "visualize"),
 )
 
@@ -190,6 +190,10 @@ def _python_pages() -> dict[str, str]:
         "kerasseg": ["kerasseg.models.build", "kerasseg.inference.load"],
         "models": [f"kerasseg.models.{name}.build" for name in models.names()],
         "layers": _exported("layers"),
+        "encoders": [
+            *(f"kerasseg.encoders.{family}.features" for family in encoders.families()),
+            "kerasseg.encoders._convolutionalize.convolutionalize",
+        ],
         **{name: [f"kerasseg.{name}"] for name in _MODULES},
         "pipelines": [
             *_run_functions(),
@@ -206,10 +210,11 @@ def _python_pages() -> dict[str, str]:
 def _documented(name: str, page: str) -> str:
     """Writes what tells mkdocstrings to document a name, under the name that users import."""
     *_, parent, own = name.split(".")
-    labels = {"models": parent, "pipelines": f"{parent}.{own}"}
-    label = labels.get(page, own) if own in ("build", "run", "resume") else own
+    labels = {"models": parent, "encoders": parent, "pipelines": f"{parent}.{own}"}
+    label = labels.get(page, own) if own in ("build", "features", "run", "resume") else own
     headings = {"kerasseg": f"kerasseg.{own}", "layers": f"kerasseg.layers.{own}"}
-    options = f"      toc_label: {label}\n      heading: {headings.get(page, name)}"
+    heading = headings.get(page, re.sub(r"\._\w+", "", name))
+    options = f"      toc_label: {label}\n      heading: {heading}"
     return f"::: {name}\n    options:\n{options}"
 
 

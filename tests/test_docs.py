@@ -212,6 +212,10 @@ def test_the_changelog_begins_with_this_version():
     assert first == kerasseg.__version__
 
 
+def test_every_pain_of_users_has_an_answer():
+    assert len(re.findall(r"^### ", read(ROOT / "docs/faq.md"), re.MULTILINE)) >= 25
+
+
 # The site.
 
 
