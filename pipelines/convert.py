@@ -57,7 +57,7 @@ class _Job:
     name: str
     raw: RawDataset
     description: Description
-    splits: Mapping[str, list[Example]]
+    splits: Mapping[str, Sequence[Example]]
     identity: Identity
     encoding: Encoding
     seed: int
@@ -162,9 +162,9 @@ def _open(
     _refuse_one_class(description.classes)
     pairs.refuse_unmapped(raw.module, description, encoding)
     splits = {split: raw.examples(split) for split in SPLITS if raw.examples(split)}
-    for examples in splits.values():
-        _refuse_foreign_names(examples)
     files = {split: SplitFiles.of(examples) for split, examples in splits.items()}
+    for of_split in files.values():
+        _refuse_foreign_names(of_split)
     how = {
         "options": {option: str(value) for option, value in options.items()},
         "map": class_map and Path(class_map).name,
@@ -200,15 +200,14 @@ def _check_splits(job: _Job, allow_partial: bool) -> None:
     identity.refuse_shared_images(job.identity.files)
 
 
-def _refuse_foreign_names(examples: list[Example]) -> None:
+def _refuse_foreign_names(files: SplitFiles) -> None:
     """Refuses names in another encoding, as old archives have: records hold UTF-8 only."""
-    for example in examples:
-        try:
-            example.filename.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{example.filename!a}: file names must be UTF-8; rename the file."
-            ) from error
+    try:
+        files.text.encode()
+    except UnicodeEncodeError as error:
+        start = files.text.rfind("\0", 0, error.start) + 1
+        name = files.text[start:].partition("\0")[0]
+        raise InputError(f"{name!a}: file names must be UTF-8; rename the file.") from error
 
 
 def _remedy(job: _Job, split: str) -> str:

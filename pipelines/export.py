@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from .exports import formats, model_card, single_file
 from .exports.formats import Export
 from .runs import run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
-from .runs.training_options import check_option
+from .runs.option_fields import check_option
 
 _SIDES = (1, 8192)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -31,6 +32,7 @@ def run(
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
     checkpoint: str | None = None,
+    code: Sequence[str] = (),
 ) -> Path:
     """Exports a run's network, or a `.keras` file's.
 
@@ -56,6 +58,8 @@ def run(
             a `.tflite` file, "onnx" for an `.onnx` file.
         checkpoint: The network of a run to export, "best" or "last"; None for the best, or the last
             if none was evaluated yet.
+        code: Files and modules with code that the network needs, executed if they are what the run
+            was trained with.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
@@ -67,7 +71,7 @@ def run(
     _check_arguments(crf, size, format)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
-        folder, classes=classes, data=data, checkpoint=checkpoint
+        folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):

@@ -27,7 +27,8 @@ from . import options, startup
     show_default=True,
     help="Mean-field iterations of the CRF.",
 )
-def command(run, data, images, iterations) -> None:
+@options.code_option
+def command(run, data, images, iterations, code) -> None:
     """Choose the CRF's parameters for the network of RUN on the validation split.
 
     RUN is a run folder or a .keras file. The choice is written into RUN/crf.json, where predict,
@@ -43,6 +44,7 @@ def command(run, data, images, iterations) -> None:
         data=data,
         images=images,
         num_iterations=iterations,
+        code=code,
         on_progress=lambda tried, score: console.print(f"{score:.4f}  {tried}", soft_wrap=True),
     )
     rows = [

@@ -30,8 +30,9 @@ from . import options, startup
     help="Images that are computed at a time, which changes memory and speed but not the scores.",
 )
 @options.checkpoint_option
+@options.code_option
 @options.crf_options
-def command(run, data, classes, split, batch_size, checkpoint, crf, crf_iterations) -> None:
+def command(run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations) -> None:
     """Score the network of RUN over a split, at the images' own size.
 
     RUN is a run folder or a .keras file, for which --data gives the
@@ -51,6 +52,7 @@ def command(run, data, classes, split, batch_size, checkpoint, crf, crf_iteratio
         batch_size=batch_size,
         crf=parameters,
         checkpoint=checkpoint,
+        code=code,
     )
     print_scores(report)
     written = evaluate.output_folder(run, split, parameters)

@@ -20,6 +20,7 @@ from . import options, startup
 @click.option("--name", help="Name of the model; the run folder's or the file's unless given.")
 @options.class_options
 @options.checkpoint_option
+@options.code_option
 @options.crf_options
 @click.option(
     "--probabilities",

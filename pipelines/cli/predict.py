@@ -28,6 +28,7 @@ from . import options, startup
     "left out otherwise.",
 )
 @options.checkpoint_option
+@options.code_option
 @options.stretch_option
 @options.crf_options
 @click.option(

@@ -10,7 +10,7 @@ import json
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +38,7 @@ class ShardSpec:
 
     dataset: str
     description: Description
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     path: Path
     encoding: Encoding = field(default_factory=Encoding)
 

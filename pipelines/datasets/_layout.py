@@ -1,13 +1,13 @@
 """The layout of a folder of one's own: where images and labels are, and what tells the splits."""
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, PassedOver, walk
-from . import SPLITS, Example, _listing, _splits
+from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files
 from ._splits import PLACEHOLDER, Fractions
 
@@ -78,7 +78,7 @@ class Layout:
                 f"as {PLACEHOLDER}/images."
             )
 
-    def splits(self, fractions: Fractions | None) -> dict[str, list[Example]]:
+    def splits(self, fractions: Fractions | None) -> dict[str, PackedExamples]:
         """Returns the pairs of each split.
 
         Args:
@@ -90,12 +90,15 @@ class Layout:
         if self._images.folders or self._labels.folders:
             splits = self._splits_of_folders()
             if fractions is not None:
-                splits = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
+                drawn = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
+                splits = {split: PackedExamples(pairs) for split, pairs in drawn.items()}
             return splits
         assert self._images.top is not None
         assert self._labels.top is not None
+        rows: dict[str, int] = {}
         pairs = self._pairs(self._images.top, self._labels.top)
-        if splits := self._splits_of_lists(pairs):
+        every = PackedExamples(_numbered(pairs, rows))
+        if splits := self._splits_of_lists(every, rows):
             if fractions is not None:
                 raise InputError(_splits.told_already(str(self._root), "lists", splits, fractions))
             return splits
@@ -105,7 +108,8 @@ class Layout:
                 f"{self._root}: the splits must be told by folders (images/train/), lists "
                 "(train.txt, validation.txt) or split_fractions, got none of them."
             )
-        return _splits.draw(list(pairs.values()), fractions)
+        drawn = _splits.draw(range(len(every)), fractions)
+        return {split: PackedExamples(every[row] for row in of) for split, of in drawn.items()}
 
     def passed_over(self, used: Path) -> list[str]:
         """Returns a line for each reason for which files are not used.
@@ -118,7 +122,7 @@ class Layout:
             self._count(why, str(path))
         return [str(passed) for passed in self._reasons.values()]
 
-    def _splits_of_folders(self) -> dict[str, list[Example]]:
+    def _splits_of_folders(self) -> dict[str, PackedExamples]:
         for place, other in (self._images, self._labels), (self._labels, self._images):
             if not place.folders:
                 raise InputError(
@@ -129,11 +133,9 @@ class Layout:
             self._walked.add(str(path))
             self._count("lists, though folders tell the splits", str(path))
         return {
-            split: [
-                pair
-                for folders in self._folder_pairs(split)
-                for pair in self._pairs(*folders).values()
-            ]
+            split: PackedExamples(
+                pair for folders in self._folder_pairs(split) for _, pair in self._pairs(*folders)
+            )
             for split in SPLITS
             if split in self._images.folders or split in self._labels.folders
         }
@@ -151,16 +153,14 @@ class Layout:
             for word in sorted(images | labels, key=_splits.WORDS[split].index)
         ]
 
-    def _pairs(self, images: Path, labels: Path) -> dict[str, Example]:
+    def _pairs(self, images: Path, labels: Path) -> Iterator[tuple[str, Example]]:
         """Pairs the files below two folders, by stem, and counts those that are not used."""
         found_images, found_labels = self._find(images, labels)
-        pairs = _listing.pair_files(self._root, found_images, found_labels)
-        if not self._skip_unlabelled:
-            return pairs
-        there = {stem: pair for stem, pair in pairs.items() if found_labels.has(stem)}
-        for stem in sorted(pairs.keys() - there.keys()):
-            self._count("no label, which --skip-unlabelled accepts", pairs[stem].image)
-        return there
+        for stem, pair in _listing.pair_files(self._root, found_images, found_labels):
+            if self._skip_unlabelled and not found_labels.has(stem):
+                self._count("no label, which --skip-unlabelled accepts", pair.image)
+            else:
+                yield stem, pair
 
     def _find(self, images: Path, labels: Path) -> tuple[Files, Files]:
         """Finds the images and the labels below their folders, which may be one, or in another."""
@@ -175,15 +175,22 @@ class Layout:
         longer = int(len(sought[1][1][0]) > len(sought[0][1][0]))
         own, other = sought[longer], sought[1 - longer]
         first = _listing.find(*own, set() if is_one else {str(other[0])})
-        taken = set(first.found.values()) if is_one else {str(own[0])}
+        taken = set(first.paths().values()) if is_one else {str(own[0])}
         second = _listing.find(*other, taken)
         for entry in (*second.others, *(() if is_one else first.others)):
             self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
         self._walked |= {str(images), str(labels)}
         return (second, first) if longer else (first, second)
 
-    def _splits_of_lists(self, pairs: dict[str, Example]) -> dict[str, list[Example]]:
-        """Returns the pairs that the lists name, after checking all of them; none without lists."""
+    def _splits_of_lists(
+        self, pairs: PackedExamples, rows: dict[str, int]
+    ) -> dict[str, PackedExamples]:
+        """Returns the pairs that the lists name, after checking all of them; none without lists.
+
+        Args:
+            pairs: All of them.
+            rows: Where the pair of each stem is among them.
+        """
         lists = _splits.find_lists(self._root)
         taken: dict[str, str] = {}
         chosen: dict[str, list[str]] = {split: [] for split in lists}
@@ -191,7 +198,7 @@ class Layout:
             self._walked.add(str(path))
             for number, line in _splits.read_list(path):
                 where = f"{path}, line {number}"
-                stem = next((name for name in self._names(line) if name in pairs), None)
+                stem = next((name for name in self._names(line) if name in rows), None)
                 if stem is None:
                     raise InputError(
                         f"{where}: must be the name of an image in {self._images.top}, got "
@@ -203,10 +210,13 @@ class Layout:
                     )
                 taken[stem] = where
                 chosen[split].append(stem)
-        for stem in pairs if lists else ():
+        for stem, row in rows.items() if lists else ():
             if stem not in taken:
-                self._count("in no list", pairs[stem].image)
-        return {split: [pairs[stem] for stem in sorted(stems)] for split, stems in chosen.items()}
+                self._count("in no list", pairs[row].image)
+        return {
+            split: PackedExamples(pairs[rows[stem]] for stem in sorted(stems))
+            for split, stems in chosen.items()
+        }
 
     def _names(self, line: str) -> Iterator[str]:
         """Yields what a line of a list may mean: a name as it is, or one with suffix and ending."""
@@ -255,3 +265,10 @@ class Layout:
     def _count(self, why: str, path: str) -> None:
         name = path.removeprefix(os.path.join(self._root, ""))  # noqa: PTH118
         self._reasons.setdefault(why, PassedOver(why)).add(name)
+
+
+def _numbered(pairs: Iterable[tuple[str, Example]], rows: dict[str, int]) -> Iterator[Example]:
+    """Yields the pairs, and enters the row of each stem."""
+    for stem, pair in pairs:
+        rows[stem] = len(rows)
+        yield pair

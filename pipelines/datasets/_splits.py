@@ -140,8 +140,8 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
 
 
 def draw_from_train(
-    where: str, told_by: str, splits: Mapping[str, list[Item]], fractions: Fractions
-) -> dict[str, list[Item]]:
+    where: str, told_by: str, splits: Mapping[str, Sequence[Item]], fractions: Fractions
+) -> dict[str, Sequence[Item]]:
     """Draws splits that are not there from train; never across splits that are there.
 
     Args:
