@@ -18,7 +18,7 @@ import pytest
 import kerasseg
 from kerasseg import models
 from kerasseg.pipelines import cli, datasets
-from kerasseg.pipelines.cli import options
+from kerasseg.pipelines.cli import recipes
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "pipelines/recipes"
@@ -49,10 +49,10 @@ def read(path):
 def commands_of(text):
     """Lists the command lines of a text, continued lines joined, comments left out.
 
-    They stand in blocks of shell, also of notebooks, indented, or behind a recipe's `#`.
+    They stand in blocks of shell, also of notebooks, indented, or behind `$` or a recipe's `#`.
     """
     joined = re.sub(r"\\\n[#\s]*", "", text)
-    lines = re.findall(r"^(?:    |#   )(kerasseg .*)$", joined, re.MULTILINE)
+    lines = re.findall(r"^(?:    |#   |\$ )(kerasseg .*)$", joined, re.MULTILINE)
     for block in re.findall(
         r"^(?:```sh|%%bash)\n(.*?)(?:^```|\Z)", joined, re.DOTALL | re.MULTILINE
     ):
@@ -76,7 +76,7 @@ def parse(arguments, *, whole):
         if not isinstance(value, str | int | list | tuple) or value in ([], (), ""):
             assert not (whole and param.required), f"{arguments}: {param.name} is missing"
         elif param.name == "recipe":
-            assert value in options.recipe_names() or str(value).endswith(".toml")
+            assert value in recipes.recipe_names() or str(value).endswith(".toml")
         elif isinstance(param.type, click.Path) or re.fullmatch(r"[A-Z:0]+", str(value)):
             continue  # a file, or a word that stands for what the reader has
         elif isinstance(param, click.Option) and not param.is_flag:
@@ -193,7 +193,7 @@ def test_the_tables_of_models_have_all_variants_and_papers(model):
         assert module.PAPER in row
 
 
-@pytest.mark.parametrize("recipe", options.recipe_names())
+@pytest.mark.parametrize("recipe", recipes.recipe_names())
 def test_pages_give_the_scores_that_recipes_give(recipe):
     score = re.search(r"mean_iou ([\d.]+)", read(RECIPES / f"{recipe}.toml"))
     assert score is not None
