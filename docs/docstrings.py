@@ -7,6 +7,8 @@ import griffe
 
 _SHAPES = re.compile(r"^(Inputs?|Outputs?): (.*(?:\n +\S.*)*)$", re.MULTILINE)
 _VARIANTS = re.compile(r"^Variants:\n((?: +\S.*\n?)+)", re.MULTILINE)
+# Its colon would be taken for the end of a type.
+_DICT = re.compile(r"^(Returns:\n +)(`\{\w+: )", re.MULTILINE)
 _ADDRESS_AT_END = re.compile(r"(https?://\S+)$", re.MULTILINE)
 
 
@@ -22,6 +24,7 @@ class Layout(griffe.Extension):
         if obj.docstring is not None:
             text = _SHAPES.sub(_paragraph, obj.docstring.value)
             text = _VARIANTS.sub(_list, text)
+            text = _DICT.sub(r"\1dict: \2", text)
             obj.docstring.value = _ADDRESS_AT_END.sub(r"\1<br>", text)
 
 

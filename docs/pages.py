@@ -14,6 +14,7 @@ import inspect
 import json
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -22,8 +23,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import kerasseg
-from kerasseg import models
+from kerasseg import encoders, models
 from kerasseg.pipelines import cli
+from kerasseg.pipelines.runs.option_fields import fields_of
+from kerasseg.pipelines.runs.training_options import TrainingOptions
 
 ROOT = Path(__file__).parents[1]
 # Files outside docs/, and their pages.
@@ -39,7 +42,7 @@ _COMMANDS = "reference/commands"
 _PYTHON = "reference/python"
 # Modules whose page documents all that is public in them.
 _MODULES = (
-    *("encoders", "losses", "metrics", "optimizers", "schedules", "callbacks", "inference"),
+    *("losses", "metrics", "optimizers", "schedules", "callbacks", "inference"),
     *("checkpoints", "serving", "visualize"),
 )
 
@@ -98,11 +101,25 @@ def command_page(name: str, command: click.Command) -> str:
         f"```\n{usage}\n```",
         _plain(inspect.cleandoc(command.help or "")),
     ]
-    for param in command.params:
+    group = ""
+    for param in sorted(command.params, key=_order(command)):
         record = param.get_help_record(ctx)
         if isinstance(param, click.Option) and record is not None:
+            if _group(param) != group:
+                group = _group(param)
+                text.append(f"## {group}")
             text += _option(param, *record)
     return "\n\n".join(text) + "\n"
+
+
+def _group(param: click.Parameter) -> str:
+    return getattr(param, "group", "Options")
+
+
+def _order(command: click.Command) -> Callable[[click.Parameter], int]:
+    """Sorts options by group, in the order of the groups' first options; those of none first."""
+    groups = list(dict.fromkeys(["Options", *map(_group, command.params)]))
+    return lambda param: groups.index(_group(param))
 
 
 def _option(param: click.Option, title: str, described: str) -> list[str]:
@@ -190,26 +207,42 @@ def _python_pages() -> dict[str, str]:
         "kerasseg": ["kerasseg.models.build", "kerasseg.inference.load"],
         "models": [f"kerasseg.models.{name}.build" for name in models.names()],
         "layers": _exported("layers"),
+        "encoders": [
+            *(f"kerasseg.encoders.{family}.features" for family in encoders.families()),
+            "kerasseg.encoders._convolutionalize.convolutionalize",
+        ],
         **{name: [f"kerasseg.{name}"] for name in _MODULES},
         "pipelines": [
             *_run_functions(),
-            "kerasseg.pipelines.runs.training_options.TrainingOptions",
             "kerasseg.pipelines.errors",
+            "kerasseg.pipelines.runs.training_options.TrainingOptions",
         ],
     }
-    return {
+    made = {
         name: "\n\n".join([f"# {name}", *(_documented(each, name) for each in documented)]) + "\n"
         for name, documented in pages.items()
     }
+    made["pipelines"] += "      members: []\n\n" + _training_options()
+    return made
+
+
+def _training_options() -> str:
+    """Writes a table of the training options, from the annotations that declare them."""
+    rows = [
+        f"| `{field.name}` | {_plain(field.option.help)} | `{field.default!r}` |"
+        for field in fields_of(TrainingOptions).values()
+    ]
+    return "\n".join(["| attribute | what it is | default |", "|---|---|---|", *rows]) + "\n"
 
 
 def _documented(name: str, page: str) -> str:
     """Writes what tells mkdocstrings to document a name, under the name that users import."""
     *_, parent, own = name.split(".")
-    labels = {"models": parent, "pipelines": f"{parent}.{own}"}
-    label = labels.get(page, own) if own in ("build", "run", "resume") else own
+    labels = {"models": parent, "encoders": parent, "pipelines": f"{parent}.{own}"}
+    label = labels.get(page, own) if own in ("build", "features", "run", "resume") else own
     headings = {"kerasseg": f"kerasseg.{own}", "layers": f"kerasseg.layers.{own}"}
-    options = f"      toc_label: {label}\n      heading: {headings.get(page, name)}"
+    heading = headings.get(page, re.sub(r"\._\w+", "", name))
+    options = f"      toc_label: {label}\n      heading: {heading}"
     return f"::: {name}\n    options:\n{options}"
 
 
