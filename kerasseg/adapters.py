@@ -94,12 +94,54 @@ def segmentation_network(model: Any) -> keras.Model:
         network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
     scores = _try(network)
     dtype, scores = scores.dtype, scores.astype(np.float32)
-    if (scores >= 0).all() and np.allclose(scores.sum(-1), 1, atol=1e-2):
+    if _are_probabilities(scores):
         network = _with_head(network, lambda x: keras.ops.log(keras.ops.maximum(x, _SMALLEST)))
     elif dtype != np.float32:
         network = _with_head(network, lambda x: x)
     size = only_size(network)
     return at_size(network, size) if size else network
+
+
+def trainable_network(model: Any, num_classes: int) -> keras.Model:
+    """Checks a network that someone has built, and that is to be trained here.
+
+    Args:
+        model: A Keras model from RGB images in [0, 255] of any size to the logits of each pixel's
+            classes, at that size; it may be a `layers.outputs.SegmentationModel`.
+        num_classes: Number of classes that it has to have.
+
+    Returns:
+        The model; one of a class of its own gets the inputs and outputs of a functional model.
+
+    Raises:
+        ValueError: If it is something else; it says what.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"must be a Keras model, got {type(model).__name__}.")
+    network = _with_inputs(model)
+    plain = without_auxiliary(network)
+    _check_shapes(plain)
+    size, channels = only_size(plain), plain.outputs[0].shape[-1]
+    if size:
+        raise ValueError(
+            "input must have the input_shape that is given, for images of any height and width, "
+            f"got one of {size[0]} x {size[1]}."
+        )
+    if channels != num_classes:
+        raise ValueError(
+            f"output must have num_classes channels, {num_classes}, got {channels}: use the "
+            "num_classes that is given."
+        )
+    scores = _try(plain)
+    if _are_probabilities(scores.astype(np.float32)):
+        raise ValueError("output must be logits, got probabilities: leave the softmax out.")
+    if scores.dtype != np.float32:
+        raise ValueError(
+            f"output must be float32 under every dtype policy, got {scores.dtype}: give the last "
+            'layer dtype="float32".'
+        )
+    _check_graph(plain)
+    return network
 
 
 def in_one_line(error: Exception) -> str:
@@ -172,6 +214,32 @@ def _try(model: keras.Model) -> np.ndarray:
             "kerasseg.layers.ResizeLike."
         )
     return scores
+
+
+def _check_graph(model: keras.Model) -> None:
+    """Traces a network for sizes that are not known yet, as training and serving do."""
+    images = tf.TensorSpec((None, None, None, 3), tf.float32)
+    try:
+        tf.function(lambda batch: model(batch, training=False)).get_concrete_function(images)
+    except Exception as error:  # Keras and TensorFlow raise many kinds
+        raise ValueError(
+            "must take images of sizes that are not known yet, inside tf.function, got an error "
+            f"({_in_graph(error)}); kerasseg.layers.ResizeLike resizes such features, and "
+            "keras.ops.shape tells their size."
+        ) from error
+
+
+def _in_graph(error: Exception) -> str:
+    """Returns the layer and the first sentence of an error in a graph, without the call stack."""
+    message = re.sub(r"\x1b\[\d*m", "", str(error))
+    found = re.findall(
+        r"Exception encountered when calling (\S+)\.\s+(.+?)(?:\. |$)", message, re.M
+    )
+    return ": ".join(found[-1])[:300] if found else in_one_line(error)
+
+
+def _are_probabilities(scores: np.ndarray) -> bool:
+    return bool((scores >= 0).all() and np.allclose(scores.sum(-1), 1, atol=1e-2))
 
 
 def _with_head(network: keras.Model, head) -> keras.Model:

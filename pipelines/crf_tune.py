@@ -9,7 +9,7 @@ the whole split, beside the network alone.
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def run(
     data: Path | str | None = None,
     images: int = 30,
     num_iterations: int = 10,
+    code: Sequence[str] = (),
     on_progress: Callable[[str, float], None] = lambda tried, score: None,
 ) -> dict[str, Any]:
     """Searches the CRF's parameters on the validation split, and stores the best in the run.
@@ -55,6 +56,8 @@ def run(
         data: Folder of another converted dataset of the same classes; None for the run's own.
         images: Number of validation images that the search looks at, spread over the split.
         num_iterations: Mean-field iterations of all candidates.
+        code: Files and modules with code that the network needs, executed if they are what the run
+            was trained with.
         on_progress: Called with a description of each candidate, and its mean IoU.
 
     Returns:
@@ -68,7 +71,7 @@ def run(
     """
     if images < 1:
         raise InputError(f"images must be at least 1, got {images}.")
-    described, model = trained_networks.load(folder, data=data)
+    described, model = trained_networks.load(folder, data=data, code=code)
     dataset = described.open_dataset(None if data is None else Path(data))
     examples = _Examples(model, dataset)
     chosen = list(examples.spread(images))

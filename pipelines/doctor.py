@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from .runs import run_folder
 
-_EXTRAS = {
-    "cuda": "nvidia-cudnn-cu12",
-    "hub": "keras-hub",
-    "serving": "tensorflow-serving-api",
-    "beam": "apache-beam",
-}
+_FOR_DEVELOPERS = ("dev", "bench", "docs")
 
 
 @dataclass(frozen=True)
@@ -34,10 +31,11 @@ class Finding:
 
 
 def run() -> list[Finding]:
-    """Examines versions, backend, devices, optional packages and disk."""
+    """Examines versions, backend, devices, required and optional packages, and disk."""
     findings = [Finding(name, version) for name, version in run_folder.versions().items()]
-    findings += [_backend(), _rival_tensorflow(), *_devices()]
-    findings += [_extra(name, package) for name, package in _EXTRAS.items()]
+    findings += [_backend(), _rival_tensorflow(), *_devices(), _requirements()]
+    extras = metadata.metadata("kerasseg").get_all("Provides-Extra", [])
+    findings += [_extra(name) for name in extras if name not in _FOR_DEVELOPERS]
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     findings.append(
         Finding("free disk here", f"{free:.1f} GiB", "free some space" if free < 1 else "")
@@ -74,8 +72,40 @@ def _devices() -> list[Finding]:
     ]
 
 
-def _extra(name: str, package: str) -> Finding:
+def _requirements() -> Finding:
+    """Looks whether what kerasseg requires is there, in the versions that it was tested with."""
+    wrong = [what for what in map(_shortcoming, _required("kerasseg")) if what]
+    remedy = "pip install --upgrade kerasseg" if wrong else ""
+    return Finding("required packages", "; ".join(wrong) or "all installed", remedy)
+
+
+def _extra(name: str) -> Finding:
+    required = _required("kerasseg", name)
+    wrong = [what for what in map(_shortcoming, required) if what]
+    if not wrong:
+        versions = [f"{package.name} {metadata.version(package.name)}" for package in required]
+        return Finding(f"extra {name}", ", ".join(versions))
+    return Finding(f"extra {name}", "; ".join(wrong), f"pip install 'kerasseg[{name}]'")
+
+
+def _required(package: str, extra: str = "") -> list[Requirement]:
+    """Returns what a package requires here, or only what an extra of it adds."""
+    found = []
+    for requirement in map(Requirement, metadata.requires(package) or []):
+        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        with_extra = requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+        if with_extra and (always == (not extra)):
+            found.append(requirement)
+    return found
+
+
+def _shortcoming(requirement: Requirement) -> str:
+    """Says what is wrong with an installed package, its extras included; "" if nothing is."""
     try:
-        return Finding(f"extra {name}", f"{package} {metadata.version(package)}")
+        version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
-        return Finding(f"extra {name}", "not installed", f"pip install 'kerasseg[{name}]'")
+        return f"{requirement.name} is not installed"
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"{requirement.name} must be {requirement.specifier}, got {version}"
+    parts = [part for extra in requirement.extras for part in _required(requirement.name, extra)]
+    return next((what for what in map(_shortcoming, parts) if what), "")

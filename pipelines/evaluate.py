@@ -29,6 +29,7 @@ def run(
     batch_size: int = 8,
     crf: CRFParameters | None = None,
     checkpoint: str | None = None,
+    code: Sequence[str] = (),
     devices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Scores a run's network, or a `.keras` file's.
@@ -45,6 +46,8 @@ def run(
         crf: Parameters of the CRF that refines the predictions; None for none.
         checkpoint: The network of a run to score, "best" or "last"; None for the best, or the last
             if none was evaluated yet.
+        code: Files and modules with code that the network needs, executed if they are what the run
+            was trained with.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
 
     Returns:
@@ -62,7 +65,7 @@ def run(
     with strategy.scope():
         chosen = trained_networks.choose(folder, checkpoint)
         described, model = trained_networks.load(
-            folder, classes=classes, data=data, checkpoint=checkpoint
+            folder, classes=classes, data=data, checkpoint=checkpoint, code=code
         )
         dataset = described.open_dataset(None if data is None else Path(data))
         files = dataset.files(split)

@@ -1,6 +1,7 @@
 """Training: a converted dataset to a run folder."""
 
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,24 @@ import keras
 import numpy as np
 
 import kerasseg
-from kerasseg import losses, optimizers, schedules
+from kerasseg import IGNORE_LABEL, losses, optimizers, schedules
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
 from . import records
-from .errors import InputError
+from .errors import ImageFileError, InputError
+from .images import png
 from .inputs import cache
 from .inputs.service import check_dispatcher
-from .runs import initial_weights, run_folder
+from .records import reader
+from .runs import guests, initial_weights, run_folder
+from .runs.guests import Guest
+from .runs.option_fields import check_option
 from .runs.state import State, newest_whole
-from .runs.training_options import TrainingOptions, check_option
+from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
+from .training import guest_parts
 from .training.epochs import Training
 
 
@@ -34,6 +40,9 @@ def run(
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> run_folder.Run:
     """Trains a network.
+
+    A model, an encoder or a loss of your own, named in the options as `FILE.py:NAME`, is executed,
+    and copied into the run folder.
 
     In the main thread, SIGINT and SIGTERM stop the training after the step it is at; a second
     SIGINT aborts it at once.
@@ -50,8 +59,8 @@ def run(
         The run.
 
     Raises:
-        InputError: If the options, the dataset or the folder cannot be used, another process trains
-            there, or the loss is not finite.
+        InputError: If the options, code of your own, the dataset or the folder cannot be used,
+            another process trains there, or the loss is not finite.
         Interrupted: If a signal asked to stop. If the run has been begun, its state is saved.
     """
     folder = Path(folder)
@@ -61,8 +70,9 @@ def run(
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
     strategy = _strategy(options, devices)
+    own = guests.load(options)
     with interruption.handled() as stop:
-        model = _build_model(options, dataset, strategy)
+        model = _build_model(options, dataset, strategy, own)
         loaded = initial_weights.load(model, options, dataset)
         with locks.exclusive(folder):
             run_folder.remove_leftovers(folder)
@@ -70,6 +80,7 @@ def run(
                 folder,
                 options,
                 dataset,
+                code=guests.store(folder, own),
                 parameters=model.count_params(),
                 replicas=strategy.num_replicas_in_sync,
                 **loaded,
@@ -86,6 +97,7 @@ def resume(
     data: Path | str | None = None,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    code: Sequence[str] = (),
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
@@ -99,6 +111,8 @@ def resume(
         data: Folder of the dataset, if it has moved.
         devices: As for `run`.
         service: As for `run`.
+        code: Files or modules of a run with code of your own, which are executed if they are those
+            that it was trained with.
         extra_callbacks: As for `run`.
         on_notice: Called with lines that tell where it goes on, and which states are damaged.
 
@@ -112,9 +126,10 @@ def resume(
     """
     described = run_folder.load(Path(folder))
     with locks.exclusive(described.folder), interruption.handled() as stop:
+        options = described.options
+        own = guests.load_again(options, described.code, code, described.folder)
         found = _find_state(described, on_notice)
         run_folder.remove_leftovers(described.folder)
-        options = described.options
         dataset = described.open_dataset(None if data is None else Path(data))
         if dataset.fingerprint != described.dataset["fingerprint"]:
             raise InputError(
@@ -123,7 +138,7 @@ def resume(
             )
         _check_service(options, service)
         strategy = _strategy(options, devices)
-        model = _build_model(options, dataset, strategy)
+        model = _build_model(options, dataset, strategy, own)
         if found is None:
             initial_weights.load(model, options, dataset)
         allocator.keep_freed(allocator.ARRAYS)
@@ -167,9 +182,7 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
 
 def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     for split in ("train", "validation"):
-        dataset.files(split)
-        counts = dataset.splits[split].class_pixels
-        if counts and not any(counts):
+        if not _holds_a_class(dataset, split):
             raise InputError(
                 f"{dataset.root}: labels of split {split} must hold a pixel of some class, got "
                 "ignored ones only; convert labels that are not withheld, or with another --map."
@@ -188,6 +201,23 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     )
 
 
+def _holds_a_class(dataset: records.Dataset, split: str) -> bool:
+    """Tells whether a label has a pixel of a class; looks for one where nobody counted them."""
+    files, counts = dataset.files(split), dataset.splits[split].class_pixels
+    if counts:
+        return any(counts)
+    try:
+        for path in map(Path, files):
+            with path.open("rb") as file:
+                for frame in reader.frames(file, path.stat().st_size):
+                    label = png.decode(reader.parse_example(frame.content)["segmentation_mask"])
+                    if (label != IGNORE_LABEL).any():
+                        return True
+    except (OSError, InputError, ImageFileError):
+        return True  # what is damaged, training says
+    return False
+
+
 def _check_service(options: TrainingOptions, service: str | None) -> None:
     if service is not None:
         requirement = "auto or none with a data service, whose workers decode"
@@ -203,21 +233,24 @@ def _strategy(options: TrainingOptions, devices: Sequence[str] | None):
     return strategy
 
 
-def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -> keras.Model:
+def _build_model(
+    options: TrainingOptions,
+    dataset: records.Dataset,
+    strategy,
+    own: Mapping[str, Guest] = types.MappingProxyType({}),
+) -> keras.Model:
+    guest_parts.check_options(options, own)
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype_policy)
     steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
     try:
         with strategy.scope():
-            architecture: Any = options.model  # known at run time only
-            model = kerasseg.build(
-                architecture, num_classes=len(dataset.classes.names), **options.model_options
-            )
+            model = _build_network(options, dataset, own)
             _set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
                 optimizer=_build_optimizer(options, steps),
-                loss=_build_loss(options, dataset),
+                loss=_build_loss(options, dataset, own),
                 loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
             )
     except ValueError as error:
@@ -228,21 +261,43 @@ def _build_model(options: TrainingOptions, dataset: records.Dataset, strategy) -
     return model
 
 
+def _build_network(
+    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
+) -> keras.Model:
+    arguments = {"num_classes": len(dataset.classes.names), **options.model_options}
+    if "encoder" in own:
+        arguments["encoder"] = own["encoder"].value
+    if "model" in own:
+        model = guest_parts.build_network(own["model"], options, arguments)
+    else:
+        architecture: Any = options.model  # known at run time only
+        model = kerasseg.build(architecture, **arguments)
+    for option in own.keys() - {"loss"}:
+        guest_parts.check_saving(own[option], model)
+    return model
+
+
 def _set_batch_norm(
     layers: list[keras.layers.Layer], options: TrainingOptions, steps_done: Callable, part: str = ""
 ) -> None:
     for layer in layers:
         if isinstance(layer, keras.Model):  # an encoder of keras-hub
             _set_batch_norm(layer.layers, options, steps_done, layer.name)
-        elif isinstance(layer, BatchNormalization):
+        elif isinstance(layer, keras.layers.BatchNormalization):
             encoder = (part or layer.name).startswith("encoder_")
             layer.trainable = not (
                 options.batch_norm == "frozen"
                 or (options.batch_norm == "frozen-encoder" and encoder)
             )
-            layer.frozen_statistics = options.batch_norm == "frozen-statistics"
             layer.momentum = options.batch_norm_momentum
-            layer.steps_done = steps_done
+            if isinstance(layer, BatchNormalization):
+                layer.frozen_statistics = options.batch_norm == "frozen-statistics"
+                layer.steps_done = steps_done
+            elif options.batch_norm == "frozen-statistics":
+                raise ValueError(
+                    f"batch_norm must be another than {options.batch_norm} with layer {layer.name} "
+                    "of Keras; kerasseg.layers.BatchNormalization can do so."
+                )
 
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
@@ -264,7 +319,11 @@ def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.O
     return optimizer
 
 
-def _build_loss(options: TrainingOptions, dataset: records.Dataset) -> keras.losses.Loss:
+def _build_loss(
+    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
+) -> keras.losses.Loss:
+    if "loss" in own:
+        return guest_parts.build_loss(own["loss"], options, len(dataset.classes.names))
     cross_entropy = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
     if options.dice_weight == 0:
         return cross_entropy

@@ -58,6 +58,7 @@ def run(
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
     checkpoint: str | None = None,
+    code: Sequence[str] = (),
     stretch: Stretch | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
@@ -83,6 +84,8 @@ def run(
         draw_background: Whether overlays draw class 0 too where it is a background by its name.
         checkpoint: The network of a run to predict with, "best" or "last"; None for the best, or
             the last if none was evaluated yet.
+        code: Files and modules with code that the network needs, executed if they are what the run
+            was trained with.
         stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
             the conversion that the network was trained on. None where these are errors.
         on_progress: Called with the numbers of images done and in all.
@@ -104,7 +107,7 @@ def run(
     endings = (_LABEL, _OVERLAY, *([_STRIP] if crf_strip else []))
     plan = output_names.plan(found, target, endings)
     described, model = trained_networks.load(
-        folder, classes=classes, data=data, checkpoint=checkpoint
+        folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
     on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)

@@ -4,9 +4,9 @@ import ast
 import configparser
 import graphlib
 import importlib
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -234,13 +234,13 @@ def test_help_imports_no_tensorflow(command):
 
 def test_help_answers_at_once():
     def seconds():
-        begun = time.monotonic()
+        before = os.times()
         subprocess.run(
             [sys.executable, "-m", "kerasseg", "--help"], check=True, capture_output=True
         )
-        return time.monotonic() - begun
+        after = os.times()  # of processors: others share the machine
+        return sum(after[2:4]) - sum(before[2:4])
 
-    # The best of several: other processes share the machine.
     assert min(seconds() for _ in range(5)) < 0.3
 
 
@@ -260,6 +260,7 @@ LAZY = {
     "kerasseg.checkpoints": "kerasseg/checkpoints",
     "kerasseg.pipelines": "pipelines",
     "kerasseg.pipelines.datasets": "pipelines/datasets",
+    "kerasseg.pipelines.runs": "pipelines/runs",
 }
 
 

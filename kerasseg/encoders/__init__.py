@@ -2,8 +2,8 @@
 
 import importlib
 import pkgutil
-from types import ModuleType
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from .. import lazy
 
@@ -31,18 +31,24 @@ def families() -> list[str]:
     return sorted(name for name in names if not name.startswith("_"))
 
 
-def family(name: str, allowed: tuple[str, ...]) -> ModuleType:
+def family(name: str | Callable, allowed: tuple[str, ...]) -> Any:
     """Returns the module of an encoder.
 
     Args:
         name: Of the encoder, such as "resnet50"; what follows a colon is an argument, as in
-            "mobilenetv2:0.5" (width) or "hub:PRESET" (a backbone of keras-hub).
+            "mobilenetv2:0.5" (width) or "hub:PRESET" (a backbone of keras-hub). Or a function of
+            your own, see `kerasseg.encoders._guest.GuestFamily`, where the architecture takes any
+            backbone of keras-hub too.
         allowed: Families that the architecture takes.
 
     Raises:
         ValueError: If there is no such encoder among them.
     """
+    if callable(name) and "hub" in allowed:
+        return importlib.import_module(f"{__name__}._guest").GuestFamily(name)
     names: list[str] = []
+    if callable(name):
+        name = str(getattr(name, "__name__", "a function"))
     for member in allowed:
         module = importlib.import_module(f"{__name__}.{member}")
         stem = name.partition(":")[0] if module.TAKES_ARGUMENT else name

@@ -117,7 +117,9 @@ def _clone(model: keras.Model, output_stride: int) -> keras.Model:
             config["padding"] = "symmetric"
         return kind.from_config(config)
 
-    clone = keras.models.clone_model(model, clone_function=clone_layer)
+    # Optimizers know the encoder's variables by this beginning of their paths.
+    with keras.name_scope("encoder_hub"):
+        clone = keras.models.clone_model(model, clone_function=clone_layer)
     clone.set_weights(model.get_weights())
     clone.name = "encoder_hub"
     return clone

@@ -22,23 +22,56 @@ class _Counts(click.ParamType):
 
 @click.command("bench-serving")
 @click.argument("url")
-@click.option("--image", type=options.existing_file, required=True, help="The image to send.")
-@click.option("--model", metavar="NAME", help="The model; the only one unless given.")
-@click.option("--version", type=int, help="Its version; the server's choice unless given.")
+@click.option(
+    "--image",
+    type=options.existing_file,
+    required=True,
+    help="Image file that every request sends.",
+)
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Name of the model to ask; may be left out where the server has only one.",
+)
+@click.option(
+    "--version",
+    type=int,
+    help="Version of the model to ask; the one the server prefers unless given.",
+)
 @click.option(
     "--signature",
     "signatures",
     multiple=True,
-    help="May be repeated; all that an image can be sent to unless given.",
+    help="Signature of the SavedModel to measure; give the option once per signature. Unless "
+    "given, all that take an image.",
 )
 @click.option(
-    "--clients", type=_Counts(), default=(1, 4, 16), help="Clients at once; 1,4,16 unless given."
+    "--clients",
+    type=_Counts(),
+    default=(1, 4, 16),
+    help="Numbers of clients that send at the same time, a measurement for each; 1,4,16 unless "
+    "given.",
 )
 @click.option(
-    "--requests", type=int, default=100, show_default=True, help="For each measurement, in all."
+    "--requests",
+    type=int,
+    default=100,
+    show_default=True,
+    help="Requests per measurement, of all its clients together.",
 )
-@click.option("--timeout", type=float, default=60, show_default=True, help="Seconds a request.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="File for the result.")
+@click.option(
+    "--timeout",
+    type=float,
+    default=60,
+    show_default=True,
+    help="Seconds to wait for the answer to a request.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False),
+    help="File to write the measurements into, as JSON.",
+)
 def command(url, image, json_file, **arguments) -> None:
     """Measure the server at URL: latency, throughput and bytes by signature and clients.
 

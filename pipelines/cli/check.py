@@ -16,34 +16,41 @@ _MOST_VALUES = 20
 @click.option(
     "--dataset",
     type=options.DatasetName(),
-    help="What PATH holds, if it is raw; told by its layout unless given.",
+    help="Dataset that a raw PATH holds, by the names of convert; unless given, its layout tells.",
 )
 @click.option(
     "--map",
     "class_map",
     metavar="FILE|RAW:CLASS,...",
-    help="Other classes than the dataset's own, as for convert.",
+    help="Change of the classes that convert will be given: a TOML or JSON file, pairs such as "
+    "255:1, or mapillary-to-cityscapes.",
 )
-@click.option("--full", is_flag=True, help="Decode images too, not only walk their checksums.")
-@click.option("--workers", type=click.IntRange(1), help="Threads; one a core unless given.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Decode every image, too; without this only the checksums in its file are verified.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Number of threads; one per CPU core unless given."
+)
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write all findings and counts.",
+    help="File to write all findings and counts into, as JSON.",
 )
 @click.option(
     "--html",
     "html_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a page with pictures.",
+    help="File to write a web page into, with the findings and pictures of images and labels.",
 )
 @click.option(
     "--samples",
     type=click.IntRange(0),
     default=6,
     show_default=True,
-    help="Pictures of each split on the page.",
+    help="Number of images per split that the page of --html shows.",
 )
 @options.image_options
 @options.dataset_options

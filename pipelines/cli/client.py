@@ -10,25 +10,45 @@ from . import options
 @click.command("client")
 @click.argument("url")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--model", metavar="NAME", help="The model; the only one unless given.")
-@click.option("--version", type=int, help="Its version; the server's choice unless given.")
 @click.option(
-    "--output", type=options.folder, default=Path(), help="Where to write; the current folder."
+    "--model",
+    metavar="NAME",
+    help="Name of the model to ask; may be left out where the server has only one.",
 )
 @click.option(
-    "--signature", default="serving_default", show_default=True, help="What to ask the model for."
+    "--version",
+    type=int,
+    help="Version of the model to ask; the one the server prefers unless given.",
 )
-@click.option("--overlay", is_flag=True, help="Ask for overlays, too.")
+@click.option(
+    "--output",
+    type=options.folder,
+    default=Path(),
+    help="Folder to write the answers into; the current one unless given.",
+)
+@click.option(
+    "--signature",
+    default="serving_default",
+    show_default=True,
+    help="Signature of the SavedModel to ask, which decides what it answers.",
+)
+@click.option(
+    "--overlay", is_flag=True, help="Ask for pictures of the classes drawn over the images, too."
+)
 @options.stretch_option
 @click.option(
-    "--timeout", type=float, default=60, show_default=True, help="Seconds that a request may take."
+    "--timeout",
+    type=float,
+    default=60,
+    show_default=True,
+    help="Seconds to wait for the answer to a request.",
 )
 @click.option(
     "--retries",
     type=int,
     default=3,
     show_default=True,
-    help="New attempts when the server cannot be reached or is busy.",
+    help="How often a request is sent again when the server cannot be reached or is busy.",
 )
 def command(url, images, **arguments) -> None:
     """Send IMAGES (files, or folders with all below) to a server at URL and write its answers.

@@ -15,43 +15,62 @@ from . import options
     "--dataset",
     type=options.DatasetName(),
     required=True,
-    help=f"What to convert: {', '.join(datasets.choices())}.",
+    help=f"Dataset to convert: {', '.join(datasets.choices())}.",
 )
 @click.option("--source", type=options.existing_folder, help="Folder of the raw dataset.")
 @click.option(
-    "--output", type=options.folder, default=Path("data"), show_default=True, help="Where to write."
+    "--output",
+    type=options.folder,
+    default=Path("data"),
+    show_default=True,
+    help="Folder to write converted datasets into, each in a folder of its name.",
 )
-@click.option("--name", help="Name of the converted dataset; the raw one's unless given.")
-@click.option("--workers", type=click.IntRange(1), help="Processes; one a core unless given.")
-@click.option("--allow-partial", is_flag=True, help="Accept splits of unofficial size.")
-@click.option("--overwrite", is_flag=True, help="Replace a finished conversion.")
+@click.option("--name", help="Name of the converted dataset; that of --dataset unless given.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Number of worker processes; one per CPU core unless given.",
+)
+@click.option(
+    "--allow-partial",
+    is_flag=True,
+    help="Convert a copy of an official dataset that lacks images, or splits.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Convert again and replace what was converted before."
+)
 @click.option(
     "--map",
     "class_map",
     metavar="FILE|RAW:CLASS,...",
-    help="Other classes than the dataset's own: a TOML or JSON file, pairs such as 255:1, or "
-    "mapillary-to-cityscapes.",
+    help="Change the classes of the labels: by a TOML or JSON file, by pairs such as 255:1, or by "
+    "the map mapillary-to-cityscapes, which comes along.",
 )
 @click.option(
     "--verify",
     type=click.Choice(["checksums", "labels", "full"]),
     default="labels",
     show_default=True,
-    help="checksums: copy labels undecoded; labels: check every label; full: decode images too.",
+    help="What is checked of each pair. checksums: those inside the files, and labels are copied "
+    "undecoded; labels: also each value of the label; full: also that the image decodes.",
 )
-@click.option("--max-side", type=click.IntRange(1), help="Make larger images smaller, in pixels.")
+@click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    help="Scale images down, labels with them, whose longer side has more pixels than this.",
+)
 @click.option(
     "--image-format",
     type=click.Choice(["jpeg", "png"]),
-    help="Encode images of other formats in this one; unless given, PNG and JPEG files are copied "
-    "byte for byte, and all others become PNG.",
+    help="Encode images that are not of this format anew, in it. Unless given, PNG and JPEG files "
+    "are copied byte for byte, and all others become PNG.",
 )
 @click.option(
     "--quality",
     type=click.IntRange(1, 100),
     default=95,
     show_default=True,
-    help="Quality of images that are encoded as JPEG.",
+    help="JPEG quality of images that are encoded anew as JPEG.",
 )
 @options.image_options
 @click.option(
@@ -59,13 +78,15 @@ from . import options
     type=click.Choice(["local", "beam"]),
     default="local",
     show_default=True,
-    help="beam: on a cluster, with Beam's own options after --.",
+    help="Where to convert. local: in processes of this machine; beam: by an Apache Beam pipeline, "
+    "such as on a cluster, with Beam's own options after --.",
 )
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the bad pairs, or the splits, and what was passed over.",
+    help="File to write the outcome into, as JSON: the bad pairs or the splits, and which files "
+    "were passed over.",
 )
 @options.dataset_options
 @click.argument("beam_options", metavar="[-- BEAM_OPTIONS]", nargs=-1, type=click.UNPROCESSED)

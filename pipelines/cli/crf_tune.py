@@ -10,24 +10,25 @@ from . import options, startup
 @click.option(
     "--data",
     type=options.folder,
-    help="Converted dataset of the same classes; the run's own unless given. A .keras file needs "
-    "it.",
+    help="Converted dataset to tune on, of the same classes; unless given, the one of the run's "
+    "training. A .keras file needs it.",
 )
 @click.option(
     "--images",
     type=click.IntRange(1),
     default=30,
     show_default=True,
-    help="Validation images that the search looks at.",
+    help="Number of validation images that the parameters are searched on.",
 )
 @click.option(
     "--iterations",
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="Mean-field iterations.",
+    help="Mean-field iterations of the CRF.",
 )
-def command(run, data, images, iterations) -> None:
+@options.code_option
+def command(run, data, images, iterations, code) -> None:
     """Choose the CRF's parameters for the network of RUN on the validation split.
 
     RUN is a run folder or a .keras file. The choice is written into RUN/crf.json, where predict,
@@ -43,6 +44,7 @@ def command(run, data, images, iterations) -> None:
         data=data,
         images=images,
         num_iterations=iterations,
+        code=code,
         on_progress=lambda tried, score: console.print(f"{score:.4f}  {tried}", soft_wrap=True),
     )
     rows = [

@@ -15,14 +15,18 @@ _PORT = 5000
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Where to listen; 5000 if not given, or any with --dispatcher. 0 for any.",
+    help="Port to listen at; 0 takes any free one. Unless given, 5000, or any with --dispatcher.",
 )
-@click.option("--dispatcher", metavar="HOST:PORT", help="Serve this one instead of a new one.")
+@click.option(
+    "--dispatcher",
+    metavar="HOST:PORT",
+    help="Dispatcher that this worker joins; unless given, a new one is started with the worker.",
+)
 @click.option(
     "--host",
     default="localhost",
     show_default=True,
-    help="Name or address by which other machines reach this one.",
+    help="Name or address by which other machines can reach this one.",
 )
 def command(port, dispatcher, host) -> None:
     """Make training batches for 'kerasseg fit --data-service', until interrupted.

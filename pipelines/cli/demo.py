@@ -13,7 +13,7 @@ from . import evaluate, options, startup
     type=options.folder,
     default=Path("demo"),
     show_default=True,
-    help="Where to write; what is there of an earlier demo is replaced.",
+    help="Folder to write into; the results of an earlier demo there are replaced.",
 )
 def command(output) -> None:
     """Walk the whole road on drawn street scenes, in two to five minutes on two cores.

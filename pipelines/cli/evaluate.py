@@ -5,8 +5,6 @@ import click
 from ..datasets import SPLITS
 from . import options, startup
 
-_OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
-
 
 @click.command("evaluate")
 @click.argument("run", type=options.run_or_model_file)
@@ -14,26 +12,27 @@ _OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_i
 @click.option(
     "--data",
     type=options.folder,
-    help="Converted dataset of the same classes; the run's own unless given. A .keras file needs "
-    "it.",
+    help="Converted dataset to score on, of the same classes; unless given, the one of the run's "
+    "training. A .keras file needs it.",
 )
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
     default="validation",
     show_default=True,
-    help="What to score.",
+    help="Split of the dataset to score on.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Images at a time; does not change the scores.",
+    help="Images that are computed at a time, which changes memory and speed but not the scores.",
 )
 @options.checkpoint_option
+@options.code_option
 @options.crf_options
-def command(run, data, classes, split, batch_size, checkpoint, crf, crf_iterations) -> None:
+def command(run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations) -> None:
     """Score the network of RUN over a split, at the images' own size.
 
     RUN is a run folder or a .keras file, for which --data gives the
@@ -53,6 +52,7 @@ def command(run, data, classes, split, batch_size, checkpoint, crf, crf_iteratio
         batch_size=batch_size,
         crf=parameters,
         checkpoint=checkpoint,
+        code=code,
     )
     print_scores(report)
     written = evaluate.output_folder(run, split, parameters)
@@ -61,6 +61,8 @@ def command(run, data, classes, split, batch_size, checkpoint, crf, crf_iteratio
 
 def print_scores(report) -> None:
     """Prints per-class and overall scores, in percent."""
+    from kerasseg import metrics
+
     rows = zip(report["class_names"], report["class_iou"], report["class_accuracy"], strict=True)
     options.print_table(
         ("class", "IoU %", "accuracy %"),
@@ -70,5 +72,5 @@ def print_scores(report) -> None:
     console = options.console()
     if report["absent_classes"]:
         console.print(f"not in the labels: {', '.join(report['absent_classes'])}")
-    for name in _OVERALL:
+    for name in metrics.OVERALL:
         console.print(f"{name} {'-' if report[name] is None else format(report[name], '.4f')}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ..exports import formats
 from . import options, startup
 
 
@@ -14,27 +15,33 @@ from . import options, startup
     type=options.folder,
     default=Path("saved_models"),
     show_default=True,
-    help="Folder of the served models.",
+    help="Folder to write models into, each in a folder of its name and version.",
 )
 @click.option("--name", help="Name of the model; the run folder's or the file's unless given.")
 @options.class_options
 @options.checkpoint_option
+@options.code_option
 @options.crf_options
 @click.option(
-    "--probabilities", is_flag=True, help="Give all classes' probabilities beside the labels."
+    "--probabilities",
+    is_flag=True,
+    help="Let the model also give the probability of each class at each pixel.",
 )
 @click.option(
     "--size",
     type=options.Numbers(int, "HEIGHT,WIDTH"),
-    help="Size that the network computes at, from 1 to 8192. Unless given, it is as in "
-    "'kerasseg predict'; for litert the run's --image-size or --crop-size.",
+    help="Size of the images that the network computes, each side from 1 to 8192. Unless given, "
+    "that of the images as in 'kerasseg predict'; for litert the run's --image-size or "
+    "--crop-size.",
 )
 @click.option(
     "--format",
-    type=click.Choice(("savedmodel", "litert", "onnx")),
-    default="savedmodel",
+    type=click.Choice(formats.names()),
+    default=formats.DEFAULT,
     show_default=True,
-    help="What to write.",
+    help="Format of the model. "
+    + "; ".join(f"{name}: {formats.module(name).HELP}" for name in formats.names())
+    + ".",
 )
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
@@ -42,10 +49,8 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     RUN is a run folder or a .keras file, for which --classes or
     --data names the classes.
 
-    savedmodel: for TensorFlow Serving; takes encoded images and gives label maps of their own size
-    as PNG. litert: NAME-litert/VERSION/model.tflite for phones and small computers; takes one image
-    of one size. onnx: NAME-onnx/VERSION/model.onnx; takes a batch of images. The last two take and
-    give pixels, uint8.
+    A SavedModel takes encoded images of any size and gives label maps of that size as PNG. The
+    other formats are one file, in NAME-FORMAT/VERSION/, and take and give pixels, uint8.
 
     The export is checked against the network in a process of its own before it gets its version's
     name.

@@ -2,69 +2,31 @@
 
 import shlex
 import signal
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from kerasseg import models
+from ..runs import guests
+from ..runs.training_options import TrainingOptions
+from . import options, recipes, startup
+from .fit_options import training_options
+from .option_groups import GroupedCommand, GroupedOption
 
-from ..runs.training_options import (
-    AUGMENT,
-    BATCH_NORM,
-    CACHE,
-    CLASS_WEIGHTS,
-    DTYPE_POLICIES,
-    OPTIMIZERS,
-    TrainingOptions,
-)
-from . import options, startup
-
-_DEFAULT = {option.name: option.default for option in fields(TrainingOptions)}
-_SIZE = options.Numbers(int, "HEIGHT,WIDTH")
 # Options that a resumed run may be given; all others are those it was begun with.
-_PLACES = {"run", "data", "resume", "data_service"}
+_PLACES = {"run", "data", "resume", "data_service", "code"}
 
 
-def _training_option(name: str, **attributes):
-    """Declares an option of `TrainingOptions`, with its default."""
-    default = _DEFAULT[name.removeprefix("--").split("/")[0].replace("-", "_")]
-    if isinstance(default, tuple):
-        default = ",".join(map(str, default))
-    return click.option(name, default=default, show_default=True, **attributes)
-
-
-@click.command("fit")
+@click.command("fit", cls=GroupedCommand)
 @click.option(
     "--recipe",
     is_eager=True,
-    callback=options.load_recipe,
-    help=f"Defaults from a TOML file, or one of: {', '.join(options.recipe_names())}.",
+    callback=recipes.load_recipe,
+    help="TOML file that gives options their defaults, or the name of one: "
+    f"{', '.join(recipes.recipe_names())}.",
 )
-@click.option("--model", type=click.Choice(models.names()), help="Architecture.")
-@click.option(
-    "--model-option",
-    type=options.Assignment(),
-    multiple=True,
-    help="Argument of the architecture, such as variant=milesial; may be repeated.",
-)
-@click.option("--encoder", help="Encoder, such as resnet50; the architecture's own if not given.")
-@click.option("--output-stride", type=int, help="Input size / feature size of the encoder.")
-@_training_option(
-    "--encoder-weights", help="none, imagenet, hub:PRESET, or a file of ImageNet weights."
-)
-@_training_option("--init-from", help="Run or .keras file whose weights to start from.")
-@_training_option(
-    "--reset-head/--no-reset-head", help="Let classifiers of other sizes start anew then."
-)
-@_training_option("--batch-norm", type=click.Choice(BATCH_NORM), help="What of it to keep fixed.")
-@_training_option(
-    "--batch-norm-momentum",
-    type=float,
-    help="Momentum of batch normalisation's moving averages; the first steps use less.",
-)
-@_training_option("--auxiliary-weight", type=float, help="Weight of the auxiliary head's loss.")
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
 @click.option(
@@ -72,41 +34,36 @@ def _training_option(name: str, **attributes):
     is_flag=True,
     help="Go on with an interrupted run, from its newest state that is whole.",
 )
-@_training_option(
-    "--keep",
-    type=int,
-    help="Number of the newest states of the training that are kept.",
+@click.option(
+    "--code",
+    multiple=True,
+    metavar="FILE.py",
+    help="With --resume: Python file with the model, encoder or loss of your own that the run was "
+    "begun with, or a module as package.module. It is executed. May be repeated.",
 )
-@_training_option("--epochs", type=int, help="Passes over the training split.")
-@_training_option("--batch-size", type=int, help="Images a step, over all GPUs together.")
-@_training_option(
-    "--image-size", type=_SIZE, help="Box that whole images fit; native if not given."
-)
-@_training_option("--crop-size", type=_SIZE, help="Training crop; --image-size or 512,512.")
-@_training_option("--scale", type=options.Numbers(float, "MIN,MAX"), help="Random scale.")
-@_training_option("--flip/--no-flip", help="Mirror at random.")
-@_training_option("--augment", type=click.Choice(AUGMENT), help="Colours; rand is keras-cv's.")
-@_training_option("--optimizer", type=click.Choice(OPTIMIZERS), help="Optimizer.")
-@_training_option("--learning-rate", type=float, help="Peak of the poly schedule.")
-@_training_option(
-    "--encoder-learning-rate-factor", type=float, help="The encoder's share of it, such as 0.1."
-)
-@_training_option("--power", type=float, help="Exponent of the poly schedule.")
-@_training_option("--warmup-epochs", type=float, help="Epochs of rising learning rate.")
-@_training_option("--weight-decay", type=float, help="Decay of the kernels.")
-@_training_option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="In the loss.")
-@_training_option("--dice-weight", type=float, help="Of a Dice loss beside the cross-entropy.")
-@_training_option("--evaluate-every", type=int, help="Epochs between evaluations.")
-@_training_option(
-    "--cache",
-    type=click.Choice(CACHE),
-    help="Where decoded images are kept; auto: memory, if they fit.",
+@training_options
+@click.option(
+    "--encoder",
+    cls=GroupedOption,
+    group="Network",
+    help="Encoder of the network, such as resnet50; the architecture's own if not given. Or a "
+    "function of your own, as FILE.py:FUNCTION or package.module:FUNCTION.",
 )
 @click.option(
-    "--data-service", metavar="HOST:PORT", help="Let 'kerasseg data-service' make the batches."
+    "--output-stride",
+    type=int,
+    cls=GroupedOption,
+    group="Network",
+    help="Stride of the encoder: size of the image / size of the features; the architecture's own "
+    "if not given.",
 )
-@_training_option("--dtype-policy", type=click.Choice(DTYPE_POLICIES), help="Precision.")
-@_training_option("--seed", type=int, help="Of weights, order and augmentation.")
+@click.option(
+    "--data-service",
+    metavar="HOST:PORT",
+    cls=GroupedOption,
+    group="Input",
+    help="Let 'kerasseg data-service' make the training batches, at this address.",
+)
 @click.pass_context
 def command(
     ctx,
@@ -114,9 +71,8 @@ def command(
     run,
     data,
     resume,
+    code,
     data_service,
-    model,
-    model_option,
     encoder,
     output_stride,
     **training,
@@ -130,31 +86,45 @@ def command(
     """
     if resume:
         _refuse_new_options(ctx)
-    elif not model or not data:
-        missing = "--data" if model else "--model"
-        raise click.UsageError(f"Missing option '{missing}', on the command line or in a recipe.")
+    elif code:
+        raise click.UsageError(
+            "--code is for --resume: a new run names its code by --model, --encoder or --loss."
+        )
+    elif not data:
+        raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
 
     console = options.console()
+    if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
+        console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
+    settings = None if resume else _settings(training, encoder, output_stride)
     try:
         startup.load_tensorflow()
-        if resume:
-            _resume(console, run, data, data_service)
+        if settings is None:
+            _resume(console, run, data, data_service, code)
         else:
-            chosen = {"encoder": encoder, "output_stride": output_stride}
-            given = {name: value for name, value in chosen.items() if value is not None}
-            settings = TrainingOptions(
-                model=model, model_options={**dict(model_option), **given}, **training
-            )
             _fit(console, settings, data, run, data_service)
     except KeyboardInterrupt as error:
-        _tell_how_to_go_on(run, data if resume else None, data_service)
+        named = code if settings is None else guests.sources_of(settings)
+        _tell_how_to_go_on(run, data if resume else None, data_service, named)
         ctx.exit(128 + getattr(error, "signal", signal.SIGINT))  # as shells do
 
 
-def _tell_how_to_go_on(run: Path, data: Path | None, service: str | None) -> None:
+def _settings(
+    training: dict[str, Any], encoder: str | None, output_stride: int | None
+) -> TrainingOptions:
+    """Makes the options of the training; --encoder and --output-stride are the model's."""
+    chosen = {"encoder": encoder, "output_stride": output_stride}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
+
+
+def _tell_how_to_go_on(
+    run: Path, data: Path | None, service: str | None, code: Sequence[str]
+) -> None:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
+    command += [part for source in code for part in ("--code", source)]
     begun = (run / "run.json").exists()
     then = f"'{shlex.join(command)}' goes on." if begun else "nothing was written."
     click.echo(f"Error: interrupted; {then}", err=True)
@@ -181,7 +151,9 @@ def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str
     _report(console, run)
 
 
-def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
+def _resume(
+    console, run: Path, data: Path | None, service: str | None, code: Sequence[str]
+) -> None:
     from .. import fit
     from ..runs import run_folder
     from ..runtime import progress
@@ -192,6 +164,7 @@ def _resume(console, run: Path, data: Path | None, service: str | None) -> None:
             run,
             data=data,
             service=service,
+            code=code,
             extra_callbacks=[shown],
             on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
         )

@@ -13,32 +13,57 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command("import-weights")
 @click.argument("file", type=_file)
-@click.option("--model", type=click.Choice(models.names()), required=True, help="Architecture.")
+@click.option(
+    "--model",
+    type=click.Choice(models.names()),
+    required=True,
+    help="Architecture that the weights are of.",
+)
 @click.option(
     "--source",
     type=click.Choice(checkpoints.SOURCES),
     required=True,
     help="Implementation that the checkpoint comes from.",
 )
-@click.option("--encoder", help="Encoder, if the tensors do not tell it.")
+@click.option(
+    "--encoder",
+    help="Encoder of the network, such as resnet50; needed only where the weights do not show it.",
+)
 @click.option(
     "--model-option",
     type=options.Assignment(),
     multiple=True,
-    help="Argument of the architecture, such as output_stride=16; may be repeated.",
+    help="Argument of the architecture, such as output_stride=16; give the option once per "
+    "argument.",
 )
-@click.option("--num-classes", type=click.IntRange(1), help="Another number of classes.")
-@click.option("--reset-head", is_flag=True, help="Let the classifier start anew for it.")
-@click.option("--classes", type=_file, help="classes.txt: a name and a colour a line.")
+@click.option(
+    "--num-classes",
+    type=click.IntRange(1),
+    help="Number of classes of the new run, where the weights have another; needs --reset-head.",
+)
+@click.option(
+    "--reset-head",
+    is_flag=True,
+    help="Give the last layer random weights instead of the published ones, to be trained anew.",
+)
+@click.option(
+    "--classes",
+    type=_file,
+    help="File that lists the classes of the weights, one name and colour per line.",
+)
 @click.option(
     "--prefix",
     help="Beginning of the names of the tensors to import, such as student.; needed only where a "
     "file holds several networks that fit.",
 )
 @click.option(
-    "--allow-non-finite", is_flag=True, help="Import weights that are NaN or infinite, too."
+    "--allow-non-finite",
+    is_flag=True,
+    help="Import a file although some of its weights are NaN or infinite.",
 )
-@click.option("--output", type=options.folder, required=True, help="Run folder to write.")
+@click.option(
+    "--output", type=options.folder, required=True, help="Run folder to write, a new one."
+)
 def command(
     file,
     model,

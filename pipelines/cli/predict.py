@@ -10,28 +10,33 @@ from . import options, startup
 @click.command("predict")
 @click.argument("run", type=options.run_or_model_file)
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", type=options.folder, help="Where to write; RUN/predictions unless given.")
+@click.option(
+    "--output", type=options.folder, help="Folder to write into; RUN/predictions unless given."
+)
 @options.class_options
 @click.option(
     "--opacity",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Share of the classes' colours in the overlay.",
+    help="Opacity of the class colours in overlays: 0 shows the image alone, 1 the colours alone.",
 )
 @click.option(
     "--draw-background",
     is_flag=True,
-    help="Draw class 0 over the images too where it is called background, void or the like.",
+    help="Draw class 0 in overlays, too, where it is named background, void or the like and is "
+    "left out otherwise.",
 )
 @options.checkpoint_option
+@options.code_option
 @options.stretch_option
 @options.crf_options
 @click.option(
     "--crf-strip",
     metavar="N,N,...",
     callback=options.parse_steps,
-    help="Also write a strip of pictures after so many CRF iterations, such as 0,1,2,10.",
+    help="Also write one picture per image that shows the labels after these numbers of CRF "
+    "iterations side by side, such as 0,1,2,10.",
 )
 def command(run, images, crf, crf_iterations, **arguments) -> None:
     """Predict IMAGES (files, or folders with all below) with the network of RUN.

@@ -17,28 +17,65 @@ _port = click.IntRange(0, 65535)
 
 @click.command("serve")
 @click.argument("folder", metavar="DIR", type=options.existing_folder)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--rest-port", type=_port, default=8501, show_default=True, help="0 for any.")
-@click.option("--grpc-port", type=_port, default=8500, show_default=True, help="0 for any.")
 @click.option(
-    "--max-request-mib", type=float, default=32, show_default=True, help="Size of a request."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Name or address of this machine to listen at.",
 )
 @click.option(
-    "--max-concurrency", type=int, help="Requests computed at once; one a processor if not given."
+    "--rest-port",
+    type=_port,
+    default=8501,
+    show_default=True,
+    help="Port of the REST API; 0 takes any free one.",
 )
 @click.option(
-    "--max-waiting", type=int, default=64, show_default=True, help="Requests that wait for a turn."
+    "--grpc-port",
+    type=_port,
+    default=8500,
+    show_default=True,
+    help="Port of gRPC; 0 takes any free one.",
 )
-@click.option("--timeout", type=float, default=60, show_default=True, help="Seconds a request.")
 @click.option(
-    "--max-megapixels", type=float, default=32, show_default=True, help="Size of an image."
+    "--max-request-mib",
+    type=float,
+    default=32,
+    show_default=True,
+    help="Largest request that is read, in MiB; larger ones are refused.",
+)
+@click.option(
+    "--max-concurrency",
+    type=int,
+    help="Requests computed at the same time; one per CPU core unless given.",
+)
+@click.option(
+    "--max-waiting",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Requests that may wait to be computed; further ones are refused as 'busy'.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    default=60,
+    show_default=True,
+    help="Seconds after which a request that is not answered yet is given up.",
+)
+@click.option(
+    "--max-megapixels",
+    type=float,
+    default=32,
+    show_default=True,
+    help="Largest image that is computed, in millions of pixels.",
 )
 @click.option(
     "--max-crf-megapixels",
     type=float,
     default=4,
     show_default=True,
-    help="The same for models with a CRF, which takes up to 2 GB a megapixel.",
+    help="Largest image for models with a CRF, in millions of pixels; each takes up to 2 GB.",
 )
 @click.option(
     "--allow-host",

@@ -17,7 +17,7 @@ _NO_IMAGE = "no image is in it"
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Checks that an encoded image is whole, upright and of a format that training reads.
+    """Checks that an image file is whole, upright, of 8 bits and of a format that training reads.
 
     Args:
         content: The file's bytes.
@@ -26,12 +26,25 @@ def check_image(content: bytes) -> tuple[int, int]:
         `(height, width)`.
 
     Raises:
-        ImageFileError: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF.
+        ImageFileError: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF, or has
+            more than 8 bits a channel.
     """
-    if not check_complete(content):
+    may_have_exif = check_complete(content)
+    if content.startswith(png.SIGNATURE) and png.read_kind(content)[0] > 8:
+        raise too_deep()
+    if not may_have_exif:
         # A PNG, whose header has been checked: to open it would take as long again.
         return png.read_size(content)
     return check_upright(content, "image")
+
+
+def too_deep() -> ImageFileError:
+    """Returns the error of an image of more than 8 bits a channel, of which training sees 8."""
+    return ImageFileError(
+        "image must have 8 bits a channel, got more",
+        "say which values are black and white: --stretch LOW,HIGH (0,4095 for 12 bits, 0,65535 "
+        "for all 16) or percentiles of each image (p1,p99)",
+    )
 
 
 def check_upright(content: bytes, what: str) -> tuple[int, int]:

@@ -5,7 +5,6 @@ holds, no more is read at a time than one record, and no record can be longer th
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -13,8 +12,6 @@ from ..errors import ImageFileError, InputError
 from . import wire
 
 KEYS = ("filename", "image", "segmentation_mask")
-_HEAD = struct.Struct("<Q4s")  # length, and its checksum
-_CHECKSUM_SIZE = 4
 _NO_EXAMPLE = "record must be a tf.train.Example of byte features"
 
 
@@ -55,23 +52,21 @@ def frames(file: Readable, size: int) -> Iterator[Frame]:
     """
     position = 0
     while position < size:
-        head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size:
-            raise InputError(f"is cut short in the length of a record, at byte {position}")
-        length, checksum = _HEAD.unpack(head)
-        if checksum != wire.masked_crc([head[:8]]):
-            raise InputError(f"has a damaged length of a record, at byte {position}")
-        position += _HEAD.size
-        left = max(0, size - position - _CHECKSUM_SIZE)
+        try:
+            length = wire.record_length(file.read(wire.HEAD_SIZE))
+        except ValueError as error:
+            raise InputError(f"{error}, at byte {position}") from error
+        position += wire.HEAD_SIZE
+        left = max(0, size - position - wire.CHECKSUM_SIZE)
         if length > left:
             raise InputError(
                 f"is cut short in a record of {length} bytes, of which {left} are there, at byte "
                 f"{position}"
             )
-        content, tail = file.read(length), file.read(_CHECKSUM_SIZE)
+        content, tail = file.read(length), file.read(wire.CHECKSUM_SIZE)
         whole = tail == wire.masked_crc([content])
         yield Frame(position, content, whole)
-        position += length + _CHECKSUM_SIZE
+        position += length + wire.CHECKSUM_SIZE
 
 
 def read_content(path: str | os.PathLike, offset: int, length: int) -> bytes:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import google_crc32c
 
+HEAD_SIZE = 12  # of a record: its length, and the length's checksum
+CHECKSUM_SIZE = 4
+
 _LENGTH_DELIMITED = 2
 _LONGEST_VARINT = 10
 
@@ -16,6 +19,19 @@ def masked_crc(parts: Sequence[bytes]) -> bytes:
     """Returns the checksum of bytes given in parts, as TFRecords hold it: CRC-32C, masked."""
     crc = functools.reduce(google_crc32c.extend, parts, 0)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def record_length(head: bytes) -> int:
+    """Returns the length of the content that follows the head of a record.
+
+    Raises:
+        ValueError: If the head is cut short or its checksum is wrong; the message has no file name.
+    """
+    if len(head) < HEAD_SIZE:
+        raise ValueError("is cut short in the length of a record")
+    if head[8:] != masked_crc([head[:8]]):
+        raise ValueError("has a damaged length of a record")
+    return int.from_bytes(head[:8], "little")
 
 
 def mapped_records(path: Path) -> Iterator[tuple[int, memoryview]]:
@@ -33,14 +49,12 @@ def mapped_records(path: Path) -> Iterator[tuple[int, memoryview]]:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     position = 0
     while position < size:
-        start = position + 12
-        head = bytes(content[position:start])
-        intact = len(head) == 12 and head[8:] == masked_crc([head[:8]])
-        length = struct.unpack("<Q", head[:8])[0] if intact else size
-        if start + length + 4 > size:
-            raise ValueError(f"no whole record at byte {position}")
+        start = position + HEAD_SIZE
+        length = record_length(bytes(content[position:start]))
+        if start + length + CHECKSUM_SIZE > size:
+            raise ValueError(f"is cut short in the record at byte {position}")
         yield start, content[start : start + length]
-        position = start + length + 4
+        position = start + length + CHECKSUM_SIZE
 
 
 def field(number: int, content: list[bytes]) -> list[bytes]:

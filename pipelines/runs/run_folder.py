@@ -5,11 +5,13 @@ history.csv, .json  loss and scores of each epoch
 overlays.png        the last epoch's pictures
 tensorboard/        the same for TensorBoard
 checkpoints/        best.keras, last.keras and the states to resume from
+code/               copies of a model, encoder or loss of the user's own; never executed from here
 .lock               held while a training writes here
 """
 
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -40,12 +42,14 @@ class Run:
         options: The resolved options of `fit`.
         classes: Names and colours of the classes.
         dataset: `{"name", "path", "fingerprint"}` of the dataset it was trained on.
+        code: What `guests.store` told of code that is not the project's.
     """
 
     folder: Path
     options: TrainingOptions
     classes: ClassSpace
     dataset: dict[str, Any]
+    code: Sequence[Mapping[str, str]] = ()
 
     @property
     def name(self) -> str:
@@ -194,9 +198,16 @@ def load(folder: Path) -> Run:
             tuple(content["class_names"]), tuple(tuple(color) for color in content["colors"])
         )
         options = TrainingOptions.from_json(content["options"])
-        return Run(Path(folder), options, classes, content["dataset"])
+        # Release 0.1 trained its own networks only.
+        code = [_read_code(entry) for entry in content.get("code", ())]
+        return Run(Path(folder), options, classes, content["dataset"], code)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
+
+
+def _read_code(stored: Any) -> Mapping[str, str]:
+    names = ("option", "source", "name", "file", "sha256")
+    return {name: str(stored[name]) for name in names}
 
 
 def choose_network(run: Run, wanted: str | None = None) -> str:

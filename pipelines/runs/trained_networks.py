@@ -1,6 +1,7 @@
 """Trained networks with what their labels mean: of run folders, and of `.keras` files alone."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from kerasseg import inference
 from .. import records
 from ..classes import ClassSpace, class_file
 from ..errors import InputError
-from . import run_folder
+from . import guests, run_folder
 from .run_folder import Run
 from .training_options import TrainingOptions
 
@@ -22,6 +23,7 @@ def load(
     classes: Path | str | None = None,
     data: Path | str | None = None,
     checkpoint: str | None = None,
+    code: Sequence[str] = (),
 ) -> tuple[Run, keras.Model]:
     """Opens a run, or what a `.keras` file tells of one, and loads its network.
 
@@ -33,6 +35,8 @@ def load(
         data: Folder of a converted dataset. A file of no run has its classes; those of a run must
             be the same.
         checkpoint: The network of a run to take, "best" or "last", see `choose`.
+        code: Files and modules with layers of the user's own, which are executed; those of a run
+            must be what it was trained with.
 
     Returns:
         The description, and a model from images of any size to logits of that size.
@@ -44,14 +48,22 @@ def load(
     path, checkpoint = Path(path), choose(path, checkpoint)
     run = path if path.is_dir() else _run_of(path)
     if run is None:
+        guests.allow(code, None, path)
         return _load_file_alone(path, classes, data)
     described = run_folder.load(run)
     if classes is not None:
         raise InputError(f"classes must be left out for a run, which knows its own, got {classes}.")
     if data is not None:
         described.open_dataset(Path(data))  # which compares the classes
-    is_run = run == path
-    model = run_folder.load_model(described, str(checkpoint)) if is_run else _load_file(path)
+    guests.allow(code, described.code, run)
+    try:
+        is_run = run == path
+        model = run_folder.load_model(described, str(checkpoint)) if is_run else _load_file(path)
+    except InputError as error:
+        of_network = [entry for entry in described.code if entry["option"] != "loss"]
+        if not of_network or code:
+            raise
+        raise InputError(f"{error} {guests.describe_missing(of_network, run)}") from error
     _check_number(path, model, described.classes, "its run")
     return described, model
 

@@ -1,139 +1,282 @@
 """The options of a training run: what `fit` takes, `run.json` records and `--resume` reads back.
 
-Apart from `fit` so that the command line can show their defaults without loading TensorFlow.
+Each is declared here, and only here: its name, type, default, help, group and range.
 """
 
-import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Self
+
+from kerasseg import models
 
 from ..errors import InputError
+from .guests import is_named
+from .option_fields import (
+    Option,
+    Range,
+    above,
+    at_least,
+    documented,
+    fields_of,
+    from_to,
+    one_of,
+)
 
 AUGMENT = ("none", "standard", "rand")
-OPTIMIZERS = ("adamw", "sgd")
-CLASS_WEIGHTS = ("none", "median-frequency", "sqrt-median-frequency")
-BATCH_NORM = ("train", "frozen-statistics", "frozen-encoder", "frozen")
-CACHE = ("auto", "memory", "disk", "none")
-DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
-_CHOICES = {
-    "augment": AUGMENT,
-    "optimizer": OPTIMIZERS,
-    "class_weights": CLASS_WEIGHTS,
-    "batch_norm": BATCH_NORM,
-    "cache": CACHE,
-    "dtype_policy": DTYPE_POLICIES,
-}
+# Titles in the help of the command line, in its order.
+_NETWORK = "Network"
+_WEIGHTS = "Initial weights"
+_NORMALISATION = "Batch normalisation"
+_STEPS = "Steps"
+_IMAGES = "Images"
+_OPTIMIZER = "Optimizer"
+_LOSS = "Loss"
+_SAVING = "Evaluation and saved states"
+_INPUT = "Input"
+_COMPUTATION = "Computation"
+
+_HEIGHT_WIDTH = "HEIGHT,WIDTH"
+_SIZE = Range(f"{_HEIGHT_WIDTH} of 8 or more", lambda size: min(size) >= 8)
+_FACTORS = Range("MIN,MAX above 0", lambda scale: 0 < scale[0] <= scale[1])
+# What a network of no run has is the name of its file.
+_MODEL = Range(
+    f"one of {', '.join(models.names())}, FILE.py:FUNCTION or package.module:FUNCTION",
+    lambda name: name in models.names() or is_named(name) or name.endswith(".keras"),
+    tuple(models.names()),
+    "FILE.py:FUNCTION",
+)
+_CROSS_ENTROPY = "cross-entropy"
+_LOSSES = Range(
+    f"{_CROSS_ENTROPY}, FILE.py:CLASS or package.module:CLASS",
+    lambda name: name == _CROSS_ENTROPY or is_named(name),
+    (_CROSS_ENTROPY,),
+    "FILE.py:CLASS",
+)
 
 
+@documented
 @dataclass(frozen=True)
 class TrainingOptions:
     """Everything that decides a training run, but for the place of its files.
 
-    Attributes:
-        model: Architecture, one of `kerasseg.models.names()`.
-        model_options: Further arguments of the architecture's `build`.
-        encoder_weights: "none", "imagenet", "hub:PRESET", or a file of ImageNet weights for the
-            encoder.
-        init_from: Run folder or `.keras` file whose weights the network starts from; None for none.
-        reset_head: Whether classifiers for another number of classes may start anew then.
-        batch_norm: "train"; "frozen-statistics" to keep the moving statistics of all batch
-            normalisation as they are at the start and train its scale and offset; "frozen-encoder"
-            or "frozen" (all) to keep scale and offset as well.
-        batch_norm_momentum: Share of the moving averages of batch normalisation that a step keeps,
-            in [0, 1). Small batches want more of it (0.99). The first steps keep less, so that few
-            steps do: (1 + n) / (10 + n) after n steps, until that is more.
-        auxiliary_weight: Weight of the auxiliary head's loss, if the network has one.
-        epochs: Number of passes over the training split.
-        batch_size: Number of images a step, over all replicas together.
-        image_size: `(height, width)` of the box within which the network sees a whole image, here
-            and in every later stage; None for images as they are.
-        crop_size: `(height, width)` of the training crops; None for `image_size`, or 512 x 512.
-        scale: Range of the random scale on top of it.
-        flip: Whether to mirror at random.
-        augment: Colour policy, one of `AUGMENT`.
-        optimizer: "adamw" or "sgd" (momentum 0.9).
-        learning_rate: Peak of the poly schedule.
-        encoder_learning_rate_factor: Learning rate of the encoder, and with it its weight decay, as
-            a share of that of the layers upon it; 0.1 in DeepLab's and PSPNet's trainings from
-            ImageNet weights. 0 leaves its weights as they are, but not the moving statistics of
-            its batch normalisation, see `batch_norm`.
-        power: Exponent of the poly schedule.
-        warmup_epochs: Number of first epochs over which the learning rate rises.
-        weight_decay: Decoupled decay of the kernels; biases and normalisation have none.
-        class_weights: "none", "median-frequency" (SegNet), or the square root of those, which
-            helps rare classes at less cost to the others.
-        dice_weight: Weight of the Dice loss that is added to the cross-entropy.
-        evaluate_every: Number of epochs from one evaluation to the next.
-        cache: "memory" keeps the training split decoded in memory, "auto" does if it fits into half
-            of what is available, "disk" keeps it in the run's folder while the training lasts; what
-            the network sees is the same.
-        dtype_policy: Keras' policy of computation, one of `DTYPE_POLICIES`.
-        seed: Of initial weights, order and augmentation.
-        keep: Number of newest states of the training that are kept, at least 1: if one is damaged,
-            the training goes on from the one before.
+    A field that is added here is an option of `kerasseg fit` and a key of its recipes, its range is
+    checked in all places, and `run.json` records it; those of older releases have its default.
 
     Raises:
         InputError: If one is out of range.
     """
 
-    model: str
-    model_options: dict[str, Any] = field(default_factory=dict)
-    encoder_weights: str = "none"
-    init_from: str | None = None
-    reset_head: bool = False
-    batch_norm: str = "train"
-    batch_norm_momentum: float = 0.9
-    auxiliary_weight: float = 0.4
-    epochs: int = 50
-    batch_size: int = 8
-    image_size: tuple[int, int] | None = None
-    crop_size: tuple[int, int] | None = None
-    scale: tuple[float, float] = (0.5, 2.0)
-    flip: bool = True
-    augment: str = "standard"
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    encoder_learning_rate_factor: float = 1.0
-    power: float = 0.9
-    warmup_epochs: float = 0.0
-    weight_decay: float = 1e-4
-    class_weights: str = "none"
-    dice_weight: float = 0.0
-    evaluate_every: int = 1
-    cache: str = "auto"
-    dtype_policy: str = "float32"
-    seed: int = 0
-    keep: int = 2
+    model: Annotated[
+        str,
+        Option(
+            "Architecture of the network; or a function of your own in a file, or in a module as "
+            "package.module:FUNCTION, that is called with num_classes and input_shape and returns "
+            "a Keras model of logits.",
+            _NETWORK,
+            _MODEL,
+        ),
+    ] = "deeplabv3plus"
+    model_options: Annotated[
+        dict[str, Any],
+        Option(
+            "Argument of the architecture, or of your own function, such as variant=milesial; may "
+            "be repeated.",
+            _NETWORK,
+        ),
+    ] = field(default_factory=dict)
+    encoder_weights: Annotated[
+        str,
+        Option(
+            "Weights that the encoder starts from: none, imagenet, hub:PRESET, or a file of "
+            "ImageNet weights.",
+            _WEIGHTS,
+        ),
+    ] = "none"
+    init_from: Annotated[
+        str | None,
+        Option("Run folder or .keras file whose weights the network starts from.", _WEIGHTS),
+    ] = None
+    reset_head: Annotated[
+        bool,
+        Option("Let classifiers start anew where --init-from has other classes.", _WEIGHTS),
+    ] = False
+    batch_norm: Annotated[
+        str,
+        Option(
+            "What of batch normalisation stays as it is at the start: nothing (train); the moving "
+            "statistics of all layers (frozen-statistics); statistics, scale and offset of the "
+            "encoder's layers (frozen-encoder) or of all layers (frozen).",
+            _NORMALISATION,
+            one_of("train", "frozen-statistics", "frozen-encoder", "frozen"),
+        ),
+    ] = "train"
+    batch_norm_momentum: Annotated[
+        float,
+        Option(
+            "Momentum of batch normalisation's moving averages; small batches need more, such as "
+            "0.99. Step n uses (1 + n) / (10 + n) as long as that is less.",
+            _NORMALISATION,
+            from_to(0, 1),
+        ),
+    ] = 0.9
+    epochs: Annotated[
+        int, Option("Number of passes over the training split.", _STEPS, at_least(1))
+    ] = 50
+    batch_size: Annotated[
+        int, Option("Number of images per step, over all GPUs together.", _STEPS, at_least(1))
+    ] = 8
+    image_size: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Box that whole images are resized to fit, in training and in every later stage; "
+            "images keep their size if not given.",
+            _IMAGES,
+            _SIZE,
+            _HEIGHT_WIDTH,
+        ),
+    ] = None
+    crop_size: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Size of the training crops; --image-size if not given, or else 512,512.",
+            _IMAGES,
+            _SIZE,
+            _HEIGHT_WIDTH,
+        ),
+    ] = None
+    scale: Annotated[
+        tuple[float, float],
+        Option(
+            "Range of the random factor by which training images are resized.",
+            _IMAGES,
+            _FACTORS,
+            "MIN,MAX",
+        ),
+    ] = (0.5, 2.0)
+    flip: Annotated[bool, Option("Mirror training images at random.", _IMAGES)] = True
+    augment: Annotated[
+        str,
+        Option(
+            "Random changes of the training images' colours; rand is RandAugment of keras-cv.",
+            _IMAGES,
+            one_of(*AUGMENT),
+        ),
+    ] = "standard"
+    optimizer: Annotated[
+        str,
+        Option("Optimizer; the momentum of sgd is 0.9.", _OPTIMIZER, one_of("adamw", "sgd")),
+    ] = "adamw"
+    learning_rate: Annotated[
+        float,
+        Option("Highest learning rate; it falls by a poly schedule.", _OPTIMIZER, above(0)),
+    ] = 1e-3
+    encoder_learning_rate_factor: Annotated[
+        float,
+        Option(
+            "Learning rate and weight decay of the encoder as a share of the other layers', such "
+            "as 0.1 with ImageNet weights. 0 keeps its weights; its moving statistics follow "
+            "--batch-norm.",
+            _OPTIMIZER,
+            at_least(0),
+        ),
+    ] = 1.0
+    power: Annotated[
+        float, Option("Exponent of the learning rate's poly schedule.", _OPTIMIZER, at_least(0))
+    ] = 0.9
+    warmup_epochs: Annotated[
+        float,
+        Option(
+            "Number of first epochs over which the learning rate rises.", _OPTIMIZER, at_least(0)
+        ),
+    ] = 0.0
+    weight_decay: Annotated[
+        float,
+        Option(
+            "Decoupled weight decay of the kernels; biases and normalisation have none.",
+            _OPTIMIZER,
+            at_least(0),
+        ),
+    ] = 1e-4
+    loss: Annotated[
+        str,
+        Option(
+            "Loss of the network; or a class of your own in a file, or in a module as "
+            "package.module:CLASS, a keras.losses.Loss that takes labels and logits and ignores "
+            "label 255.",
+            _LOSS,
+            _LOSSES,
+        ),
+    ] = _CROSS_ENTROPY
+    loss_options: Annotated[
+        dict[str, Any],
+        Option(
+            "Argument of the constructor of a loss of your own, such as gamma=2; may be repeated.",
+            _LOSS,
+        ),
+    ] = field(default_factory=dict)
+    auxiliary_weight: Annotated[
+        float,
+        Option(
+            "Weight of the auxiliary head's loss, if the network has such a head.",
+            _LOSS,
+            at_least(0),
+        ),
+    ] = 0.4
+    class_weights: Annotated[
+        str,
+        Option(
+            "How classes are weighted in the loss: all alike (none), by median frequency as in "
+            "SegNet, or by its square root, which costs frequent classes less.",
+            _LOSS,
+            one_of("none", "median-frequency", "sqrt-median-frequency"),
+        ),
+    ] = "none"
+    dice_weight: Annotated[
+        float,
+        Option("Weight of a Dice loss that is added to the cross-entropy.", _LOSS, at_least(0)),
+    ] = 0.0
+    evaluate_every: Annotated[
+        int, Option("Number of epochs from one evaluation to the next.", _SAVING, at_least(1))
+    ] = 1
+    keep: Annotated[
+        int,
+        Option(
+            "Number of the newest states of the training that are kept; if one is damaged, "
+            "--resume goes on from the one before.",
+            _SAVING,
+            at_least(1),
+        ),
+    ] = 2
+    cache: Annotated[
+        str,
+        Option(
+            "Where decoded training images are kept: in memory, on disk in the run's folder, or "
+            "nowhere (none); auto is memory if they fit into half of what is available.",
+            _INPUT,
+            one_of("auto", "memory", "disk", "none"),
+        ),
+    ] = "auto"
+    dtype_policy: Annotated[
+        str,
+        Option(
+            "Precision of the computation, as a dtype policy of Keras.",
+            _COMPUTATION,
+            one_of("float32", "mixed_bfloat16", "mixed_float16"),
+        ),
+    ] = "float32"
+    seed: Annotated[
+        int,
+        Option(
+            "Seed of initial weights, order of the images and augmentation.",
+            _COMPUTATION,
+            Range("at least 0 and below 2**32", lambda seed: 0 <= seed < 2**32),
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
-        for option in fields(self):
-            value = getattr(self, option.name)
-            check_option(option.name, is_finite(value), "finite", value)
-        check_option("seed", self.seed < 2**32, "below 2**32", self.seed)
-        for name in ("epochs", "batch_size", "evaluate_every", "keep"):
-            check_option(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in (
-            "power",
-            "warmup_epochs",
-            "weight_decay",
-            "auxiliary_weight",
-            "dice_weight",
-            "encoder_learning_rate_factor",
-            "seed",
-        ):
-            check_option(name, getattr(self, name) >= 0, "at least 0", getattr(self, name))
-        momentum = self.batch_norm_momentum
-        check_option("batch_norm_momentum", 0 <= momentum < 1, "in [0, 1)", momentum)
-        check_option("learning_rate", self.learning_rate > 0, "above 0", self.learning_rate)
-        check_option("scale", 0 < self.scale[0] <= self.scale[1], "MIN,MAX above 0", self.scale)
-        for name in ("image_size", "crop_size"):
-            size = getattr(self, name)
-            check_option(name, size is None or min(size) >= 8, "HEIGHT,WIDTH of 8 or more", size)
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            check_option(name, value in choices, f"one of {', '.join(choices)}", value)
+        for name, declared in fields_of(type(self)).items():
+            declared.check(getattr(self, name))
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -142,28 +285,11 @@ class TrainingOptions:
         Raises:
             InputError: If they are not those of this version.
         """
-        known = {option.name for option in fields(cls)}
-        if stored.keys() - known or "model" not in stored:
+        known = fields_of(cls)
+        if stored.keys() - known.keys() or "model" not in stored:
             raise InputError(f"options must be among {', '.join(known)}, got {', '.join(stored)}.")
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in stored.items()
         }
         return cls(**values)
-
-
-def is_finite(value: Any) -> bool:
-    """Tells whether no number in a value is infinite, none at all, or whole and above 63 bits."""
-    if isinstance(value, tuple | list):
-        return all(map(is_finite, value))
-    return math.isfinite(value) if isinstance(value, float) else not _is_huge(value)
-
-
-def _is_huge(value: Any) -> bool:
-    return isinstance(value, int) and abs(value) >= 2**63
-
-
-def check_option(name: str, condition: bool, requirement: str, received: Any) -> None:
-    """Raises `InputError` unless the condition on an option holds."""
-    if not condition:
-        raise InputError(f"{name} must be {requirement}, got {received!r}.")

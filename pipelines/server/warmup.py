@@ -5,7 +5,8 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from ..records.wire import masked_crc
+from ..errors import InputError
+from ..records.reader import frames
 from ..serving import tensors
 from ..serving.saved_model import SavedModel
 from . import protos
@@ -38,23 +39,16 @@ def run(model: SavedModel, folder: Path) -> int:
 
 
 def _records(file: Path) -> Iterator[bytes]:
-    """Reads a TFRecord file: length (8 bytes), checksum (4), content, checksum (4)."""
     if not file.is_file():
         return
     with file.open("rb") as stream:
-        while header := stream.read(12):
-            length = header[:8]
-            if len(header) < 12:
-                raise _damaged("is cut off")
-            if header[8:] != masked_crc([length]):
-                raise _damaged("has a wrong checksum")
-            content = stream.read(int.from_bytes(length, "little"))
-            checksum = stream.read(4)
-            if len(checksum) < 4:
-                raise _damaged("is cut off")
-            if checksum != masked_crc([content]):
-                raise _damaged("has a wrong checksum")
-            yield content
+        try:
+            for record in frames(stream, file.stat().st_size):
+                if not record.whole:
+                    raise _damaged("has a wrong checksum")
+                yield record.content
+        except InputError as error:
+            raise _damaged(str(error)) from error
 
 
 def _damaged(how: str) -> ValueError:

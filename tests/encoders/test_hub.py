@@ -126,6 +126,14 @@ def test_its_normalisation_is_ours_and_can_be_frozen(preset):
     assert model.get_layer("head_bn").trainable
 
 
+def test_optimizers_know_its_variables(preset):
+    """By their paths, which tell the encoder from the decoder."""
+    model = kerasseg.build("pspnet", num_classes=3, encoder=f"hub:{preset[0]}", filters=8)
+    found = model.get_layer("encoder_hub").trainable_variables
+    assert found
+    assert all(variable.path.startswith("encoder_hub/") for variable in found)
+
+
 def test_a_preset_that_cannot_be_loaded_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"must be a preset of keras-hub.*got '.*absent'"):
         kerasseg.build("pspnet", num_classes=2, encoder=f"hub:{tmp_path / 'absent'}")

@@ -1,0 +1,81 @@
+"""An encoder of a user's own, in the place of one of the families."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+# Strides of the features that architectures take.
+_STRIDES = (4, 8, 16, 32)
+# An image on which every stride falls whole.
+_TRIAL = (64, 96)
+
+
+class GuestFamily:
+    """What architectures ask of a family, answered by a function of images.
+
+    Args:
+        function: `function(images, output_stride=32)` takes normalised images
+            `(batch, height, width, 3)` as a Keras tensor and returns `{stride: features}` for the
+            strides 4, 8, 16 and 32, others being unused or optional. Strides beyond `output_stride`
+            (8, 16 or 32) keep its resolution and dilate instead; a function that cannot do so
+            raises a ValueError. Its attribute `PREPROCESSING`, one of
+            `kerasseg.layers.preprocessing.PRESETS`, says how images are normalised; "imagenet"
+            without it. Weights of a training before are loaded by the function itself.
+    """
+
+    NAMES = ()
+    TAKES_ARGUMENT = False
+    __name__ = "guest"
+
+    def __init__(self, function: Callable[..., dict]):
+        self._function = function
+        self._name = getattr(function, "__name__", type(function).__name__)
+        self.PREPROCESSING = getattr(function, "PREPROCESSING", "imagenet")
+
+    def features(self, images, name: Any, *, output_stride: int = 32) -> dict:
+        """Applies the function, as a model of its own whose name begins with `encoder_`.
+
+        Args:
+            images: Normalised images `(batch, height, width, 3)`.
+            name: Not used: the function itself, which architectures hand on.
+            output_stride: 8, 16 or 32.
+
+        Returns:
+            `{stride: features}`, as of the other families.
+
+        Raises:
+            ValueError: If the function fails, or does not return what it has to.
+        """
+        inputs = keras.Input(images.shape[1:])
+        try:
+            # Optimizers know the encoder's variables by this beginning of their paths.
+            with keras.name_scope(f"encoder_{self._name}"):
+                found = self._function(inputs, output_stride=output_stride)
+        except Exception as error:  # it may raise anything
+            raise ValueError(
+                f"encoder {self._name} cannot be called with images and "
+                f"output_stride={output_stride} ({type(error).__name__}: {error})."
+            ) from error
+        if not isinstance(found, dict) or not set(_STRIDES) <= set(found):
+            got = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+            raise ValueError(
+                f"encoder {self._name} must return a dict of the features of the strides "
+                f"{', '.join(map(str, _STRIDES))}, got {got}."
+            )
+        strides = sorted(found)
+        outputs = [found[stride] for stride in strides]
+        encoder = keras.Model(inputs, outputs, name=f"encoder_{self._name}")
+        self._check_sizes(encoder, strides, output_stride)
+        return dict(zip(strides, encoder(images), strict=True))
+
+    def _check_sizes(self, encoder: keras.Model, strides: list[int], output_stride: int) -> None:
+        shapes: Any = encoder.compute_output_shape((1, *_TRIAL, encoder.input_shape[-1]))
+        for stride, shape in zip(strides, shapes, strict=True):
+            wanted = tuple(side // min(stride, output_stride) for side in _TRIAL)
+            if tuple(shape[1:3]) != wanted:
+                raise ValueError(
+                    f"encoder {self._name} must return features of {wanted[0]} x {wanted[1]} for "
+                    f"stride {stride} at output_stride={output_stride} and images of {_TRIAL[0]} x "
+                    f"{_TRIAL[1]}, got the shape {tuple(shape)}."
+                )

@@ -1,0 +1,58 @@
+"""The options of a training on the command line, made from the fields of `TrainingOptions`."""
+
+from typing import Any, get_args
+
+import click
+
+from ..runs.option_fields import Field, fields_of
+from ..runs.training_options import TrainingOptions
+from .option_groups import GroupedOption
+from .parameter_types import Assignment, NameOrGuest, Numbers
+
+
+def training_options(command):
+    """Declares an option for each field, of the field's name, under the title of its group."""
+    for field in reversed(fields_of(TrainingOptions).values()):
+        command = _option(field)(command)
+    return command
+
+
+def _option(field: Field):
+    declared, name = field.option, field.name.replace("_", "-")
+    must_be = declared.must_be
+    attributes: dict[str, Any] = {
+        "cls": GroupedOption,
+        "group": declared.group,
+        "help": declared.help,
+        "check": field.check,
+    }
+    if field.kind is dict:
+        # Several of them make the dict: --model-option for model_options.
+        several = {"type": Assignment(), "multiple": True, "callback": _make_dict}
+        return click.option(f"--{name.removesuffix('s')}", field.name, **several, **attributes)
+    if field.kind is bool:
+        switch = f"--{name}/--no-{name}"
+        return click.option(switch, default=field.default, show_default=True, **attributes)
+    if must_be is not None and not must_be.choices:
+        attributes["values"] = must_be.words
+    default = field.default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    return click.option(
+        f"--{name}", type=_type(field), default=default, show_default=True, **attributes
+    )
+
+
+def _type(field: Field) -> Any:
+    must_be = field.option.must_be
+    if must_be is not None and must_be.guest:
+        return NameOrGuest(must_be.choices, must_be.guest)
+    if must_be is not None and must_be.choices:
+        return click.Choice(must_be.choices)
+    if parts := get_args(field.kind):
+        return Numbers(parts[0], field.option.metavar)
+    return field.kind
+
+
+def _make_dict(ctx: click.Context, param: click.Parameter, value) -> dict[str, Any]:
+    return dict(value)

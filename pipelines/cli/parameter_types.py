@@ -1,0 +1,143 @@
+"""Types of parameters: what stands on the command line, and the value that it is.
+
+Each says with its message what a wrong value must be, and quotes it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import datasets
+from ..runs.guests import is_named
+
+existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
+folder = click.Path(file_okay=False, path_type=Path)
+run_or_model_file = click.Path(path_type=Path)
+
+
+class Numbers(click.ParamType):
+    """Several numbers separated by commas.
+
+    Args:
+        kind: `int` or `float`.
+        metavar: What they are, such as "HEIGHT,WIDTH"; its commas say how many.
+    """
+
+    def __init__(self, kind: type, metavar: str):
+        self._kind = kind
+        self.name = metavar
+
+    def convert(self, value: Any, param, ctx) -> tuple:
+        """Parses the text; tuples, which defaults are, pass."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(self._kind(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != self.name.count(",") + 1:
+            kind = "whole numbers" if self._kind is int else "numbers"
+            self.fail(f"must be {self.name} in {kind}, got {value!r}.", param, ctx)
+        return numbers
+
+
+class DatasetName(click.ParamType):
+    """A dataset, such as ade20k or tfds:oxford_iiit_pet."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param, ctx) -> str:
+        """Checks the name."""
+        base, colon, argument = str(value).partition(":")
+        known = f"{base}:BUILDER" if colon and argument else base
+        if known not in datasets.choices():
+            self.fail(f"must be one of {', '.join(datasets.choices())}, got {value!r}.", param, ctx)
+        return value
+
+
+class NameOrGuest(click.Choice):
+    """One of some names, or a function or class of a user's own.
+
+    Args:
+        names: The names.
+        form: What else is taken, such as "FILE.py:CLASS".
+    """
+
+    def __init__(self, names: Sequence[str], form: str):
+        super().__init__(names)
+        self._form = form
+
+    def get_metavar(self, param, ctx) -> str:
+        """Shows the form beside the names."""
+        return f"[{'|'.join(map(str, self.choices))}|{self._form}]"
+
+    def convert(self, value: Any, param, ctx) -> Any:
+        """Checks the name; what has the form is looked for by the command."""
+        if is_named(str(value)):
+            return value
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.removesuffix('.')}, or {self._form}.", param, ctx)
+
+
+class StretchType(click.ParamType):
+    """Which values of deep images become black and white."""
+
+    name = "LOW,HIGH"
+
+    def convert(self, value: Any, param, ctx) -> Any:
+        """Parses the text."""
+        from ..errors import InputError
+        from ..images.source_images import Stretch
+
+        try:
+            return value if isinstance(value, Stretch) else Stretch.parse(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Assignment(click.ParamType):
+    """A `NAME=VALUE`, its value a number, true, false or text."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param, ctx) -> tuple[str, Any]:
+        """Parses the text."""
+        name, equals, text = str(value).partition("=")
+        if not equals or not name.isidentifier():
+            self.fail(f"must be NAME=VALUE, got {value!r}.", param, ctx)
+        return name, _parse_value(text)
+
+
+def _parse_value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def parse_values(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[int, ...] | None:
+    """Parses lists of label values; None where none is given."""
+    parts = [part.strip() for text in value for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in parts):
+        raise click.BadParameter(f"must be whole numbers, got {','.join(value)!r}.", ctx, param)
+    return tuple(int(part) for part in parts) or None
+
+
+def parse_steps(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """Parses numbers of iterations separated by commas."""
+    if value is None:
+        return ()
+    if not all(part.strip().isdecimal() for part in value.split(",")):
+        raise click.BadParameter(f"must be N,N,... in whole numbers, got {value!r}.", ctx, param)
+    return tuple(int(part) for part in value.split(","))

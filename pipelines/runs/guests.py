@@ -1,0 +1,306 @@
+"""Code of a user's own: a network, an encoder or a loss that stands in a file or module of theirs.
+
+`--model FILE.py:FUNCTION` names it, or `package.module:FUNCTION`. The run folder keeps a copy of
+the file in `code/` and its SHA-256 in `run.json`. A run folder may come from anyone, so the copy is
+never executed by itself: later commands need the code named again by `--code`, and compare it with
+the hash before they execute it.
+
+A file has to be complete: modules beside it are not found, and not copied.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from kerasseg import atomic_files
+
+from ..errors import InputError
+
+FOLDER = "code"
+_NAMED = re.compile(r"(.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+# What stands before the colon of the project's own encoders: hub:PRESET, mobilenetv2:0.5.
+_OWN_ENCODERS = ("hub", "mobilenetv2")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A function or class of a user's own.
+
+    Attributes:
+        option: What it stands for: "model", "encoder" or "loss".
+        source: `FILE.py` or `package.module`.
+        name: Its name there.
+        value: The function or class itself.
+        content: The source's bytes, as they were executed.
+    """
+
+    option: str
+    source: str
+    name: str
+    value: Any
+    content: bytes
+
+    def __str__(self) -> str:
+        """Returns it as it was named."""
+        return f"{self.source}:{self.name}"
+
+
+def is_named(text: str) -> bool:
+    """Tells whether a text has the form `FILE.py:NAME` or `package.module:NAME`."""
+    return _NAMED.fullmatch(text) is not None
+
+
+def sources_of(options: Any) -> list[str]:
+    """Lists the files and modules that the options of a training name, each once."""
+    return list(dict.fromkeys(source for source, _ in _named_in(options).values()))
+
+
+def load(options: Any) -> dict[str, Guest]:
+    """Loads what the options of a new training name, which executes it.
+
+    Args:
+        options: `TrainingOptions`.
+
+    Returns:
+        The user's own by option; empty if all is the project's.
+
+    Raises:
+        InputError: If a file or name is not there, or fails when it is imported.
+    """
+    read = {source: _read(source) for source in sources_of(options)}
+    return _look_up(_named_in(options), {source: (source, read[source]) for source in read})
+
+
+def load_again(
+    options: Any, recorded: Sequence[Mapping[str, str]], given: Sequence[str], run: Path
+) -> dict[str, Guest]:
+    """Loads the code of a run whose training goes on.
+
+    Args:
+        options: The run's `TrainingOptions`.
+        recorded: What `store` returned when the run was made.
+        given: Files and modules that the command line names again.
+        run: The run's folder.
+
+    Raises:
+        InputError: If code is missing, or is not what the run was trained with.
+    """
+    by_hash = _compare(given, recorded, run)
+    missing = [entry for entry in recorded if entry["sha256"] not in by_hash]
+    if missing:
+        raise InputError(f"{run}: needs code to go on. {describe_missing(missing, run)}")
+    named = _named_in(options)
+    sources = {named[entry["option"]][0]: by_hash[entry["sha256"]] for entry in recorded}
+    return _look_up(named, sources)
+
+
+def allow(given: Sequence[str], recorded: Sequence[Mapping[str, str]] | None, run: Path) -> None:
+    """Executes the code that the command line names, so that a network of it can be loaded.
+
+    Args:
+        given: Files and modules.
+        recorded: What the run says of its code; None for a network of no run.
+        run: The run's folder.
+
+    Raises:
+        InputError: If it is not what the run was trained with, or fails when it is imported.
+    """
+    if recorded is None:
+        found: Iterable[tuple[str, bytes]] = [(source, _read(source)) for source in given]
+    else:
+        found = _compare(given, recorded, run).values()
+    for source, content in found:
+        _execute(source, content)
+
+
+def store(run: Path, guests: Mapping[str, Guest]) -> list[dict[str, str]]:
+    """Copies the code into the run folder.
+
+    Returns:
+        For `run.json`: option, source, name, file and SHA-256 of each.
+    """
+    recorded = []
+    for option, guest in guests.items():
+        file = f"{FOLDER}/{option}.py"
+        (run / FOLDER).mkdir(parents=True, exist_ok=True)
+        atomic_files.write_bytes(run / file, guest.content)
+        recorded.append(
+            {
+                "option": option,
+                "source": guest.source,
+                "name": guest.name,
+                "file": file,
+                "sha256": _hash(guest.content),
+            }
+        )
+    return recorded
+
+
+def describe_missing(recorded: Iterable[Mapping[str, str]], run: Path) -> str:
+    """Says which code of a run has to be named again, and how."""
+    copies = {entry["sha256"]: entry for entry in recorded}.values()
+    listed = "; ".join(
+        f"{entry['option']} {Path(entry['source']).name}:{entry['name']}, a copy of which is "
+        f"{run / entry['file']}"
+        for entry in copies
+    )
+    return (
+        f"It was trained with code that is not kerasseg's ({listed}). Code is executed only where "
+        "it is named: read it, then give it by --code FILE.py."
+    )
+
+
+def place(error: BaseException, source: str) -> str:
+    """Describes an error in a user's code: its kind, message and line."""
+    said = str(error).strip().splitlines()
+    told = f"{type(error).__name__}: {said[0][:200]}" if said else type(error).__name__
+    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == source:
+            line = frame.lineno
+    return f"{told}, in line {line}" if line else told
+
+
+def _named_in(options: Any) -> dict[str, tuple[str, str]]:
+    """Returns source and name of each option that is of the user's own."""
+    texts = {
+        "model": options.model,
+        "encoder": options.model_options.get("encoder"),
+        "loss": options.loss,
+    }
+    found = {}
+    for option, text in texts.items():
+        named = _NAMED.fullmatch(str(text))
+        if named and not (option == "encoder" and named[1] in _OWN_ENCODERS):
+            found[option] = (named[1], named[2])
+    return found
+
+
+def _look_up(
+    named: Mapping[str, tuple[str, str]], sources: Mapping[str, tuple[str, bytes]]
+) -> dict[str, Guest]:
+    found = {}
+    for option, (source, name) in named.items():
+        place_, content = sources[source]
+        module = _execute(place_, content)
+        if not hasattr(module, name):
+            own = [each for each, value in vars(module).items() if _is_own(value, module)]
+            known = ", ".join(own) or "nothing"
+            raise InputError(f"{option} must be in {place_}, got {name!r}; it defines {known}.")
+        value = getattr(module, name)
+        if not callable(value):
+            raise InputError(
+                f"{option} must be a function or class, got {source}:{name}, which is of type "
+                f"{type(value).__name__}."
+            )
+        found[option] = Guest(option, source, name, value, content)
+    return found
+
+
+def _compare(
+    given: Sequence[str], recorded: Sequence[Mapping[str, str]], run: Path
+) -> dict[str, tuple[str, bytes]]:
+    """Reads the sources that are given, and returns those of the run by their hash."""
+    if given and not recorded:
+        raise InputError(f"code must be left out for {run}, which has none of its own.")
+    known = {entry["sha256"]: entry for entry in recorded}
+    found = {}
+    for source in given:
+        content = _read(source)
+        if _hash(content) not in known:
+            wanted = "; ".join(f"{run / e['file']} ({h[:12]})" for h, e in known.items())
+            raise InputError(
+                f"{source}: must be the code that {run} was trained with, as in {wanted}, got "
+                f"another SHA-256 ({_hash(content)[:12]}). It was not executed."
+            )
+        found[_hash(content)] = (source, content)
+    return found
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(source: str) -> bytes:
+    """Reads a file, or the file of a module, without executing it.
+
+    Raises:
+        InputError: If it cannot be found or read.
+    """
+    file = Path(source) if source.endswith(".py") else _file_of(source)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error}).") from error
+
+
+def _file_of(module: str) -> Path:
+    try:
+        found = importlib.util.find_spec(module)
+    except Exception as error:  # of a package around it, which Python imports first
+        raise InputError(f"{module}: cannot be imported ({place(error, '')}).") from error
+    if found is None or not (found.origin or "").endswith(".py"):
+        raise InputError(
+            f"{module}: must be a Python file, named with its end .py, or a module that Python "
+            "finds, as by PYTHONPATH; got none."
+        )
+    return Path(str(found.origin))
+
+
+def _execute(source: str, content: bytes) -> ModuleType:
+    """Imports a source, a file only once.
+
+    Raises:
+        InputError: If it fails.
+    """
+    # A file's stem may be that of a module that is there; saved networks tell this name.
+    name = f"guest_{Path(source).stem}_{_hash(content)[:8]}" if source.endswith(".py") else source
+    if name not in sys.modules or not source.endswith(".py"):
+        try:
+            if source.endswith(".py"):
+                _execute_file(source, content, name)
+            else:
+                importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"{source}: cannot be imported ({place(error, source)}); a file must be complete, "
+                "modules beside it are not found."
+            ) from error
+    module = sys.modules[name]
+    _let_keras_find(module)
+    return module
+
+
+def _execute_file(source: str, content: bytes, name: str) -> None:
+    module = ModuleType(name)
+    module.__file__ = source
+    sys.modules[name] = module  # first, as Python's import does: classes look for their module
+    try:
+        exec(compile(content, source, "exec"), vars(module))
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _let_keras_find(module: ModuleType) -> None:
+    """Lets Keras load objects of a module's classes, where the module does not register them."""
+    import keras
+
+    custom = keras.saving.get_custom_objects()
+    for value in list(vars(module).values()):
+        if _is_own(value, module) and isinstance(value, type) and hasattr(value, "from_config"):
+            name = keras.saving.get_registered_name(value)
+            if name == value.__name__:
+                custom[name] = value
+
+
+def _is_own(value: Any, module: ModuleType) -> bool:
+    return getattr(value, "__module__", None) == module.__name__ and callable(value)
