@@ -237,8 +237,11 @@ def _settle_number_behind(path: Path, places: list[str], lines: list[_Line]) -> 
     free = all(line.value is None and len(line.before) in (0, 3) for line in lines)
     if free and max(stems.values()) == 1 and len(having) == len(lines):
         return [replace(line, value=line.behind[0], behind=line.behind[1:]) for line in lines]
+    # One of `lane 1` and `lane 2 70 130 180` may be a colour of which numbers are missing.
+    alike = Counter((line.name, len(line.behind)) for line in having)
     for place, line in zip(places, lines, strict=True):
-        if line in having and (stems[line.name] < 2 or not _is_in_name(line)):
+        few = alike[line.name, len(line.behind)] < 2
+        if line in having and (few or not _is_in_name(line)):
             raise InputError(
                 f"{path}, {place}: must be a name, with a value in all lines or in none, got "
                 f"{line.text!r}; a name that ends in a number may stand in a JSON file."

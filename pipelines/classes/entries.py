@@ -23,7 +23,7 @@ _COLUMNS = re.compile(
     | .*? (?: [\s,;:|] \s* \d+ ){3} [\s,;:|]*   # a colour behind it
     | (?: .* \s )? (?: \# | 0x [0-9a-f] ) .* | .* \# [0-9a-f]{6} .*
     | .+ \s (?=\D*\d) [0-9a-f]{6} | (?=\D*\d) [0-9a-f]{6} \s .+
-    | .*? (?<!\S) \d+ [\s,;:|]+ \d+ (?!\S) .*   # columns between its words
+    | .*? (?<![^\s,;:|]) \d+ [\s,;:|]+ \d+ (?![^\s,;:|]) .*   # columns between its words
     | [-+\d.\s]*                                # nothing but numbers
     | [^\w\s('"<\[{]+ \s .* | \d+ [.)] \D .*     # an item of a list
     """,

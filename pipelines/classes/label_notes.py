@@ -12,7 +12,7 @@ from kerasseg import IGNORE_LABEL
 from ..errors import InputError
 from . import ClassSpace, Description, colors
 from .colors import BLACK, Color
-from .palettes import ALPHA, GRAY_AS_RGB, RGB, Notes
+from .palettes import ALPHA, GRAY_AS_RGB, NOTHING, RGB, Notes
 
 _REMEDY = (
     "list the classes with the colours that the labels have, as in 'road 128 64 128', or give "
@@ -38,7 +38,7 @@ class LabelNotes:
 
     def add(self, file: str, notes: Notes) -> None:
         """Takes in what is noted of a label."""
-        if notes == Notes():
+        if notes == NOTHING:
             return
         for claim in notes.claims:
             _keep_first(self.claims, claim, file)

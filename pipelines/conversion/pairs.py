@@ -1,6 +1,7 @@
 """One image and its label: read from the source, checked, and made into what a record holds."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -85,7 +86,7 @@ class Encoding:
         words |= {"upright": True} if self.upright else {}
         return words | ({"stretch": str(self.stretch)} if self.stretch else {})
 
-    @property
+    @cached_property
     def treatment(self) -> Treatment:
         """What is done to images."""
         return Treatment(self.max_side, self.image_format, self.quality, self.upright, self.stretch)

@@ -288,6 +288,8 @@ def _encode(image: PIL.Image.Image, image_format: str, quality: int) -> bytes:
 
 def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
     """Returns `(height, width)` reduced so that no side is longer than `max_side`; None for any."""
-    factor = min(1.0, max_side / max(size)) if max_side else 1.0
+    if not max_side or max(size) <= max_side:
+        return size
+    factor = max_side / max(size)
     height, width = (max(1, round(length * factor)) for length in size)
     return height, width

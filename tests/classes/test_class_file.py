@@ -247,11 +247,16 @@ def test_an_ending_that_promises_another_format_is_believed(tmp_path, name):
         read(tmp_path, NAMED["names"], name)
 
 
-@pytest.mark.parametrize("rest", ["\t1", ", 1", "; 1", "| 1", ": 1", "\t1 2\t3\t4"])
+@pytest.mark.parametrize("rest", ["\t1", ", 1", "; 1", "| 1", ": 1"])
 def test_a_number_behind_a_separator_is_no_part_of_a_name(tmp_path, rest):
-    with pytest.raises(InputError, match=r"line 3: must be a name, with a value in all lines"):
+    with pytest.raises(InputError, match=r"must be a name, with a value in all lines"):
         read(tmp_path, f"sky\nlane 2\nlane{rest}\n")
     assert read(tmp_path, "sky\nlane 2\nlane  1\n").classes.names == ("sky", "lane 2", "lane 1")
+
+
+def test_names_that_end_in_a_number_have_a_colour_all_or_none(tmp_path):
+    with pytest.raises(InputError, match=r"line 1: must be a name, with a value in all lines"):
+        read(tmp_path, "lane 1\nlane 2 70 130 180\nsky 0 0 0\n")
 
 
 # Fuzzing

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
@@ -50,6 +50,7 @@ def test_a_label_comes_back_as_it_was_encoded(label):
     np.testing.assert_array_equal(decoded, label)
 
 
+@settings(deadline=None)  # the first call of TensorFlow takes long
 @given(st_numpy.arrays(np.uint8, sizes))
 def test_tensorflow_decodes_an_encoded_label_to_the_same_numbers(label):
     import tensorflow as tf
