@@ -86,6 +86,7 @@ def run(
     parent = Path(output) / name
     with writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
+        atomic_files.remove_leftovers(parent)
         with atomic_files.temporary_folder(parent) as writing:
             try:
                 beside = form.write(model, writing, export)

@@ -73,6 +73,8 @@ def test_a_version_is_seen_when_it_is_checked_and_not_before(tiny_run, tmp_path,
 
     monkeypatch.setattr(savedmodel, "check", check)
     (tmp_path / "tiny" / "4").mkdir(parents=True)
+    # What an export that was killed has left.
+    (tmp_path / "tiny" / ".writing-0123" / "variables").mkdir(parents=True)
     version = export.run(str(tiny_run), output=str(tmp_path))
     ((hidden, other),) = (sorted(names) for names in checked)
     assert hidden.startswith(".")

@@ -11,9 +11,9 @@ all splits at once may have
 
     survey(root, **options) -> Listing                     all splits, and what is in none
 
-which then is called instead of `examples`. `root` is the folder
-that holds the dataset's own top level, or that top level. Where a label is not a plain image file,
-`read_label(example) -> np.ndarray` returns its raw values; where the image is none either,
+which then is called instead of `examples`. `root` is the folder that holds the dataset's own top
+level, or that top level. Where a label is not a plain image file, `read_label(example, content) ->
+np.ndarray` returns the raw values that the file's bytes hold; where the image is none either,
 `read(example) -> (bytes, np.ndarray or RawLabel)` returns an encoded PNG or JPEG as well. A dataset
 that is drawn by code, and so needs no source, says `IS_DRAWN = True`.
 """

@@ -1,15 +1,16 @@
 """The layout of a folder of one's own: where images and labels are, and what tells the splits."""
 
 import os.path
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
-from ..images.image_folders import HIDDEN, NO_IMAGE, PassedOver, walk
+from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
 from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files
-from ._splits import PLACEHOLDER, Fractions
+from ._splits import PLACEHOLDER, Fractions, is_like_a_split
 
 
 class Place:
@@ -88,21 +89,16 @@ class Layout:
             InputError: If nothing tells the splits, or several things do.
         """
         if self._images.folders or self._labels.folders:
-            splits = self._splits_of_folders()
-            if fractions is not None:
-                drawn = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
-                splits = {split: PackedExamples(pairs) for split, pairs in drawn.items()}
-            return splits
+            return self._drawn("folders", self._splits_of_folders(), fractions)
         assert self._images.top is not None
         assert self._labels.top is not None
         rows: dict[str, int] = {}
         pairs = self._pairs(self._images.top, self._labels.top)
         every = PackedExamples(_numbered(pairs, rows))
         if splits := self._splits_of_lists(every, rows):
-            if fractions is not None:
-                raise InputError(_splits.told_already(str(self._root), "lists", splits, fractions))
-            return splits
-        self._refuse_folders_like_splits()
+            return self._drawn("lists", splits, fractions)
+        self._refuse_folders_like_splits(rows)
+        self._refuse_lists_like_splits(rows)
         if fractions is None:
             raise InputError(
                 f"{self._root}: the splits must be told by folders (images/train/), lists "
@@ -110,6 +106,15 @@ class Layout:
             )
         drawn = _splits.draw(range(len(every)), fractions)
         return {split: PackedExamples(every[row] for row in of) for split, of in drawn.items()}
+
+    def _drawn(
+        self, told_by: str, splits: dict[str, PackedExamples], fractions: Fractions | None
+    ) -> dict[str, PackedExamples]:
+        """Returns the splits, and those that are drawn from train besides."""
+        if fractions is None:
+            return splits
+        drawn = _splits.draw_from_train(str(self._root), told_by, splits, fractions)
+        return {split: PackedExamples(pairs) for split, pairs in drawn.items()}
 
     def passed_over(self, used: Path) -> list[str]:
         """Returns a line for each reason for which files are not used.
@@ -155,15 +160,22 @@ class Layout:
 
     def _pairs(self, images: Path, labels: Path) -> Iterator[tuple[str, Example]]:
         """Pairs the files below two folders, by stem, and counts those that are not used."""
-        found_images, found_labels = self._find(images, labels)
+        found_images, found_labels, others = self._find(images, labels)
         for stem, pair in _listing.pair_files(self._root, found_images, found_labels):
+            others.pop(pair.image or "", None)
+            others.pop(pair.label or "", None)
             if self._skip_unlabelled and not found_labels.has(stem):
                 self._count("no label, which --skip-unlabelled accepts", pair.image)
             else:
                 yield stem, pair
+        for entry in others.values():
+            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
 
-    def _find(self, images: Path, labels: Path) -> tuple[Files, Files]:
-        """Finds the images and the labels below their folders, which may be one, or in another."""
+    def _find(self, images: Path, labels: Path) -> tuple[Files, Files, dict[str, Entry]]:
+        """Finds the images, the labels and, by their paths, the other files below their folders.
+
+        These may be one, or the one in the other.
+        """
         sought = (images, self._images.endings), (labels, self._labels.endings)
         is_one = images == labels
         if is_one and sought[0] == sought[1]:
@@ -177,10 +189,10 @@ class Layout:
         first = _listing.find(*own, set() if is_one else {str(other[0])})
         taken = set(first.paths().values()) if is_one else {str(own[0])}
         second = _listing.find(*other, taken)
-        for entry in (*second.others, *(() if is_one else first.others)):
-            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
+        others = [*second.others, *(() if is_one else first.others)]
         self._walked |= {str(images), str(labels)}
-        return (second, first) if longer else (first, second)
+        pair = (second, first) if longer else (first, second)
+        return *pair, {entry.path: entry for entry in others}
 
     def _splits_of_lists(
         self, pairs: PackedExamples, rows: dict[str, int]
@@ -230,20 +242,32 @@ class Layout:
                     yield path[: -len(ending)]
             yield path.removesuffix(suffix)
 
-    def _refuse_folders_like_splits(self) -> None:
+    def _refuse_folders_like_splits(self, pairs: Iterable[str]) -> None:
         """Refuses to draw splits across folders that may be splits under other names."""
-        for place in (self._images, self._labels):
-            for folder in sorted(self._folders_below(place)):
-                if _splits.is_like_a_split(folder):
-                    raise InputError(
-                        f"{self._root}: splits must not be drawn across those that are there, got "
-                        f"{place.pattern}/{folder}/; rename it, or name all with --{place.what}, "
-                        f"such as {place.pattern}/{PLACEHOLDER}2017."
-                    )
+        for folder in sorted({stem.rpartition("/")[0] for stem in pairs}):
+            parts = folder.split("/")
+            like = next((n for n, part in enumerate(parts, 1) if is_like_a_split(part)), None)
+            if like is not None:
+                path = "/".join(parts[:like])
+                place = (
+                    self._images if Path(f"{self._images.top}/{path}").is_dir() else self._labels
+                )
+                raise InputError(
+                    f"{self._root}: splits must not be drawn across those that are there, got "
+                    f"{place.pattern}/{path}/; rename it, or name all with --{place.what}, such as "
+                    f"{place.pattern}/{PLACEHOLDER}2017."
+                )
 
-    def _folders_below(self, place: Place) -> list[str]:
-        assert place.top is not None
-        return [path.name for path in place.top.iterdir() if path.is_dir()]
+    def _refuse_lists_like_splits(self, pairs: Collection[str]) -> None:
+        """Refuses to draw splits across lists of images that have other names than splits."""
+        for path in _splits.find_lists_of_other_names(self._root):
+            _, line = next(iter(_splits.read_list(path)), (0, ""))
+            if any(name in pairs for name in self._names(re.split(r"[,;\t]", line)[0])):
+                raise InputError(
+                    f"{path}: splits must not be drawn across those that are there, got this list "
+                    "of images; rename it to train.txt, validation.txt or test.txt, with an image "
+                    "a line."
+                )
 
     def _left(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """Yields the files and folders that were neither used nor looked into, and why not."""

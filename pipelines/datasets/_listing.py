@@ -172,8 +172,11 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
             ending = next(ending for ending in every if lower.endswith(ending))
         stem = name[: -len(ending)]
         if stem in files.found:
+            other = files.path_of(stem)
+            look_alike = compose(other) == compose(entry.path)
+            how = f" ({other!a}, with other accents)" if look_alike else ""
             raise InputError(
-                f"{entry.path}: must be the only image of its name, got {files.path_of(stem)} too."
+                f"{entry.path}: must be the only image of its name, got {other} too{how}."
             )
         files.add(stem, entry.path)
     return files

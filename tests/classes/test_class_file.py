@@ -247,6 +247,13 @@ def test_an_ending_that_promises_another_format_is_believed(tmp_path, name):
         read(tmp_path, NAMED["names"], name)
 
 
+@pytest.mark.parametrize("rest", ["\t1", ", 1", "; 1", "| 1", ": 1", "\t1 2\t3\t4"])
+def test_a_number_behind_a_separator_is_no_part_of_a_name(tmp_path, rest):
+    with pytest.raises(InputError, match=r"line 3: must be a name, with a value in all lines"):
+        read(tmp_path, f"sky\nlane 2\nlane{rest}\n")
+    assert read(tmp_path, "sky\nlane 2\nlane  1\n").classes.names == ("sky", "lane 2", "lane 1")
+
+
 # Fuzzing
 
 EXPLICIT = re.compile("JSON|COCO|Supervisely|Hugging|OpenMMLab|VOC|Python|label map|tuple|assign")
