@@ -173,7 +173,7 @@ def notebook_pages(path: Path) -> dict[str, str | bytes]:
                 made[f"{_NOTEBOOKS}/{picture}"] = base64.b64decode("".join(data["image/png"]))
                 text.append(f"![Output of the cell above]({picture})")
             elif printed := "".join(output.get("text") or data.get("text/plain", ())).strip("\n"):
-                text.append(f"```text\n{printed}\n```")
+                text.append(f"```text\n{printed.expandtabs(14)}\n```")
     text.insert(1, f"[Download this notebook]({path.name}). It was executed as it stands here.")
     return {f"{_NOTEBOOKS}/{path.stem}.md": "\n\n".join(text) + "\n", **made}
 
@@ -222,15 +222,16 @@ def _python_pages() -> dict[str, str]:
         name: "\n\n".join([f"# {name}", *(_documented(each, name) for each in documented)]) + "\n"
         for name, documented in pages.items()
     }
-    made["pipelines"] += "      members: []\n\n" + _training_options()
+    made["pipelines"] += "      members: []\n      show_signature: false\n\n" + _training_options()
     return made
 
 
 def _training_options() -> str:
     """Writes a table of the training options, from the annotations that declare them."""
+    standard = TrainingOptions()
     rows = [
-        f"| `{field.name}` | {_plain(field.option.help)} | `{field.default!r}` |"
-        for field in fields_of(TrainingOptions).values()
+        f"| `{name}` | {_plain(field.option.help)} | `{getattr(standard, name)!r}` |"
+        for name, field in fields_of(TrainingOptions).items()
     ]
     return "\n".join(["| attribute | what it is | default |", "|---|---|---|", *rows]) + "\n"
 
