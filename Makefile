@@ -1,13 +1,17 @@
 # make demo: everything from nothing to a picture.  make test: everything that CI checks.
+# make docs: the site of the documentation, in site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo docs test test-slow lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
 	$(BIN)/kerasseg demo
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
@@ -28,6 +32,10 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 # Without what it requires: among that is `typing`, a copy of the standard library's of Python 3.6.
@@ -35,4 +43,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist demo site src/*.egg-info .pytest_cache .ruff_cache

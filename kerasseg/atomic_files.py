@@ -6,6 +6,7 @@ leaves a hidden `.writing-*` behind, which `remove_leftovers` clears, and never 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -61,13 +62,16 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | str) -> Iterator[Path]:
-    """Yields a new hidden folder, for `give_name`; without a name it is removed after the block."""
-    temporary = Path(parent, _temporary_name(""))
-    temporary.mkdir()
+    """Yields a new hidden folder, for `give_name`; without a name it is removed after the block.
+
+    Until then it is locked, so that `remove_leftovers` in another process leaves it alone.
+    """
+    temporary, lock = _new_locked_folder(Path(parent))
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
 
 
 def give_name(temporary: Path, path: Path) -> None:
@@ -118,10 +122,13 @@ def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
 
 
 def remove_leftovers(folder: Path | str) -> None:
-    """Removes what a killed process has left in a folder; nobody else may be writing there."""
+    """Removes what killed processes have left in a folder.
+
+    Others may be making folders there (`temporary_folder`), but no files.
+    """
     for path in Path(folder).glob(f"{PREFIX}*"):
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_unless_locked(path)
         else:
             path.unlink(missing_ok=True)
 
@@ -159,6 +166,33 @@ def sync_tree(folder: Path) -> None:
         if not path.is_symlink():
             _sync(path)
     _sync(folder)
+
+
+def _new_locked_folder(parent: Path) -> tuple[Path, int]:
+    """Makes a hidden folder; returns it and the descriptor that holds its lock."""
+    while True:
+        folder = parent / _temporary_name("")
+        folder.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # removed before it was locked
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks on folders
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove_unless_locked(folder: Path) -> None:
+    """Removes a hidden folder, unless the process that makes it is alive or none can tell."""
+    with contextlib.suppress(FileNotFoundError):
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(lock)
 
 
 def _temporary_name(suffix: str) -> str:

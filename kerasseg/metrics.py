@@ -141,7 +141,8 @@ def _mean_of_present(values):
     return total / tf.cast(tf.math.count_nonzero(present, -1), values.dtype)
 
 
-_SCORES = {
+# What history, evaluation and model card show of a matrix, in this order: a score is a line here.
+OVERALL = {
     "mean_iou": mean_iou,
     "pixel_accuracy": pixel_accuracy,
     "mean_accuracy": mean_accuracy,
@@ -156,10 +157,11 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
         matrix: Confusion matrix (classes, classes), integers.
 
     Returns:
-        The floats `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `frequency_weighted_iou` in
-        [0, 1], and the lists `class_iou`, `class_accuracy`, with None for a class that is absent.
+        The floats of `OVERALL` (`mean_iou`, `pixel_accuracy`, `mean_accuracy` and
+        `frequency_weighted_iou`) in [0, 1], None where undefined; and the lists `class_iou` and
+        `class_accuracy`, with None for a class that is absent.
     """
-    report: dict[str, Any] = {name: _or_none(score(matrix)) for name, score in _SCORES.items()}
+    report: dict[str, Any] = {name: _or_none(score(matrix)) for name, score in OVERALL.items()}
     report["class_iou"] = [_or_none(value) for value in class_iou(matrix).numpy()]
     report["class_accuracy"] = [_or_none(value) for value in class_accuracy(matrix).numpy()]
     return report

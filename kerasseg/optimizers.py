@@ -101,7 +101,8 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
 class SGD(_EncoderFactor, keras.optimizers.SGD):
     """Gradient descent with momentum, with a learning rate of its own for the encoder.
 
-    DeepLab and PSPNet are trained so: their encoders at a tenth of the rate of the layers upon it.
+    DeepLab and PSPNet are trained so: their encoders learn at a tenth of the rate of the
+    layers that follow.
 
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of

@@ -21,7 +21,7 @@ import numpy as np
 
 from . import datasets, records
 from .classes import ClassSpace, Description, class_maps, label_notes
-from .classes.pixel_counts import hold_one_class
+from .classes.pixel_counts import only_class
 from .conversion import beam, differences, identity, pairs, plan, processes, tfds_metadata
 from .conversion.identity import Identity, SplitFiles
 from .conversion.pairs import Encoding
@@ -42,9 +42,9 @@ class ConversionError(InputError):
         problems: All of them.
     """
 
-    def __init__(self, problems: list[Problem]):
+    def __init__(self, problems: list[Problem], remedy: str = ""):
         super().__init__(
-            f"{len(problems)} of the pairs cannot be converted; nothing was published."
+            f"{len(problems)} of the pairs cannot be converted; nothing was published.{remedy}"
         )
         self.problems = problems
 
@@ -57,7 +57,7 @@ class _Job:
     name: str
     raw: RawDataset
     description: Description
-    splits: Mapping[str, list[Example]]
+    splits: Mapping[str, Sequence[Example]]
     identity: Identity
     encoding: Encoding
     seed: int
@@ -162,9 +162,9 @@ def _open(
     _refuse_one_class(description.classes)
     pairs.refuse_unmapped(raw.module, description, encoding)
     splits = {split: raw.examples(split) for split in SPLITS if raw.examples(split)}
-    for examples in splits.values():
-        _refuse_foreign_names(examples)
     files = {split: SplitFiles.of(examples) for split, examples in splits.items()}
+    for of_split in files.values():
+        _refuse_foreign_names(of_split)
     how = {
         "options": {option: str(value) for option, value in options.items()},
         "map": class_map and Path(class_map).name,
@@ -200,15 +200,14 @@ def _check_splits(job: _Job, allow_partial: bool) -> None:
     identity.refuse_shared_images(job.identity.files)
 
 
-def _refuse_foreign_names(examples: list[Example]) -> None:
+def _refuse_foreign_names(files: SplitFiles) -> None:
     """Refuses names in another encoding, as old archives have: records hold UTF-8 only."""
-    for example in examples:
-        try:
-            example.filename.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{example.filename!a}: file names must be UTF-8; rename the file."
-            ) from error
+    try:
+        files.text.encode()
+    except UnicodeEncodeError as error:
+        start = files.text.rfind("\0", 0, error.start) + 1
+        name = files.text[start:].partition("\0")[0]
+        raise InputError(f"{name!a}: file names must be UTF-8; rename the file.") from error
 
 
 def _remedy(job: _Job, split: str) -> str:
@@ -272,7 +271,7 @@ def _convert(
         if workers is None and plan.is_little_work(job.identity.files):
             workers = 1
         found = _convert_shards(pending, workers, on_progress)
-    _refuse_problems(found)
+    _refuse_problems(job, found)
     results = {split: [found[spec.path] for spec in of_split] for split, of_split in specs.items()}
     _refuse_labels(job.description.classes, results)
     for change, images in sorted(_changes(found.values()).items()):
@@ -300,19 +299,23 @@ def _convert_shards(
     return processes.convert_shards(pending, workers, progress.advance)
 
 
-def _refuse_problems(results: dict[Path, ShardResult]) -> None:
+def _refuse_problems(job: _Job, results: dict[Path, ShardResult]) -> None:
     problems = [problem for result in results.values() for problem in result.problems]
     if problems:
-        raise ConversionError(sorted(problems, key=lambda problem: problem.file))
+        unlabelled = any(problem.what == "label is missing" for problem in problems)
+        remedy = ""
+        if unlabelled and "skip_unlabelled" in datasets.option_names(job.raw.module):
+            remedy = " --skip-unlabelled leaves images without a label out."
+        raise ConversionError(sorted(problems, key=lambda problem: problem.file), remedy)
 
 
 def _refuse_labels(classes: ClassSpace, results: Mapping[str, list[ShardResult]]) -> None:
     """Refuses labels from which nothing can be learned, or by which nothing can be scored."""
     every = [result for of_split in results.values() for result in of_split]
-    if hold_one_class(_sum_pixels(every), sum(result.ignored_pixels for result in every)):
+    if (only := only_class(_sum_pixels(every))) is not None:
         raise InputError(
-            f"labels must hold more than the first class, got only {classes.names[0]} and ignored "
-            "pixels in all of them; black-and-white masks? did you mean --map 255:1?"
+            f"labels must hold more than one class, got only {classes.names[only]} in all of them; "
+            "black-and-white masks? did you mean --map 255:1?"
         )
     for split in REQUIRED_SPLITS:
         ignored = sum(result.ignored_pixels for result in results[split])

@@ -1,24 +1,21 @@
 """Export: a run's network to a file that serves, proven before it gets its name."""
 
 import errno
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from kerasseg import IGNORE_LABEL, adapters, atomic_files
 
-from .classes import ClassSpace
 from .errors import InputError, writing_to
-from .exports import litert, model_card, onnx, single_file, tf_saved_model
+from .exports import formats, model_card, single_file
+from .exports.formats import Export
 from .runs import run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.option_fields import check_option
 
-FORMATS = ("savedmodel", "litert", "onnx")
-_FILES = {"litert": "model.tflite", "onnx": "model.onnx"}
-_PACKAGES = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime", "tf2onnx")}
 _SIDES = (1, 8192)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -33,7 +30,7 @@ def run(
     crf: CRFParameters | None = None,
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
-    format: str = "savedmodel",
+    format: str = formats.DEFAULT,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
 ) -> Path:
@@ -57,8 +54,8 @@ def run(
             those of this size only. None to compute as `predict` does; LiteRT, whose size is fixed,
             then takes the run's image size, or the crop size that it was trained with, or the only
             size that a `.keras` file's network takes.
-        format: One of `FORMATS`: a SavedModel for TensorFlow Serving, a `.tflite` file for LiteRT,
-            or an `.onnx` file.
+        format: One of `exports.formats.names()`: "savedmodel" for TensorFlow Serving, "litert" for
+            a `.tflite` file, "onnx" for an `.onnx` file.
         checkpoint: The network of a run to export, "best" or "last"; None for the best, or the last
             if none was evaluated yet.
         code: Files and modules with code that the network needs, executed if they are what the run
@@ -79,17 +76,21 @@ def run(
     name = name or described.name + ("-crf" if crf else "")
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
-    if format == "litert":
+    form = formats.module(format)
+    if form.NEEDS_SIZE:
         size = size or adapters.only_size(model) or _trained_size(described)
-    name += "" if format == "savedmodel" else f"-{format}"
-    model = _adapt(model, crf, size, format)
+    name += "" if format == formats.DEFAULT else f"-{format}"
+    model = _adapt(model, crf, size, form)
+    facts = _facts(described, crf, size, format)
+    export = Export(name, described.classes, facts, size, probabilities)
     parent = Path(output) / name
     with writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
+        atomic_files.remove_leftovers(parent)
         with atomic_files.temporary_folder(parent) as writing:
-            facts = _facts(described, crf, size, format)
             try:
-                beside, report = _write(model, writing, name, facts, probabilities)
+                beside = form.write(model, writing, export)
+                report = form.check(model, writing, export)
             except InputError as error:  # whose temporary name would tell the user nothing
                 raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
@@ -102,17 +103,19 @@ def run(
 
 
 def _check_arguments(crf, size, format: str) -> None:
-    check_option("format", format in FORMATS, f"one of {', '.join(FORMATS)}", format)
+    known = formats.names()
+    check_option("format", format in known, f"one of {', '.join(known)}", format)
+    form = formats.module(format)
     low, high = _SIDES
     fits = size is None or (len(size) == 2 and all(low <= side <= high for side in size))
     check_option("size", fits, f"HEIGHT,WIDTH from {low} to {high}", size)
-    if crf and format != "savedmodel":
+    if crf and not form.TAKES_CRF:
+        able = " or ".join(name for name in known if formats.module(name).TAKES_CRF)
         raise InputError(
-            f"format must be savedmodel for a CRF, got {format!r}: LiteRT and ONNX lack the "
-            "operations of its lattice, such as products with sparse matrices."
+            f"format must be {able} for a CRF, got {format!r}, which lacks the operations of its "
+            "lattice, such as products with sparse matrices."
         )
-    if format != "savedmodel":
-        single_file.require(format, *_PACKAGES[format])
+    single_file.require(format, *form.PACKAGES)
 
 
 def _trained_size(described: run_folder.Run) -> tuple[int, int]:
@@ -125,7 +128,7 @@ def _trained_size(described: run_folder.Run) -> tuple[int, int]:
     return size
 
 
-def _adapt(model, crf, size, format: str):
+def _adapt(model, crf, size, form: ModuleType):
     """Makes the network compute as it will where it is exported to."""
     fixed = adapters.only_size(model)
     if fixed and size not in (None, fixed):
@@ -133,10 +136,7 @@ def _adapt(model, crf, size, format: str):
             f"size must be {fixed[0]},{fixed[1]}, the only one that the network takes, got "
             f"{size[0]},{size[1]}."
         )
-    if format != "savedmodel":  # which takes images of the size already, if there is one
-        return single_file.in_float32(adapters.network_of(model) if size else model)
-    if size is not None:
-        model = adapters.at_size(model, size)
+    model = form.adapt(model, size)
     return model if crf is None else refine(model, crf)
 
 
@@ -168,21 +168,3 @@ def _publish(writing: Path) -> Path:
                 raise
         else:
             return version
-
-
-def _write(
-    model, folder: Path, name: str, facts: dict[str, Any], probabilities: bool
-) -> tuple[Path, dict[str, Any]]:
-    """Writes and checks an export; returns the folder for what describes it, and the report."""
-    size, file = facts["size"], folder / _FILES.get(facts["format"], "")
-    options = {"size": size, "probabilities": probabilities}
-    if facts["format"] == "litert":
-        litert.write(model, file, **options)
-        return folder, single_file.check(model, file, size, batch_sizes=(1, 1))
-    if facts["format"] == "onnx":
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
-        onnx.write(model, file, **options, metadata=texts)
-        return folder, single_file.check(model, file, size)
-    classes = ClassSpace(facts["class_names"], facts["colors"])
-    beside = tf_saved_model.write(model, folder, name=name, classes=classes, **options)
-    return beside, tf_saved_model.check(model, folder)

@@ -9,14 +9,16 @@ import keras
 import numpy as np
 
 import kerasseg
-from kerasseg import losses, optimizers, schedules
+from kerasseg import IGNORE_LABEL, losses, optimizers, schedules
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
 from . import records
-from .errors import InputError
+from .errors import ImageFileError, InputError
+from .images import png
 from .inputs import cache
 from .inputs.service import check_dispatcher
+from .records import reader
 from .runs import guests, initial_weights, run_folder
 from .runs.guests import Guest
 from .runs.option_fields import check_option
@@ -180,9 +182,7 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
 
 def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     for split in ("train", "validation"):
-        dataset.files(split)
-        counts = dataset.splits[split].class_pixels
-        if counts and not any(counts):
+        if not _holds_a_class(dataset, split):
             raise InputError(
                 f"{dataset.root}: labels of split {split} must hold a pixel of some class, got "
                 "ignored ones only; convert labels that are not withheld, or with another --map."
@@ -199,6 +199,23 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
         f"at most the {examples} training images",
         options.batch_size,
     )
+
+
+def _holds_a_class(dataset: records.Dataset, split: str) -> bool:
+    """Tells whether a label has a pixel of a class; looks for one where nobody counted them."""
+    files, counts = dataset.files(split), dataset.splits[split].class_pixels
+    if counts:
+        return any(counts)
+    try:
+        for path in map(Path, files):
+            with path.open("rb") as file:
+                for frame in reader.frames(file, path.stat().st_size):
+                    label = png.decode(reader.parse_example(frame.content)["segmentation_mask"])
+                    if (label != IGNORE_LABEL).any():
+                        return True
+    except (OSError, InputError, ImageFileError):
+        return True  # what is damaged, training says
+    return False
 
 
 def _check_service(options: TrainingOptions, service: str | None) -> None:

@@ -1,5 +1,8 @@
+import fcntl
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +127,43 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     (tmp_path / "kept").write_text("x")
     atomic_files.remove_leftovers(tmp_path)
     assert names(tmp_path) == ["kept"]
+
+
+WRITING = """
+import sys, time
+from kerasseg import atomic_files
+with atomic_files.temporary_folder(sys.argv[1]) as folder:
+    print(folder.name, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_folder_that_another_process_is_writing_is_no_leftover_before_that_is_killed(tmp_path):
+    command = [sys.executable, "-c", WRITING, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writing:
+        try:
+            name = writing.stdout.readline().strip()
+            atomic_files.remove_leftovers(tmp_path)
+            assert names(tmp_path) == [name]
+        finally:
+            writing.kill()
+    atomic_files.remove_leftovers(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_removed_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    lock, removed = fcntl.flock, []
+
+    def lock_late(descriptor, operation):
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].rmdir()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    with atomic_files.temporary_folder(tmp_path) as folder:
+        assert [folder] == list(tmp_path.iterdir())
+        assert removed != [folder]
 
 
 @pytest.mark.parametrize("durable", [True, False])

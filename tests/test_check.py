@@ -877,6 +877,12 @@ def test_a_damaged_image_is_found_in_a_record(converted):
     assert (finding.kind, finding.file) == ("damaged image", name)
 
 
+def test_an_image_of_16_bits_is_found_in_a_record(converted):
+    name = relabel(converted, image=png(np.full((9, 9), 4095, np.uint16)))
+    finding = the_only_finding(check.run(converted.root))
+    assert (finding.kind, finding.file) == ("deep image", name)
+
+
 def test_a_record_that_is_no_example_is_found(converted):
     examples = read_examples(converted)
     del examples[1]["image"]

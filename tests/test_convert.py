@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import convert, records
+from kerasseg.pipelines import check, convert, records
 from kerasseg.pipelines.conversion import shards
 from kerasseg.pipelines.datasets import scenes
 from kerasseg.pipelines.errors import InputError
@@ -560,10 +560,21 @@ def test_black_and_white_masks_are_refused_though_255_is_the_ignored_label(folde
         with PIL.Image.open(path) as picture:
             mask = np.where(np.asarray(picture) == 1, 255, 0).astype(np.uint8)
         PIL.Image.fromarray(mask).save(path)
-    with pytest.raises(InputError, match=r"got only road and ignored.*--map 255:1"):
+    with pytest.raises(InputError, match=r"got only road in all.*--map 255:1"):
         convert.run("folder", folder_tree, tmp_path)
     with pytest.raises(InputError, match="must hold a converted dataset"):
         records.load(tmp_path)
+
+
+@pytest.mark.parametrize(("value", "name"), [(0, "road"), (2, "car")])
+def test_labels_of_one_class_alone_are_refused(folder_tree, tmp_path, value, name):
+    for path in (folder_tree / "labels").rglob("*.png"):
+        with PIL.Image.open(path) as picture:
+            size = picture.size
+        PIL.Image.new("L", size, value).save(path)
+    with pytest.raises(InputError, match=f"more than one class, got only {name} in all of them"):
+        convert.run("folder", folder_tree, tmp_path)
+    assert "one class" in [f.kind for f in check.run(folder_tree, "folder").findings]
 
 
 # Finished, and run again

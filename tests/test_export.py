@@ -15,7 +15,8 @@ import kerasseg
 from kerasseg import atomic_files, serving
 from kerasseg.pipelines import export, records
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.exports import parity, tf_saved_model
+from kerasseg.pipelines.exports import parity
+from kerasseg.pipelines.exports.formats import savedmodel
 from kerasseg.pipelines.serving import saved_model
 
 
@@ -65,13 +66,15 @@ def test_the_next_export_is_the_next_version(tiny_run, tmp_path):
 def test_a_version_is_seen_when_it_is_checked_and_not_before(tiny_run, tmp_path, monkeypatch):
     checked = []
 
-    def check(model, folder):
+    def check(model, folder, export):
         checked.append([path.name for path in folder.parent.iterdir()])
         assert (folder / "saved_model.pb").is_file()
         return {}
 
-    monkeypatch.setattr(tf_saved_model, "check", check)
+    monkeypatch.setattr(savedmodel, "check", check)
     (tmp_path / "tiny" / "4").mkdir(parents=True)
+    # What an export that was killed has left.
+    (tmp_path / "tiny" / ".writing-0123" / "variables").mkdir(parents=True)
     version = export.run(str(tiny_run), output=str(tmp_path))
     ((hidden, other),) = (sorted(names) for names in checked)
     assert hidden.startswith(".")
@@ -105,7 +108,7 @@ def test_a_link_in_the_place_of_a_temporary_folder_is_not_followed(tiny_run, tmp
     (tmp_path / "kept" / "file").write_text("kept")
     (tmp_path / "out" / "tiny").mkdir(parents=True)
     (tmp_path / "out" / "tiny" / "writing-1").symlink_to(tmp_path / "kept")
-    monkeypatch.setattr(tf_saved_model, "check", lambda model, folder: {})
+    monkeypatch.setattr(savedmodel, "check", lambda model, folder, export: {})
     export.run(tiny_run, output=tmp_path / "out")
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["file"]
 

@@ -260,6 +260,7 @@ LAZY = {
     "kerasseg.checkpoints": "kerasseg/checkpoints",
     "kerasseg.pipelines": "pipelines",
     "kerasseg.pipelines.datasets": "pipelines/datasets",
+    "kerasseg.pipelines.runs": "pipelines/runs",
 }
 
 

@@ -57,6 +57,24 @@ def test_the_search_for_a_crf_drops_no_pixel_either(data, run):
     assert not (run / "crf.json").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_that_is_ignored_in_all_pixels_is_refused_at_the_start(
+    tmp_path, save_image, tiny_training, split
+):
+    source = tmp_path / "source"
+    for each in ("train", "val"):
+        label = np.full((32, 32), 255 if each == split else 1, np.uint8)
+        image = np.full((32, 32, 3), 9 if each == split else 99, np.uint8)
+        save_image(source / "images" / each / "a.png", image)
+        save_image(source / "labels" / each / "a.png", label)
+    (source / "classes.txt").write_text(CLASSES)
+    convert.run("folder", source, tmp_path / "data", encoding=Encoding(verify="checksums"))
+    options = dataclasses.replace(tiny_training, batch_size=1)
+    with pytest.raises(InputError, match=rf"labels of split {split}.* must hold a pixel of some"):
+        fit.run(options, tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_class_is_nothing_to_train_on(tmp_path, save_image, tiny_training, monkeypatch):
     source = tmp_path / "source"
     for split in ("train", "val"):

@@ -147,6 +147,7 @@ class Loader:
         if what is INERT:
             self._push(INERT)
         elif what in _CALLABLE and isinstance(arguments, (tuple, list)):
+            self._spend(len(arguments))  # one tuple of many may be passed again and again
             self._push(what(self, *arguments))
         else:
             raise CheckpointError(f"pickle must call functions, got a {type(what).__name__}.")

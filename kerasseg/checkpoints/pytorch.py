@@ -134,7 +134,9 @@ def _join(direct: dict, nested: dict[str, dict]) -> dict[str, LazyTensor]:
         return direct
     if len(nested) == 1 and not direct:
         return next(iter(nested.values()))
+    check_names(nested)  # a long key would be copied into the name of every tensor
     joined = {f"{key}.{name}": value for key in nested for name, value in nested[key].items()}
+    check_names(joined)
     return {**joined, **direct}
 
 

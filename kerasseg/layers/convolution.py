@@ -82,8 +82,9 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
         strides: Step, the same along both axes.
         padding: "symmetric" (zeros on all sides alike, so that stride 1 keeps the size), or Keras'
             "same" and "valid".
-        dilation_rate: Distance between neighbouring taps.
-        **kwargs: Further arguments of `keras.layers.Conv2D`.
+        kernel_initializer: How the kernel starts.
+        **kwargs: Further arguments of `keras.layers.Conv2D`, such as `dilation_rate`, the distance
+            between neighbouring taps.
 
     Input: features (batch, height, width, channels).
     Output: (batch, ceil(height / strides), ceil(width / strides), filters) if not "valid".

@@ -16,7 +16,12 @@ from ..classes.palettes import NOTHING, Notes
 from ..classes.value_runs import color_codes
 from ..errors import ImageFileError
 from ..images import formats, png
-from ..images.image_files import check_complete, check_decodable, check_image
+from ..images.image_files import (
+    check_complete,
+    check_decodable,
+    check_image,
+    check_upright,
+)
 from ..images.label_files import RawLabel
 from ..images.source_images import Treatment, prepare
 from .report import ERROR, WARNING, Color, Finding
@@ -170,7 +175,7 @@ def kind_of_label_fault(content: bytes) -> str:
     except ImageFileError:
         return "damaged label"
     try:
-        check_image(content)
+        check_upright(content, "label")
     except ImageFileError:
         return "rotated label"
     return "label format"

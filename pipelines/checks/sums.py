@@ -7,7 +7,7 @@ import numpy as np
 
 from ..classes import Description
 from ..classes.label_maps import LabelMap
-from ..classes.pixel_counts import PixelCounts, hold_one_class
+from ..classes.pixel_counts import PixelCounts, only_class
 from ..datasets import REQUIRED_SPLITS
 from ..errors import ImageFileError
 from .examiner import DIGEST_SIZE, Examined
@@ -197,8 +197,8 @@ def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[
         cause = "list the background too; black-and-white masks then need --map 255:1"
         yield Finding(ERROR, "one class", "", "all labels", what, cause)
     pixels = np.sum([report.class_pixels for report in reports], axis=0)
-    if hold_one_class(pixels, sum(report.ignored_pixels for report in reports)):
-        what = f"labels must hold more than {names[0]} and ignored pixels, got only these"
+    if (only := only_class(pixels)) is not None:
+        what = f"labels must hold more than one class, got only {names[only]} in all of them"
         cause = "black-and-white masks? did you mean --map 255:1?"
         yield Finding(ERROR, "one class", "", "all labels", what, cause)
         return  # that the other classes are absent follows

@@ -37,6 +37,8 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LINE_END = re.compile(r"\r\n|\n|\r")
+# Spaces of other widths, as web pages and Chinese and Japanese text have them.
+_OTHER_SPACE = re.compile("[\u00a0\u1680\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]")
 _TAG = re.compile(r"<(?:\?xml|(\w+)[^>]*>.*</\1>$)", re.DOTALL)
 
 
@@ -114,7 +116,10 @@ def read_entries(path: Path) -> list[Entry]:
         return class_documents.entries(path, class_documents.parse_python(path, text))
     if _TAG.match(text.strip()):
         raise InputError(f"{path}: must list the classes, {_FORMAT}; got XML.")
-    lines = [(number, line.strip()) for number, line in enumerate(_LINE_END.split(text), 1)]
+    lines = [
+        (number, _OTHER_SPACE.sub(" ", line).strip())
+        for number, line in enumerate(_LINE_END.split(text), 1)
+    ]
     if text.startswith(class_lines.GIMP):
         return class_lines.read_gimp(path, lines)
     if ending == ".gpl":

@@ -238,7 +238,7 @@ def _settle_number_behind(path: Path, places: list[str], lines: list[_Line]) -> 
     if free and max(stems.values()) == 1 and len(having) == len(lines):
         return [replace(line, value=line.behind[0], behind=line.behind[1:]) for line in lines]
     for place, line in zip(places, lines, strict=True):
-        if line in having and stems[line.name] < 2:
+        if line in having and (stems[line.name] < 2 or not _is_in_name(line)):
             raise InputError(
                 f"{path}, {place}: must be a name, with a value in all lines or in none, got "
                 f"{line.text!r}; a name that ends in a number may stand in a JSON file."
@@ -249,6 +249,13 @@ def _settle_number_behind(path: Path, places: list[str], lines: list[_Line]) -> 
         else line
         for line in lines
     ]
+
+
+def _is_in_name(line: _Line) -> bool:
+    """Tells whether spaces alone set a number off that is behind a name: else it is a column."""
+    return (
+        re.search(rf"{re.escape(line.name)} +{re.escape(line.behind[0])}\b", line.text) is not None
+    )
 
 
 def _make_entry(place: str, line: _Line) -> Entry:

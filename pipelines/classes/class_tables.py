@@ -21,7 +21,8 @@ SEPARATORS = ",;\t|"
 _WORDS = {
     "name": (
         *("name", "class name", "label name", "category name", "display name", "readable name"),
-        *("class", "label", "category", "names", "classes", "labels", "title"),
+        *("class", "label", "category", "names", "classes", "labels", "categories", "title"),
+        *("class names", "label names", "category names"),
     ),
     "value": (
         *("pixel value", "pixel", "value", "gray value", "grey value", "mask value", "label value"),
@@ -38,8 +39,8 @@ _WORDS = {
     "a": ("a", "alpha", "opacity"),
 }
 _ROLES = {word: role for role, words in _WORDS.items() for word in words}
-# A single column of this name is a header; other words may be classes.
-_ALONE = {"name", "names", "class", "classes", "label", "labels", "class name", "label name"}
+# A single column with one of these words is a header; a class of documents may be called title.
+_ALONE = {*_WORDS["name"]} - {"title"}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 
 

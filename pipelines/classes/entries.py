@@ -15,7 +15,8 @@ IGNORED_NAME = "ignore"
 LONGEST_LINE = 1000  # matching may take the square of it
 # labelme's name, which stands for its value -1 and so takes no number among the classes.
 _LABELME_IGNORED = "__ignore__"
-_SEPARATORS = re.compile(r"[,;:|=\t]")
+# Lines are not split at those of Arabic, Chinese and Japanese: a name with one is refused.
+_SEPARATORS = re.compile("[,;:|=\t\u060c\u061b\u3001\uff0c\uff1a\uff1b\uff1d\uff5c]")
 _COLUMNS = re.compile(
     r"""
       \d+ \s* [:,;|] .*                         # a value before the name

@@ -82,8 +82,8 @@ class LabelMap:
 
     def _classes(self, found: np.ndarray, reading: Reading) -> np.ndarray:
         """Looks values or colours up that were found in a raw label."""
-        raw, codes = reading.raw, reading.codes
-        if raw.ndim == 2 and codes is None:
+        raw = reading.raw
+        if raw.ndim == 2 and reading.codes is None:
             if found.max(initial=0) >= self._table.size:
                 raise self._unknown_values(raw)
             classes = self._table[found]
@@ -95,12 +95,20 @@ class LabelMap:
                 "label is an RGB picture",
                 "these labels are gray or palette; colours must be listed with the classes",
             )
-        if codes is not None:
-            found = codes[found]
-        position = np.searchsorted(self._codes, found).clip(max=self._codes.size - 1)
-        if (self._codes[position] != found).any():
-            raise self._unknown_colors(color_codes(raw) if codes is None else codes[raw])
-        return self._code_labels[position]
+        if reading.codes is None:
+            position, known = self._find(found)
+            if not known.all():
+                raise self._unknown_colors(color_codes(raw))
+            return self._code_labels[position]
+        position, known = self._find(reading.codes)  # of a palette, which is shorter than the runs
+        if not known[found].all():
+            raise self._unknown_colors(reading.codes[raw])
+        return self._code_labels[position][found]
+
+    def _find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns where colours are in the table, and which of them are there."""
+        position = np.searchsorted(self._codes, codes).clip(max=self._codes.size - 1)
+        return position, self._codes[position] == codes
 
     def _unknown_values(self, raw: np.ndarray) -> ImageFileError:
         present, counts = np.unique(raw, return_counts=True)

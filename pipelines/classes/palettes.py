@@ -26,6 +26,7 @@ from . import Description
 from .colors import Color
 from .value_runs import VALUES, code_of, color_of, gray, used_codes
 
+_MOST_PALETTES = 64  # that are remembered
 ALPHA = "gray with alpha"
 GRAY_AS_RGB = "RGB gray as numbers"
 RGB = "RGB as colours"
@@ -80,6 +81,7 @@ class Reader:
         self._names = description.classes.names
         self._mode = description.labels_are
         self._overridden = description.overridden
+        self._palettes: dict[bytes, tuple[np.ndarray, int]] = {}
         self._with_color = {*description.raw_colors.values()}
         # Numbers that mean one thing as such and another as gray. Black is not among them: it is
         # the number 0 of every gray picture.
@@ -114,7 +116,7 @@ class Reader:
         if self._mode == "colors" and self._colors and raw.dtype == np.uint8:
             self._refuse_overridden(gray(value) for value in used_codes(raw))
             return Reading(raw, _codes(np.arange(VALUES, dtype=np.uint8)[:, None].repeat(3, 1)))
-        if self._mode == "either" and self._twofold:
+        if self._mode == "either" and self._twofold and raw.max() >= min(self._twofold):
             used = used_codes(raw)
             twofold = [value for value in used if value in self._twofold]
             if twofold and all(gray(value) in self._colors for value in used):
@@ -125,6 +127,10 @@ class Reader:
     def _read_palette(self, raw: np.ndarray, palette: np.ndarray) -> Reading:
         if self._mode == "numbers":
             return Reading(raw)
+        if self._mode == "either" and not self._overridden:
+            codes, count = self._own_entries(palette)
+            if raw.max() < count:
+                return Reading(raw, codes)
         used = used_codes(raw)
         colors: dict[int, Color | None] = {
             number: _color(palette[number]) if number < len(palette) else None for number in used
@@ -140,6 +146,25 @@ class Reader:
             if not self._agrees(number, color):
                 raise self._contradiction("palette entry", number, color)
         return Reading(raw, None, self._note(palette, colors))
+
+    def _own_entries(self, palette: np.ndarray) -> tuple[np.ndarray, int]:
+        """Returns the codes of a palette, and how many of its first entries are of classes only.
+
+        Labels that use no others need no closer look. Gray of a number's own value does, since a
+        palette may be a scale of gray. The files of a dataset have few palettes.
+        """
+        key = palette.tobytes()
+        if key not in self._palettes:
+            entries = [_color(entry) for entry in palette]
+            ends = (
+                number
+                for number, color in enumerate(entries)
+                if color not in self._colors or _is_scale(palette, {number: color})
+            )
+            if len(self._palettes) >= _MOST_PALETTES:
+                self._palettes.clear()
+            self._palettes[key] = _codes(palette), next(ends, len(entries))
+        return self._palettes[key]
 
     def _look_up_palette(self, raw: np.ndarray, palette: np.ndarray, colors: dict) -> Reading:
         """Takes a palette's colours for the classes', or where there are none, gray for numbers."""

@@ -35,13 +35,13 @@ class PixelCounts:
         self.labels += 1
 
 
-def hold_one_class(class_pixels: np.ndarray, ignored: int) -> bool:
-    """Tells whether labels hold nothing but the first class and ignored pixels.
+def only_class(class_pixels: np.ndarray) -> int | None:
+    """Returns the class of all labelled pixels if it is but one of several.
 
-    So do black-and-white masks where 255 is the ignored label: each file by itself looks right.
+    So it is in black-and-white masks where 255 is the ignored label: each file alone looks right.
 
     Args:
         class_pixels: Of all labels together, (num_classes,); empty if they were not counted.
-        ignored: Number of ignored pixels.
     """
-    return len(class_pixels) > 1 and ignored > 0 and not class_pixels[1:].any()
+    found = np.flatnonzero(class_pixels)
+    return int(found[0]) if len(found) == 1 < len(class_pixels) else None

@@ -5,8 +5,6 @@ import click
 from ..datasets import SPLITS
 from . import options, startup
 
-_OVERALL = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
-
 
 @click.command("evaluate")
 @click.argument("run", type=options.run_or_model_file)
@@ -63,6 +61,8 @@ def command(run, data, classes, split, batch_size, checkpoint, code, crf, crf_it
 
 def print_scores(report) -> None:
     """Prints per-class and overall scores, in percent."""
+    from kerasseg import metrics
+
     rows = zip(report["class_names"], report["class_iou"], report["class_accuracy"], strict=True)
     options.print_table(
         ("class", "IoU %", "accuracy %"),
@@ -72,5 +72,5 @@ def print_scores(report) -> None:
     console = options.console()
     if report["absent_classes"]:
         console.print(f"not in the labels: {', '.join(report['absent_classes'])}")
-    for name in _OVERALL:
+    for name in metrics.OVERALL:
         console.print(f"{name} {'-' if report[name] is None else format(report[name], '.4f')}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ..exports import formats
 from . import options, startup
 
 
@@ -35,11 +36,12 @@ from . import options, startup
 )
 @click.option(
     "--format",
-    type=click.Choice(("savedmodel", "litert", "onnx")),
-    default="savedmodel",
+    type=click.Choice(formats.names()),
+    default=formats.DEFAULT,
     show_default=True,
-    help="Format of the model: savedmodel for TensorFlow Serving, litert for phones, onnx for ONNX "
-    "Runtime.",
+    help="Format of the model. "
+    + "; ".join(f"{name}: {formats.module(name).HELP}" for name in formats.names())
+    + ".",
 )
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
@@ -47,10 +49,8 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     RUN is a run folder or a .keras file, for which --classes or
     --data names the classes.
 
-    savedmodel: for TensorFlow Serving; takes encoded images and gives label maps of their own size
-    as PNG. litert: NAME-litert/VERSION/model.tflite for phones and small computers; takes one image
-    of one size. onnx: NAME-onnx/VERSION/model.onnx; takes a batch of images. The last two take and
-    give pixels, uint8.
+    A SavedModel takes encoded images of any size and gives label maps of that size as PNG. The
+    other formats are one file, in NAME-FORMAT/VERSION/, and take and give pixels, uint8.
 
     The export is checked against the network in a process of its own before it gets its version's
     name.

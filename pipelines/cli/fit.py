@@ -90,11 +90,12 @@ def command(
         raise click.UsageError(
             "--code is for --resume: a new run names its code by --model, --encoder or --loss."
         )
-    elif not training["model"] or not data:
-        missing = "--data" if training["model"] else "--model"
-        raise click.UsageError(f"Missing option '{missing}', on the command line or in a recipe.")
+    elif not data:
+        raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
 
     console = options.console()
+    if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
+        console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
     settings = None if resume else _settings(training, encoder, output_stride)
     try:
         startup.load_tensorflow()

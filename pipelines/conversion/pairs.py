@@ -162,18 +162,12 @@ def digests(module: ModuleType, example: Example) -> tuple[int, int]:
 def _read_with_digests(
     module: ModuleType, example: Example
 ) -> tuple[bytes, RawLabel, tuple[int, int]]:
-    """Reads a pair, and its checksums as `digests` has them; a label that is a file only once."""
+    """Reads a pair, each file once, and its checksums as `digests` has them."""
     if hasattr(module, "read"):
         image, raw = read_pair(module, example)
         return image, raw, (_digest(image), _digest(raw.values.tobytes()))
-    image = read_file(example.image, "image")
-    if hasattr(module, "read_label"):  # which reads the file itself
-        raw = RawLabel(module.read_label(example))
-        label = read_file(example.label, "label")
-    else:
-        label = read_file(example.label, "label")
-        raw = read_label(label)
-    return image, raw, (_digest(image), _digest(label))
+    image, label = read_file(example.image, "image"), read_file(example.label, "label")
+    return image, _decode(module, example, label), (_digest(image), _digest(label))
 
 
 def _digest(content: bytes) -> int:
@@ -199,9 +193,13 @@ def read_raw_label(module: ModuleType, example: Example) -> RawLabel:
     Raises:
         ImageFileError: If it is missing or damaged.
     """
+    return _decode(module, example, read_file(example.label, "label"))
+
+
+def _decode(module: ModuleType, example: Example, content: bytes) -> RawLabel:
     if hasattr(module, "read_label"):
-        return RawLabel(module.read_label(example))
-    return read_label(read_file(example.label, "label"))
+        return RawLabel(module.read_label(example, content))
+    return read_label(content)
 
 
 def _copy_pair(example: Example) -> Pair:

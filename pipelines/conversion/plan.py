@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..classes import Description
-from ..datasets import Example
+from ..datasets import Example, PackedExamples
 from .identity import SplitFiles
 from .pairs import Encoding
 from .shards import ShardResult, ShardSpec
@@ -51,7 +51,7 @@ def plan_split(
         ShardSpec(
             dataset,
             description,
-            tuple(examples[i] for i in order[bounds[shard] : bounds[shard + 1]]),
+            PackedExamples(examples[i] for i in order[bounds[shard] : bounds[shard + 1]]),
             prefix.with_name(f"{prefix.name}.tfrecord-{shard:05d}-of-{count:05d}"),
             encoding,
         )
@@ -65,7 +65,7 @@ def _order(examples: int, seed: int) -> np.ndarray:
 
 def is_little_work(splits: Mapping[str, SplitFiles]) -> bool:
     """Tells whether shards are converted sooner than processes for them have started."""
-    examples = sum(len(files.names) for files in splits.values())
+    examples = sum(len(files.states) for files in splits.values())
     size = sum(files.image_bytes(_TYPICAL_IMAGE_BYTES) for files in splits.values())
     return examples < _FEW_EXAMPLES and size < _FEW_BYTES
 

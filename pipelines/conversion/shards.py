@@ -10,7 +10,7 @@ import json
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +38,7 @@ class ShardSpec:
 
     dataset: str
     description: Description
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     path: Path
     encoding: Encoding = field(default_factory=Encoding)
 
@@ -87,12 +87,14 @@ class ShardResult:
 
 def file_state(path: str | None) -> tuple[int, int, int] | None:
     """Returns size and times of change, which tell an edited file from the one converted."""
-    with contextlib.suppress(OSError):
-        if path is not None:
-            status = os.stat(path)  # noqa: PTH116 (called for every file, more than once)
-            # The last cannot be set by hand, as `cp -p` and archives set the other.
-            return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return None
+    if path is None:
+        return None
+    try:
+        status = os.stat(path)  # noqa: PTH116 (called for every file, more than once)
+    except OSError:
+        return None
+    # The last cannot be set by hand, as `cp -p` and archives set the other.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def convert_or_keep(

@@ -11,9 +11,9 @@ all splits at once may have
 
     survey(root, **options) -> Listing                     all splits, and what is in none
 
-which then is called instead of `examples`. `root` is the folder
-that holds the dataset's own top level, or that top level. Where a label is not a plain image file,
-`read_label(example) -> np.ndarray` returns its raw values; where the image is none either,
+which then is called instead of `examples`. `root` is the folder that holds the dataset's own top
+level, or that top level. Where a label is not a plain image file, `read_label(example, content) ->
+np.ndarray` returns the raw values that the file's bytes hold; where the image is none either,
 `read(example) -> (bytes, np.ndarray or RawLabel)` returns an encoded PNG or JPEG as well. A dataset
 that is drawn by code, and so needs no source, says `IS_DRAWN = True`.
 """
@@ -33,6 +33,8 @@ from kerasseg import lazy
 
 from ..classes import Description
 from ..errors import InputError
+from ._examples import Example as Example
+from ._examples import PackedExamples as PackedExamples
 
 if TYPE_CHECKING:
     from . import ade20k as ade20k
@@ -51,26 +53,6 @@ SPLITS = ("train", "validation", "test")
 REQUIRED_SPLITS = ("train", "validation")
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image and its label, not yet read.
-
-    Paths are text, since a `Path` takes three times the memory and a dataset may have 120,000.
-
-    Attributes:
-        filename: Path of the image relative to the source, with "/"; unique within the dataset.
-        image: File of the image.
-        label: File of the label, None when the image has none.
-        details: What the dataset's `read` or `read_label` must know besides; its `repr` must be the
-            same in every process.
-    """
-
-    filename: str
-    image: str
-    label: str | None
-    details: Any = None
-
-
 @dataclass(frozen=True)
 class Listing:
     """What a raw dataset holds.
@@ -80,7 +62,7 @@ class Listing:
         passed_over: Lines about files that are not used, with their number and the reason.
     """
 
-    examples: Mapping[str, list[Example]]
+    examples: Mapping[str, Sequence[Example]]
     passed_over: Sequence[str] = ()
 
 
@@ -139,17 +121,20 @@ class RawDataset:
         """Lists all pairs, once."""
         if hasattr(self.module, "survey"):
             return self.module.survey(self.root, **self.options)
-        found = {s: self.module.examples(self.root, s, **self.options) for s in SPLITS}
-        if hasattr(self.module, "read"):  # whose images are no files
-            return Listing(found)
         from . import _listing
 
+        found = {
+            split: PackedExamples(self.module.examples(self.root, split, **self.options))
+            for split in SPLITS
+        }
+        if hasattr(self.module, "read"):  # whose images are no files
+            return Listing(found)
         every = itertools.chain.from_iterable(found.values())
         return Listing(found, _listing.images_in_no_pair(self.root, every))
 
-    def examples(self, split: str) -> list[Example]:
+    def examples(self, split: str) -> Sequence[Example]:
         """Returns the pairs of a split."""
-        return self.listing.examples.get(split, [])
+        return self.listing.examples.get(split, ())
 
 
 def open_source(dataset: str, source: Path | str | None, options: Mapping[str, Any]) -> RawDataset:

@@ -1,15 +1,16 @@
 """The layout of a folder of one's own: where images and labels are, and what tells the splits."""
 
 import os.path
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
-from ..images.image_folders import HIDDEN, NO_IMAGE, PassedOver, walk
-from . import SPLITS, Example, _listing, _splits
+from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
+from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files
-from ._splits import PLACEHOLDER, Fractions
+from ._splits import PLACEHOLDER, Fractions, is_like_a_split
 
 
 class Place:
@@ -78,7 +79,7 @@ class Layout:
                 f"as {PLACEHOLDER}/images."
             )
 
-    def splits(self, fractions: Fractions | None) -> dict[str, list[Example]]:
+    def splits(self, fractions: Fractions | None) -> dict[str, PackedExamples]:
         """Returns the pairs of each split.
 
         Args:
@@ -88,24 +89,32 @@ class Layout:
             InputError: If nothing tells the splits, or several things do.
         """
         if self._images.folders or self._labels.folders:
-            splits = self._splits_of_folders()
-            if fractions is not None:
-                splits = _splits.draw_from_train(str(self._root), "folders", splits, fractions)
-            return splits
+            return self._drawn("folders", self._splits_of_folders(), fractions)
         assert self._images.top is not None
         assert self._labels.top is not None
+        rows: dict[str, int] = {}
         pairs = self._pairs(self._images.top, self._labels.top)
-        if splits := self._splits_of_lists(pairs):
-            if fractions is not None:
-                raise InputError(_splits.told_already(str(self._root), "lists", splits, fractions))
-            return splits
-        self._refuse_folders_like_splits()
+        every = PackedExamples(_numbered(pairs, rows))
+        if splits := self._splits_of_lists(every, rows):
+            return self._drawn("lists", splits, fractions)
+        self._refuse_folders_like_splits(rows)
+        self._refuse_lists_like_splits(rows)
         if fractions is None:
             raise InputError(
                 f"{self._root}: the splits must be told by folders (images/train/), lists "
                 "(train.txt, validation.txt) or split_fractions, got none of them."
             )
-        return _splits.draw(list(pairs.values()), fractions)
+        drawn = _splits.draw(range(len(every)), fractions)
+        return {split: PackedExamples(every[row] for row in of) for split, of in drawn.items()}
+
+    def _drawn(
+        self, told_by: str, splits: dict[str, PackedExamples], fractions: Fractions | None
+    ) -> dict[str, PackedExamples]:
+        """Returns the splits, and those that are drawn from train besides."""
+        if fractions is None:
+            return splits
+        drawn = _splits.draw_from_train(str(self._root), told_by, splits, fractions)
+        return {split: PackedExamples(pairs) for split, pairs in drawn.items()}
 
     def passed_over(self, used: Path) -> list[str]:
         """Returns a line for each reason for which files are not used.
@@ -118,7 +127,7 @@ class Layout:
             self._count(why, str(path))
         return [str(passed) for passed in self._reasons.values()]
 
-    def _splits_of_folders(self) -> dict[str, list[Example]]:
+    def _splits_of_folders(self) -> dict[str, PackedExamples]:
         for place, other in (self._images, self._labels), (self._labels, self._images):
             if not place.folders:
                 raise InputError(
@@ -129,11 +138,9 @@ class Layout:
             self._walked.add(str(path))
             self._count("lists, though folders tell the splits", str(path))
         return {
-            split: [
-                pair
-                for folders in self._folder_pairs(split)
-                for pair in self._pairs(*folders).values()
-            ]
+            split: PackedExamples(
+                pair for folders in self._folder_pairs(split) for _, pair in self._pairs(*folders)
+            )
             for split in SPLITS
             if split in self._images.folders or split in self._labels.folders
         }
@@ -151,19 +158,24 @@ class Layout:
             for word in sorted(images | labels, key=_splits.WORDS[split].index)
         ]
 
-    def _pairs(self, images: Path, labels: Path) -> dict[str, Example]:
+    def _pairs(self, images: Path, labels: Path) -> Iterator[tuple[str, Example]]:
         """Pairs the files below two folders, by stem, and counts those that are not used."""
-        found_images, found_labels = self._find(images, labels)
-        pairs = _listing.pair_files(self._root, found_images, found_labels)
-        if not self._skip_unlabelled:
-            return pairs
-        there = {stem: pair for stem, pair in pairs.items() if found_labels.has(stem)}
-        for stem in sorted(pairs.keys() - there.keys()):
-            self._count("no label, which --skip-unlabelled accepts", pairs[stem].image)
-        return there
+        found_images, found_labels, others = self._find(images, labels)
+        for stem, pair in _listing.pair_files(self._root, found_images, found_labels):
+            others.pop(pair.image or "", None)
+            others.pop(pair.label or "", None)
+            if self._skip_unlabelled and not found_labels.has(stem):
+                self._count("no label, which --skip-unlabelled accepts", pair.image)
+            else:
+                yield stem, pair
+        for entry in others.values():
+            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
 
-    def _find(self, images: Path, labels: Path) -> tuple[Files, Files]:
-        """Finds the images and the labels below their folders, which may be one, or in another."""
+    def _find(self, images: Path, labels: Path) -> tuple[Files, Files, dict[str, Entry]]:
+        """Finds the images, the labels and, by their paths, the other files below their folders.
+
+        These may be one, or the one in the other.
+        """
         sought = (images, self._images.endings), (labels, self._labels.endings)
         is_one = images == labels
         if is_one and sought[0] == sought[1]:
@@ -175,15 +187,22 @@ class Layout:
         longer = int(len(sought[1][1][0]) > len(sought[0][1][0]))
         own, other = sought[longer], sought[1 - longer]
         first = _listing.find(*own, set() if is_one else {str(other[0])})
-        taken = set(first.found.values()) if is_one else {str(own[0])}
+        taken = set(first.paths().values()) if is_one else {str(own[0])}
         second = _listing.find(*other, taken)
-        for entry in (*second.others, *(() if is_one else first.others)):
-            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
+        others = [*second.others, *(() if is_one else first.others)]
         self._walked |= {str(images), str(labels)}
-        return (second, first) if longer else (first, second)
+        pair = (second, first) if longer else (first, second)
+        return *pair, {entry.path: entry for entry in others}
 
-    def _splits_of_lists(self, pairs: dict[str, Example]) -> dict[str, list[Example]]:
-        """Returns the pairs that the lists name, after checking all of them; none without lists."""
+    def _splits_of_lists(
+        self, pairs: PackedExamples, rows: dict[str, int]
+    ) -> dict[str, PackedExamples]:
+        """Returns the pairs that the lists name, after checking all of them; none without lists.
+
+        Args:
+            pairs: All of them.
+            rows: Where the pair of each stem is among them.
+        """
         lists = _splits.find_lists(self._root)
         taken: dict[str, str] = {}
         chosen: dict[str, list[str]] = {split: [] for split in lists}
@@ -191,7 +210,7 @@ class Layout:
             self._walked.add(str(path))
             for number, line in _splits.read_list(path):
                 where = f"{path}, line {number}"
-                stem = next((name for name in self._names(line) if name in pairs), None)
+                stem = next((name for name in self._names(line) if name in rows), None)
                 if stem is None:
                     raise InputError(
                         f"{where}: must be the name of an image in {self._images.top}, got "
@@ -203,10 +222,13 @@ class Layout:
                     )
                 taken[stem] = where
                 chosen[split].append(stem)
-        for stem in pairs if lists else ():
+        for stem, row in rows.items() if lists else ():
             if stem not in taken:
-                self._count("in no list", pairs[stem].image)
-        return {split: [pairs[stem] for stem in sorted(stems)] for split, stems in chosen.items()}
+                self._count("in no list", pairs[row].image)
+        return {
+            split: PackedExamples(pairs[rows[stem]] for stem in sorted(stems))
+            for split, stems in chosen.items()
+        }
 
     def _names(self, line: str) -> Iterator[str]:
         """Yields what a line of a list may mean: a name as it is, or one with suffix and ending."""
@@ -220,20 +242,32 @@ class Layout:
                     yield path[: -len(ending)]
             yield path.removesuffix(suffix)
 
-    def _refuse_folders_like_splits(self) -> None:
+    def _refuse_folders_like_splits(self, pairs: Iterable[str]) -> None:
         """Refuses to draw splits across folders that may be splits under other names."""
-        for place in (self._images, self._labels):
-            for folder in sorted(self._folders_below(place)):
-                if _splits.is_like_a_split(folder):
-                    raise InputError(
-                        f"{self._root}: splits must not be drawn across those that are there, got "
-                        f"{place.pattern}/{folder}/; rename it, or name all with --{place.what}, "
-                        f"such as {place.pattern}/{PLACEHOLDER}2017."
-                    )
+        for folder in sorted({stem.rpartition("/")[0] for stem in pairs}):
+            parts = folder.split("/")
+            like = next((n for n, part in enumerate(parts, 1) if is_like_a_split(part)), None)
+            if like is not None:
+                path = "/".join(parts[:like])
+                place = (
+                    self._images if Path(f"{self._images.top}/{path}").is_dir() else self._labels
+                )
+                raise InputError(
+                    f"{self._root}: splits must not be drawn across those that are there, got "
+                    f"{place.pattern}/{path}/; rename it, or name all with --{place.what}, such as "
+                    f"{place.pattern}/{PLACEHOLDER}2017."
+                )
 
-    def _folders_below(self, place: Place) -> list[str]:
-        assert place.top is not None
-        return [path.name for path in place.top.iterdir() if path.is_dir()]
+    def _refuse_lists_like_splits(self, pairs: Collection[str]) -> None:
+        """Refuses to draw splits across lists of images that have other names than splits."""
+        for path in _splits.find_lists_of_other_names(self._root):
+            _, line = next(iter(_splits.read_list(path)), (0, ""))
+            if any(name in pairs for name in self._names(re.split(r"[,;\t]", line)[0])):
+                raise InputError(
+                    f"{path}: splits must not be drawn across those that are there, got this list "
+                    "of images; rename it to train.txt, validation.txt or test.txt, with an image "
+                    "a line."
+                )
 
     def _left(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """Yields the files and folders that were neither used nor looked into, and why not."""
@@ -255,3 +289,10 @@ class Layout:
     def _count(self, why: str, path: str) -> None:
         name = path.removeprefix(os.path.join(self._root, ""))  # noqa: PTH118
         self._reasons.setdefault(why, PassedOver(why)).add(name)
+
+
+def _numbered(pairs: Iterable[tuple[str, Example]], rows: dict[str, int]) -> Iterator[Example]:
+    """Yields the pairs, and enters the row of each stem."""
+    for stem, pair in pairs:
+        rows[stem] = len(rows)
+        yield pair

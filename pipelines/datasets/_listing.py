@@ -1,9 +1,10 @@
 """Listing the files of a source, and pairing images with labels by name."""
 
 import os
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +22,21 @@ class Files:
     Attributes:
         folder: Where they are.
         ending: What follows the stem in the name of a file that is not there.
-        found: Those of the endings that count, by their stem: the path relative to the folder,
-            without the ending, its accents composed.
+        found: The ending, as it stands, of those that count, by their stem: the path relative to
+            the folder, without the ending, its accents composed.
+        named: The paths of those whose name is not stem and ending.
         others: The other files, and hidden ones.
     """
 
     folder: Path
     ending: str
     found: dict[str, str] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
     others: list[Entry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Composes what stands before the stems."""
+        self._prefix = "" if str(self.folder) == "." else f"{self.folder}/"
 
     def path_of(self, stem: str) -> str:
         """Returns the file of a stem.
@@ -37,9 +44,30 @@ class Files:
         Where there is none, this is an image of the same name but another ending, so that whoever
         reads it says what is wrong with it, or else the name that the file should have.
         """
-        if stem in self.found:
-            return self.found[stem]
-        return self._other_images.get(stem) or f"{self.folder}/{stem}{self.ending}"
+        if stem in self.named:
+            return self.named[stem]
+        if stem not in self.found and stem in self._other_images:
+            return self._other_images[stem]
+        return f"{self._prefix}{stem}{self.found.get(stem, self.ending)}"
+
+    def paths(self) -> dict[str, str]:
+        """Returns the files that count, by their stem."""
+        return {stem: self.path_of(stem) for stem in self.found}
+
+    def add(self, stem: str, path: str) -> None:
+        """Takes in a file that counts."""
+        start = self._prefix + stem
+        if path.startswith(start):
+            self.found[stem] = sys.intern(path[len(start) :])  # one text for all
+        else:
+            self.found[stem], self.named[stem] = self.ending, path
+
+    def rename(self, stem: str, other: str) -> None:
+        """Finds a file under another stem than that of its name."""
+        path = self.path_of(stem)
+        del self.found[stem]
+        self.named.pop(stem, None)
+        self.add(other, path)
 
     def has(self, stem: str) -> bool:
         """Tells whether `path_of` returns a file that is there."""
@@ -83,18 +111,19 @@ def pair(
             refuses what is there.
     """
     found = find(images, image_endings), find(labels, label_endings)
-    return list(pair_files(root, *found).values())
+    return [pair for _, pair in pair_files(root, *found)]
 
 
-def pair_files(root: Path, images: Files, labels: Files) -> dict[str, Example]:
-    """Pairs images and labels that were found, by stem, see `pair`."""
+def pair_files(root: Path, images: Files, labels: Files) -> Iterator[tuple[str, Example]]:
+    """Yields stem and pair of the images and labels that were found, see `pair`."""
     prefix = os.path.join(root, "")  # noqa: PTH118
-    _match_in_spite_of_case(images, labels)
-    pairs = {}
-    for stem in sorted(images.found.keys() | labels.found.keys()):
+    stems = images.found.keys()
+    if stems != labels.found.keys():
+        _match_in_spite_of_case(images, labels)
+        stems = images.found.keys() | labels.found.keys()
+    for stem in sorted(stems):
         image = images.path_of(stem)
-        pairs[stem] = Example(image.removeprefix(prefix), image, labels.path_of(stem))
-    return pairs
+        yield stem, Example(image.removeprefix(prefix), image, labels.path_of(stem))
 
 
 def _match_in_spite_of_case(images: Files, labels: Files) -> None:
@@ -102,7 +131,7 @@ def _match_in_spite_of_case(images: Files, labels: Files) -> None:
     lonely_images = _by_folded_stem(images.found.keys() - labels.found.keys())
     lonely_labels = _by_folded_stem(labels.found.keys() - images.found.keys())
     for folded in lonely_images.keys() & lonely_labels.keys():
-        labels.found[lonely_images[folded]] = labels.found.pop(lonely_labels[folded])
+        labels.rename(lonely_labels[folded], lonely_images[folded])
 
 
 def _by_folded_stem(stems: Iterable[str]) -> dict[str, str]:
@@ -114,7 +143,7 @@ def _by_folded_stem(stems: Iterable[str]) -> dict[str, str]:
 
 def files_by_stem(folder: Path, endings: Sequence[str]) -> dict[str, str]:
     """Finds the files below a folder by their relative path without the ending, see `find`."""
-    return find(folder, endings).found
+    return find(folder, endings).paths()
 
 
 def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) -> Files:
@@ -143,10 +172,13 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
             ending = next(ending for ending in every if lower.endswith(ending))
         stem = name[: -len(ending)]
         if stem in files.found:
+            other = files.path_of(stem)
+            look_alike = compose(other) == compose(entry.path)
+            how = f" ({other!a}, with other accents)" if look_alike else ""
             raise InputError(
-                f"{entry.path}: must be the only image of its name, got {files.found[stem]} too."
+                f"{entry.path}: must be the only image of its name, got {other} too{how}."
             )
-        files.found[stem] = entry.path
+        files.add(stem, entry.path)
     return files
 
 

@@ -20,8 +20,10 @@ WORDS = {
 PLACEHOLDER = "{split}"
 PLACES_OF_LISTS = ("", "splits", "ImageSets/Segmentation")
 _SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
+# Words that tell of a split within a longer name, such as my-test, trainSet or 2_holdout.
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 _LIKE_A_SPLIT = re.compile(
-    rf"({'|'.join(_SPLIT_OF)})(set|[\W\d_].*)|trainval.*|evaluation|hold-?out", re.IGNORECASE
+    rf"({'|'.join(_SPLIT_OF)})(s|sets?)?|train(ing)?val(id|idation)?|evaluation|hold|holdout"
 )
 
 Fractions = tuple[float, float, float]
@@ -34,8 +36,8 @@ def split_of(name: str) -> str | None:
 
 
 def is_like_a_split(name: str) -> bool:
-    """Tells whether a name begins as that of a split, such as test_set or train2017."""
-    return split_of(name) is not None or _LIKE_A_SPLIT.fullmatch(name) is not None
+    """Tells whether a name has a word for a split, such as my-test, TestSet or train2017."""
+    return any(_LIKE_A_SPLIT.fullmatch(word.lower()) for word in _WORD.findall(name))
 
 
 def folders_of_splits(root: Path, pattern: str) -> dict[str, dict[str, Path]]:
@@ -101,14 +103,29 @@ def find_lists(root: Path) -> dict[str, Path]:
     return {}
 
 
+def find_lists_of_other_names(root: Path) -> list[Path]:
+    """Finds the files that may be lists of splits, such as test_list.txt or trainval.csv."""
+    return [
+        path
+        for place in PLACES_OF_LISTS
+        for ending in ("txt", "csv", "lst")
+        for path in sorted((root / place).glob(f"*.{ending}"))
+        if is_like_a_split(path.stem) and path.is_file()
+    ]
+
+
 def read_list(path: Path) -> list[tuple[int, str]]:
     """Returns the lines of a list that are not empty, with their numbers.
 
     Raises:
-        InputError: If it is no UTF-8 text.
+        InputError: If it is no file of UTF-8 text.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: must be a file, got something else of its name.")
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text ({error.reason}).") from error
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
@@ -140,8 +157,8 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
 
 
 def draw_from_train(
-    where: str, told_by: str, splits: Mapping[str, list[Item]], fractions: Fractions
-) -> dict[str, list[Item]]:
+    where: str, told_by: str, splits: Mapping[str, Sequence[Item]], fractions: Fractions
+) -> dict[str, Sequence[Item]]:
     """Draws splits that are not there from train; never across splits that are there.
 
     Args:
@@ -154,17 +171,18 @@ def draw_from_train(
         InputError: If something would be drawn from, or into, another split than train.
     """
     drawn = [split for split, share in zip(SPLITS[1:], fractions[1:], strict=False) if share]
-    if "train" not in splits or not drawn or any(split in splits for split in drawn):
-        raise InputError(told_already(where, told_by, splits, fractions))
+    there = [split for split in SPLITS if splits.get(split)]
+    if "train" not in there or not drawn or any(split in there for split in drawn):
+        raise InputError(_told_already(where, told_by, there, fractions))
     parts = draw(splits["train"], fractions)
     return {**splits, "train": parts["train"], **{split: parts[split] for split in drawn}}
 
 
-def told_already(where: str, told_by: str, splits: Collection[str], fractions: Fractions) -> str:
+def _told_already(where: str, told_by: str, splits: Collection[str], fractions: Fractions) -> str:
     """Returns the message that fractions are of no use, and what would be."""
     absent = [split for split in SPLITS if split not in splits]
     remedy = ""
-    if told_by != "lists" and absent and "train" in splits:
+    if absent and "train" in splits:
         shares = ",".join({"train": "0.8"}.get(s, "0.2" if s == absent[0] else "0") for s in SPLITS)
         remedy = f"; {shares} would draw {absent[0]} from train"
     return (

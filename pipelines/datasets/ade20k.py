@@ -17,7 +17,6 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.image_files import read_file
 from ..images.label_files import decode_label
 from . import Example, _listing, find_top
 
@@ -113,13 +112,17 @@ def examples(root: Path, split: str) -> list[Example]:
     return _listing.pair(root, images, labels, image_endings=[".jpg"])
 
 
-def read_label(example: Example) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> np.ndarray:
     """Reads the values of a label.
 
+    Args:
+        example: Whose label it is.
+        content: The file's bytes.
+
     Raises:
-        ImageFileError: If it is missing or damaged, or a coloured picture.
+        ImageFileError: If it is damaged, or a coloured picture.
     """
-    raw = decode_label(read_file(example.label, "label"))
+    raw = decode_label(content)
     if raw.ndim == 3:
         raise ImageFileError(
             "label must be gray with values 0 to 150, got a coloured picture",

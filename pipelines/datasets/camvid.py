@@ -18,7 +18,6 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description, class_file
 from ..errors import ImageFileError, InputError
-from ..images.image_files import read_file
 from ..images.label_files import decode_label
 from . import Example, _listing, find_top
 
@@ -153,13 +152,17 @@ def examples(root: Path, split: str, *, classes: int = 11) -> list[Example]:
     return _listing.pair(root, top / folder, top / f"{folder}annot", image_endings=[".png"])
 
 
-def read_label(example: Example) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> np.ndarray:
     """Decodes a label: values or colours in SegNet's release, colours in the original.
 
+    Args:
+        example: Whose label it is.
+        content: The file's bytes.
+
     Raises:
-        ImageFileError: If the file is missing, damaged, or a label of the original in gray.
+        ImageFileError: If the file is damaged, or a label of the original in gray.
     """
-    raw = decode_label(read_file(example.label, "label"))
+    raw = decode_label(content)
     if raw.ndim == 2 and str(example.label).endswith(_ORIGINAL_ENDING):
         raise ImageFileError(
             "label must be a picture in CamVid's colours, got single values",

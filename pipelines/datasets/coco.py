@@ -29,7 +29,6 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.image_files import read_file
 from ..images.label_files import decode_label
 from . import Example, _json_stream, _listing, find_top, voc2012
 
@@ -177,13 +176,17 @@ def examples(root: Path, split: str, *, task: str = "panoptic") -> list[Example]
     return _list_panoptic(root, top, split, task) if split in _FOLDERS else []
 
 
-def read_label(example: Example) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> np.ndarray:
     """Reads a label: categories for panoptic and voc, for stuff what the file holds.
 
+    Args:
+        example: Whose label it is.
+        content: The file's bytes.
+
     Raises:
-        ImageFileError: If it is missing or damaged, or has pixels of segments that the JSON lacks.
+        ImageFileError: If it is damaged, or has pixels of segments that the JSON lacks.
     """
-    raw = decode_label(read_file(example.label, "label"))
+    raw = decode_label(content)
     if example.details is None:
         return raw
     if raw.ndim != 3:

@@ -72,7 +72,7 @@ def describe(
 
 def examples(root: Path, split: str, **options) -> list[Example]:
     """Lists the images of a split with their labels, see `survey`."""
-    return survey(root, **options).examples[split]
+    return list(survey(root, **options).examples[split])
 
 
 def survey(
@@ -116,7 +116,7 @@ def survey(
         skip_unlabelled,
     )
     found = layout.splits(split_fractions)
-    splits = {split: found.get(split, []) for split in SPLITS}
+    splits = {split: found.get(split, ()) for split in SPLITS}
     return Listing(splits, layout.passed_over(_class_file(root, palette)))
 
 

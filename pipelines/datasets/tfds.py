@@ -148,7 +148,7 @@ def examples(
     if split_fractions is not None:
         there = {name: list(found) for name, found in index.items()}
         where = f"tfds:{builder}", "splits of its own"
-        return _splits.draw_from_train(*where, there, split_fractions).get(split, [])
+        return list(_splits.draw_from_train(*where, there, split_fractions).get(split, ()))
     return list(index.get(split, ()))
 
 

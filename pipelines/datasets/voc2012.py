@@ -18,7 +18,6 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.image_files import read_file
 from ..images.label_files import decode_label
 from . import Example, _listing, _mat, find_top
 
@@ -123,13 +122,16 @@ def examples(root: Path, split: str, *, sbd: Path | None = None) -> list[Example
     return [_example(root, folder, name) for name in sorted(names)]
 
 
-def read_label(example: Example) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> np.ndarray:
     """Reads a label of VOC or of SBD.
 
+    Args:
+        example: Whose label it is.
+        content: The file's bytes.
+
     Raises:
-        ImageFileError: If it is missing, damaged, or SBD's has other values than 0 to 20.
+        ImageFileError: If it is damaged, or SBD's has other values than 0 to 20.
     """
-    content = read_file(example.label, "label")
     if not str(example.label).endswith(".mat"):
         return decode_label(content)
     values = _mat.read_struct_field(content, "GTcls", "Segmentation")

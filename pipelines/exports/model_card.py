@@ -6,17 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from kerasseg import metrics
+
 from ..errors import printable
 from ..runs import run_folder
 from ..runs.crf import CRFParameters
-
-_NOTES = {
-    "savedmodel": (
-        "EXIF orientation is applied: the label map lies over the image as a viewer shows it.",
-        "",
-    )
-}
-_SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+from . import formats
 
 
 def write(
@@ -27,7 +22,7 @@ def write(
     scores: dict[str, Any],
     *,
     size: tuple[int, int] | None = None,
-    format: str = "savedmodel",
+    format: str = formats.DEFAULT,
 ) -> None:
     """Writes a model card as Markdown.
 
@@ -38,16 +33,17 @@ def write(
         crf: Parameters of its CRF, None if it has none.
         scores: Its epoch in the run's history; empty if that is not known.
         size: `(height, width)` that it computes at; None for the images' own.
-        format: What it is exported as: "savedmodel", "litert" or "onnx".
+        format: What it is exported as, one of `formats.names()`.
     """
-    options = described.options
+    options, exported = described.options, formats.module(format)
+    described_input = exported.describe_input(size)
     settings = ", ".join(f"{key} {value}" for key, value in options.model_options.items())
     lines = [
         f"# {escape(name)}",
         "",
         f"Semantic segmentation by {_code(options.model)}"
         f"{f' ({escape(settings)})' if settings else ''}, "
-        f"{len(described.classes.names)} classes. {_describe_input(size, format)}",
+        f"{len(described.classes.names)} classes. {described_input}",
         "",
         f"Trained on {_code(described.dataset['name'])} (fingerprint "
         f"{escape(described.dataset['fingerprint'])}). Scores of the network on its validation "
@@ -65,7 +61,7 @@ def write(
         "It comes from the network in the run's `checkpoints/best.keras`. To load that with",
         "`keras.models.load_model`, `import kerasseg` first, which registers its layers.",
         "",
-        *_NOTES.get(format, ()),
+        *exported.NOTES,
     ]
     path.write_text("\n".join(lines), encoding="utf-8")
 
@@ -80,20 +76,9 @@ def _code(text: str) -> str:
     return f"`{text}`" if re.fullmatch(r"[\w.:/-]+", text) else escape(text)
 
 
-def _describe_input(size: tuple[int, int] | None, format: str) -> str:
-    sides = size and f"{size[0]} x {size[1]}"
-    if format != "savedmodel":
-        taken = f"of {sides} (height x width)" if size else "of any size"
-        return f"Takes RGB images {taken}, uint8 in [0, 255]; gives a class for each pixel, uint8."
-    resized = f", which the network sees resized to {sides} (height x width)" if size else ""
-    return (
-        f"Takes RGB images of any size{resized}; gives a class for each pixel, at the image's own "
-        "size."
-    )
-
-
 def _score_lines(scores: dict[str, Any]) -> list[str]:
-    found = [f"- {name} {scores[name]:.4f}" for name in _SCORES if scores.get(name) is not None]
+    known = {name: scores[name] for name in metrics.OVERALL if scores.get(name) is not None}
+    found = [f"- {name} {value:.4f}" for name, value in known.items()]
     reason = f"epoch {scores['epoch']} was not evaluated" if scores else "no epoch was evaluated"
     return found or [f"- none are known: {reason}"]
 

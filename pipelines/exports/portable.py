@@ -7,19 +7,21 @@ interpreter, would prove little: that one has TensorFlow's operations at hand.
 
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ..runtime import clean_process
+
+if TYPE_CHECKING:
+    import numpy as np
 
 INPUT = "image"
 SIGNATURE = "serving_default"
 
 
-def predict_in_clean_process(file: Path, batches: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+def predict_in_clean_process(
+    file: Path, batches: "list[np.ndarray]"
+) -> "list[dict[str, np.ndarray]]":
     """Sends images through a file in a process without Keras and TensorFlow.
 
     Args:
@@ -32,6 +34,8 @@ def predict_in_clean_process(file: Path, batches: list[np.ndarray]) -> list[dict
     Raises:
         InputError: If the file cannot be loaded or run there.
     """
+    import numpy as np
+
     with tempfile.TemporaryDirectory() as scratch:
         requests, answers = Path(scratch, "in.npz"), Path(scratch, "out.npz")
         names = [f"{index:06d}" for index in range(len(batches))]
@@ -46,10 +50,20 @@ def predict_in_clean_process(file: Path, batches: list[np.ndarray]) -> list[dict
         return list(found.values())
 
 
+def describe_input(size: tuple[int, int] | None) -> str:
+    """Says what a file takes and gives, for its model card."""
+    taken = f"of {size[0]} x {size[1]} (height x width)" if size else "of any size"
+    return f"Takes RGB images {taken}, uint8 in [0, 255]; gives a class for each pixel, uint8."
+
+
 def main() -> None:
     """Answers an archive of arrays; see the module's description."""
+    import numpy as np
+
+    from . import formats
+
     file, requests, answers = (Path(argument) for argument in sys.argv[1:4])
-    run = (_load_litert if file.suffix == ".tflite" else _load_onnx)(file)
+    run = formats.of_file(file).load(file)
     found: dict[str, Any] = {}
     with np.load(requests) as archive:
         for name in archive.files:
@@ -58,21 +72,6 @@ def main() -> None:
     np.savez(answers, **found)
     if {"keras", "tensorflow"} & sys.modules.keys():
         raise RuntimeError("Keras or TensorFlow was imported: this proves nothing about a device")
-
-
-def _load_litert(file: Path) -> Callable:
-    from ai_edge_litert.interpreter import Interpreter
-
-    runner = Interpreter(str(file)).get_signature_runner(SIGNATURE)
-    return lambda images: runner(**{INPUT: images})
-
-
-def _load_onnx(file: Path) -> Callable:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {INPUT: images}), strict=True))
 
 
 if __name__ == "__main__":

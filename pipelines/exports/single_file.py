@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import adapters
 from kerasseg.inference import label_map
 from kerasseg.layers import native_operations
 
@@ -59,6 +60,11 @@ def signature(model, shape: tuple, probabilities: bool):
     )
 
 
+def adapt(model: keras.Model, size: tuple[int, int] | None) -> keras.Model:
+    """Returns the network in float32, without resizing where images are of the size already."""
+    return in_float32(adapters.network_of(model) if size else model)
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """Returns a network that computes in float32, with the same weights.
 
@@ -85,13 +91,16 @@ def _replace_policies(config: Any) -> bool:
     return sum(map(_replace_policies, config.values())) > 0
 
 
-def check(model, file: Path, size: tuple[int, int] | None, batch_sizes=(1, 2)) -> dict[str, Any]:
+def check(
+    model, file: Path, size: tuple[int, int] | None, package: str, batch_sizes=(1, 2)
+) -> dict[str, Any]:
     """Compares a file with the network it came from.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         file: The file.
         size: `(height, width)` of the images that it takes; None for any: then they are odd.
+        package: Distribution that runs it.
         batch_sizes: How many of each are sent, twice.
 
     Returns:
@@ -113,7 +122,6 @@ def check(model, file: Path, size: tuple[int, int] | None, batch_sizes=(1, 2)) -
     for batch, answer in zip(batches, answers, strict=True):
         if not comparison.agrees(batch, answer[LABELS], answer.get(PROBABILITIES)):
             raise InputError(f"{file}: labels differ from the network's; nothing was exported.")
-    package = "ai-edge-litert" if file.suffix == ".tflite" else "onnxruntime"
     return {
         "loader": f"{package} {metadata.version(package)}, in a process without TensorFlow",
         "images": [list(batch.shape[:3]) for batch in batches],

@@ -5,6 +5,7 @@ inflation that decodes them; Pillow is left what is slow in Python, the rows' fi
 encoded for what decodes them once an epoch.
 """
 
+import functools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ _MOST_PIXELS = 89_478_485
 _PART = 2**21  # bytes that are inflated at a time, which bounds the memory
 _STRIP = 512  # rows that are filtered at a time, for the same reason
 _FILTER_UP = 2
+_MOST_STORED = 2**16 - 1  # bytes in a block that is not compressed
 
 
 def walk(content: bytes) -> set[bytes]:
@@ -229,12 +231,25 @@ def _unfilter(
 
 def _unfilter_rows(filtered: bytes, rows: int, row_bytes: int, mode: str) -> np.ndarray:
     """Leaves it to Pillow, in the mode whose pixels have as many bytes."""
+    lines = np.frombuffer(filtered, np.uint8).reshape(rows, 1 + row_bytes)
+    if not lines[:, 0].any():  # as most programs write palettes
+        return np.ascontiguousarray(lines[:, 1:])
     size = row_bytes // len(mode), rows
     try:
-        picture = PIL.Image.frombytes(mode, size, zlib.compress(filtered, 0), "zip", mode, 0)
+        picture = PIL.Image.frombytes(mode, size, _stored(filtered), "zip", mode, 0)
     except ValueError as error:
         raise ImageFileError("PNG pixels are damaged", str(error)) from error
     return np.frombuffer(picture.tobytes(), np.uint8).reshape(rows, row_bytes)
+
+
+def _stored(content: bytes) -> bytes:
+    """Returns a stream of zlib's that holds bytes as they are, in half the time of its level 0."""
+    parts: list[bytes | memoryview] = [b"\x78\x01"]
+    for start in range(0, len(content), _MOST_STORED):
+        block = memoryview(content)[start : start + _MOST_STORED]
+        is_last = start + _MOST_STORED >= len(content)
+        parts += [struct.pack("<BHH", is_last, len(block), len(block) ^ 0xFFFF), block]
+    return b"".join((*parts, struct.pack(">I", zlib.adler32(content))))
 
 
 def _numbers(strip: np.ndarray, depth: int) -> np.ndarray:
@@ -243,9 +258,15 @@ def _numbers(strip: np.ndarray, depth: int) -> np.ndarray:
         return strip.view(">u2")
     if depth == 8:
         return strip
+    return _table_of_bits(depth)[strip].view(np.uint8)
+
+
+@functools.cache
+def _table_of_bits(depth: int) -> np.ndarray:
+    """Returns, for each byte, the numbers of some bits that it holds, as one larger number."""
     shifts = np.arange(8 - depth, -1, -depth, dtype=np.uint8)
-    numbers = strip[:, :, None] >> shifts & (2**depth - 1)
-    return numbers.reshape(len(strip), -1)
+    numbers = np.arange(256, dtype=np.uint8)[:, None] >> shifts & (2**depth - 1)
+    return np.ascontiguousarray(numbers).view(f"u{8 // depth}")[:, 0]
 
 
 class _Pixels:

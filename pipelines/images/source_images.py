@@ -14,7 +14,7 @@ import PIL.Image
 
 from ..errors import ImageFileError, InputError
 from . import formats, png
-from .image_files import check_complete
+from .image_files import check_complete, too_deep
 
 _STRIP = 512  # rows that are worked on at a time, which bounds the memory
 _TURNS = {
@@ -259,11 +259,7 @@ def _decode(
 ) -> PIL.Image.Image:
     """Decodes a picture to gray or RGB of 8 bits; a JPEG at a half or less where that is enough."""
     if deep and stretch is None:
-        raise ImageFileError(
-            "image must have 8 bits a channel, got more",
-            "say which values are black and white: --stretch LOW,HIGH (0,4095 for 12 bits, 0,65535 "
-            "for all 16) or percentiles of each image (p1,p99)",
-        )
+        raise too_deep()
     try:
         if deep and stretch is not None:
             values = formats.deep_values(content, picture)

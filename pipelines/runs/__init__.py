@@ -1,1 +1,20 @@
-"""The run folder: options, state, history and initial weights of a training."""
+"""The run folder: options, state, history and initial weights of a training.
+
+Its modules are imported at their first use, as in `runs.training_options.TrainingOptions`.
+"""
+
+from typing import TYPE_CHECKING
+
+from kerasseg import lazy
+
+if TYPE_CHECKING:
+    from . import crf as crf
+    from . import guests as guests
+    from . import initial_weights as initial_weights
+    from . import option_fields as option_fields
+    from . import run_folder as run_folder
+    from . import state as state
+    from . import trained_networks as trained_networks
+    from . import training_options as training_options
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)

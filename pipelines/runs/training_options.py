@@ -75,7 +75,7 @@ class TrainingOptions:
             _NETWORK,
             _MODEL,
         ),
-    ]
+    ] = "deeplabv3plus"
     model_options: Annotated[
         dict[str, Any],
         Option(

@@ -6,7 +6,7 @@ import zlib
 
 from starlette.requests import Request
 
-from .errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
+from .refusals import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
 
 GRACE = 10.0  # seconds within which a body must come, or the next part of it
 LEAST_RATE = 8 * 1024  # bytes per second that must come, seen over that time

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
-from .errors import NOT_FOUND, UNAVAILABLE, ServingError
+from .refusals import NOT_FOUND, UNAVAILABLE, ServingError
 from .versions import END, Files, Loaded, Version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -12,7 +12,9 @@ import numpy as np
 from ..serving.saved_model import SavedModelError
 from . import json_process
 from .catalog import Catalog
-from .errors import (
+from .image_sizes import decoded_pixels
+from .pool import Places, Pool
+from .refusals import (
     DEADLINE_EXCEEDED,
     INTERNAL,
     RESOURCE_EXHAUSTED,
@@ -20,8 +22,6 @@ from .errors import (
     invalid,
     without_nodes,
 )
-from .image_sizes import decoded_pixels
-from .pool import Places, Pool
 from .versions import Loaded
 
 _MOST_LARGE = 32

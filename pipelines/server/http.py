@@ -17,9 +17,9 @@ from ..classes.colors import is_background
 from . import body, metadata
 from .body import Bodies
 from .engine import Engine
-from .errors import ServingError, invalid
 from .hosts import Hosts
 from .prediction import Prediction
+from .refusals import ServingError, invalid
 from .versions import Version, read_classes
 
 _logger = logging.getLogger(__name__)

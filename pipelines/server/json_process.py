@@ -22,7 +22,7 @@ import numpy as np
 from ..runtime import allocator
 from ..serving.signatures import Signature
 from . import json_tensors
-from .errors import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ServingError
+from .refusals import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ServingError
 
 FEW = 20_000  # values that are read or written within some milliseconds
 _WINDOW = 2**16  # bytes

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..serving.signatures import Signature
 from ..serving.tensors import DTYPES, NAMES, STRING
-from .errors import ServingError, invalid, no_signature
+from .refusals import ServingError, invalid, no_signature
 
 _BYTES = "_bytes"  # ends the names of outputs that are given in base64
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from .errors import RESOURCE_EXHAUSTED, ServingError, invalid
+from .refusals import RESOURCE_EXHAUSTED, ServingError, invalid
 
 _TOGETHER = 2**30  # bytes that messages which are not whole yet may take
 _FEWEST, _MOST = 8, 128  # messages that are received at once

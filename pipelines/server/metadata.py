@@ -4,7 +4,7 @@ from google.protobuf.any_pb2 import Any
 
 from . import protos
 from .catalog import Catalog
-from .errors import NOT_FOUND, ServingError
+from .refusals import NOT_FOUND, ServingError
 
 _FAILED = 2  # gRPC's UNKNOWN, with which TensorFlow Serving reports a load that failed
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from .errors import INTERNAL, RESOURCE_EXHAUSTED, ServingError
+from .refusals import INTERNAL, RESOURCE_EXHAUSTED, ServingError
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")

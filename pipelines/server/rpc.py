@@ -14,8 +14,15 @@ from ..serving.signatures import Signature
 from ..serving.tensors import DTYPES, NAMES, STRING
 from . import metadata, protos
 from .engine import Engine
-from .errors import INTERNAL, RESOURCE_EXHAUSTED, UNIMPLEMENTED, ServingError, invalid, no_signature
 from .messages import Messages
+from .refusals import (
+    INTERNAL,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+    ServingError,
+    invalid,
+    no_signature,
+)
 
 _logger = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}

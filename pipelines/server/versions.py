@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..serving.saved_model import SavedModel
-from .errors import without_nodes
+from .refusals import without_nodes
 
 # ModelVersionStatus.State of TensorFlow Serving.
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50

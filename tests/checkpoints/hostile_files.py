@@ -96,6 +96,13 @@ def three_million_lists(folder):
     return write_zip(folder / "lists.pth", b"\x80\x02" + b"]" * 3_000_000 + b".")
 
 
+def one_tuple_for_many_calls(folder):
+    """A tuple of 300 000 values, with which a function is called 150 000 times."""
+    arguments = b"(" + b"N" * 300_000 + b"tq\x01"
+    called = b"ctorch._utils\n_rebuild_parameter\nq\x00" + arguments + b"h\x00h\x01R0" * 150_000
+    return write_zip(folder / "calls.pth", b"\x80\x02" + called + b".")
+
+
 def distant_memory(folder):
     """Asks to remember something under number 2 147 483 647."""
     return write_zip(folder / "memo.pth", b"\x80\x02Nr\xff\xff\xff\x7f.")
@@ -150,6 +157,15 @@ def tensors_under_many_names(folder):
     outer = b"}(" + text("b") + inner
     outer += b"".join(text(f"b{index}") + b"h\x01" for index in range(1000)) + b"u."
     return write_zip(folder / "names.pth", b"\x80\x02" + outer, {"data/0": bytes(4)})
+
+
+def long_names_of_networks(folder):
+    """Two networks of 5000 tensors, under keys of 200 000 letters."""
+    keys = [b"X" + struct.pack("<I", 200_000) + letter * 200_000 for letter in (b"a", b"b")]
+    network = b"}(" + text("a") + tensor("0", 1, 0, (1,), (1,)) + b"q\x00"
+    network += b"".join(text(f"a{index}") + b"h\x00" for index in range(5000)) + b"uq\x01"
+    networks = b"}(" + keys[0] + network + keys[1] + b"h\x01u."
+    return write_zip(folder / "keys.pth", b"\x80\x02" + networks, {"data/0": bytes(4)})
 
 
 def name_for_a_terminal(folder):
@@ -433,6 +449,7 @@ ALL = {
     nested_tuples_as_class: "which could run code",
     nested_dicts: NOTHING,
     copies_of_a_list: "at most 1000000 steps",
+    one_tuple_for_many_calls: "at most 1000000 steps",
     three_million_lists: "at most 1000000 steps",
     distant_memory: NOTHING,
     long_text: CUT_OFF,
@@ -443,6 +460,7 @@ ALL = {
     missing_storage: "must have 4000000000000 bytes",
     many_tensors: "at most 20000 tensors",
     tensors_under_many_names: "at most 20000 tensors",
+    long_names_of_networks: "of at most 1000 characters",
     name_for_a_terminal: "must be printable",
     legacy_storage_too_long: CUT_OFF,
     legacy_tar: r"must be a PyTorch file.*begins with b'sys_info'",

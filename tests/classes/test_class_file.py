@@ -85,6 +85,7 @@ NAMED = {
     "values, dots": "0. sky\n1. side walk\n2. car\n",
     "values, commas": "0,sky\n1,side walk\n2,car\n",
     "values, tabs": "0\tsky\n1\tside walk\n2\tcar\n",
+    "values, other spaces": "0\u00a0sky\n1\u3000side\u2009walk\n2\u200b car\n\ufeff\n",
     "values behind": "sky 0\nside walk 1\ncar 2\n",
     "values behind colons": "sky: 0\nside walk: 1\ncar: 2\n",
     "labelme": "__ignore__\nsky\nside walk\ncar\n",
@@ -92,6 +93,7 @@ NAMED = {
     "Roboflow": "Pixel Value, Class\n2, car\n0, sky\n1, side walk\n",
     "number as class": "class,name\n0,sky\n2,car\n1,side walk\n",
     "one column": "name\nsky\nside walk\ncar\n",
+    "one column, other word": "category_name\nsky\nside walk\ncar\n",
     "other columns": "Idx\tRatio\tTrain\tName\n0\t0.15\t11664\tsky\n1\t0.12\t6046\tside walk\n"
     "2\t.1\t8265\tcar\n",
     "JSON list": '["sky", "side walk", "car"]',
@@ -175,6 +177,8 @@ def test_quotation_marks_hold_names_with_separators(tmp_path):
         ("sky;road;car\n", r"line 1: .* got 'sky, road, car'"),
         ("sky\nroad | paved\n", r"line 2: .* got 'road, paved'"),
         ("sky\nvehicle:car\n", r"line 2: .*no separators.*got 'vehicle:car'"),
+        ("1\uff1asky\n2\uff1aroad\n", r"line 1: .*no separators.*got '1\uff1asky'"),
+        ("sky\uff0croad\ncar\n", r"line 1: .*no separators.*got 'sky\uff0croad'"),
         ("sky 1 2\nroad 3 4\n", r"line 1: .* got 'sky 1 2'"),
         ("sky 1 2 3\nroad 1 2 300\n", r"line 2: a colour must be .*\[0, 255\], got 'road 1 2 300'"),
         ("sky 1 2 3\nroad .1 .2 .3\n", r"line 2: "),
@@ -241,6 +245,13 @@ def test_what_is_not_understood_is_refused_with_its_place(tmp_path, text, messag
 def test_an_ending_that_promises_another_format_is_believed(tmp_path, name):
     with pytest.raises(InputError):
         read(tmp_path, NAMED["names"], name)
+
+
+@pytest.mark.parametrize("rest", ["\t1", ", 1", "; 1", "| 1", ": 1", "\t1 2\t3\t4"])
+def test_a_number_behind_a_separator_is_no_part_of_a_name(tmp_path, rest):
+    with pytest.raises(InputError, match=r"line 3: must be a name, with a value in all lines"):
+        read(tmp_path, f"sky\nlane 2\nlane{rest}\n")
+    assert read(tmp_path, "sky\nlane 2\nlane  1\n").classes.names == ("sky", "lane 2", "lane 1")
 
 
 # Fuzzing

@@ -11,7 +11,7 @@ from drawn_labels import draw_case, encode
 from kerasseg.pipelines.classes import ClassSpace, Description, class_maps, ignoring
 from kerasseg.pipelines.classes.label_maps import LabelMap
 from kerasseg.pipelines.classes.label_notes import LabelNotes, contradictions, merged, remarks
-from kerasseg.pipelines.classes.palettes import ALPHA, GRAY_AS_RGB
+from kerasseg.pipelines.classes.palettes import ALPHA, GRAY_AS_RGB, Reader
 from kerasseg.pipelines.errors import ImageFileError, InputError
 from kerasseg.pipelines.images.label_files import read_label
 
@@ -80,6 +80,35 @@ def test_the_palette_that_quantising_makes_is_understood():
     picture = PIL.Image.fromarray(np.array(COLORS, np.uint8)[TRUTH]).quantize(3)
     assert np.asarray(picture).tolist() != TRUTH.tolist()
     assert label_of(save(picture), describe()) == TRUTH.tolist()
+
+
+def test_a_palette_is_read_at_once_as_entry_by_entry(monkeypatch):
+    rng = random.Random(7)
+    # Palettes such as those of gray, in which few colours are of no class.
+    colors = ((0, 0, 0), (1, 1, 1), (2, 2, 2), (9, 0, 0), (3, 3, 3), (0, 8, 0))
+    at_once = 0
+    for _ in range(1500):
+        names = tuple("abcde"[: rng.randint(2, 5)])
+        space = ClassSpace(names, tuple(rng.sample(colors, len(names))))
+        table = {color: label for label, color in enumerate(space.colors)}
+        values = {label: label for label in range(len(names))}
+        label_map = LabelMap(Description(space, values, table, labels_are="either"))
+        palette = np.array(rng.choices(colors, k=rng.randint(1, 5)), np.uint8)
+        raw = np.array([rng.choices(range(rng.randint(1, 6)), k=3)], np.uint8)
+        results = []
+        for way in (None, lambda self, palette: (None, 0)):
+            with monkeypatch.context() as patched:
+                if way:
+                    patched.setattr(Reader, "_own_entries", way)
+                try:
+                    reading = label_map.read(raw, palette)
+                    codes = reading.codes if reading.codes is None else reading.codes.tolist()
+                    results.append((reading.raw.tolist(), codes, reading.notes))
+                except ImageFileError as error:
+                    results.append(str(error))
+        assert results[0] == results[1]
+        at_once += results[0][1] is not None and not isinstance(results[0], str)
+    assert 300 < at_once < 1400
 
 
 def test_entries_that_no_pixel_uses_may_have_any_colour():

@@ -7,9 +7,10 @@ import click
 import pytest
 
 from kerasseg import models
-from kerasseg.pipelines import cli, datasets
+from kerasseg.pipelines import cli, datasets, fit
 from kerasseg.pipelines import models as model_table
 from kerasseg.pipelines.cli import options, recipes, tables
+from kerasseg.pipelines.errors import InputError
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 RECIPES = sorted(Path(__file__).parents[2].glob("pipelines/recipes/*.toml"))
@@ -120,7 +121,6 @@ def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
     [
         (["--model", "yolo"], "'yolo' is not one of 'deeplab', 'deeplabv3'"),
         (["--model", "unet"], "Missing option '--data'"),
-        (["--data", "x"], "Missing option '--model'"),
         (
             ["--model", "unet", "--crop-size", "32"],
             "must be HEIGHT,WIDTH in whole numbers, got '32'",
@@ -133,6 +133,21 @@ def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
 def test_fit_refuses_what_it_cannot_read(run_cli, tmp_path, arguments, message):
     fails(run_cli("fit", "--run", tmp_path / "run", *arguments), message, code=2)
     assert not (tmp_path / "run").exists()
+
+
+def test_fit_says_which_architecture_is_the_default(run_cli, monkeypatch, tiny_data, tmp_path):
+    def stop(options, *more, **others):
+        raise InputError(f"would train {options.model}")
+
+    monkeypatch.setattr(fit, "run", stop)
+    asked = ("fit", "--data", tiny_data, "--run", tmp_path / "run")
+    fails(run_cli(*asked), "--model deeplabv3plus, the default", "would train deeplabv3plus")
+    chosen = run_cli(*asked, "--model", "unet")
+    fails(chosen, "would train unet")
+    assert "the default" not in chosen.output
+    recipe = run_cli(*asked, "--recipe", "camvid-unet")
+    fails(recipe, "would train unet")
+    assert "the default" not in recipe.output
 
 
 def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny_run, tmp_path):

@@ -106,10 +106,13 @@ def test_checksums_alone_still_find_what_is_damaged_or_no_gray_label(tree, tmp_p
     truncated.write_bytes(truncated.read_bytes()[:-20])
     save_image(tree / "labels" / "val" / "small.png", np.zeros((40, 50, 3), np.uint8))
     save_image(tree / "labels" / "val" / "photo.png", np.zeros((9, 9), np.uint8))
+    save_image(tree / "images" / "train" / "deep.png", np.full((9, 9), 4095, np.uint16))
+    save_image(tree / "labels" / "train" / "deep.png", np.zeros((9, 9), np.uint8))
     with pytest.raises(convert.ConversionError) as refusal:
         convert_tree(tree, tmp_path, verify="checksums")
     found = {problem.file.rpartition("/")[2]: problem.what for problem in refusal.value.problems}
     assert found == {
+        "deep.png": "image must have 8 bits a channel, got more",
         "large.png": "PNG is cut short",
         "photo.jpg": "label must have the image's size 90x120, got 9x9",
         "small.png": "label must be an 8-bit gray PNG to be copied, got 8 bits of colour type 2",

@@ -308,6 +308,7 @@ def test_fractions_are_refused_where_the_splits_are_told_already(tmp_path, folde
         folder.examples(folder_tree, "train", split_fractions=(0.5, 0.5, 0.0))
     build_flat(tmp_path / "flat")
     (tmp_path / "flat" / "train.txt").write_text("four\n")
+    (tmp_path / "flat" / "val.txt").write_text("five\n")
     with pytest.raises(InputError, match=r"split_fractions must be left out.*as lists"):
         folder.examples(tmp_path / "flat", "train", split_fractions=(0.5, 0.5, 0.0))
 

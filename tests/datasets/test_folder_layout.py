@@ -1,5 +1,6 @@
 """Where a folder of one's own has its images and labels, and what is said of all other files."""
 
+import os
 import shutil
 import unicodedata
 from pathlib import Path
@@ -124,13 +125,73 @@ def test_validation_is_drawn_from_train_alone_where_that_is_asked_for(tree):
     assert all(name.startswith("images/testing/") for name in found["test"])
 
 
-@pytest.mark.parametrize("name", ["train2017", "test_set", "Testset", "val-1", "trainval"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("train2017", "test_set", "Testset", "val-1", "trainval"),
+        *("my-test", "2_TEST", "TestImages", "tests", "hold-out", "site/test", "site/Eval/2020"),
+    ],
+)
 def test_folders_that_are_like_splits_are_not_mixed(tree, name):
     for below in (name, "other"):
         add(tree, f"images/{below}/a.png", f"labels/{below}/a.png")
     for fractions in ((0.5, 0.5, 0.0), None):
-        with pytest.raises(InputError, match=rf"across those that are there, got images/{name}/"):
+        path = name.removesuffix("/2020")
+        with pytest.raises(InputError, match=rf"across those that are there, got images/{path}/"):
             folder.survey(tree, split_fractions=fractions)
+
+
+@pytest.mark.parametrize("name", ["part1", "latest", "contest", "Valencia", "developed"])
+def test_other_folders_are_drawn_from_together(tree, name):
+    for below in (name, "other"):
+        add(tree, f"images/{below}/a.png", f"labels/{below}/a.png")
+    assert set(names(tree, split_fractions=(0.5, 0.5, 0.0))) == {"train", "validation"}
+
+
+@pytest.mark.parametrize("name", ["test_list.txt", "trainval.txt", "splits/test.csv"])
+def test_splits_are_not_drawn_across_lists_of_other_names(tree, name):
+    for stem in "abc":
+        add(tree, f"images/{stem}.png", f"labels/{stem}.png")
+    (tree / "test notes.txt").write_text("Tested.\n")
+    assert set(names(tree, split_fractions=(0.5, 0.5, 0.0))) == {"train", "validation"}
+    (tree / "splits").mkdir()
+    (tree / name).write_text("images/a.png,labels/a.png\n" if name.endswith("csv") else "a\n")
+    with pytest.raises(InputError, match=rf"{name}: splits must not be drawn across .*rename it"):
+        folder.survey(tree, split_fractions=(0.5, 0.5, 0.0))
+
+
+def test_validation_is_drawn_from_the_list_of_train(tree):
+    for index in range(10):
+        add(tree, f"images/{index}.png", f"labels/{index}.png")
+    (tree / "train.txt").write_text("".join(f"{index}\n" for index in range(5)))
+    (tree / "test.txt").write_text("7\n8\n")
+    found = names(tree, split_fractions=(0.8, 0.2, 0.0))
+    assert [len(found["train"]), len(found["validation"])] == [4, 1]
+    listed = sorted(found["train"] + found["validation"])
+    assert listed == [f"images/{index}.png" for index in range(5)]
+    assert found["test"] == ["images/7.png", "images/8.png"]
+
+
+def test_validation_is_drawn_where_its_folder_has_no_pair(tree, tmp_path):
+    add_splits(tree, ["train"])
+    add(tree, "images/train/b.png", "labels/train/b.png")
+    add(tree, "images/val/c.png")
+    (tree / "labels/val").mkdir()
+    with pytest.raises(InputError, match=r"validation must have images.*--split-fractions 0\.8"):
+        convert.run("folder", tree, tmp_path / "out", skip_unlabelled=True)
+    found = names(tree, skip_unlabelled=True, split_fractions=(0.5, 0.5, 0.0))
+    assert {split: len(listed) for split, listed in found.items()} == {"train": 1, "validation": 1}
+
+
+def test_a_list_that_is_no_file_is_refused(tree):
+    add(tree, "images/a.png", "labels/a.png")
+    os.mkfifo(tree / "train.txt")
+    with pytest.raises(InputError, match=r"train.txt: must be a file"):
+        folder.survey(tree)
+    (tree / "train.txt").unlink()
+    (tree / "train.txt").mkdir()
+    with pytest.raises(InputError, match=r"train.txt: must be a file"):
+        folder.survey(tree)
 
 
 def test_a_missing_validation_split_is_told_with_its_remedy(tree, tmp_path):
@@ -227,8 +288,9 @@ def test_accents_are_compared_composed(tree):
     assert Path(str(example.label)).exists()
     assert example.filename == f"images/train/{composed}.png"
     (tree / f"images/train/{apart}.png").write_bytes(b"")
-    with pytest.raises(InputError, match="must be the only image of its name"):
+    with pytest.raises(InputError, match="must be the only image of its name") as refusal:
         folder.survey(tree)
+    assert r"gru\u0308n e\u0301.png" in str(refusal.value) or r"gr\xfcn" in str(refusal.value)
 
 
 def test_accents_of_lists_are_compared_composed(tree):
@@ -266,6 +328,14 @@ def test_a_label_whose_image_cannot_be_read_is_told_so(tree, tmp_path, ending):
     (problem,) = refusal.value.problems
     assert problem.file == f"images/train/b{ending}"
     assert "must be an image of a known format, got one that begins with b'not '" in problem.what
+
+
+def test_an_image_that_is_used_is_not_passed_over_whatever_its_ending(tree):
+    add(tree, "images/train/a.png", "labels/train/a.png")
+    (tree / "images/train/a.png").rename(tree / "images/train/a.heic")
+    (example,) = folder.examples(tree, "train")
+    assert example.filename == "images/train/a.heic"
+    assert passed_over(tree) == []
 
 
 def test_a_label_of_another_format_is_told_so(tree, tmp_path):
@@ -346,6 +416,7 @@ def test_images_without_a_label_are_errors_unless_they_are_to_be_skipped(tree, t
     refused = run_cli(*command)
     assert refused.exit_code == 1
     assert refused.stdout.count("label is missing") == 4
+    assert "--skip-unlabelled leaves images without a label out." in refused.stderr
     result = run_cli(*command, "--skip-unlabelled")
     assert result.exit_code == 0, result.output
     assert "train: 1 images" in result.stdout

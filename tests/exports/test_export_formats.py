@@ -19,9 +19,11 @@ from kerasseg import adapters, inference, models
 from kerasseg.layers import Conv2D, CropLike, DenseCRF, PadToMultiple, ResizeLike, unpooling
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.pipelines import export
+from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.exports import litert, parity, portable
-from kerasseg.pipelines.exports import onnx as export_onnx
+from kerasseg.pipelines.exports import formats, parity, portable
+from kerasseg.pipelines.exports.formats import litert
+from kerasseg.pipelines.exports.formats import onnx as export_onnx
 from kerasseg.pipelines.runs import crf, run_folder
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.server.catalog import Catalog
@@ -76,6 +78,11 @@ def sized(tiny_run, tmp_path_factory):
     return export.run(tiny_run, output=tmp_path_factory.mktemp("sized"), size=(40, 24))
 
 
+def exported(size=None, *, probabilities=True):
+    classes = ClassSpace(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    return formats.Export("model", classes, {}, size, probabilities)
+
+
 @pytest.fixture
 def network(tiny_run):
     return kerasseg.load(tiny_run)
@@ -87,9 +94,8 @@ def test_files_take_images_smaller_than_the_poolings(name, variant, tmp_path):
     model = kerasseg.build(name, num_classes=3, variant=variant, filters=2)
     image = random_images(1, 8, 9)
     balance_classes(model, image)
-    options = {"size": None, "probabilities": True}
-    export_onnx.write(model, tmp_path / "model.onnx", **options, metadata={})
-    litert.write(model, tmp_path / "model.tflite", **options | {"size": (8, 9)})
+    export_onnx.write(model, tmp_path, exported())
+    litert.write(model, tmp_path, exported((8, 9)))
     batches = {"model.onnx": [image, image[:, :1, :1], image[:, :1]], "model.tflite": [image]}
     for file, images in batches.items():
         answers = portable.predict_in_clean_process(tmp_path / file, images)
@@ -253,8 +259,7 @@ def test_what_tf2onnx_alone_gets_wrong_is_right(tmp_path):
     features = keras.layers.Activation("gelu")(features * 0.02)
     halved = CropLike(0, 2)(features[:, ::2, ::2], inputs)  # to -(-size // 2)
     model = keras.Model(inputs, ResizeLike()(halved, inputs))
-    options = {"size": None, "probabilities": True, "metadata": {}}
-    export_onnx.write(model, tmp_path / "model.onnx", **options)
+    export_onnx.write(model, tmp_path, exported())
     batches = [random_images(2, *size) for size in ((17, 24), (33, 41), (30, 15))]
     answers = portable.predict_in_clean_process(tmp_path / "model.onnx", batches)
     for batch, answer in zip(batches, answers, strict=True):
@@ -267,8 +272,7 @@ def test_segnet_s_pooling_and_unpooling_are_the_same_in_litert(padding, tmp_path
     inputs = keras.Input((None, None, 3))
     pooled, indices = unpooling.MaxPoolingWithIndices(padding)(inputs)
     model = keras.Model(inputs, unpooling.MaxUnpooling()(pooled + 1, indices, inputs))
-    file = tmp_path / "model.tflite"
-    litert.write(model, file, size=(9, 14), probabilities=True)
+    file = litert.write(model, tmp_path, exported((9, 14))) / litert.FILE
     image = random_images(1, 9, 14) // 32 * 8  # equal values: the first of a window must win
     (answer,) = portable.predict_in_clean_process(file, [image])
     expected = tf.nn.softmax(model(image.astype(np.float32)))
@@ -282,11 +286,11 @@ def test_operations_that_the_formats_lack_are_named(tmp_path):
         output_shape=(None, None, 3),
     )
     model = keras.Model(inputs, sort(inputs), name="sorter")
-    options = {"size": (8, 8), "probabilities": False}
+    asked = exported((8, 8), probabilities=False)
     with pytest.raises(InputError, match="sorter cannot be converted to LiteRT: it has LowerBound"):
-        litert.write(model, tmp_path / "model.tflite", **options)
+        litert.write(model, tmp_path, asked)
     with pytest.raises(InputError, match="sorter cannot be converted to ONNX: it has LowerBound"):
-        export_onnx.write(model, tmp_path / "model.onnx", **options, metadata={})
+        export_onnx.write(model, tmp_path, asked)
     assert not list(tmp_path.iterdir())
 
 

@@ -297,10 +297,10 @@ def test_a_missing_file_is_refused_as_the_image_or_the_label(tmp_path):
 
 def test_a_file_that_may_not_be_read_is_refused_with_the_reason(tmp_path, monkeypatch):
     # Tests may run as root, whom no file mode stops.
-    def refuse(path, mode):
+    def refuse(path, flags):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(ImageFileError, match=r"label cannot be read \(Permission denied\)"):
         read_file(tmp_path / "a.png", "label")
 
@@ -309,3 +309,10 @@ def test_a_file_that_may_not_be_read_is_refused_with_the_reason(tmp_path, monkey
 def test_a_file_whose_name_no_file_can_have_is_missing(name):
     with pytest.raises(ImageFileError, match="label is missing"):
         read_file(name, "label")
+
+
+# With a byte for its filter, each row makes 65,535 or 65,536 bytes in all, or twice as many.
+@pytest.mark.parametrize("size", [(15, 4368), (16, 4095), (30, 4368), (32, 4095), (600, 400)])
+def test_labels_about_as_large_as_a_block_of_zlib_are_read_to_the_bit(size):
+    label = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    np.testing.assert_array_equal(decode_label(encode(label)), label)

@@ -30,7 +30,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from kerasseg.pipelines.server import body as body_of_requests
 from kerasseg.pipelines.server import connection, image_sizes
-from kerasseg.pipelines.server.errors import ServingError
+from kerasseg.pipelines.server.refusals import ServingError
 
 PREDICT = "/v1/models/street:predict"
 IMAGE = encode(random_pixels(7))

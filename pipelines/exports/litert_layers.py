@@ -1,50 +1,20 @@
-"""The `.tflite` file of an export: LiteRT's built-in operations only, one image of one size."""
-
-import re
-from pathlib import Path
+"""Layers in the operations that LiteRT has, in the place of those that need others."""
 
 import keras
 import tensorflow as tf
 
 from kerasseg.layers import unpooling
 
-from ..errors import InputError
-from .single_file import signature
 
+class Weights(tf.Module):
+    """What tracks the weights of a network, and nothing else of it."""
 
-def write(model: keras.Model, file: Path, *, size: tuple[int, int], probabilities: bool) -> None:
-    """Converts a network.
-
-    Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        file: The file to write.
-        size: `(height, width)` of the images.
-        probabilities: Whether the file gives them beside the labels.
-
-    Raises:
-        InputError: If an operation of the network has no counterpart in LiteRT.
-    """
-    model = _with_builtin_operations(model)
-    function = signature(model, (1, *size, 3), probabilities).get_concrete_function()
-    # What is not tracked is not converted: given a Keras model, the converter loses its weights.
-    tracked = _Weights([variable.value for variable in model.variables])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)
-    try:
-        content = converter.convert()
-    except Exception as error:  # the converter raises several kinds
-        found = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
-        reason = f"it has {', '.join(found)}." if found else str(error).strip().splitlines()[0]
-        raise InputError(f"{model.name} cannot be converted to LiteRT: {reason}") from error
-    file.write_bytes(content)
-
-
-class _Weights(tf.Module):
     def __init__(self, weights: list):
         super().__init__()
         self.weights = weights
 
 
-def _with_builtin_operations(model: keras.Model) -> keras.Model:
+def with_builtin_operations(model: keras.Model) -> keras.Model:
     """Replaces the layers that use an operation which LiteRT does not have; weights are shared."""
     replaced = {
         unpooling.MaxPoolingWithIndices: _MaxPoolingWithIndices,

@@ -1,34 +1,42 @@
-"""The `.onnx` file of an export: standard operations only, any batch, height and width."""
+"""ONNX: standard operations only, any batch, height and width."""
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ...errors import InputError
+from .. import portable
+from . import Export
 
-from ..errors import InputError
-from .single_file import signature
+HELP = "for ONNX Runtime: a batch of images as pixels"
+PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+FILE = "model.onnx"
+TAKES_CRF = False
+NEEDS_SIZE = False
+NOTES = ()
 
 OPSET = 17
 
 
-def write(
-    model,
-    file: Path,
-    *,
-    size: tuple[int, int] | None,
-    probabilities: bool,
-    metadata: Mapping[str, str],
-) -> None:
-    """Converts a network.
+def adapt(model, size: tuple[int, int] | None):
+    """Returns the network without its resizing, in float32."""
+    from .. import single_file
+
+    return single_file.adapt(model, size)
+
+
+def write(model, folder: Path, export: Export) -> Path:
+    """Converts a network; what the labels mean stands in the file's `metadata_props`.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        file: The file to write.
-        size: `(height, width)` of the images; None for any.
-        probabilities: Whether the file gives them beside the labels.
-        metadata: What the file's `metadata_props` are to hold.
+        folder: To write `FILE` into.
+        export: What is exported.
+
+    Returns:
+        The folder.
 
     Raises:
         InputError: If an operation of the network has no counterpart in ONNX.
@@ -36,8 +44,10 @@ def write(
     import onnx
     import tf2onnx
 
-    sides = size or (None, None)
-    function = signature(model, (None, *sides, 3), probabilities)
+    from .. import single_file
+
+    sides = export.size or (None, None)
+    function = single_file.signature(model, (None, *sides, 3), export.probabilities)
     handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
     # It logs each node that it does not know as an error; one message says it below.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
@@ -52,9 +62,33 @@ def write(
         raise InputError(f"{model.name} cannot be converted to ONNX: it has {', '.join(foreign)}.")
     _pad_explicitly(proto)
     _name_axes(proto, sides)
-    onnx.helper.set_model_props(proto, dict(metadata))
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in export.facts.items()}
+    onnx.helper.set_model_props(proto, texts)
     onnx.checker.check_model(proto)
-    file.write_bytes(proto.SerializeToString())
+    (folder / FILE).write_bytes(proto.SerializeToString())
+    return folder
+
+
+def check(model, folder: Path, export: Export) -> dict[str, Any]:
+    """Compares the file with the network, as `single_file.check`."""
+    from .. import single_file
+
+    return single_file.check(model, folder / FILE, export.size, "onnxruntime")
+
+
+def load(file: Path) -> Callable:
+    """Loads a file into ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    taken = portable.INPUT
+    return lambda images: dict(zip(names, session.run(names, {taken: images}), strict=True))
+
+
+def describe_input(size: tuple[int, int] | None) -> str:
+    """Says what the file takes and gives."""
+    return portable.describe_input(size)
 
 
 def operations(proto) -> list[str]:
@@ -83,6 +117,8 @@ def _floor_div(ctx, node, name: str, args: Any) -> None:
 
 def _erfc(ctx, node, name: str, args: Any) -> None:
     # TensorFlow computes GELU by erfc(x) = 1 - erf(x), which ONNX does not have.
+    import numpy as np
+
     erf = ctx.make_node("Erf", list(node.input))
     one = ctx.make_const(f"{node.name}_one", np.ones((), np.float32))
     _replace(ctx, node, "Sub", [one.output[0], erf.output[0]])

@@ -1,43 +1,39 @@
-"""The SavedModel of an export, and its check through TensorFlow's C++ loader."""
+"""The SavedModel for TensorFlow Serving, and its check through TensorFlow's C++ loader."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
-import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from ...errors import InputError
+from . import Export
 
-from kerasseg import serving
-
-from ..classes import ClassSpace
-from ..errors import InputError
-from ..serving import saved_model
-from . import parity, warmup_requests
+HELP = "for TensorFlow Serving: takes encoded images, gives label maps of their own size as PNG"
+PACKAGES = ()
+FILE = ""
+TAKES_CRF = True
+NEEDS_SIZE = False
+NOTES = (
+    "EXIF orientation is applied: the label map lies over the image as a viewer shows it.",
+    "",
+)
 
 EXTRA = "assets.extra"  # TensorFlow Serving does not look into it
 _TEST_IMAGES = ((61, 83, "PNG"), (97, 64, "JPEG"))
 
 
-def write(
-    model,
-    folder: Path,
-    *,
-    name: str,
-    classes: ClassSpace,
-    probabilities: bool,
-    size: tuple[int, int] | None,
-) -> Path:
+def adapt(model, size: tuple[int, int] | None):
+    """Returns the network that resizes images to a size, and logits back."""
+    from kerasseg import adapters
+
+    return model if size is None else adapters.at_size(model, size)
+
+
+def write(model, folder: Path, export: Export) -> Path:
     """Writes a SavedModel, and the requests that warm it up.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: The version's folder.
-        name: Name of the model.
-        classes: The model's; overlays leave a background undrawn.
-        probabilities: Whether to add the signature of that name.
-        size: `(height, width)` of the signatures that take pixels; None for any.
+        export: What is exported; overlays leave a background undrawn.
 
     Returns:
         The folder for what describes the model.
@@ -45,29 +41,36 @@ def write(
     Raises:
         InputError: If it cannot be written.
     """
+    import tensorflow as tf
+
+    from kerasseg import serving
+
+    from .. import warmup_requests
+
     try:
         serving.save(
             model,
             folder,
-            classes.colors,
-            probabilities=probabilities,
-            size=size,
-            undrawn=classes.undrawn,
+            export.classes.colors,
+            probabilities=export.probabilities,
+            size=export.size,
+            undrawn=export.classes.undrawn,
         )
     except tf.errors.OpError as error:  # such as that of a full disk
         raise InputError(f"{folder}: cannot be written ({error.message}).") from error
     extra = folder / EXTRA
     extra.mkdir()
-    warmup_requests.write(extra / warmup_requests.FILE, name, _encoded(*_TEST_IMAGES[0]))
+    warmup_requests.write(extra / warmup_requests.FILE, export.name, _encoded(*_TEST_IMAGES[0]))
     return extra
 
 
-def check(model, folder: Path) -> dict[str, Any]:
+def check(model, folder: Path, export: Export) -> dict[str, Any]:
     """Compares a SavedModel with the network it came from, on images of odd sizes.
 
     Args:
         model: As for `write`.
         folder: Where the SavedModel is.
+        export: As for `write`.
 
     Returns:
         What was compared, and the operations that the SavedModel consists of.
@@ -75,6 +78,16 @@ def check(model, folder: Path) -> dict[str, Any]:
     Raises:
         InputError: If labels differ, or there are operations that a server does not have.
     """
+    import io
+
+    import numpy as np
+    import PIL.Image
+
+    from kerasseg import serving
+
+    from ...serving import saved_model
+    from .. import parity
+
     operations = _operations(folder)
     if foreign := [name for name in operations if "PyFunc" in name]:
         raise InputError(f"{folder}: operations must be TensorFlow's own, got {foreign}.")
@@ -95,6 +108,8 @@ def check(model, folder: Path) -> dict[str, Any]:
 
 def _operations(folder: Path) -> list[str]:
     """Lists the kinds of operations in a SavedModel."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
     proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
     graphs = [meta_graph.graph_def for meta_graph in proto.meta_graphs]
     nodes = [node for graph in graphs for node in graph.node]
@@ -103,4 +118,19 @@ def _operations(folder: Path) -> list[str]:
 
 
 def _encoded(height: int, width: int, format_: str) -> bytes:
+    from .. import parity
+
     return parity.encode(parity.draw_image(height, width), format_)
+
+
+def describe_input(size: tuple[int, int] | None) -> str:
+    """Says what the model takes and gives."""
+    resized = (
+        f", which the network sees resized to {size[0]} x {size[1]} (height x width)"
+        if size
+        else ""
+    )
+    return (
+        f"Takes RGB images of any size{resized}; gives a class for each pixel, at the image's own "
+        "size."
+    )

@@ -1,0 +1,67 @@
+"""Export formats, one a file, found by file name.
+
+Importing one loads neither TensorFlow nor NumPy, for `--help` shows all. A format's file is named
+as the format, and as the extra that installs what it needs. It has
+
+    HELP: str                          what it is for and what it takes, a phrase for the help
+    PACKAGES: tuple                    the modules of its extra; () if it needs none
+    FILE: str                          the file that it consists of; "" if it is a folder
+    TAKES_CRF: bool                    whether a CRF can be part of it
+    NEEDS_SIZE: bool                   whether it takes images of one size only
+    NOTES: tuple                       lines for the model card
+    adapt(model, size) -> model        the network as it is to compute there
+    write(model, folder, export) -> Path           the folder for what describes it
+    check(model, folder, export) -> dict           what was compared with the network
+    describe_input(size) -> str        a sentence for the model card
+
+and, if it is a file, `load(file)`: returns a function from images, uint8 (batch, height, width, 3),
+to the file's outputs by name, for a process that has neither TensorFlow nor Keras.
+"""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...classes import ClassSpace
+
+DEFAULT = "savedmodel"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported.
+
+    Attributes:
+        name: Name of the model.
+        classes: Those of its labels.
+        facts: What the labels mean and what it takes, as `classes.json` has it.
+        size: `(height, width)` that it computes at; None for the images' own.
+        probabilities: Whether it gives them beside the labels.
+    """
+
+    name: str
+    classes: "ClassSpace"
+    facts: dict[str, Any]
+    size: tuple[int, int] | None
+    probabilities: bool
+
+
+def names() -> list[str]:
+    """Lists the formats, the default one first."""
+    found = {module.name for module in pkgutil.iter_modules(__path__)}
+    return [DEFAULT, *sorted(found - {DEFAULT})]
+
+
+def module(name: str) -> ModuleType:
+    """Imports a format's file."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def of_file(file: Path) -> ModuleType:
+    """Imports the format of a file, by the end of its name."""
+    formats = {Path(found.FILE).suffix: found for found in map(module, names()) if found.FILE}
+    return formats[file.suffix]

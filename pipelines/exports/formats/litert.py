@@ -1,0 +1,79 @@
+"""LiteRT's `.tflite`: built-in operations only, one image of one size."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .. import portable
+from . import Export
+
+HELP = "for phones and small computers: one image of one size as pixels"
+PACKAGES = ("ai_edge_litert",)
+FILE = "model.tflite"
+TAKES_CRF = False
+NEEDS_SIZE = True
+NOTES = ()
+
+
+def adapt(model, size: tuple[int, int] | None):
+    """Returns the network without its resizing, in float32."""
+    from .. import single_file
+
+    return single_file.adapt(model, size)
+
+
+def write(model, folder: Path, export: Export) -> Path:
+    """Converts a network.
+
+    Args:
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        folder: To write `FILE` into.
+        export: What is exported; its size is known.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: If an operation of the network has no counterpart in LiteRT.
+    """
+    import tensorflow as tf
+
+    from .. import litert_layers, single_file
+
+    assert export.size is not None
+    model = litert_layers.with_builtin_operations(model)
+    shape = (1, *export.size, 3)
+    function = single_file.signature(model, shape, export.probabilities).get_concrete_function()
+    # What is not tracked is not converted: given a Keras model, the converter loses its weights.
+    tracked = litert_layers.Weights([variable.value for variable in model.variables])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)
+    try:
+        content = converter.convert()
+    except Exception as error:  # the converter raises several kinds
+        found = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
+        reason = f"it has {', '.join(found)}." if found else str(error).strip().splitlines()[0]
+        raise InputError(f"{model.name} cannot be converted to LiteRT: {reason}") from error
+    (folder / FILE).write_bytes(content)
+    return folder
+
+
+def check(model, folder: Path, export: Export) -> dict[str, Any]:
+    """Compares the file with the network, as `single_file.check`."""
+    from .. import single_file
+
+    return single_file.check(model, folder / FILE, export.size, "ai-edge-litert", (1, 1))
+
+
+def load(file: Path) -> Callable:
+    """Loads a file into LiteRT."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(file)).get_signature_runner(portable.SIGNATURE)
+    return lambda images: runner(**{portable.INPUT: images})
+
+
+def describe_input(size: tuple[int, int] | None) -> str:
+    """Says what the file takes and gives."""
+    return portable.describe_input(size)
