@@ -146,6 +146,22 @@ def test_code_of_a_run_is_not_executed_unless_it_is_named(own_run, tiny_data, tm
     assert not mark.exists()
 
 
+@pytest.mark.parametrize(
+    "changed", [{"code": []}, {"code": None}, {"model": "unet"}], ids=["none", "no key", "model"]
+)
+def test_a_run_that_hides_its_code_is_damaged(own_run, tmp_path, changed):
+    run = shutil.copytree(own_run, tmp_path / "run")
+    described = json.loads((run / "run.json").read_text())
+    if "model" in changed:
+        described["options"]["model"] = "unet"
+    else:
+        described["code"] = changed["code"]
+        described = {name: value for name, value in described.items() if value is not None}
+    (run / "run.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match=r"its run.json is damaged: it must record the code of"):
+        fit.resume(run, code=[str(NETWORK), str(LOSS)])
+
+
 def test_an_encoder_of_ones_own_trains_under_a_decoder_of_the_project(run_cli, tiny_data, tmp_path):
     run = tmp_path / "run"
     result = run_cli(
@@ -323,7 +339,8 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
         (["--batch-norm", "frozen-encoder"], "has no layer whose name begins with encoder_"),
         (["--model-option", "depth=3"], "unexpected keyword argument 'depth'"),
         (["--loss-option", "gamma=2"], "loss_options must be left out without a loss of your own"),
-        (["--loss", "FILE:NoLoss"], "must be a keras.losses.Loss class, got NoLoss"),
+        (["--loss", "FILE:NoLoss"], "NoLoss must be a keras.losses.Loss class, got <class"),
+        (["--loss", "FILE:build"], "build must be a keras.losses.Loss class, got <function"),
         (["--loss", "FILE:Lost"], "loss must be in"),
         (["--loss", f"{LOSS}:Focal", "--dice-weight", "1"], "dice_weight must be 0 with"),
         (

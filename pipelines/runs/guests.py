@@ -93,11 +93,15 @@ def load_again(
     Raises:
         InputError: If code is missing, or is not what the run was trained with.
     """
+    named = _named_in(options)
+    if sorted(named) != sorted(entry["option"] for entry in recorded):
+        # Nothing is executed whose hash is not known, whatever its options name.
+        wanted = ", ".join(named) or "none"
+        raise InputError(f"{run}: its run.json is damaged: it must record the code of {wanted}.")
     by_hash = _compare(given, recorded, run)
     missing = [entry for entry in recorded if entry["sha256"] not in by_hash]
     if missing:
         raise InputError(f"{run}: needs code to go on. {describe_missing(missing, run)}")
-    named = _named_in(options)
     sources = {named[entry["option"]][0]: by_hash[entry["sha256"]] for entry in recorded}
     return _look_up(named, sources)
 

@@ -118,6 +118,9 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
     Raises:
         InputError: If it is no such class, or not finite where a pixel is labelled 255.
     """
+    # Before it is called: a run folder of someone else's could name another function of the file.
+    if not (isinstance(guest.value, type) and issubclass(guest.value, keras.losses.Loss)):
+        raise InputError(f"{guest} must be a keras.losses.Loss class, got {guest.value!r}.")
     try:
         loss = guest.value(**options.loss_options)
     except Exception as error:  # it may raise anything
@@ -126,8 +129,6 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
             f"{guest} cannot be made with {listed or 'no options'} "
             f"({guests.place(error, guest.source)})."
         ) from error
-    if not isinstance(loss, keras.losses.Loss):
-        raise InputError(f"{guest} must be a keras.losses.Loss class, got {type(loss).__name__}.")
     random = np.random.default_rng(0)
     labels = random.integers(0, num_classes, (2, 5, 7)).astype(np.uint8)
     labels[:, 0] = IGNORE_LABEL
