@@ -674,9 +674,9 @@ def test_the_requests_of_an_export_warm_a_model_up(models, tmp_path):
     content = file.read_bytes()
     assert warmup.run(model, folder) == 2
     for damaged, message in (
-        (content[:-9], "is cut off"),
-        (content[:7], "is cut off"),
-        (b"\0" + content[1:], "has a wrong checksum"),
+        (content[:-9], "is cut short"),
+        (content[:7], "is cut short"),
+        (b"\0" + content[1:], "has a damaged length"),
         (content[:-9] + b"?" + content[-8:], "has a wrong checksum"),
     ):
         file.write_bytes(damaged)
