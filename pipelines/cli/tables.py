@@ -15,7 +15,8 @@ def console():
     """Returns the console for what a command reports; names in its text cannot act on it."""
     from .terminal import NameSafeConsole
 
-    return NameSafeConsole(soft_wrap=not is_for_people())
+    # Said outright, for FORCE_COLOR, which notebooks set, makes Rich take any file for a terminal.
+    return NameSafeConsole(soft_wrap=not is_for_people(), force_terminal=is_for_people())
 
 
 def is_for_people() -> bool:

@@ -1,5 +1,7 @@
 """One image and its label: read from the source, checked, and made into what a record holds."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -198,15 +200,29 @@ def read_raw_label(module: ModuleType, example: Example) -> RawLabel:
 
 
 def _decode(module: ModuleType, example: Example, content: bytes) -> RawLabel:
-    if hasattr(module, "read_label"):
-        return RawLabel(module.read_label(example, content))
-    return read_label(content)
+    with _in_the_label():
+        if hasattr(module, "read_label"):
+            return RawLabel(module.read_label(example, content))
+        return read_label(content)
+
+
+@contextlib.contextmanager
+def _in_the_label() -> Iterator[None]:
+    """Lets errors say which file of the pair is meant, whose name is that of the image."""
+    try:
+        yield
+    except ImageFileError as error:
+        if error.what.startswith("label"):
+            raise
+        raise ImageFileError(f"label: {error.what}", error.cause) from error
 
 
 def _copy_pair(example: Example) -> Pair:
     image = read_file(example.image, "image")
     label = read_file(example.label, "label")
-    _check_size(check_image(image), check_gray_label(label))
+    with _in_the_label():
+        label_size = check_gray_label(label)
+    _check_size(check_image(image), label_size)
     return Pair(image, label, None, (_digest(image), _digest(label)))
 
 

@@ -197,7 +197,7 @@ def _look_up(
         module = _execute(place_, content)
         if not hasattr(module, name):
             own = [each for each, value in vars(module).items() if _is_own(value, module)]
-            known = ", ".join(own) or "nothing"
+            known = ", ".join(each for each in own if not each.startswith("_")) or "nothing"
             raise InputError(f"{option} must be in {place_}, got {name!r}; it defines {known}.")
         value = getattr(module, name)
         if not callable(value):

@@ -112,3 +112,17 @@ def test_names_in_errors_cannot_steer_the_terminal(run_cli, folder_tree, tmp_pat
     assert result.exit_code == 1
     assert "\x1b" not in result.output
     assert r"x\x1b[31m.png" in result.stderr
+
+
+def test_a_file_gets_no_bar_and_no_colours_where_colours_are_forced(tmp_path):
+    """As notebooks force them."""
+    command = [sys.executable, "-m", "kerasseg", "convert", "--dataset", "scenes"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FORCE_COLOR": "1"},
+    )
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stdout.startswith("train: 240 images")

@@ -170,3 +170,18 @@ def test_the_options_of_the_command_line_reach_the_conversion(tree, tmp_path, ru
     refused = run_cli(*command)
     assert refused.exit_code == 1
     assert "holds another conversion" in refused.stderr
+
+
+@pytest.mark.parametrize("verify", ["checksums", "labels"])
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [(lambda content: content[:-40], "PNG is cut short"), (lambda content: b"", "file is empty")],
+)
+def test_a_damaged_label_is_told_from_a_damaged_image(tree, tmp_path, verify, damage, what):
+    for kind in ("images", "labels"):
+        file = tree / kind / "train" / ("large.png" if kind == "images" else "photo.png")
+        file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(convert.ConversionError) as refusal:
+        convert.run("folder", tree, tmp_path / "out", encoding=Encoding(verify=verify))
+    found = {problem.file.rpartition("/")[2]: problem.what for problem in refusal.value.problems}
+    assert found == {"large.png": what, "photo.jpg": f"label: {what}"}

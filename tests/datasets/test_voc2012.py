@@ -233,7 +233,7 @@ def test_a_damaged_and_a_missing_label_of_sbd_are_listed_by_image(voc, sbd):
     with pytest.raises(convert.ConversionError) as error:
         convert.run("voc2012", root, root / "out", allow_partial=True, sbd=folder)
     assert [(p.file[-15:], p.what) for p in error.value.problems] == [
-        ("2008_000002.jpg", "MATLAB file is damaged"),
+        ("2008_000002.jpg", "label: MATLAB file is damaged"),
         ("2008_000003.jpg", "label is missing"),
     ]
 
