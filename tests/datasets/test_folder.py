@@ -133,7 +133,7 @@ def test_a_list_of_classes_may_be_laid_out_in_several_ways(tmp_path, text):
 
 
 def test_a_name_may_end_in_a_number_and_be_of_any_script(tmp_path):
-    classes = describe(tmp_path, "lane 1\nlane 2 9 9 9\nStraße\n道路 1 1 1\n").classes
+    classes = describe(tmp_path, "lane 1 8 8 8\nlane 2 9 9 9\nStraße\n道路 1 1 1\n").classes
     assert classes.names == ("lane 1", "lane 2", "Straße", "道路")
     assert classes.colors[1] == (9, 9, 9)
     assert classes.colors[3] == (1, 1, 1)
