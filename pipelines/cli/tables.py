@@ -15,8 +15,9 @@ def console():
     """Returns the console for what a command reports; names in its text cannot act on it."""
     from .terminal import NameSafeConsole
 
-    # Said outright, for FORCE_COLOR, which notebooks set, makes Rich take any file for a terminal.
-    return NameSafeConsole(soft_wrap=not is_for_people(), force_terminal=is_for_people())
+    shown = is_for_people()
+    # FORCE_COLOR, which notebooks set, makes Rich take any file for a terminal.
+    return NameSafeConsole(soft_wrap=not shown, force_terminal=None if shown else False)
 
 
 def is_for_people() -> bool:

@@ -133,10 +133,15 @@ def test_a_list_of_classes_may_be_laid_out_in_several_ways(tmp_path, text):
 
 
 def test_a_name_may_end_in_a_number_and_be_of_any_script(tmp_path):
-    classes = describe(tmp_path, "lane 1 8 8 8\nlane 2 9 9 9\nStraße\n道路 1 1 1\n").classes
+    text = "lane 1 8 8 8\nlane 2 9 9 9\nStraße\n道路 1 1 1\n"
+    classes = describe(tmp_path, text).classes
     assert classes.names == ("lane 1", "lane 2", "Straße", "道路")
-    assert classes.colors[1] == (9, 9, 9)
+    assert classes.colors[:2] == ((8, 8, 8), (9, 9, 9))
     assert classes.colors[3] == (1, 1, 1)
+    assert describe(tmp_path, "lane 1\nlane 2\nStraße\n").classes.names[:2] == ("lane 1", "lane 2")
+    # The first may be a colour that lacks two numbers.
+    with pytest.raises(InputError, match="line 1: must be a name, with a value in all lines or in"):
+        describe(tmp_path, text.replace(" 8 8 8", ""))
 
 
 @pytest.mark.parametrize("count", [2, 21, 255])

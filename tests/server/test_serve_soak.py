@@ -47,7 +47,7 @@ def test_sixteen_clients_for_a_minute_meet_no_error_and_memory_is_steady(tiny_ru
             session = client.Session(connection, retries=0)
             layout = session.layout(target)
             while time.monotonic() < end:
-                ((_, output),) = session.ask(target, layout, files[index]).items()
+                ((_, output),) = session.ask(target, layout, contents[index]).items()
                 if target.signature == "serving_default":
                     np.testing.assert_array_equal(decode(output), expected[index])
                 answered[index] += 1
