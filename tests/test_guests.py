@@ -293,6 +293,7 @@ def test_the_focal_loss_of_gamma_0_is_the_cross_entropy():
         ("def build(**given):\n    return 3", "build", "must be a Keras model, got int"),
         ("def build(num_classes):\n    ...", "build", "unexpected keyword argument 'input_shape'"),
         ("def build(**given):\n    1 / 0", "build", "division by zero, in line 2"),
+        ("def build(**given):\n    raise SystemExit(0)", "build", "(SystemExit: 0, in line 2)"),
         (PLAIN.replace("num_classes, 1", "7, 1"), "build", "num_classes channels, 3, got 7"),
         (PLAIN.replace("keras.Input(input_shape)", "keras.Input((None, None, 1))"), "build",
          "input must be (None, height, width, 3), a batch of RGB images"),

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
 
 from kerasseg import IGNORE_LABEL
 
@@ -37,7 +38,7 @@ class ClassSpace:
                 "and 255 is the ignored one."
             )
         for name in self.names:
-            if not name.strip() or NOT_TEXT.search(name):
+            if not isinstance(name, str) or not name.strip() or NOT_TEXT.search(name):
                 raise InputError(f"a class name must be text of one line, got {name!r}.")
         if len(set(self.names)) != len(self.names):
             raise InputError(f"class names must differ, got {', '.join(self.names)}.")
@@ -45,6 +46,11 @@ class ClassSpace:
             raise InputError(
                 f"colors must be one a class, {len(self.names)}, got {len(self.colors)}."
             )
+        for color in self.colors:
+            if len(color) != 3 or not all(map(_is_byte, color)):
+                raise InputError(
+                    f"a colour must be three whole numbers in [0, 255], got {color!r}."
+                )
 
     @property
     def count(self) -> int:
@@ -61,6 +67,10 @@ class ClassSpace:
         """Hash of names and colours: equal class spaces have equal fingerprints."""
         content = json.dumps([self.names, self.colors, IGNORE_LABEL], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _is_byte(value: object) -> bool:
+    return isinstance(value, Integral) and 0 <= int(value) <= 255
 
 
 @dataclass(frozen=True)

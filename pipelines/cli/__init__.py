@@ -4,6 +4,8 @@
 """
 
 import contextlib
+import errno
+import sys
 import warnings
 
 import click
@@ -42,7 +44,12 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context):
         """Parses the rest, and runs the command."""
         with _printable_errors():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                # What is left would fail after all errors have been told.
+                if sys.stdout is not None:
+                    sys.stdout.flush()
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Lists the commands in the order of use."""
@@ -59,6 +66,12 @@ def _printable_errors():
     except click.ClickException as error:
         vars(error)["message"] = printable(error.message, keep="\n")
         raise
+    except OSError as error:
+        # Files are named by InputErrors, and of a closed pipe click takes care: this was printed.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+            raise
+        sys.stdout = None  # or Python would try once more to write what is left
+        raise click.ClickException(f"output cannot be written ({error.strerror}).") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

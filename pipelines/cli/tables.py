@@ -21,8 +21,8 @@ def console():
 
 
 def is_for_people() -> bool:
-    """Tells whether the output goes to a terminal."""
-    return sys.stdout.isatty()
+    """Tells whether the output goes to a terminal; where it is closed there is none."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:

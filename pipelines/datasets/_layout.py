@@ -5,6 +5,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from kerasseg import IGNORE_LABEL
+
+from ..classes import Description, class_file
 from ..errors import InputError
 from ..images.formats import IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
@@ -61,14 +64,17 @@ class Layout:
         images: Where the images are.
         labels: Where the labels are.
         skip_unlabelled: Whether images without a label are left out.
+        class_list: The file of the classes.
 
     Raises:
         InputError: If they are not there.
     """
 
-    def __init__(self, root: Path, images: Place, labels: Place, skip_unlabelled: bool):
+    def __init__(
+        self, root: Path, images: Place, labels: Place, skip_unlabelled: bool, class_list: Path
+    ):
         self._root, self._images, self._labels = root, images, labels
-        self._skip_unlabelled = skip_unlabelled
+        self._skip_unlabelled, self._class_list = skip_unlabelled, class_list
         self._reasons: dict[str, PassedOver] = {}
         self._walked: set[str] = set()
         if not images.is_there or not labels.is_there:
@@ -116,13 +122,13 @@ class Layout:
         drawn = _splits.draw_from_train(str(self._root), told_by, splits, fractions)
         return {split: PackedExamples(pairs) for split, pairs in drawn.items()}
 
-    def passed_over(self, used: Path) -> list[str]:
+    def passed_over(self) -> list[str]:
         """Returns a line for each reason for which files are not used.
 
-        Args:
-            used: The file of the classes.
+        Raises:
+            InputError: If one of them is a list of other classes, see `_refuse_other_classes`.
         """
-        self._walked.add(str(used))
+        self._walked.add(str(self._class_list))
         for path, why in self._left(self._root):
             self._count(why, str(path))
         return [str(passed) for passed in self._reasons.values()]
@@ -286,9 +292,36 @@ class Layout:
             else:
                 yield path, "beside the folders of the splits"
 
+    def _refuse_other_classes(self, path: str) -> None:
+        """Refuses a second list of the same name where its values mean other classes.
+
+        Roboflow puts one into each split: where folders of two exports were put together, each has
+        labels of its own numbers.
+        """
+        if os.path.basename(path) != self._class_list.name:  # noqa: PTH119
+            return
+        try:
+            other = class_file.read(Path(path))
+        except InputError:  # no list, though it has the name of one
+            return
+        if _meanings(other) != _meanings(class_file.read(self._class_list)):
+            raise InputError(
+                f"{path}: must list the classes of {self._class_list}, got others; correct the "
+                "labels or the list that is wrong, or remove this one if no label follows it."
+            )
+
     def _count(self, why: str, path: str) -> None:
+        if path == str(self._class_list):
+            return
+        self._refuse_other_classes(path)
         name = path.removeprefix(os.path.join(self._root, ""))  # noqa: PTH118
         self._reasons.setdefault(why, PassedOver(why)).add(name)
+
+
+def _meanings(description: Description) -> dict[int, str]:
+    """Returns the class of each raw value."""
+    names = dict(enumerate(description.classes.names)) | {IGNORE_LABEL: "ignored"}
+    return {raw: names[label] for raw, label in description.raw_values.items()}
 
 
 def _numbered(pairs: Iterable[tuple[str, Example]], rows: dict[str, int]) -> Iterator[Example]:

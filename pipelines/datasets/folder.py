@@ -114,10 +114,11 @@ def survey(
         Place(root, images, "images", image_suffix),
         Place(root, labels, "labels", label_suffix),
         skip_unlabelled,
+        _class_file(root, palette),
     )
     found = layout.splits(split_fractions)
     splits = {split: found.get(split, ()) for split in SPLITS}
-    return Listing(splits, layout.passed_over(_class_file(root, palette)))
+    return Listing(splits, layout.passed_over())
 
 
 def _class_file(root: Path, palette: Path | None) -> Path:

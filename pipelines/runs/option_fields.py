@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import inspect
 import math
+import numbers
+import os
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,11 +75,15 @@ class Field:
         """Checks a value.
 
         Raises:
-            InputError: If it is not finite or out of range.
+            InputError: If it is of another type, not finite or out of range.
         """
-        check_option(self.name, is_finite(value), "finite", value)
+        if value is None and self.default is None:
+            return
         must_be = self.option.must_be
-        if must_be is not None and not (value is None and self.default is None):
+        words = _words_of(self.kind) if must_be is None else must_be.words
+        check_option(self.name, _is_of(value, self.kind), words, value)
+        check_option(self.name, is_finite(value), "finite", value)
+        if must_be is not None:
             check_option(self.name, must_be.holds(value), must_be.words, value)
 
 
@@ -111,6 +117,24 @@ def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         (kind,) = (each for each in get_args(kind) if each is not type(None))
     return dict if get_origin(kind) is dict else kind
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Tells whether a value has the type of an option; a whole number is a number, too."""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if not isinstance(value, tuple | list) or len(value) != len(kinds):
+            return False
+        return all(map(_is_of, value, kinds))
+    if kind in (int, float):
+        number = numbers.Integral if kind is int else numbers.Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, (str, os.PathLike) if kind is str else kind)
+
+
+def _words_of(kind: Any) -> str:
+    """Returns what completes "must be" for an option that may have every value of its type."""
+    return {str: "a text", bool: "true or false", dict: "values by name"}.get(kind, "a number")
 
 
 def at_least(least: float) -> Range:

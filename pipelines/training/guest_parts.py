@@ -62,7 +62,7 @@ def build_network(guest: Guest, options: TrainingOptions, arguments: dict[str, A
     arguments = {"input_shape": _INPUT_SHAPE, **arguments}
     try:
         model = guest.value(**arguments)
-    except Exception as error:  # it may raise anything
+    except (Exception, SystemExit) as error:  # it may raise anything
         listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         raise InputError(
             f"{guest} cannot be called with {listed} ({guests.place(error, guest.source)})."
@@ -123,7 +123,7 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
         raise InputError(f"{guest} must be a keras.losses.Loss class, got {guest.value!r}.")
     try:
         loss = guest.value(**options.loss_options)
-    except Exception as error:  # it may raise anything
+    except (Exception, SystemExit) as error:  # it may raise anything
         listed = ", ".join(f"{name}={value!r}" for name, value in options.loss_options.items())
         raise InputError(
             f"{guest} cannot be made with {listed or 'no options'} "
@@ -135,7 +135,7 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
     logits = random.normal(size=(*labels.shape, num_classes)).astype(np.float32)
     try:
         value = np.asarray(loss(labels, logits))
-    except Exception as error:  # it may raise anything
+    except (Exception, SystemExit) as error:  # it may raise anything
         raise InputError(
             f"{guest} must take labels {labels.shape}, some of them {IGNORE_LABEL} (ignored), and "
             f"logits {logits.shape}, got an error ({guests.place(error, guest.source)})."

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from kerasseg.pipelines.classes import ClassSpace, colors
+from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import run_folder
 
 
@@ -130,3 +131,14 @@ def test_placeholders_are_known_by_their_names_whatever_their_colours():
     assert run_folder.has_placeholders(of_release_0_1, 3)
     assert not run_folder.has_placeholders(of_release_0_1, 4)
     assert not run_folder.has_placeholders(ClassSpace(("a", "b", "c"), made.colors), 3)
+
+
+@pytest.mark.parametrize("color", [(0, 0), (0, 0, 300), (0, 0, -1), (0, 0, 0.5), ("a", "b", "c")])
+def test_a_colour_is_three_bytes(color):
+    with pytest.raises(InputError, match=r"three whole numbers in \[0, 255\], got \("):
+        ClassSpace(("road", "car"), ((1, 2, 3), color))
+
+
+def test_a_name_is_text():
+    with pytest.raises(InputError, match="must be text of one line, got 1"):
+        ClassSpace(("road", 1), ((1, 2, 3), (4, 5, 6)))  # pyright: ignore[reportArgumentType]

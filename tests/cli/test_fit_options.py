@@ -155,6 +155,25 @@ def test_the_options_of_run_json_are_those_that_were_declared():
         TrainingOptions.from_json({"model": "unet", "epochs": 0})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epochs", 2.5, "at least 1"),
+        ("epochs", True, "at least 1"),
+        ("learning_rate", "fast", "above 0"),
+        ("image_size", [16], "HEIGHT,WIDTH of 8 or more"),
+        ("image_size", [16.5, 16], "HEIGHT,WIDTH of 8 or more"),
+        ("scale", [0.5, 1, 2], "MIN,MAX above 0"),
+        ("flip", 1, "true or false"),
+        ("model", None, "one of deeplab"),
+        ("model_options", ["filters"], "values by name"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(name, value, words):
+    with pytest.raises(InputError, match=f"{name} must be {words}"):
+        TrainingOptions.from_json({"model": "unet", name: value})
+
+
 TOY = """
     toy_factor: Annotated[
         float, Option("Factor of a toy, which nothing reads.", _LOSS, from_to(1, 9))

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -126,3 +127,23 @@ def test_a_file_gets_no_bar_and_no_colours_where_colours_are_forced(tmp_path):
     )
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stdout.startswith("train: 240 images")
+
+
+@pytest.mark.parametrize("arguments", [("datasets",), ("--help",)])
+def test_output_that_cannot_be_written_is_told_in_a_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kerasseg", *arguments],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: output cannot be written (No space left on device).\n"
+
+
+def test_a_closed_output_is_no_error(folder_tree):
+    command = f"exec {sys.executable} -m kerasseg check '{folder_tree}' >&-"
+    done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -372,6 +372,25 @@ def test_every_file_that_is_not_used_is_counted_with_the_reason(tree):
     ]
 
 
+def test_a_list_of_other_classes_beside_the_labels_of_a_split_is_refused(tree):
+    # As two exports of Roboflow that were put together: each split has a list of its own.
+    add_splits(tree, ("train", "valid"), "{}", "{}/masks")
+    for word, table in (("train", "0, a\n1, b\n2, c\n"), ("valid", "0, a\n2, c\n1, b\n")):
+        (tree / word / "_classes.csv").write_text("Pixel Value, Class\n" + table)
+    options = {
+        "images": "{split}",
+        "labels": "{split}/masks",
+        "palette": tree / "train" / "_classes.csv",
+    }
+    assert passed_over(tree, **options) == [
+        "1 passed over (not the ending of an image): valid/_classes.csv",
+        "1 passed over (neither images nor labels): classes.txt",
+    ]
+    (tree / "valid" / "_classes.csv").write_text("Pixel Value, Class\n0, a\n1, c\n2, b\n")
+    with pytest.raises(InputError, match=r"valid/_classes.csv: must list the classes of .*train"):
+        passed_over(tree, **options)
+
+
 def test_images_in_no_list_are_counted(tree):
     for index in range(5):
         add(tree, f"images/{index}.png", f"labels/{index}.png")
