@@ -239,11 +239,16 @@ def write_json(report: Report, path: Path) -> None:
     write_text(path, json.dumps(to_json(report), indent=1) + "\n")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, beginning: bytes) -> None:
     """Refuses a file that cannot be written, before the work whose outcome it shall hold.
 
+    Args:
+        path: The file.
+        beginning: The first byte of a report of its kind: another file, such as a list of classes,
+            is not to be lost.
+
     Raises:
-        InputError: If its folder is not there or may not be written to.
+        InputError: If its folder is not there or may not be written to, or it is another file.
     """
     if path.is_dir():
         raise InputError(f"{path}: cannot be written (it is a folder).")
@@ -255,6 +260,14 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written (no folder {path.parent}).")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: cannot be written (no permission in {path.parent}).")
+    if path.exists() and os.access(path, os.R_OK):
+        with path.open("rb") as file:
+            found = file.read(20)
+        if found and not found.startswith(beginning):
+            raise InputError(
+                f"{path}: must be a new file or an earlier report, got one that begins with "
+                f"{found!r}, which would be lost."
+            )
 
 
 def write_text(path: Path, text: str) -> None:

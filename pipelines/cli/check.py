@@ -65,8 +65,9 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
     from ..checks import page
     from ..checks.report import check_writable, write_json
 
-    for file in filter(None, (json_file, html_file)):
-        check_writable(file)
+    for file, beginning in ((json_file, b"{"), (html_file, b"<")):
+        if file:
+            check_writable(file, beginning)
     try:
         with options.progress_bar(f"checking {path}") as on_progress:
             report = check.run(

@@ -118,7 +118,7 @@ def command(
     encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
     notes: list[str] = []
     if json_file:
-        check_writable(json_file)
+        check_writable(json_file, b"{")
     try:
         with options.progress_bar(f"converting {dataset}") as on_progress:
             converted = convert.run(

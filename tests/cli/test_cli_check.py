@@ -430,3 +430,15 @@ def test_a_report_s_file_that_is_a_folder_is_refused_before_the_work(
     assert result.exit_code != 0
     assert "is a" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_a_report_replaces_a_report_and_no_other_file(run_cli, folder_tree, tmp_path, option):
+    classes = folder_tree / "classes.txt"
+    before = classes.read_bytes()
+    result = run_cli("check", folder_tree, option, classes)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {classes}: must be a new file or an earlier report")
+    assert classes.read_bytes() == before
+    for _ in range(2):
+        assert run_cli("check", folder_tree, option, tmp_path / "report").exit_code == 0

@@ -99,6 +99,9 @@ def test_the_bad_pairs_of_a_conversion_are_written_as_json(bad_tree, tmp_path, r
     assert (content["errors"], content["findings"]) == (0, [])
     assert content["splits"]["train"]["examples"] == 3
     assert content["notes"] == ["1 passed over (neither images nor labels): README"]
+    kept = run_cli(*command, "--json", bad_tree / "classes.txt")
+    assert kept.exit_code == 1
+    assert "must be a new file or an earlier report" in kept.stderr
     refused = run_cli(*command, "--json", tmp_path / "no" / "file.json")
     assert refused.exit_code == 1
     assert "cannot be written" in refused.stderr
