@@ -62,6 +62,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on_from_there(
     assert_same_end(tmp_path / "run", ends(training, tiny_data))
 
 
+@pytest.mark.slow
 def test_a_signal_in_every_epoch_changes_nothing_under_two_replicas(
     training, tiny_data, tmp_path, ends, two_cpus
 ):
