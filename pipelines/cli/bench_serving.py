@@ -28,16 +28,7 @@ class _Counts(click.ParamType):
     required=True,
     help="Image file that every request sends.",
 )
-@click.option(
-    "--model",
-    metavar="NAME",
-    help="Name of the model to ask; may be left out where the server has only one.",
-)
-@click.option(
-    "--version",
-    type=int,
-    help="Version of the model to ask; the one the server prefers unless given.",
-)
+@options.served_model_options
 @click.option(
     "--signature",
     "signatures",

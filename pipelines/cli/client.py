@@ -10,16 +10,7 @@ from . import options
 @click.command("client")
 @click.argument("url")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--model",
-    metavar="NAME",
-    help="Name of the model to ask; may be left out where the server has only one.",
-)
-@click.option(
-    "--version",
-    type=int,
-    help="Version of the model to ask; the one the server prefers unless given.",
-)
+@options.served_model_options
 @click.option(
     "--output",
     type=options.folder,

@@ -42,6 +42,21 @@ def image_options(command):
     return upright_option(stretch_option(command))
 
 
+def served_model_options(command):
+    """Declares which model of a server is asked."""
+    model = click.option(
+        "--model",
+        metavar="NAME",
+        help="Name of the model to ask; may be left out where the server has only one.",
+    )
+    version = click.option(
+        "--version",
+        type=int,
+        help="Version of the model to ask; the one the server prefers unless given.",
+    )
+    return model(version(command))
+
+
 def class_options(command):
     """Declares what names the classes of a `.keras` file; `--data` too, unless it is declared."""
     declared = {parameter.name for parameter in getattr(command, "__click_params__", ())}
