@@ -61,8 +61,8 @@ def _goes_on(request):
 
 def connect(server):
     host, port = server.rest_address.removeprefix("http://").split(":")
-    opened = socket.create_connection((host, int(port)), 60)
-    opened.settimeout(60)
+    opened = socket.create_connection((host, int(port)), 20)
+    opened.settimeout(20)
     return opened
 
 

@@ -71,7 +71,7 @@ def offset_of(url, path="street:predict"):
     return found
 
 
-def until(condition, seconds=180):  # trials give way to all else on the machine
+def until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
