@@ -28,8 +28,9 @@ def _option(field: Field):
     }
     if field.kind is dict:
         # Several of them make the dict: --model-option for model_options.
-        several = {"type": Assignment(), "multiple": True, "callback": _make_dict}
-        return click.option(f"--{name.removesuffix('s')}", field.name, **several, **attributes)
+        attributes |= {"type": Assignment(), "multiple": True, "callback": _make_dict}
+        attributes["check"] = lambda pairs: field.check(dict(pairs))
+        return click.option(f"--{name.removesuffix('s')}", field.name, **attributes)
     if field.kind is bool:
         switch = f"--{name}/--no-{name}"
         return click.option(switch, default=field.default, show_default=True, **attributes)
