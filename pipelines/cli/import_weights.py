@@ -1,18 +1,14 @@
 """`kerasseg import-weights`."""
 
-from pathlib import Path
-
 import click
 
 from kerasseg import checkpoints, models
 
 from . import options, startup
 
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 @click.command("import-weights")
-@click.argument("file", type=_file)
+@click.argument("file", type=options.existing_file)
 @click.option(
     "--model",
     type=click.Choice(models.names()),
@@ -48,7 +44,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--classes",
-    type=_file,
+    type=options.existing_file,
     help="File that lists the classes of the weights, one name and colour per line.",
 )
 @click.option(

@@ -15,6 +15,7 @@ FILE = "model.tflite"
 TAKES_CRF = False
 NEEDS_SIZE = True
 NOTES = ()
+describe_input = portable.describe_input
 
 
 def adapt(model, size: tuple[int, int] | None):
@@ -72,8 +73,3 @@ def load(file: Path) -> Callable:
 
     runner = Interpreter(str(file)).get_signature_runner(portable.SIGNATURE)
     return lambda images: runner(**{portable.INPUT: images})
-
-
-def describe_input(size: tuple[int, int] | None) -> str:
-    """Says what the file takes and gives."""
-    return portable.describe_input(size)

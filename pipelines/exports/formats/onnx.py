@@ -16,6 +16,7 @@ FILE = "model.onnx"
 TAKES_CRF = False
 NEEDS_SIZE = False
 NOTES = ()
+describe_input = portable.describe_input
 
 OPSET = 17
 
@@ -84,11 +85,6 @@ def load(file: Path) -> Callable:
     names = [output.name for output in session.get_outputs()]
     taken = portable.INPUT
     return lambda images: dict(zip(names, session.run(names, {taken: images}), strict=True))
-
-
-def describe_input(size: tuple[int, int] | None) -> str:
-    """Says what the file takes and gives."""
-    return portable.describe_input(size)
 
 
 def operations(proto) -> list[str]:
