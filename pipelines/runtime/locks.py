@@ -4,12 +4,16 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
 
 FILE = ".lock"
+
+# Between locking the file and writing its name there, a process can lose the processor.
+_SECONDS_FOR_A_NAME = 2.0
 
 
 @contextlib.contextmanager
@@ -34,7 +38,10 @@ def exclusive(folder: Path) -> Iterator[None]:
         _lock(folder, descriptor)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 
@@ -43,8 +50,18 @@ def _lock(folder: Path, descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
+        holder = _read_holder(descriptor) or "another process"
         raise InputError(
             f"{folder}: must not be in use, got {holder}, which writes there now; wait until it "
             "has ended."
         ) from error
+
+
+def _read_holder(descriptor: int) -> str:
+    """Reads who holds the lock, and waits a moment for one that has only just taken it."""
+    end = time.monotonic() + _SECONDS_FOR_A_NAME
+    while True:
+        holder = os.pread(descriptor, 200, 0).decode(errors="replace")
+        if holder or time.monotonic() > end:
+            return holder
+        time.sleep(0.01)

@@ -1,7 +1,9 @@
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -32,6 +34,16 @@ def test_a_second_process_is_refused_until_the_first_has_died(tmp_path):
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
     hold(tmp_path / "run")
+
+
+def test_a_holder_that_has_not_written_its_name_yet_is_waited_for(tmp_path):
+    with (tmp_path / locks.FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        later = threading.Timer(0.2, lambda: print("process 12 on host", file=file, flush=True))
+        later.start()
+        with pytest.raises(InputError, match="got process 12 on host"):
+            hold(tmp_path)
+        later.join()
 
 
 def test_a_folder_is_free_again_after_the_block(tmp_path):
