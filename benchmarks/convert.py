@@ -11,9 +11,11 @@ Whole processes, Python's start included, in turn, on copies of CamVid:
     tfds            the writer of TensorFlow Datasets, given the same files; it checks nothing
     tfds, sync      the same and on the disk
 
-and then, on CamVid's pairs at the size of Cityscapes', `labels` with one and with two workers. Each
-line tells the median over the rounds, the ratio to `labels`, and the peak memory of all processes
-together, what they share counted in each.
+and then, on CamVid's pairs at the size of Cityscapes', `labels` with one and with two workers. With
+`--before PYTHON`, the Python of an environment that has an earlier version of this package, that
+version's conversions are measured too, as "labels before" and so on. Each line gives the median
+over the rounds, the ratio to `labels`, and the peak memory of all processes together, where memory
+that they share is counted in each.
 """
 
 import argparse
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True, help="folder of CamVid")
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--before", metavar="PYTHON", help="Python with an earlier version")
     parser.add_argument("--tfds", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.tfds:
@@ -56,24 +59,26 @@ def main() -> None:
         output = Path(scratch, "output")
         tfds = [sys.executable, __file__, "--source", ".", "--tfds", str(camvid), str(output)]
         print(f"CamVid x {arguments.copies}: {pairs} pairs, {os.cpu_count()} cores")
-        _compare(
-            {
-                "labels": _converting("camvid", camvid, output),
-                "cp -r": ["cp", "-r", str(camvid), str(output)],
-                "cp -r, sync": _syncing(["cp", "-r", str(camvid), str(output)]),
-                "checksums": [*_converting("folder", folder, output), "--verify", "checksums"],
-                "tfds": tfds,
-                "tfds, sync": _syncing(tfds),
-            },
-            output,
-            arguments.rounds,
-            pairs,
-        )
+        commands = {
+            "labels": _converting("camvid", camvid, output),
+            "cp -r": ["cp", "-r", str(camvid), str(output)],
+            "cp -r, sync": _syncing(["cp", "-r", str(camvid), str(output)]),
+            "checksums": [*_converting("folder", folder, output), "--verify", "checksums"],
+            "tfds": tfds,
+            "tfds, sync": _syncing(tfds),
+        }
+        before = arguments.before
+        if before:
+            commands |= _of_version(before, commands, ("labels", "checksums"))
+        _compare(commands, output, arguments.rounds, pairs)
         large = Path(scratch, "large")
         pairs = _enlarge(folder, large)
         print(f"at the size of Cityscapes: {pairs} pairs")
         two, one = ([*_converting("folder", large, output), "--workers", n] for n in "21")
-        _compare({"2 workers": two, "1 worker": one}, output, arguments.rounds, pairs)
+        commands = {"2 workers": two, "1 worker": one}
+        if before:
+            commands |= _of_version(before, commands, tuple(commands))
+        _compare(commands, output, arguments.rounds, pairs)
 
 
 def _multiply(camvid: Path, target: Path, copies: int) -> int:
@@ -129,6 +134,13 @@ def _converting(dataset: str, source: Path, output: Path) -> list[str]:
     return [*command, "--source", str(source), "--output", str(output), "--allow-partial"]
 
 
+def _of_version(
+    python: str, commands: dict[str, list[str]], names: tuple[str, ...]
+) -> dict[str, list[str]]:
+    """Returns the named commands as another installation of this package runs them."""
+    return {f"{name} before": [python, *commands[name][1:]] for name in names}
+
+
 def _syncing(command: list[str]) -> list[str]:
     return ["sh", "-c", f"{shlex.join(command)} && sync"]
 
@@ -144,11 +156,11 @@ def _compare(commands: dict[str, list[Any]], output: Path, rounds: int, pairs: i
             memory[name] = max(memory[name], peak)
             shutil.rmtree(output)
     first = next(iter(commands))
-    print(f"{'':12} pairs/s   speed over {first}   peak MiB")
+    print(f"{'':16} pairs/s   speed over {first}   peak MiB")
     for name, durations in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[first], durations, strict=True))
         speed = pairs / statistics.median(durations)
-        print(f"{name:12} {speed:7.0f} {ratio:15.2f} {memory[name]:14.0f}")
+        print(f"{name:16} {speed:7.0f} {ratio:15.2f} {memory[name]:14.0f}")
 
 
 def run_measured(command: list[Any]) -> tuple[float, float]:
