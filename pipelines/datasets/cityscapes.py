@@ -15,14 +15,16 @@ are taken; these hold 19 classes only.
 
 import os
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import InputError
 from . import Example, _listing
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _HOMEPAGE = "https://www.cityscapes-dataset.com/"
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}
@@ -125,7 +127,7 @@ def examples(root: Path, split: str, *, coarse: bool = False, classes: int = 19)
     return found + _pair(root, _COARSE, kind) if coarse and split == "train" else found
 
 
-def submission_ids(label: np.ndarray, *, classes: int = 19) -> np.ndarray:
+def submission_ids(label: "np.ndarray", *, classes: int = 19) -> "np.ndarray":
     """Turns classes into the labelIds that the benchmark's server expects.
 
     Args:
@@ -138,6 +140,8 @@ def submission_ids(label: np.ndarray, *, classes: int = 19) -> np.ndarray:
     Raises:
         ValueError: If a value is none of these.
     """
+    import numpy as np
+
     table = np.zeros(IGNORE_LABEL + 1, np.uint8)
     table[:classes] = LABEL_IDS[classes]
     unknown = label[(label >= classes) & (label != IGNORE_LABEL)]

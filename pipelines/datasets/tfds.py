@@ -20,17 +20,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description, class_file, colors, ignoring
 from ..errors import InputError
-from ..images.label_files import RawLabel, read_label
 from . import Example, _splits, _tfrecords
 from ._splits import Fractions
+
+if TYPE_CHECKING:
+    from ..images.label_files import RawLabel
 
 ARGUMENT = "builder"
 SOURCE_IS_OPTIONAL = True
@@ -152,7 +152,7 @@ def examples(
     return list(index.get(split, ()))
 
 
-def read(example: Example) -> tuple[bytes, RawLabel]:
+def read(example: Example) -> tuple[bytes, "RawLabel"]:
     """Reads a record.
 
     Args:
@@ -164,6 +164,8 @@ def read(example: Example) -> tuple[bytes, RawLabel]:
     Raises:
         ImageFileError: If the record is damaged, or the mask is no PNG.
     """
+    from ..images.label_files import read_label
+
     path, offset, length, image_key, mask_key = example.details
     features = _tfrecords.features(memoryview(_tfrecords.read(path, offset, length)))
     return bytes(features[image_key]), read_label(bytes(features[mask_key]))
@@ -219,6 +221,7 @@ def _features(prepared) -> dict[str, Any]:
 
 def _find_keys(prepared, image_feature: str | None, label_feature: str | None) -> tuple[str, str]:
     """Finds the features of the image and of the mask."""
+    import numpy as np
     import tensorflow_datasets as tfds
 
     kinds: Any = tfds.features
