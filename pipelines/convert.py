@@ -218,7 +218,7 @@ def _refuse_problems(job: Job, results: dict[Path, ShardResult]) -> None:
     if problems:
         unlabelled = any(problem.what == "label is missing" for problem in problems)
         remedy = ""
-        if unlabelled and "skip_unlabelled" in datasets.option_names(job.raw.module):
+        if unlabelled and "skip_unlabelled" in datasets.options_of(job.raw.module):
             remedy = " --skip-unlabelled leaves images without a label out."
         raise ConversionError(sorted(problems, key=lambda problem: problem.file), remedy)
 

@@ -127,6 +127,6 @@ def _refuse_foreign_names(files: SplitFiles) -> None:
 def _remedy(job: Job, split: str) -> str:
     """Returns the end of the message about a split without images."""
     others = "".join(f"\n{line}" for line in job.raw.listing.passed_over)
-    if split == "validation" and "split_fractions" in datasets.option_names(job.raw.module):
+    if split == "validation" and "split_fractions" in datasets.options_of(job.raw.module):
         others = f"; --split-fractions 0.8,0.2,0 draws it from train.{others}"
     return others or "."

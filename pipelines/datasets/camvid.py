@@ -11,12 +11,13 @@ without these SegNet's are used, so that scores can be compared.
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description, class_file
 from ..errors import ImageFileError, InputError
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing, find_top
 
 if TYPE_CHECKING:
@@ -102,7 +103,17 @@ def is_source(root: Path) -> bool:
     return _is_segnet(find_top(root, "CamVid")) or _is_original(find_top(root, "CamVid"))
 
 
-def describe(root: Path, *, classes: int = 11) -> Description:
+def describe(
+    root: Path,
+    *,
+    classes: Annotated[
+        int,
+        Option(
+            "Number of classes: 11 for SegNet's release, 32 for the original.",
+            must_be=one_of(11, 32),
+        ),
+    ] = 11,
+) -> Description:
     """Returns the facts of a release.
 
     Args:

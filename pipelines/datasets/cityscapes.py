@@ -15,12 +15,13 @@ are taken; these hold 19 classes only.
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import InputError
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing
 
 if TYPE_CHECKING:
@@ -85,7 +86,20 @@ def is_source(root: Path) -> bool:
     return all((root / part / "train").is_dir() for part in ("leftImg8bit", "gtFine"))
 
 
-def describe(root: Path, *, coarse: bool = False, classes: int = 19) -> Description:
+def describe(
+    root: Path,
+    *,
+    coarse: Annotated[bool, Option("Add the coarsely labelled images, train_extra, to train.")] = (
+        False
+    ),
+    classes: Annotated[
+        int,
+        Option(
+            "Number of classes: the 19 that the benchmark evaluates, or the 30 of the paper.",
+            must_be=one_of(19, 30),
+        ),
+    ] = 19,
+) -> Description:
     """Returns the facts.
 
     Args:

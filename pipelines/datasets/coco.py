@@ -19,12 +19,13 @@ that it labels crowds, ignores pixels where instances overlap, and leaves nothin
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing, find_top, voc2012
 from ._panoptic import CATEGORIES, CROWD, VOC, categories_of, read_annotations
 
@@ -76,7 +77,18 @@ def is_source(root: Path) -> bool:
     )
 
 
-def describe(root: Path, *, task: str = "panoptic") -> Description:
+def describe(
+    root: Path,
+    *,
+    task: Annotated[
+        str,
+        Option(
+            "Labels to convert: panoptic (133 classes), stuff (171) or voc (21, those of Pascal "
+            "VOC).",
+            must_be=one_of(*TASKS),
+        ),
+    ] = "panoptic",
+) -> Description:
     """Returns the facts.
 
     Args:

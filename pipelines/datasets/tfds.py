@@ -20,13 +20,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description, class_file, colors, ignoring
 from ..errors import InputError
+from ..runs.option_fields import Option
 from . import Example, _splits, _tfrecords
+from ._options import Ignore, LabelsAre, Palette, SplitFractions
 from ._splits import Fractions
 
 if TYPE_CHECKING:
@@ -55,12 +57,16 @@ def describe(
     root: Path,
     *,
     builder: str,
-    palette: Path | None = None,
-    ignore: Sequence[int] = (),
-    labels_are: str | None = None,
-    image_feature: str | None = None,
-    label_feature: str | None = None,
-    split_fractions: Fractions | None = None,
+    palette: Palette = None,
+    ignore: Ignore = (),
+    labels_are: LabelsAre = None,
+    image_feature: Annotated[
+        str | None, Option("Name of the feature that holds the image.", metavar="NAME")
+    ] = None,
+    label_feature: Annotated[
+        str | None, Option("Name of the feature that holds the label.", metavar="NAME")
+    ] = None,
+    split_fractions: SplitFractions = None,
 ) -> Description:
     """Returns the classes of a dataset, which is downloaded and prepared if need be.
 

@@ -11,12 +11,13 @@ VOC's label. `sbd` is the folder of SBD, `benchmark_RELEASE/dataset/` with `{img
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
+from ..runs.option_fields import Option
 from . import Example, _listing, find_top
 
 if TYPE_CHECKING:
@@ -73,7 +74,18 @@ def is_source(root: Path) -> bool:
     return _year(top) == "VOC2012" and all((top / folder).is_dir() for folder in _FOLDERS)
 
 
-def describe(root: Path, *, sbd: Path | None = None) -> Description:
+def describe(
+    root: Path,
+    *,
+    sbd: Annotated[
+        Path | None,
+        Option(
+            "Folder of the Semantic Boundaries Dataset (SBD), whose images make train the larger "
+            "trainaug.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+) -> Description:
     """Returns the facts.
 
     Args:
