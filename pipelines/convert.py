@@ -13,20 +13,19 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import datasets, records
-from .classes import ClassSpace, Description, class_maps, label_notes
+from .classes import ClassSpace, label_notes
 from .classes.pixel_counts import only_class
-from .conversion import beam, differences, identity, pairs, plan, processes, tfds_metadata
-from .conversion.identity import Identity, SplitFiles
+from .conversion import beam, differences, identity, plan, processes, tfds_metadata
+from .conversion.job import Job, check_splits, open_job
 from .conversion.pairs import Encoding
 from .conversion.shards import ShardResult, ShardSpec, convert_or_keep
-from .datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
+from .datasets import REQUIRED_SPLITS
 from .errors import InputError, Problem, writing_to
 from .runtime import locks
 
@@ -47,20 +46,6 @@ class ConversionError(InputError):
             f"{len(problems)} of the pairs cannot be converted; nothing was published.{remedy}"
         )
         self.problems = problems
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is converted, and how."""
-
-    dataset: str
-    name: str
-    raw: RawDataset
-    description: Description
-    splits: Mapping[str, Sequence[Example]]
-    identity: Identity
-    encoding: Encoding
-    seed: int
 
 
 def run(
@@ -122,10 +107,10 @@ def run(
         if locked:
             held.enter_context(locks.exclusive(final.parent))
         class_map = class_map and str(class_map)
-        job = _open(dataset, source, name, class_map, encoding or Encoding(), seed, options)
+        job = open_job(dataset, source, name, class_map, encoding or Encoding(), seed, options)
         for line in job.raw.listing.passed_over:
             on_remark(line)
-        _check_splits(job, allow_partial)
+        check_splits(job, allow_partial)
         if not locked and (overwrite or not final.exists()):
             held.enter_context(locks.exclusive(final.parent))
             locked = True
@@ -147,79 +132,8 @@ def _folder_name(name: str | None, dataset: str) -> str:
     return plan.folder_name(name or dataset)
 
 
-def _open(
-    dataset: str,
-    source: Path | str | None,
-    name: str | None,
-    class_map: str | None,
-    encoding: Encoding,
-    seed: int,
-    options: Mapping[str, Any],
-) -> _Job:
-    """Lists the source, and looks at its files."""
-    raw = datasets.open_source(dataset, source, options)
-    description = class_maps.describe(raw.description, class_map)
-    _refuse_one_class(description.classes)
-    pairs.refuse_unmapped(raw.module, description, encoding)
-    splits = {split: raw.examples(split) for split in SPLITS if raw.examples(split)}
-    files = {split: SplitFiles.of(examples) for split, examples in splits.items()}
-    for of_split in files.values():
-        _refuse_foreign_names(of_split)
-    how = {
-        "options": {option: str(value) for option, value in options.items()},
-        "map": class_map and Path(class_map).name,
-        **encoding.in_words(),
-        "seed": seed,
-    }
-    what = identity.identify(description, encoding, seed, how, files)
-    return _Job(dataset, name or dataset, raw, description, splits, what, encoding, seed)
-
-
-def _refuse_one_class(classes: ClassSpace) -> None:
-    if classes.count < 2:
-        raise InputError(
-            f"classes must be at least two, got only {classes.names[0]}; list the background too, "
-            "as in 'background' and a line with the other; black-and-white masks then need "
-            "--map 255:1."
-        )
-
-
-def _check_splits(job: _Job, allow_partial: bool) -> None:
-    root = job.raw.root
-    for split in SPLITS:
-        found, expected = len(job.splits.get(split, ())), job.description.split_sizes.get(split)
-        if not found and split in REQUIRED_SPLITS:
-            raise InputError(
-                f"{root}: split {split} must have images, got none{_remedy(job, split)}"
-            )
-        if found and expected not in (None, found) and not allow_partial:
-            raise InputError(
-                f"{root}: split {split} must have {expected} images, got {found}; "
-                "--allow-partial accepts it."
-            )
-    identity.refuse_shared_images(job.identity.files)
-
-
-def _refuse_foreign_names(files: SplitFiles) -> None:
-    """Refuses names in another encoding, as old archives have: records hold UTF-8 only."""
-    try:
-        files.text.encode()
-    except UnicodeEncodeError as error:
-        start = files.text.rfind("\0", 0, error.start) + 1
-        name = files.text[start:].partition("\0")[0]
-        raise InputError(f"{name!a}: file names must be UTF-8; rename the file.") from error
-
-
-def _remedy(job: _Job, split: str) -> str:
-    """Returns the end of the message about a split without images."""
-    others = "".join(f"\n{line}" for line in job.raw.listing.passed_over)
-    if split == "validation" and "split_fractions" in datasets.option_names(job.raw.module):
-        others = f"; --split-fractions 0.8,0.2,0 draws it from train.{others}"
-    return others or "."
-
-
 def _check_finished(
-    final: Path, job: _Job, on_progress: Callable[[int, int], None]
+    final: Path, job: Job, on_progress: Callable[[int, int], None]
 ) -> records.Dataset:
     """Returns the finished conversion if it is the one that is asked for."""
     if not (final / records.MANIFEST).is_file():
@@ -241,7 +155,7 @@ def _check_finished(
 
 
 def _convert(
-    job: _Job,
+    job: Job,
     final: Path,
     runner: str,
     beam_options: Sequence[str],
@@ -299,12 +213,12 @@ def _convert_shards(
     return processes.convert_shards(pending, workers, progress.advance)
 
 
-def _refuse_problems(job: _Job, results: dict[Path, ShardResult]) -> None:
+def _refuse_problems(job: Job, results: dict[Path, ShardResult]) -> None:
     problems = [problem for result in results.values() for problem in result.problems]
     if problems:
         unlabelled = any(problem.what == "label is missing" for problem in problems)
         remedy = ""
-        if unlabelled and "skip_unlabelled" in datasets.option_names(job.raw.module):
+        if unlabelled and "skip_unlabelled" in datasets.options_of(job.raw.module):
             remedy = " --skip-unlabelled leaves images without a label out."
         raise ConversionError(sorted(problems, key=lambda problem: problem.file), remedy)
 

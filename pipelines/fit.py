@@ -1,17 +1,11 @@
 """Training: a converted dataset to a run folder."""
 
-import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
-import numpy as np
 
-import kerasseg
-from kerasseg import IGNORE_LABEL, losses, optimizers, schedules
-from kerasseg.layers import BatchNormalization
-from kerasseg.layers.outputs import SegmentationModel
+from kerasseg import IGNORE_LABEL
 
 from . import records
 from .errors import ImageFileError, InputError
@@ -20,13 +14,13 @@ from .inputs import cache
 from .inputs.service import check_dispatcher
 from .records import reader
 from .runs import guests, initial_weights, run_folder
-from .runs.guests import Guest
 from .runs.option_fields import check_option
 from .runs.state import State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
-from .training import guest_parts
+from .training import compiled_model
+from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
 
 
@@ -72,7 +66,7 @@ def run(
     strategy = _strategy(options, devices)
     own = guests.load(options)
     with interruption.handled() as stop:
-        model = _build_model(options, dataset, strategy, own)
+        model = compiled_model.build(options, dataset, strategy, own)
         loaded = initial_weights.load(model, options, dataset)
         with locks.exclusive(folder):
             run_folder.remove_leftovers(folder)
@@ -138,7 +132,7 @@ def resume(
             )
         _check_service(options, service)
         strategy = _strategy(options, devices)
-        model = _build_model(options, dataset, strategy, own)
+        model = compiled_model.build(options, dataset, strategy, own)
         if found is None:
             initial_weights.load(model, options, dataset)
         allocator.keep_freed(allocator.ARRAYS)
@@ -231,126 +225,3 @@ def _strategy(options: TrainingOptions, devices: Sequence[str] | None):
     requirement = f"a multiple of the {replicas} replicas"
     check_option("batch_size", options.batch_size % replicas == 0, requirement, options.batch_size)
     return strategy
-
-
-def _build_model(
-    options: TrainingOptions,
-    dataset: records.Dataset,
-    strategy,
-    own: Mapping[str, Guest] = types.MappingProxyType({}),
-) -> keras.Model:
-    guest_parts.check_options(options, own)
-    keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(options.dtype_policy)
-    steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
-    try:
-        with strategy.scope():
-            model = _build_network(options, dataset, own)
-            _set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
-            with_auxiliary = isinstance(model, SegmentationModel)
-            model.compile(
-                optimizer=_build_optimizer(options, steps),
-                loss=_build_loss(options, dataset, own),
-                loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
-            )
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    except TypeError as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in options.model_options.items())
-        raise InputError(f"{options.model} cannot be built with {given} ({error}).") from error
-    return model
-
-
-def _build_network(
-    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
-) -> keras.Model:
-    arguments = {"num_classes": len(dataset.classes.names), **options.model_options}
-    if "encoder" in own:
-        arguments["encoder"] = own["encoder"].value
-    if "model" in own:
-        model = guest_parts.build_network(own["model"], options, arguments)
-    else:
-        architecture: Any = options.model  # known at run time only
-        model = kerasseg.build(architecture, **arguments)
-    for option in own.keys() - {"loss"}:
-        guest_parts.check_saving(own[option], model)
-    return model
-
-
-def _set_batch_norm(
-    layers: list[keras.layers.Layer], options: TrainingOptions, steps_done: Callable, part: str = ""
-) -> None:
-    for layer in layers:
-        if isinstance(layer, keras.Model):  # an encoder of keras-hub
-            _set_batch_norm(layer.layers, options, steps_done, layer.name)
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            encoder = (part or layer.name).startswith("encoder_")
-            layer.trainable = not (
-                options.batch_norm == "frozen"
-                or (options.batch_norm == "frozen-encoder" and encoder)
-            )
-            layer.momentum = options.batch_norm_momentum
-            if isinstance(layer, BatchNormalization):
-                layer.frozen_statistics = options.batch_norm == "frozen-statistics"
-                layer.steps_done = steps_done
-            elif options.batch_norm == "frozen-statistics":
-                raise ValueError(
-                    f"batch_norm must be another than {options.batch_norm} with layer {layer.name} "
-                    "of Keras; kerasseg.layers.BatchNormalization can do so."
-                )
-
-
-def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
-    schedule: Any = schedules.Poly(
-        options.learning_rate,
-        steps,
-        options.power,
-        warmup_steps=round(steps * options.warmup_epochs / options.epochs),
-    )
-    factor = {"encoder_factor": options.encoder_learning_rate_factor}
-    if options.optimizer == "sgd":
-        optimizer = optimizers.SGD(
-            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **factor
-        )
-    else:
-        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **factor)
-    if options.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _build_loss(
-    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
-) -> keras.losses.Loss:
-    if "loss" in own:
-        return guest_parts.build_loss(own["loss"], options, len(dataset.classes.names))
-    cross_entropy = losses.CrossEntropy(class_weights=_class_weights(options, dataset))
-    if options.dice_weight == 0:
-        return cross_entropy
-    return losses.WeightedSum([cross_entropy, losses.Dice()], [1.0, options.dice_weight])
-
-
-def _class_weights(options: TrainingOptions, dataset: records.Dataset) -> list[float] | None:
-    if options.class_weights == "none":
-        return None
-    weights = median_frequency_weights(dataset.splits["train"])
-    if options.class_weights == "sqrt-median-frequency":
-        return np.sqrt(weights).tolist()
-    return weights
-
-
-def median_frequency_weights(split: records.Split) -> list[float]:
-    """Computes median-frequency class weights.
-
-    `w_c = median_k(f_k) / f_c`, where f_c is the share of class c among the labelled pixels of the
-    images in which it occurs. A class that never occurs has weight 0.
-
-    Reference:
-        Eigen and Fergus, 2015, section 6.3.2; SegNet, section 4. https://arxiv.org/abs/1511.00561
-    """
-    pixels = np.asarray(split.class_pixels, np.float64)
-    totals = np.asarray(split.pixels_with_class, np.float64)
-    frequency = np.divide(pixels, totals, out=np.zeros_like(pixels), where=totals > 0)
-    median = np.median(frequency[frequency > 0])
-    weights = np.divide(median, frequency, out=np.zeros_like(frequency), where=frequency > 0)
-    return weights.tolist()

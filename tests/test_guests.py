@@ -21,6 +21,7 @@ from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import guests, run_folder
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.serving import saved_model
+from kerasseg.pipelines.training import compiled_model
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NETWORK, LOSS, ENCODER = (EXAMPLES / f"{name}.py" for name in ("network", "loss", "encoder"))
@@ -186,7 +187,7 @@ def test_options_of_the_encoder_reach_one_of_ones_own(tiny_data):
         encoder_learning_rate_factor=0.5,
         batch_norm="frozen-encoder",
     )
-    model = fit._build_model(
+    model = compiled_model.build(
         options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
     )
     encoder = model.get_layer("encoder_features")
@@ -397,13 +398,13 @@ def test_frozen_statistics_need_the_layer_of_kerasseg(run_cli, plain, tiny_data,
     plain.write_text(PLAIN.replace("(features))", "(layers.BatchNormalization()(features)))"))
     place = ("--data", tiny_data, "--run", tmp_path / "run")
     arguments = ("--model", f"{plain}:build", "--batch-norm", "frozen-statistics")
-    fails(run_cli("fit", *arguments, *place, *SHORT), "batch_norm must be another than frozen-stat")
+    fails(run_cli("fit", *arguments, *place, *SHORT), "batch_norm must not be frozen-statistics")
 
 
 def test_batch_normalisation_of_keras_follows_the_options(plain, tiny_data):
     plain.write_text(PLAIN.replace("(features))", "(layers.BatchNormalization()(features)))"))
     options = replace(options_of(f"{plain}:build"), batch_norm="frozen", batch_norm_momentum=0.7)
-    model = fit._build_model(
+    model = compiled_model.build(
         options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
     )
     (layer,) = (la for la in model.layers if isinstance(la, keras.layers.BatchNormalization))

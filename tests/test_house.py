@@ -51,6 +51,7 @@ ALLOWED = {
         "pipelines.errors",
         "pipelines.images",
         "pipelines.records",
+        "pipelines.runs.option_fields",
         "pipelines.scenery",
     },
     "pipelines/classes": {"numpy", "kerasseg", "pipelines.errors"},

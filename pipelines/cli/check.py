@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from . import options
+from .option_groups import GroupedCommand
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
 
 
-@click.command("check")
+@click.command("check", cls=GroupedCommand)
 @click.argument("path", type=options.existing_folder)
 @click.option(
     "--dataset",

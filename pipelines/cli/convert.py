@@ -8,9 +8,10 @@ import click
 
 from .. import datasets
 from . import options
+from .option_groups import GroupedCommand
 
 
-@click.command("convert")
+@click.command("convert", cls=GroupedCommand)
 @click.option(
     "--dataset",
     type=options.DatasetName(),

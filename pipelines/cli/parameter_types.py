@@ -5,12 +5,13 @@ Each says with its message what a wrong value must be, and quotes it.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from .. import datasets
 from ..runs.guests import is_named
+from ..runs.option_fields import Field
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -111,6 +112,20 @@ class Assignment(click.ParamType):
         if not equals or not name.isidentifier():
             self.fail(f"must be NAME=VALUE, got {value!r}.", param, ctx)
         return name, _parse_value(text)
+
+
+def type_of(field: Field) -> Any:
+    """Returns the type of the parameter that an option's declaration makes."""
+    must_be, metavar = field.option.must_be, field.option.metavar
+    if must_be is not None and must_be.guest:
+        return NameOrGuest(must_be.choices, must_be.guest)
+    if must_be is not None and must_be.choices and field.kind is str:
+        return click.Choice(must_be.choices)
+    if field.kind is Path:
+        return {"FILE": existing_file, "FOLDER": existing_folder}[metavar]
+    if parts := get_args(field.kind):
+        return Numbers(parts[0], metavar)
+    return field.kind
 
 
 def _parse_value(text: str) -> Any:

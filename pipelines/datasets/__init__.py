@@ -6,7 +6,10 @@ A dataset's file has
     describe(root, **options) -> Description               its facts
     examples(root, split, **options) -> list[Example]      what a split holds, nothing read yet
 
-`options` are keyword-only and the dataset's own; both functions take the same. A dataset that knows
+`options` are keyword-only and the dataset's own; both functions take the same. `describe` declares
+them: each is `Annotated` with an `Option`, from which the command line, its help, the checks of
+values and the reference page are made. The help imports every file here, so NumPy and Pillow are
+imported inside functions. A dataset that knows
 all splits at once may have
 
     survey(root, **options) -> Listing                     all splits, and what is in none
@@ -19,7 +22,6 @@ that is drawn by code, and so needs no source, says `IS_DRAWN = True`.
 """
 
 import importlib
-import inspect
 import itertools
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -33,6 +35,7 @@ from kerasseg import lazy
 
 from ..classes import Description
 from ..errors import InputError
+from ..runs.option_fields import Field, keywords_of
 from ._examples import Example as Example
 from ._examples import PackedExamples as PackedExamples
 
@@ -94,10 +97,9 @@ def choices() -> list[str]:
     return [name if name != "tfds" else "tfds:BUILDER" for name in names()]
 
 
-def option_names(dataset: ModuleType) -> list[str]:
-    """Lists the options of a dataset: the keyword-only parameters of its `describe`."""
-    parameters = inspect.signature(dataset.describe).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+def options_of(dataset: ModuleType) -> dict[str, Field]:
+    """Lists the options that a dataset declares as keyword-only parameters of its `describe`."""
+    return keywords_of(dataset.describe)
 
 
 @dataclass(frozen=True)
@@ -146,19 +148,19 @@ def open_source(dataset: str, source: Path | str | None, options: Mapping[str, A
         options: The dataset's own options.
 
     Raises:
-        InputError: If there is no such dataset, source or option, or the layout is another.
+        InputError: If there is no such dataset, source or option, an option has a wrong value, or
+            the layout is another.
     """
     found = module(dataset)
     root = _check_source(found, dataset, source)
-    known = option_names(found)
+    known = options_of(found)
+    for name, value in options.items():
+        if name not in known:
+            listed = ", ".join(map(_flag, known)) or "none"
+            raise InputError(f"options of dataset {dataset} must be {listed}, got {_flag(name)}.")
+        known[name].check(value)
     if hasattr(found, "ARGUMENT"):
         options = {**options, found.ARGUMENT: dataset.partition(":")[2]}
-    for name in options:
-        if name not in known:
-            listed = ", ".join(_flag(o) for o in known if o != getattr(found, "ARGUMENT", None))
-            raise InputError(
-                f"options of dataset {dataset} must be {listed or 'none'}, got {_flag(name)}."
-            )
     return RawDataset(found, root, options, found.describe(root, **options))
 
 

@@ -9,7 +9,7 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import Description, class_file
 from ..errors import InputError
-from ..images.formats import IMAGE_ENDINGS
+from ..images.endings import IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
 from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files

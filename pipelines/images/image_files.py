@@ -3,13 +3,13 @@
 import errno
 import io
 import os
-import stat
 from pathlib import Path
 
 import PIL.Image
 
 from ..errors import ImageFileError
 from . import formats, jpeg, png
+from .image_folders import special_kind
 
 # The chunk of PNG 1.5, and the text chunks in one of which older ImageMagick hides the same.
 _EXIF_IN_PNG = frozenset((b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
@@ -156,14 +156,3 @@ def _why_missing(path: str | Path, what: str) -> str:
         return f"a link to {os.readlink(path)}, where no file is"  # noqa: PTH115
     except (OSError, ValueError):
         return f"no {what} file of this name"
-
-
-def special_kind(mode: int) -> str:
-    """Names what is neither a file nor a folder, by its `st_mode`; empty for those two."""
-    kinds = {
-        stat.S_IFIFO: "named pipe",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "device",
-        stat.S_IFBLK: "device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "")

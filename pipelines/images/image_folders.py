@@ -1,14 +1,14 @@
 """Folders of images: what is below them, and which of it are images."""
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ..errors import InputError
-from .formats import IMAGE_ENDINGS
-from .image_files import special_kind
+from .endings import IMAGE_ENDINGS
 
 # What operating systems leave behind, in lower case. Hidden files and folders begin with a dot, as
 # the `._NAME.jpg` of archives that were made on a Mac.
@@ -196,3 +196,14 @@ def _is_hidden(name: str) -> bool:
 def has_image_ending(name: str) -> bool:
     """Tells whether a name ends as those of images do."""
     return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def special_kind(mode: int) -> str:
+    """Names what is neither a file nor a folder, by its `st_mode`; empty for those two."""
+    kinds = {
+        stat.S_IFIFO: "named pipe",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")
