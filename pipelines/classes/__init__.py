@@ -6,11 +6,28 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
+from typing import TYPE_CHECKING
 
-from kerasseg import IGNORE_LABEL
+from kerasseg import IGNORE_LABEL, lazy
 
 from ..errors import InputError
 from .colors import is_background
+
+if TYPE_CHECKING:
+    from . import class_documents as class_documents
+    from . import class_file as class_file
+    from . import class_lines as class_lines
+    from . import class_maps as class_maps
+    from . import class_tables as class_tables
+    from . import colors as colors
+    from . import entries as entries
+    from . import label_maps as label_maps
+    from . import label_notes as label_notes
+    from . import palettes as palettes
+    from . import pixel_counts as pixel_counts
+    from . import value_runs as value_runs
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 LABELS_ARE = ("numbers", "colors")
 LARGEST_VALUE = 65535
