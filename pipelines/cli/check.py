@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, stopping
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
@@ -68,17 +68,17 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
     for file, beginning in ((json_file, b"{"), (html_file, b"<")):
         if file:
             check_writable(file, beginning)
-    try:
-        with options.progress_bar(f"checking {path}") as on_progress:
-            report = check.run(
-                path,
-                dataset,
-                samples=samples if html_file else 0,
-                on_progress=on_progress,
-                **options.given_dataset_options(more),
-            )
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; nothing was written.") from error
+    with (
+        stopping.telling("nothing was written."),
+        options.progress_bar(f"checking {path}") as on_progress,
+    ):
+        report = check.run(
+            path,
+            dataset,
+            samples=samples if html_file else 0,
+            on_progress=on_progress,
+            **options.given_dataset_options(more),
+        )
     print_report(report)
     console = options.console()
     for file, write in ((json_file, write_json), (html_file, page.write)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .. import datasets
-from . import options
+from . import options, stopping
 
 
 @click.command("convert")
@@ -119,8 +119,12 @@ def command(
     notes: list[str] = []
     if json_file:
         check_writable(json_file, b"{")
+    goes_on = f"the same command goes on with {output / folder_name(name or dataset)}."
     try:
-        with options.progress_bar(f"converting {dataset}") as on_progress:
+        with (
+            stopping.telling(goes_on),
+            options.progress_bar(f"converting {dataset}") as on_progress,
+        ):
             converted = convert.run(
                 dataset,
                 source,
@@ -138,10 +142,6 @@ def command(
         if json_file:
             write_text(json_file, _to_json(dataset, notes, error.problems, {}))
         raise
-    except KeyboardInterrupt as error:
-        raise click.ClickException(
-            f"interrupted; the same command goes on with {output / folder_name(name or dataset)}."
-        ) from error
     if json_file:
         write_text(json_file, _to_json(dataset, notes, [], converted.splits))
     _print_notes(notes)
