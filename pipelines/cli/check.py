@@ -63,9 +63,9 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
     """
     from .. import check
     from ..checks import page
-    from ..checks.report import check_writable, write_json
+    from ..checks.report import JSON_START, check_writable, write_json
 
-    for file, beginning in ((json_file, b"{"), (html_file, b"<")):
+    for file, beginning in ((json_file, JSON_START), (html_file, page.START)):
         if file:
             check_writable(file, beginning)
     with (

@@ -27,6 +27,7 @@ from . import options, stopping
     "--overlay", is_flag=True, help="Ask for pictures of the classes drawn over the images, too."
 )
 @options.stretch_option
+@options.overwrite_option
 @click.option(
     "--timeout",
     type=float,

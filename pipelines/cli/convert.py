@@ -9,6 +9,8 @@ import click
 from .. import datasets
 from . import options, stopping
 
+_JSON_START = b'{\n "dataset": '  # of every outcome
+
 
 @click.command("convert")
 @click.option(
@@ -118,7 +120,7 @@ def command(
     encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
     notes: list[str] = []
     if json_file:
-        check_writable(json_file, b"{")
+        check_writable(json_file, _JSON_START)
     goes_on = f"the same command goes on with {output / folder_name(name or dataset)}."
     try:
         with (

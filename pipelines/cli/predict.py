@@ -30,6 +30,7 @@ from . import options, startup, stopping
 @options.checkpoint_option
 @options.code_option
 @options.stretch_option
+@options.overwrite_option
 @options.crf_options
 @click.option(
     "--crf-strip",
