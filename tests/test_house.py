@@ -53,17 +53,16 @@ ALLOWED = {
         "pipelines.records",
         "pipelines.scenery",
     },
-    "pipelines/classes": {"numpy", "kerasseg", "kerasseg.lazy", "pipelines.errors"},
+    "pipelines/classes": {"numpy", "kerasseg", "pipelines.errors"},
     "pipelines/images/figures.py": {"numpy", "PIL", "kerasseg", "kerasseg.visualize", "pipelines"},
     "pipelines/images": {
         "numpy",
         "PIL",
         "kerasseg",
         "kerasseg.atomic_files",
-        "kerasseg.lazy",
         "pipelines.errors",
     },
-    "pipelines/scenery": {"numpy", "kerasseg.lazy"},
+    "pipelines/scenery": {"numpy", "kerasseg"},
 }
 
 

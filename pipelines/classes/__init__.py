@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
@@ -84,6 +85,15 @@ class ClassSpace:
         """Hash of names and colours: equal class spaces have equal fingerprints."""
         content = json.dumps([self.names, self.colors, IGNORE_LABEL], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def compose(name: str) -> str:
+    """Composes the accents of a name of a class or file, which then equals what looks the same.
+
+    A Mac stores some names with accents as characters of their own. Unicode calls both one text
+    (its normal form C); capital letters and characters of other widths are others to it, and here.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _is_byte(value: object) -> bool:

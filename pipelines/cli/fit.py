@@ -117,9 +117,7 @@ def _settings(
     return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
 
 
-def _how_to_go_on(
-    run: Path, data: Path | None, service: str | None, code: Sequence[str]
-) -> str:
+def _how_to_go_on(run: Path, data: Path | None, service: str | None, code: Sequence[str]) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []

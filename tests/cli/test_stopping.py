@@ -11,9 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from kerasseg.pipelines import check, cli, client, convert, crf_tune, demo, evaluate, export, fit
-from kerasseg.pipelines import import_weights as importing
-from kerasseg.pipelines import predict
+from kerasseg.pipelines import (
+    check,
+    cli,
+    client,
+    convert,
+    crf_tune,
+    demo,
+    evaluate,
+    export,
+    fit,
+    predict,
+)
 from kerasseg.pipelines.cli import startup, streams
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -27,7 +36,6 @@ COMMANDS = {
     "export": (export, ["absent"], "."),
     "demo": (demo, [], "; the next demo starts anew."),
     "client": (client, ["http://localhost:1", "a.png"], "; the answers so far are written."),
-    "import-weights": (importing, ["absent", "--model", "unet", "--num-classes", "2"], "."),
 }
 
 
@@ -74,7 +82,7 @@ def test_ctrl_c_while_tensorflow_is_imported_leaves_no_traceback():
 def pipe_without_a_reader():
     reader, writer = os.pipe()
     os.close(reader)
-    return open(writer, "w")  # noqa: PTH123, SIM115
+    return open(writer, "w")  # noqa: PTH123
 
 
 @pytest.fixture

@@ -147,7 +147,9 @@ def test_a_file_of_someone_else_is_replaced_only_if_that_is_asked_for(tmp_path, 
     images = [(Path("/given", name), Path(name)) for name in ("a.jpg", "b.jpg")]
     with pytest.raises(InputError, match=r"a\.png, which would be lost.*--output, or.*--overwrite"):
         output_names.plan(images, tmp_path, ENDINGS, refuse_others=True)
-    with pytest.raises(ImageFileError, match=r"must not replace a file of someone else, got .*a\.png"):
+    with pytest.raises(
+        ImageFileError, match=r"must not replace a file of someone else, got .*a\.png"
+    ):
         output_names.write({result: encoded(2), tmp_path / "a_overlay.png": encoded(3)})
     assert result.lstat() == before
     assert not (tmp_path / "a_overlay.png").exists()
