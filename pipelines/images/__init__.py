@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from . import image_folders as image_folders
     from . import jpeg as jpeg
     from . import label_files as label_files
+    from . import label_pictures as label_pictures
     from . import marks as marks
     from . import output_names as output_names
     from . import png as png
