@@ -57,6 +57,16 @@ def served_model_options(command):
     return model(version(command))
 
 
+def overwrite_option(command):
+    """Declares whether results may replace files of someone else."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace files in the output folder that are no earlier results, or were changed "
+        "since; without this they are an error.",
+    )(command)
+
+
 def class_options(command):
     """Declares what names the classes of a `.keras` file; `--data` too, unless it is declared."""
     declared = {parameter.name for parameter in getattr(command, "__click_params__", ())}
