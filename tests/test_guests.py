@@ -417,7 +417,7 @@ def test_a_layer_that_was_frozen_stays_so(plain, tiny_data):
     frozen = "(layers.BatchNormalization(trainable=False)(features)))"
     plain.write_text(PLAIN.replace("(features))", frozen))
     options = options_of(f"{plain}:build")
-    model = fit._build_model(
+    model = compiled_model.build(
         options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
     )
     assert [v.path for v in model.trainable_variables if "batch_norm" in v.path] == []
