@@ -1,4 +1,4 @@
-"""The table of architectures, read off the code itself."""
+"""The table of architectures, made from their code."""
 
 import importlib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +17,17 @@ def rows(num_classes: int = 19) -> list[tuple[str, ...]]:
         num_classes: Number of classes of the networks whose parameters are counted.
 
     Returns:
-        The cells of `COLUMNS` for each: the first variant and encoder are the defaults, and those
-        are what is counted (moving statistics included).
+        One row of cells for `COLUMNS` per architecture. The first variant and encoder are the
+        defaults; the parameters are counted with these, moving statistics included.
     """
-    # Keras keeps variables that wait for their values by thread: they go when this one ends.
+    # Keras keeps uninitialised variables per thread: they are freed when this thread ends.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return list(thread.map(lambda name: _row(name, num_classes), models.names()))
 
 
 def _row(name: str, num_classes: int) -> tuple[str, ...]:
     module = importlib.import_module(f"{models.__name__}.{name}")
-    # Half a billion weights are not drawn to be counted.
+    # Counting needs no values: half a billion random weights would take minutes.
     with keras.StatelessScope(initialize_variables=False):
         parameters = module.build(num_classes=num_classes).count_params()
     return (
