@@ -440,7 +440,7 @@ def test_an_interrupted_run_says_how_to_go_on_with_its_code(
     monkeypatch.setattr(fit, "run", interrupted)
     run = tmp_path / "run"
     result = run_cli("fit", "--model", f"{plain}:build", "--data", tiny_data, "--run", run)
-    fails(result, f"'kerasseg fit --resume --run {run} --code {plain}' goes on.", code=130)
+    fails(result, f"'kerasseg fit --resume --run {run} --code {plain}' continues.", code=130)
 
 
 def test_a_class_that_no_one_registered_is_found_under_its_name(own_run, tiny_data):

@@ -435,7 +435,7 @@ def test_images_without_a_label_are_errors_unless_they_are_to_be_skipped(tree, t
     refused = run_cli(*command)
     assert refused.exit_code == 1
     assert refused.stdout.count("label is missing") == 4
-    assert "--skip-unlabelled leaves images without a label out." in refused.stderr
+    assert "--skip-unlabelled leaves out images without a label." in refused.stderr
     result = run_cli(*command, "--skip-unlabelled")
     assert result.exit_code == 0, result.output
     assert "train: 1 images" in result.stdout
