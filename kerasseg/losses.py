@@ -80,13 +80,14 @@ class CrossEntropy(_PixelLoss):
 
     `sum_i s_i w[y_i] (log sum_k exp z_ik - z_i[y_i]) / sum_i w[y_i]`, over the pixels i of the
     global batch with a label `y_i` other than `ignore_label`; s is the sample weight, 1 without.
-    The normaliser is that of all replicas together, so that N replicas have the gradient of one;
-    Keras' own losses divide by each replica's count. As in Keras, sample weights do not count in
+    The normaliser is that of all replicas together, so that N replicas have the same gradient as
+    one; Keras' own losses divide by each replica's count. As in Keras, sample weights do not count
+    in
     it: `keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)` has the
     same value on one replica. A batch with every pixel ignored has a loss and a gradient of zero.
 
     Args:
-        class_weights: One non-negative weight w a class, or None for equal weights.
+        class_weights: One non-negative weight w per class, or None for equal weights.
         ignore_label: Label of the pixels that do not count.
 
     Input: `y_true` (batch, height, width), integer labels in [0, classes) or `ignore_label`;
@@ -122,7 +123,8 @@ class CrossEntropy(_PixelLoss):
                     f"the logits, got {len(self.class_weights)} numbers."
                 )
             weights *= tf.gather(tf.constant(self.class_weights, tf.float32), read.labels)
-        # Flat, or TensorFlow would assert in the graph that shapes agree, which `read` sees to.
+        # Flat, as TensorFlow would otherwise assert in the graph that shapes agree, which `read`
+        # checks.
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=tf.reshape(read.labels, [-1]),
             logits=tf.reshape(logits, [-1, logits.shape[-1]]),
@@ -145,9 +147,9 @@ class Dice(_PixelLoss):
     `1 - mean_c (2 sum_i s_i p_ic y_ic) / (sum_i s_i p_ic + sum_i s_i y_ic)`, p being the softmax of
     the logits, y the labels as zeros and ones, s the sample weight, 1 without, i the pixels of the
     global batch that are not ignored, and c the classes with at least one of them of a weight above
-    0. A pixel of weight 2 counts as two pixels, one of weight 0 as if it was ignored; a factor
-    common to all weights changes nothing. Every class counts alike, however few pixels it has,
-    which cross-entropy leaves to chance; added to it, as is usual, it raises the mean IoU. A batch
+    0. A pixel of weight 2 counts as two pixels, one of weight 0 as if it were ignored; a factor
+    common to all weights changes nothing. Every class counts equally, however few pixels it has,
+    unlike in cross-entropy. Added to cross-entropy, as is usual, it raises the mean IoU. A batch
     with every pixel ignored has a loss and a gradient of zero.
 
     Args:
@@ -202,7 +204,7 @@ class WeightedSum(_SegmentationLoss):
         losses: Losses over label maps, each returning a scalar.
         weights: Factor of each, at least 0.
 
-    Input: That of the losses; each is given the sample weights.
+    Input: The input of the losses; each gets the sample weights.
     Output: float32 scalar.
 
     Raises:
@@ -251,7 +253,7 @@ class WeightedSum(_SegmentationLoss):
 
 def _read_class_weights(given) -> list[float]:
     if isinstance(given, Mapping) or np.ndim(given) != 1 or not len(given):
-        raise ValueError(f"class_weights must be a list of one number a class, got {given!r}.")
+        raise ValueError(f"class_weights must be a list of one number per class, got {given!r}.")
     weights = [float(weight) for weight in given]
     if min(weights) < 0:
         raise ValueError(f"class_weights must not be negative, got {tuple(weights)}.")

@@ -1,1 +1,1 @@
-"""Export formats, one a file, and what every export must show before it is published."""
+"""Export formats, one per file, and the checks that every export must pass."""
