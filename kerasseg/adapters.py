@@ -200,9 +200,7 @@ def _try(model: keras.Model) -> np.ndarray:
     image = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype(np.float32)
     try:
         scores = np.asarray(model(image, training=False))
-    except (
-        Exception
-    ) as error:  # Keras and TensorFlow raise many kinds of errors of errors if sizes do not fit
+    except Exception as error:  # Keras and TensorFlow raise many kinds if sizes do not fit
         raise ValueError(
             f"must take images of any size, got an error at {size[0]} x {size[1]} "
             f"({in_one_line(error)}); pad them inside the model, as by "

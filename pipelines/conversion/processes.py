@@ -177,9 +177,7 @@ class _Report:
 
 def main() -> None:
     """Serves the process that started this one over standard input and output."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in the terminal; the main process handles it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as on the command line
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where libraries may print

@@ -22,10 +22,7 @@ _SMALLER_OR_MASK = 0b101  # bits of the kind of a page: a smaller copy or a mask
 _WHITE_IS_ZERO = 0
 _PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}  # by their transparency
 _SIGNATURE_SIZE = 16
-_J2K_SIZES, _J2K_DEPTH = (
-    b"\xff\x4f\xff\x51",
-    42,
-)  # beginning of a codestream, and position of its depth
+_J2K_SIZES, _J2K_DEPTH = b"\xff\x4f\xff\x51", 42  # start of a codestream; place of its depth
 
 
 def is_native(content: bytes) -> bool:

@@ -84,7 +84,7 @@ class TrainingProgress(keras.callbacks.Callback):
         return f"epoch {epoch + 1}/{self._total_epochs}"
 
     def _time_left(self, epoch_time: float, rest_of_epoch: float) -> float:
-        """Estimates the remaining time from whole epochs with their validation, once there is one."""
+        """Estimates the remaining time from whole epochs with validation, once there is one."""
         if self._epochs:
             epoch_time = self._seconds / self._epochs
         return rest_of_epoch + epoch_time * (self._total_epochs - self._epoch - 1)

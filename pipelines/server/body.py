@@ -10,9 +10,7 @@ from .refusals import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, Serving
 
 GRACE = 10.0  # seconds within which a body or its next part must arrive
 LEAST_RATE = 8 * 1024  # least bytes per second over that time
-_TOGETHER = (
-    8  # number of bodies of the largest size whose memory incomplete bodies may take together
-)
+_TOGETHER = 8  # bodies of the largest size that fit into the memory for incomplete bodies
 _DRAIN = 5.0  # seconds for which a refused body is still read, so that the client sees the answer
 
 Content = bytes | bytearray

@@ -39,10 +39,8 @@ def server(engine: Engine) -> grpc.aio.Server:
         options=[
             ("grpc.max_receive_message_length", engine.limits.max_request_bytes),
             ("grpc.max_send_message_length", -1),
-            (
-                "grpc.so_reuseport",
-                0,
-            ),  # otherwise two servers could share a port, with half of the calls each
+            # Otherwise two servers could share a port, with half of the calls each.
+            ("grpc.so_reuseport", 0),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE),
             ("grpc.max_concurrent_streams", _STREAMS),
         ],
