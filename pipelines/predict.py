@@ -86,7 +86,7 @@ def run(
             the last if none was evaluated yet.
         code: Files and modules with code that the network needs, executed if they are what the run
             was trained with.
-        stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
+        stretch: What becomes black and white in images of more than 8 bits per channel, as it did in
             the conversion that the network was trained on. None where these are errors.
         on_progress: Called with the numbers of images done and in all.
         on_passed_over: Called once with the files of the folders that are not predicted.

@@ -264,7 +264,7 @@ REFUSED = {
     ),
     "an image of 16 bits": (
         as_deep_image,
-        ("deep image", "images/train/three.png", "must have 8 bits a channel", "--stretch"),
+        ("deep image", "images/train/three.png", "must have 8 bits per channel", "--stretch"),
     ),
     "an image that is a folder": (
         lambda tree: (image_path(tree).unlink(), image_path(tree).mkdir()),
@@ -296,7 +296,7 @@ REFUSED = {
     ),
     "a label of 16-bit colours": (
         as_16_bit_colors,
-        ("label format", "labels/train/three.png", "8 bits a channel, got 16", "gray PNG"),
+        ("label format", "labels/train/three.png", "8 bits per channel, got 16", "gray PNG"),
     ),
     "a label with alpha": (
         with_alpha,

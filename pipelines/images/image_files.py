@@ -27,7 +27,7 @@ def check_image(content: bytes) -> tuple[int, int]:
 
     Raises:
         ImageFileError: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF, or has
-            more than 8 bits a channel.
+            more than 8 bits per channel.
     """
     may_have_exif = check_complete(content)
     if content.startswith(png.SIGNATURE) and png.read_kind(content)[0] > 8:
