@@ -154,8 +154,13 @@ def in_one_line(error: Exception) -> str:
 
 
 def _with_inputs(model: keras.Model) -> keras.Model:
-    """Gives a model of the user's own class the inputs and outputs of a functional model."""
+    """Gives a model of the user's own class the inputs and outputs of a functional model.
+
+    A Sequential that was loaded has the lists of them, and neither `input` nor `output`.
+    """
     if getattr(model, "inputs", None):
+        if isinstance(model, keras.Sequential):
+            return keras.Model(model.inputs, model.outputs, name=model.name)
         return model
     images = keras.Input((None, None, 3), name="image")
     return keras.Model(images, model(images), name=model.name)

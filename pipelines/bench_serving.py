@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from kerasseg import atomic_files
-
 from . import client
-from .errors import ImageFileError, InputError, writing_to
+from .checks.report import check_writable, write_text
+from .errors import ImageFileError, InputError
 from .images import given_images
 from .serving import connections
 from .serving.connections import RequestError, Target
+
+_JSON_START = b'{\n "url": '  # of every result
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def run(
     if requests < 1 or not clients or min(clients) < 1:
         raise InputError(f"requests and clients must be at least 1, got {requests}, {clients}.")
     image = Path(image)
+    if json_file is not None:
+        check_writable(Path(json_file), _JSON_START)
     with client.open_connection(url, timeout) as connection:
         session = client.Session(connection, retries=3)
         name = model or session.only_model(url)
@@ -194,5 +197,4 @@ def _write(
         "image": {"width": size[0], "height": size[1], "bytes": image.stat().st_size},
         "rows": [asdict(row) for row in rows],
     }
-    with writing_to(file):
-        atomic_files.write_report(file, json.dumps(content, indent=1) + "\n")
+    write_text(file, json.dumps(content, indent=1) + "\n")

@@ -65,6 +65,7 @@ def run(
     timeout: float = 60,
     retries: int = 3,
     stretch: Stretch | None = None,
+    overwrite: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Answer]:
@@ -86,6 +87,8 @@ def run(
         retries: Number of further attempts if the server cannot be reached or is busy.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
             those of the model's training data. None refuses such images.
+        overwrite: Whether to replace files that are no earlier results, or were changed since;
+            `.npy` files always count as such.
         on_progress: Called with the number of finished images and the number of all images.
         on_passed_over: Called once with the files in the folders that are not sent.
 
@@ -93,8 +96,8 @@ def run(
         The answers, one per image.
 
     Raises:
-        RefusedError: If some images cannot be read or the server refuses them; the answers for the
-            others are written.
+        RefusedError: If some of the images cannot be read, the server refuses them, or files of
+            someone else have the names of their answers; the others' answers are written.
         RequestError: If the server cannot be reached, or has no such model or signature.
         InputError: If an argument cannot be used.
     """
@@ -117,7 +120,7 @@ def run(
                 content = given_images.read(item.image, stretch)
                 parts = [session.ask(*each, content) for each in zip(targets, layouts, strict=True)]
                 outputs = {key: array for part in parts for key, array in part.items()}
-                answers.append(_write(item, outputs))
+                answers.append(_write(item, outputs, overwrite))
             except ImageFileError as error:
                 problems.append(Problem(str(item.image), error.what, error.cause))
             except RequestError as error:
@@ -225,7 +228,7 @@ def _endings(layouts: Iterable[Layout]) -> set[str]:
     return {".png", *pictures, *(f"_{name}.npy" for name in names)}
 
 
-def _write(item: Output, outputs: dict[str, np.ndarray]) -> Answer:
+def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool) -> Answer:
     """Writes all files of an image or none."""
     values = {name: array.tolist() for name, array in outputs.items() if np.ndim(array) == 1}
     contents: dict[Path, bytes] = {}
@@ -236,7 +239,7 @@ def _write(item: Output, outputs: dict[str, np.ndarray]) -> Answer:
                 ending = f"_{name.removesuffix(_PNG)}.png"
             contents[item.file(ending)] = content
     if contents:
-        output_names.write(contents)
+        output_names.write(contents, overwrite=overwrite)
     return Answer(item.image, tuple(contents), values)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from . import datasets, records
 from .classes import ClassSpace, label_notes
 from .classes.pixel_counts import only_class
-from .conversion import beam, differences, identity, plan, processes, tfds_metadata
+from .conversion import beam, differences, identity, leaks, plan, processes, tfds_metadata
 from .conversion.job import Job, check_splits, open_job
 from .conversion.pairs import Encoding
 from .conversion.shards import ShardResult, ShardSpec, convert_or_keep
@@ -200,6 +200,8 @@ def _convert(
     what = job.identity
     tfds_metadata.write(incomplete, folder, description, shards, what.source_sha256, what.how)
     checksums = {s: plan.checksums_in_order(results[s], job.seed) for s in results}
+    for line in leaks.remarks(job.splits, what.files, checksums):
+        on_remark(line)
     identity.write(incomplete, what, checksums)
     _publish(incomplete, final)
 

@@ -1,6 +1,8 @@
 """The errors that a user can correct."""
 
 import contextlib
+import errno
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +72,27 @@ class Problem:
     cause: str
 
 
+# What keeps a file from being written, in the system's words.
+_REASONS = tuple(
+    os.strerror(number)
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    )
+)
+
+
+def why_not_written(error: Exception) -> str:
+    """Returns why a file could not be written, without what a library says around it.
+
+    TensorFlow and HDF5 raise errors of their own, with the reason among names of operations
+    and temporary files.
+    """
+    told = str(getattr(error, "message", "") or error)
+    reason = next((reason for reason in _REASONS if reason in told), told)
+    return getattr(error, "strerror", None) or reason
+
+
 @contextlib.contextmanager
 def writing_to(path: Path) -> Iterator[None]:
     """Turns an OSError during the writing of a file or folder into an InputError that names it."""
@@ -79,4 +102,4 @@ def writing_to(path: Path) -> Iterator[None]:
         where = error.filename2 or error.filename or path
         if atomic_files.PREFIX in str(where):  # a temporary name, which tells the user nothing
             where = path
-        raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error
+        raise InputError(f"{where}: cannot be written ({why_not_written(error)}).") from error

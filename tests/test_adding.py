@@ -52,6 +52,62 @@ def describe_input(size):
     return "Takes a mathematician."
 '''
 
+ENCODER = '''
+"""Three convolutions, the first of stride 8."""
+
+from ..layers import Conv2D
+from ._weights import TorchFiles
+
+PREPROCESSING = "unit"
+NAMES = ("toy",)
+TAKES_ARGUMENT = False
+STRIDES = (8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
+WEIGHTS = (TorchFiles("its authors", ((r"features\\.(\\d)", r"encoder_conv\\1"),)),)
+
+
+def features(images, name, *, output_stride=32):
+    found, stride, dilation = {}, 1, 1
+    for index, step in enumerate((8, 2, 2)):
+        nominal = 8 * 2**index
+        if stride * step > output_stride:
+            step, dilation = 1, dilation * step
+        stride *= step
+        images = Conv2D(
+            8, 3, step, dilation_rate=dilation, activation="relu", name=f"encoder_conv{index}"
+        )(images)
+        found[nominal] = images
+    return found
+'''
+
+# What a user does with it, in the process that imports the copy.
+USE = """
+import json, sys
+from pathlib import Path
+import numpy as np, safetensors.numpy
+import kerasseg
+from kerasseg.pipelines import cli, models
+
+data, weights, run = sys.argv[1:]
+sizes = enumerate((3, 8, 8))
+state = {f"backbone.features.{i}.weight": np.ones((8, n, 3, 3), np.float32) for i, n in sizes}
+state |= {f"backbone.features.{i}.bias": np.zeros(8, np.float32) for i in range(3)}
+safetensors.numpy.save_file({**state, "head.weight": np.ones(2, np.float32)}, weights)
+cli.main(
+    ["fit", "--model", "pspnet", "--encoder", "toy", "--encoder-weights", weights, "--data", data,
+     "--model-option", "filters=8", "--output-stride", "16", "--run", run, "--epochs", "1",
+     "--batch-size", "4", "--crop-size", "32,32", "--learning-rate", "1e-9"],
+    standalone_mode=False,
+)
+table = {row[0]: row[models.COLUMNS.index("encoders")].split(", ") for row in models.rows()}
+try:
+    kerasseg.build("pan", num_classes=2, encoder="toy")
+except ValueError as error:
+    refused = str(error)
+kernel = kerasseg.load(run).get_layer("encoder_conv1").kernel
+print(json.dumps({"table": table, "refused": refused, "kernel": float(np.mean(kernel))}))
+"""
+
 
 @pytest.fixture
 def copy(tmp_path):
@@ -63,8 +119,12 @@ def copy(tmp_path):
 
 
 def kerasseg(copy, *arguments):
+    return run_python(copy, "-m", "kerasseg", *arguments)
+
+
+def run_python(copy, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    command = [sys.executable, "-m", "kerasseg", *map(str, arguments)]
+    command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, env=environment, cwd=copy
     )
@@ -97,3 +157,19 @@ def test_a_score_is_a_function_and_a_line(copy, tiny_run, tiny_data):
     scores = json.loads((run / "evaluation" / "validation" / "metrics.json").read_text())
     assert scores["half_accuracy"] == scores["pixel_accuracy"] / 2
     assert f"half_accuracy {scores['half_accuracy']:.4f}" in said
+
+
+def test_an_encoder_is_one_file_with_its_weights_and_what_it_has(copy, tiny_data):
+    (copy / "kerasseg/encoders/toy.py").write_text(ENCODER)
+    said = run_python(copy, "-c", USE, tiny_data, copy / "toy.safetensors", copy / "run")
+    found = json.loads(said[said.index('{"table"') :])
+    # It has features of strides 8, 16 and 32, and patches of none.
+    assert [model for model, known in found["table"].items() if "toy" in known] == [
+        *("deeplab", "deeplabv3", "fcn", "pspnet")
+    ]
+    assert found["refused"].startswith("encoder must have features of strides 4, 8, 16 and 32, as ")
+    assert found["refused"].endswith("got 'toy', which has 8, 16 and 32.")
+    assert found["kernel"] == pytest.approx(1, abs=1e-5)
+    described = json.loads((copy / "run/run.json").read_text())
+    assert described["encoder_variables_loaded"] == 6
+    assert "'backbone.' was removed" in described["encoder_tensors"]

@@ -308,6 +308,8 @@ def test_the_focal_loss_of_gamma_0_is_the_cross_entropy():
          "output must have the size of the image, 97 x 131, got 95 x 129"),
         (PLAIN.replace("(images)\n    return", "(layers.Lambda(lambda x: x)(images))\n    return"),
          "build", "must return a network that Keras can save and load"),
+        (f"{PLAIN}\ndef frozen(**given):\n    model = build(**given)\n    model.trainable = False\n"
+         "    return model", "frozen", "must have weights that are trained, got 4 of 4 frozen"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_network_of_ones_own_is_said(
@@ -409,6 +411,26 @@ def test_batch_normalisation_of_keras_follows_the_options(plain, tiny_data):
     )
     (layer,) = (la for la in model.layers if isinstance(la, keras.layers.BatchNormalization))
     assert (layer.trainable, layer.momentum) == (False, 0.7)
+
+
+def test_a_layer_that_was_frozen_stays_so(plain, tiny_data):
+    frozen = "(layers.BatchNormalization(trainable=False)(features)))"
+    plain.write_text(PLAIN.replace("(features))", frozen))
+    options = options_of(f"{plain}:build")
+    model = compiled_model.build(
+        options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
+    )
+    assert [v.path for v in model.trainable_variables if "batch_norm" in v.path] == []
+
+
+def test_a_network_that_is_all_encoder_needs_a_learning_rate(run_cli, plain, tiny_data, tmp_path):
+    named = "name='encoder_a', activation"
+    text = PLAIN.replace("activation", named).replace('1, dtype="float32"', '1, name="encoder_b"')
+    plain.write_text(text)
+    place = ("--data", tiny_data, "--run", tmp_path / "run")
+    arguments = ("--model", f"{plain}:build", "--encoder-learning-rate-factor", "0")
+    fails(run_cli("fit", *arguments, *place, *SHORT), "network must have weights that are trained")
+    assert not (tmp_path / "run").exists()
 
 
 def test_code_is_refused_where_there_is_nothing_for_it(run_cli, tiny_run, tmp_path, plain):

@@ -1,5 +1,6 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
+from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from .segmenter import encoder_options
 
 MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
@@ -51,30 +52,10 @@ def resnet_name(state: dict, prefix: str) -> str:
     return f"resnet{known[depth, bottleneck]}"
 
 
-def resnet_renames(prefix: str) -> list[tuple[str, str]]:
-    """Returns the table of a ResNet's stages in the names of torchvision, which most share."""
-    block = rf"{prefix}layer(\d)\.(\d+)\."
-    return [
-        (rf"{block}conv(\d)", r"encoder_layer\1_\2_\3_conv"),
-        (rf"{block}bn(\d)", r"encoder_layer\1_\2_\3_bn"),
-        (rf"{block}downsample\.0", r"encoder_layer\1_\2_downsample_conv"),
-        (rf"{block}downsample\.1", r"encoder_layer\1_\2_downsample_bn"),
-    ]
-
-
-def deep_stem_renames(prefix: str) -> list[tuple[str, str]]:
-    """Returns the table of a stem of three units in one `Sequential`: 0 1 (2) 3 4 (5) 6 7."""
-    return [
-        (rf"{prefix}{position}", f"encoder_stem{unit}_{kind}")
-        for unit in (1, 2, 3)
-        for position, kind in ((3 * unit - 3, "conv"), (3 * unit - 2, "bn"))
-    ]
-
-
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [
-        *resnet_renames(r"backbone\."),
+        *stage_renames(r"backbone\."),
         *deep_stem_renames(r"backbone\.stem\."),
         (r"decode_head\.conv_seg", "logits"),
         (r"auxiliary_head\.conv_seg", "auxiliary_logits"),

@@ -1,6 +1,7 @@
 """A PyTorch port of RefineNet. https://github.com/DrSleep/refinenet-pytorch (non-commercial)."""
 
-from .mmseg import resnet_name, resnet_renames
+from ..encoders._resnet_weights import stage_renames
+from .mmseg import resnet_name
 
 MODELS = ("refinenet",)
 PREPROCESSING = "imagenet"
@@ -23,7 +24,7 @@ def infer(state: dict, model: str) -> dict:
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of the architecture."""
     return [
-        *resnet_renames(""),
+        *stage_renames(""),
         (r"conv1", "encoder_stem1_conv"),
         (r"bn1", "encoder_stem1_bn"),
         (r"p_ims1d2_outl(\d)_dimred", r"refine\1_adapt_conv"),

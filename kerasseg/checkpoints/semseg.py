@@ -1,6 +1,7 @@
 """The PSPNet authors' PyTorch code. https://github.com/hszhao/semseg (MIT)."""
 
-from .mmseg import deep_stem_renames, resnet_name, resnet_renames
+from ..encoders._resnet_weights import deep_stem_renames, stage_renames
+from .mmseg import resnet_name
 
 MODELS = ("pspnet",)
 PREPROCESSING = "imagenet"
@@ -20,7 +21,7 @@ def infer(state: dict, model: str) -> dict:
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of the architecture."""
     return [
-        *resnet_renames(""),
+        *stage_renames(""),
         *deep_stem_renames(r"layer0\."),
         *[
             (rf"ppm\.features\.{index}\.{position}", f"ppm{bins}_{kind}")

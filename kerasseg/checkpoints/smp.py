@@ -1,6 +1,7 @@
 """segmentation_models.pytorch. https://github.com/qubvel-org/segmentation_models.pytorch (MIT)."""
 
-from .mmseg import resnet_name, resnet_renames
+from ..encoders._resnet_weights import stage_renames
+from .mmseg import resnet_name
 
 MODELS = ("deeplabv3plus", "pan")
 PREPROCESSING = "imagenet"
@@ -20,7 +21,7 @@ def infer(state: dict, model: str) -> dict:
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [
-        *resnet_renames(r"encoder\."),
+        *stage_renames(r"encoder\."),
         (r"encoder\.conv1", "encoder_stem1_conv"),
         (r"encoder\.bn1", "encoder_stem1_bn"),
         *mobilenet_renames(r"encoder\.features\."),

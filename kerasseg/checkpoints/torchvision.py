@@ -1,6 +1,7 @@
 """torchvision.models.segmentation. https://github.com/pytorch/vision (BSD-3-Clause)."""
 
-from .mmseg import resnet_name, resnet_renames
+from ..encoders._resnet_weights import stage_renames
+from .mmseg import resnet_name
 
 MODELS = ("deeplabv3", "fcn")
 PREPROCESSING = "imagenet"
@@ -20,7 +21,7 @@ def infer(state: dict, model: str) -> dict:
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [
-        *resnet_renames(r"backbone\."),
+        *stage_renames(r"backbone\."),
         (r"backbone\.conv1", "encoder_stem1_conv"),
         (r"backbone\.bn1", "encoder_stem1_bn"),
         (r"classifier\.4", "logits"),

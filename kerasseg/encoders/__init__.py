@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import lazy
+from ._needs import Chosen as Chosen
+from ._needs import Needs as Needs
+from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
     from . import hub as hub
@@ -25,34 +28,96 @@ else:
         return _import_submodule(name)
 
 
+_NOTHING = Needs()
+
+
 def families() -> list[str]:
     """Lists the families, in alphabetical order. Loads no Keras."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
     return sorted(name for name in names if not name.startswith("_"))
 
 
-def family(name: str | Callable, allowed: tuple[str, ...]) -> Any:
+def family(name: Any) -> Any:
     """Returns the module of an encoder.
 
     Args:
         name: Of the encoder, such as "resnet50"; what follows a colon is an argument, as in
-            "mobilenetv2:0.5" (width) or "hub:PRESET" (a backbone of keras-hub). Or a function of
-            your own, see `kerasseg.encoders._guest.GuestFamily`, where the architecture takes any
-            backbone of keras-hub too.
-        allowed: Families that the architecture takes.
+            "mobilenetv2:0.5" (width) or "hub:PRESET" (a backbone of keras-hub).
 
     Raises:
-        ValueError: If there is no such encoder among them.
+        ValueError: If there is no such encoder.
     """
-    if callable(name) and "hub" in allowed:
-        return importlib.import_module(f"{__name__}._guest").GuestFamily(name)
-    names: list[str] = []
-    if callable(name):
-        name = str(getattr(name, "__name__", "a function"))
-    for member in allowed:
+    found = _find(name)
+    if found is None:
+        raise ValueError(f"encoder must be one of {', '.join(names())}, got {name!r}.")
+    return found
+
+
+def is_known(name: str) -> bool:
+    """Tells whether an encoder has this name, what follows a colon aside."""
+    return _find(name) is not None
+
+
+def names(needs: Needs = _NOTHING) -> list[str]:
+    """Lists the encoders that an architecture can have.
+
+    Args:
+        needs: What it needs of them; of the default, all encoders have it.
+
+    Returns:
+        Names, in which words in capitals stand for arguments, such as "mobilenetv2:WIDTH".
+    """
+    modules = [importlib.import_module(f"{__name__}.{each}") for each in families()]
+    return [name for module in modules if not lack(module, needs) for name in spellings(module)]
+
+
+def choose(
+    name: str | Callable[..., dict],
+    needs: Needs,
+    *,
+    output_stride: int | None = None,
+    auxiliary: bool = False,
+) -> Chosen:
+    """Finds the encoder that an architecture is asked to have, if it has what is needed.
+
+    Args:
+        name: As for `family`; or a function of your own, see
+            `kerasseg.encoders._guest.GuestFamily`.
+        needs: What the architecture needs.
+        output_stride: The one asked for, or None for the encoder's own.
+        auxiliary: Whether there is an auxiliary head.
+
+    Raises:
+        ValueError: If there is no such encoder, or it lacks something; it says what, and which
+            encoders have it.
+    """
+    needs = needs.with_auxiliary() if auxiliary else needs
+    if callable(name) and not needs.patches:
+        guest = importlib.import_module(f"{__name__}._guest").GuestFamily(name, needs.strides)
+        return Chosen(guest, name, needs, output_stride)
+    found = _find(name)
+    if found is None:
+        told = getattr(name, "__name__", "a function") if callable(name) else name
+        raise ValueError(f"encoder must be one of {', '.join(names(needs))}, got {told!r}.")
+    lacking = lack(found, needs)
+    if lacking:
+        raise ValueError(
+            f"encoder must have {lacking.wanted}, as {listed(names(needs))} have, got {name!r}, "
+            f"which has {lacking.has}."
+        )
+    if output_stride not in (None, *found.OUTPUT_STRIDES):
+        raise ValueError(
+            f"output_stride must be {listed(found.OUTPUT_STRIDES, 'or')} for encoder {name}, got "
+            f"{output_stride!r}."
+        )
+    return Chosen(found, name, needs, output_stride)
+
+
+def _find(name: Any) -> Any:
+    """Returns the module of an encoder, None if there is none of this name."""
+    for member in families() if isinstance(name, str) else ():
         module = importlib.import_module(f"{__name__}.{member}")
         stem = name.partition(":")[0] if module.TAKES_ARGUMENT else name
         if stem in module.NAMES:
             return module
-        names += module.NAMES
-    raise ValueError(f"encoder must be one of {', '.join(names)}, got {name!r}.")
+    return None

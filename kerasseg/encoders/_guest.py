@@ -5,8 +5,6 @@ from typing import Any
 
 import keras
 
-# Strides of the features that architectures take.
-_STRIDES = (4, 8, 16, 32)
 # An image on which every stride falls whole.
 _TRIAL = (64, 96)
 
@@ -16,20 +14,22 @@ class GuestFamily:
 
     Args:
         function: `function(images, output_stride=32)` takes normalised images
-            `(batch, height, width, 3)` as a Keras tensor and returns `{stride: features}` for the
-            strides 4, 8, 16 and 32, others being unused or optional. Strides beyond `output_stride`
+            `(batch, height, width, 3)` as a Keras tensor and returns `{stride: features}` for all
+            strides that the architecture needs; others are not used. Strides beyond `output_stride`
             (8, 16 or 32) keep its resolution and dilate instead; a function that cannot do so
             raises a ValueError. Its attribute `PREPROCESSING`, one of
             `kerasseg.layers.preprocessing.PRESETS`, says how images are normalised; "imagenet"
             without it. Weights of a training before are loaded by the function itself.
+        strides: Of the features that the architecture needs.
     """
 
     NAMES = ()
     TAKES_ARGUMENT = False
     __name__ = "guest"
 
-    def __init__(self, function: Callable[..., dict]):
+    def __init__(self, function: Callable[..., dict], strides: tuple[int, ...]):
         self._function = function
+        self._strides = strides
         self._name = getattr(function, "__name__", type(function).__name__)
         self.PREPROCESSING = getattr(function, "PREPROCESSING", "imagenet")
 
@@ -57,11 +57,11 @@ class GuestFamily:
                 f"encoder {self._name} cannot be called with images and "
                 f"output_stride={output_stride} ({type(error).__name__}: {error})."
             ) from error
-        if not isinstance(found, dict) or not set(_STRIDES) <= set(found):
+        if not isinstance(found, dict) or not set(self._strides) <= set(found):
             got = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
             raise ValueError(
                 f"encoder {self._name} must return a dict of the features of the strides "
-                f"{', '.join(map(str, _STRIDES))}, got {got}."
+                f"{', '.join(map(str, self._strides))}, got {got}."
             )
         strides = sorted(found)
         outputs = [found[stride] for stride in strides]

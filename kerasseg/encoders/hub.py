@@ -9,7 +9,12 @@ from ..layers import BatchNormalization, Conv2D, CropPadding, DepthwiseConv2D, P
 PAPER = "https://keras.io/keras_hub/"
 PREPROCESSING = "imagenet"
 NAMES = ("hub",)
+SPELLINGS = ("hub:PRESET",)
 TAKES_ARGUMENT = True
+# Of most presets; one that has others is found out when it is loaded.
+STRIDES = (4, 8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
+WEIGHTS = ()  # a preset has its own
 
 
 def features(images, name: str, *, output_stride: int = 32) -> dict:

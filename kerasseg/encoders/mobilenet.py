@@ -3,11 +3,15 @@
 import keras
 
 from ..layers import conv_bn, depthwise_bn
+from ._weights import Application
 
 PAPER = "https://arxiv.org/abs/1801.04381"
 PREPROCESSING = "tf"
 NAMES = ("mobilenetv2",)
+SPELLINGS = ("mobilenetv2", "mobilenetv2:WIDTH")
 TAKES_ARGUMENT = True
+STRIDES = (2, 4, 8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
 
 # Expansion, channels, repeats and stride of the groups of inverted residual blocks (table 2).
 _GROUPS = (
@@ -125,6 +129,29 @@ def parse_width(name: str) -> float:
     if not 0 < width < 10:
         raise ValueError(f"encoder width must be a number above 0, as in 0.5, got {name!r}.")
     return width
+
+
+def _application_options(name: str, model) -> dict:
+    # Any valid size gives the same weights.
+    return {"input_shape": (224, 224, 3), "alpha": parse_width(name), "include_top": False}
+
+
+WEIGHTS = (
+    Application(
+        "MobileNetV2",
+        (
+            (r"Conv1", "encoder_stem_conv"),
+            (r"bn_Conv1", "encoder_stem_bn"),
+            (r"expanded_conv_(depthwise|project)", r"encoder_block1_\1_conv"),
+            (r"expanded_conv_(depthwise|project)_BN", r"encoder_block1_\1_bn"),
+            (r"block_(\d+)_(expand|depthwise|project)", r"encoder_block+\1_\2_conv"),
+            (r"block_(\d+)_(expand|depthwise|project)_BN", r"encoder_block+\1_\2_bn"),
+            (r"Conv_1", "encoder_last_conv"),
+            (r"Conv_1_bn", "encoder_last_bn"),
+        ),
+        _application_options,
+    ),
+)
 
 
 def _scaled(channels: int, width: float, divisor: int) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from ..layers import MaxPooling2D, conv_bn
+from . import _resnet_weights
 
 PAPER = "https://arxiv.org/abs/1512.03385"
 PREPROCESSING = "imagenet"
@@ -19,6 +20,9 @@ _STAGES = {
 }
 NAMES = tuple(_STAGES)
 TAKES_ARGUMENT = False
+STRIDES = (2, 4, 8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
+WEIGHTS = _resnet_weights.WEIGHTS
 
 DEEP_STEM = (64, 64, 128)  # of the official PSPNet
 V1C_STEM = (32, 32, 64)  # of OpenMMLab's ResNetV1c

@@ -3,11 +3,14 @@
 from keras import layers
 
 from ..layers import Conv2D, MaxPooling2D
+from ._weights import Application
 
 PAPER = "https://arxiv.org/abs/1409.1556"
 PREPROCESSING = "caffe"
 NAMES = ("vgg16",)
 TAKES_ARGUMENT = False
+STRIDES = (2, 4, 8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
 
 # Convolutions of the five stages, and their channels as multiples of the first stage's.
 _DEPTHS = (2, 2, 3, 3, 3)
@@ -20,7 +23,7 @@ def features(
     *,
     output_stride: int = 32,
     pool_size: int = 2,
-    ceil_pooling: bool = False,
+    ceil_pooling: bool = True,
     border: int = 1,
     filters: int = 64,
 ) -> dict:
@@ -29,10 +32,11 @@ def features(
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: "vgg16".
-        output_stride: 8, 16 or 32: poolings beyond it have stride 1, and the convolutions after
-            the fourth dilate instead.
+        output_stride: 8, 16 or 32: the convolutions after poolings beyond it dilate instead.
+            Such poolings have stride 1 if the window is 3, as in DeepLab, and are left out if it
+            is 2, as in Yu and Koltun's dilated VGG16: a window of 2 would move the features.
         pool_size: 2 as in VGG16, or 3 (with a border of 1) as in DeepLab.
-        ceil_pooling: Whether pooling rounds odd sizes up, as Caffe does.
+        ceil_pooling: Whether pooling rounds odd sizes up, as Caffe does, or down.
         border: Zeros around the image: 1 as in VGG16, 100 in FCN.
         filters: Channels of the first stage, 64 in the paper; the others follow in proportion.
 
@@ -46,6 +50,8 @@ def features(
     Reference:
         Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition,
         ICLR 2015. https://arxiv.org/abs/1409.1556
+        Yu and Koltun, Multi-Scale Context Aggregation by Dilated Convolutions, ICLR 2016, section
+        4. https://arxiv.org/abs/1511.07122
     """
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
@@ -67,14 +73,31 @@ def features(
             )(result)
         step = 2 if stride < output_stride else 1
         stride *= step
-        result = MaxPooling2D(
-            pool_size,
-            step,
-            padding=pool_size // 2 if pool_size % 2 else 0,
-            ceil=ceil_pooling,
-            name=f"encoder_pool{stage}",
-        )(result)
+        if step > 1 or pool_size % 2:
+            result = MaxPooling2D(
+                pool_size,
+                step,
+                padding=pool_size // 2 if pool_size % 2 else 0,
+                ceil=ceil_pooling,
+                name=f"encoder_pool{stage}",
+            )(result)
         # The pooling that lost its stride doubles the distance of the taps after it.
         dilation *= 2 // step
         found[2**stage] = result
     return found
+
+
+def _application_options(name: str, model) -> dict:
+    names = {layer.name for layer in model.layers}
+    # FCN's fc6 and fc7 have those of the classifier.
+    top = "fc6" in names and model.get_layer("fc6").kernel.shape[:2] == (7, 7)
+    return {"include_top": top}
+
+
+WEIGHTS = (
+    Application(
+        "VGG16",
+        ((r"block(\d)_conv(\d)", r"encoder_conv\1_\2"), (r"fc1", "fc6"), (r"fc2", "fc7")),
+        _application_options,
+    ),
+)

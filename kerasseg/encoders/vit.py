@@ -1,13 +1,26 @@
 """Vision transformers, tiny to large (Dosovitskiy et al. 2021)."""
 
+import math
+
+import numpy as np
 from keras import layers
 
 from ..layers import Conv2D, PadToMultiple
-from ..layers.transformer import PatchMap, PatchTokens, transformer_block
+from ..layers.transformer import (
+    PatchMap,
+    PatchTokens,
+    resize_position_embedding,
+    transformer_block,
+)
+from ._weights import TORCH_CLASSIFIER, TorchFiles
 
 PAPER = "https://arxiv.org/abs/2010.11929"
 PREPROCESSING = "tf"
 TAKES_ARGUMENT = False
+# Patches of other sides than 16 can be asked for by the architecture, where it has them.
+STRIDES = (16,)
+OUTPUT_STRIDES = (16,)
+PATCHES = True
 
 # Width, depth and heads.
 SIZES = {
@@ -83,3 +96,32 @@ def features(
         )
     tokens = layers.LayerNormalization(epsilon=epsilon, name="encoder_norm")(tokens)
     return {output_stride: PatchMap(classifier_classes, name="encoder_map")(tokens, patches)}
+
+
+def _fit_positions(state: dict, model) -> dict:
+    """Resizes the position embeddings to the grid that the model keeps, as the Segmenter does."""
+    embedding = state.get("pos_embed", np.zeros(0))
+    side = math.isqrt(max(embedding.shape[1] - 1, 0)) if embedding.ndim == 3 else 0
+    if side == 0 or embedding.shape[1] != 1 + side * side:
+        return state  # its absence or shape is an error like any other tensor's
+    tokens = model.get_layer("encoder_tokens")
+    resized = resize_position_embedding(embedding, (side, side), tokens.grid, tokens.interpolation)
+    return {**state, "pos_embed": np.asarray(resized)}
+
+
+WEIGHTS = (
+    TorchFiles(
+        "timm",
+        (
+            (r"cls_token", "encoder_tokens/class_token"),
+            (r"pos_embed", "encoder_tokens/position_embedding"),
+            (r"patch_embed\.proj", "encoder_patches"),
+            (r"blocks\.(\d+)\.norm(\d)", r"encoder_block\1_norm\2"),
+            (r"blocks\.(\d+)\.attn\.(qkv|proj)", r"encoder_block\1_\2"),
+            (r"blocks\.(\d+)\.mlp\.(fc\d)", r"encoder_block\1_\2"),
+            (r"norm", "encoder_norm"),
+            TORCH_CLASSIFIER,
+        ),
+        _fit_positions,
+    ),
+)

@@ -3,11 +3,14 @@
 from keras import layers
 
 from ..layers import conv_bn, depthwise_bn
+from ._weights import TORCH_CLASSIFIER, TorchFiles
 
 PAPER = "https://arxiv.org/abs/1802.02611"
 PREPROCESSING = "tf"
 NAMES = ("xception65",)
 TAKES_ARGUMENT = False
+STRIDES = (2, 4, 8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
 
 _EPSILON = 1e-3
 _MIDDLE_BLOCKS = 16
@@ -17,6 +20,29 @@ _ENTRY = (((128,) * 3, 2), ((256,) * 3, 2), ((728,) * 3, 2))
 _MIDDLE = (728,) * 3
 _EXIT = (728, 1024, 1024)
 _LAST = (1536, 1536, 2048)
+
+
+# Their blocks count from 0, ours from 1; both "blocks_0" and "blocks.0" are in use.
+_TORCH = (
+    *((rf"stem[_.]{index}\.(conv|bn)", rf"encoder_stem{index + 1}_\1") for index in (0, 1)),
+    *(
+        (pattern.format(index), becomes.format(index + 1))
+        for index in range(21)
+        for pattern, becomes in (
+            (r"blocks[_.]{}\.shortcut\.(conv|bn)", r"encoder_block{}_shortcut_\1"),
+            (
+                r"blocks[_.]{}\.stack\.conv(\d)\.(conv|bn)_dw",
+                r"encoder_block{}_depthwise\1_\2",
+            ),
+            (
+                r"blocks[_.]{}\.stack\.conv(\d)\.(conv|bn)_pw",
+                r"encoder_block{}_pointwise\1_\2",
+            ),
+        )
+    ),
+    TORCH_CLASSIFIER,
+)
+WEIGHTS = (TorchFiles("timm", _TORCH),)
 
 
 def features(images, name: str, *, output_stride: int = 32, width: float = 1.0) -> dict:

@@ -1,5 +1,7 @@
 """DeepLab v1 (Chen et al. 2015) and v2 (2018): dilation, a large field of view, ASPP."""
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -12,8 +14,8 @@ from . import check_options
 
 PAPER = "https://arxiv.org/abs/1606.00915"
 VARIANTS = ("paper", "v1", "largefov-pytorch")
-ENCODERS = ("resnet", "vgg", "hub")
 OUTPUT_STRIDES = (8,)
+NEEDS = encoders.Needs((32,), OUTPUT_STRIDES)
 
 _ASPP_RATES = (6, 12, 18, 24)
 _LARGE_FOV_RATES = (12,)
@@ -22,13 +24,13 @@ _LARGE_FOV_RATES = (12,)
 def build(
     *,
     num_classes: int,
-    encoder: str = "resnet101",
+    encoder: str | Callable[..., dict] = "resnet101",
     variant: str = "paper",
     output_stride: int = 8,
     filters: int | None = None,
-    dropout: float = 0.5,
+    dropout: float | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
-    preprocessing: str | None = "caffe",
+    preprocessing: str | None = "paper",
     resize_logits: bool = True,
 ) -> keras.Model:
     """Builds DeepLab v2, or v1, on a ResNet or VGG16 of output stride 8.
@@ -43,14 +45,16 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.resnet.NAMES` (in the form of Caffe), "vgg16", or "hub:PRESET".
+        encoder: Name of an encoder with features of stride 32: `kerasseg models deeplab` lists
+            them. Or a function of images of your own; a ResNet is in the form of Caffe.
         variant: One of `VARIANTS`.
         output_stride: 8, the papers'.
         filters: Channels of fc6 and fc7 on VGG16; None for 1024.
-        dropout: Fraction dropped after fc6 and fc7 on VGG16, in [0, 1).
+        dropout: Fraction dropped after fc6 and fc7 on VGG16, in [0, 1); None for 0.5.
         input_shape: `(height, width, channels)`; None for any height or width.
-        preprocessing: "caffe" for images in [0, 255] from which Caffe's mean is subtracted, or the
-            name of another preset; None for already normalised input.
+        preprocessing: "paper" for images in [0, 255], from which Caffe's mean is subtracted for a
+            ResNet or VGG16, and which are normalised as other encoders were trained. Or
+            "encoder" or the name of a preset; None for already normalised input.
         resize_logits: Whether to resize the logits to the input's resolution.
 
     Returns:
@@ -76,21 +80,25 @@ def build(
     )
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be 8, got {output_stride!r}.")
-    family = encoders.family(encoder, ENCODERS)
-    if variant == "largefov-pytorch" and family is not vgg:
-        raise ValueError(f"encoder must be vgg16 for variant {variant}, got {encoder!r}.")
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride)
+    of_vgg = chosen.family is vgg
+    if not of_vgg:
+        _check_without_vgg(encoder, variant, filters=filters, dropout=dropout)
     images = keras.Input(input_shape, name="image")
-    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    if preprocessing == "paper":
+        preprocessing = "caffe" if chosen.family in (resnet, vgg) else "encoder"
+    normalized = preprocess(images, preprocessing, chosen.preprocessing)
     rates = _ASPP_RATES if variant == "paper" else _LARGE_FOV_RATES
-    if family is vgg:
-        features = _apply_vgg(normalized, encoder, variant, filters or 1024)
+    if of_vgg:
+        filters, dropout = filters or 1024, 0.5 if dropout is None else dropout
+        features = _apply_vgg(chosen, normalized, variant, filters)
         branches = [
-            _classify_vgg(features, num_classes, rate, filters or 1024, dropout, index)
+            _classify_vgg(features, num_classes, rate, filters, dropout, index)
             for index, rate in enumerate(rates)
         ]
     else:
-        form = {"stride_in_first": True, "ceil_pooling": True} if family is resnet else {}
-        features = family.features(normalized, encoder, output_stride=8, **form)[32]
+        form = {"stride_in_first": True, "ceil_pooling": True} if chosen.family is resnet else {}
+        features = chosen.features(normalized, **form)[32]
         branches = [
             Conv2D(num_classes, 3, dilation_rate=rate, dtype="float32", name=f"aspp_logits{index}")(
                 features
@@ -105,11 +113,20 @@ def build(
     return end(images, logits, resize_logits=resize_logits, align_corners=True, name="deeplab")
 
 
-def _apply_vgg(images, encoder: str, variant: str, filters: int):
-    features = vgg.features(
+def _check_without_vgg(encoder, variant: str, **of_vgg) -> None:
+    """Checks that nothing is asked for that VGG16 alone has."""
+    if variant == "largefov-pytorch":
+        raise ValueError(f"encoder must be vgg16 for variant {variant}, got {encoder!r}.")
+    for name, value in of_vgg.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be None for encoder {encoder}, which has no fc6 and fc7, got {value}."
+            )
+
+
+def _apply_vgg(chosen: encoders.Chosen, images, variant: str, filters: int):
+    features = chosen.features(
         images,
-        encoder,
-        output_stride=8,
         pool_size=3,
         ceil_pooling=variant != "largefov-pytorch",
         filters=max(1, filters // 16),

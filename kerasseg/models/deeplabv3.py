@@ -1,6 +1,6 @@
 """DeepLab v3 (Chen et al. 2017): a dilated encoder and atrous spatial pyramid pooling."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import layers
@@ -15,14 +15,14 @@ from . import check_options, check_output_stride
 
 PAPER = "https://arxiv.org/abs/1706.05587"
 VARIANTS = ("paper", "official", "torchvision", "mmseg")
-ENCODERS = ("resnet", "mobilenet", "hub")
 OUTPUT_STRIDES = (8, 16, 32)
+NEEDS = encoders.Needs((32,), OUTPUT_STRIDES, auxiliary=16)
 
 
 def build(
     *,
     num_classes: int,
-    encoder: str = "resnet50",
+    encoder: str | Callable[..., dict] = "resnet50",
     variant: str = "paper",
     output_stride: int | None = None,
     multi_grid: Sequence[int] | None = None,
@@ -49,8 +49,8 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.resnet.NAMES`, "mobilenetv2", "mobilenetv2:WIDTH", or
-            "hub:PRESET".
+        encoder: Name of an encoder with features of stride 32: `kerasseg models deeplabv3` lists
+            them. Or a function of images of your own.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size: 8, 16 or 32; None for the variant's.
         multi_grid: A number for each block of the last stage (ResNet only); None for the variant's.
@@ -89,18 +89,16 @@ def build(
     if output_stride is None:
         output_stride = 16 if variant in ("paper", "official") else 8
     check_output_stride(output_stride, OUTPUT_STRIDES)
-    family = encoders.family(encoder, ENCODERS)
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if atrous_rates is None:
-        atrous_rates = _atrous_rates(variant, output_stride, family)
+        atrous_rates = _atrous_rates(variant, output_stride, chosen.family)
     images = keras.Input(input_shape, name="image")
-    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    normalized = preprocess(images, preprocessing, chosen.preprocessing)
     official = variant == "official"
     padded = pad_for_aligned_corners(normalized, output_stride) if official else None
-    found = family.features(
+    found = chosen.features(
         normalized if padded is None else padded,
-        encoder,
-        output_stride=output_stride,
-        **encoder_form(family, encoder, variant, output_stride, multi_grid),
+        **_encoder_form(chosen, variant, output_stride, multi_grid),
     )
     features = atrous_spatial_pyramid_pooling(
         found[32],
@@ -134,15 +132,16 @@ def auxiliary_head(features, num_classes: int):
     return Conv2D(num_classes, 1, dtype="float32", name="auxiliary_logits")(features)
 
 
-def encoder_form(
-    family, encoder: str, variant: str, output_stride: int, multi_grid: Sequence[int] | None
+def _encoder_form(
+    chosen: encoders.Chosen, variant: str, output_stride: int, multi_grid: Sequence[int] | None
 ) -> dict:
     """Returns the encoder's options in the form of a variant."""
-    if family is not resnet:
+    name = chosen.name
+    if chosen.family is not resnet:
         if multi_grid is not None:
-            raise ValueError(f"multi_grid must be None for encoder {encoder}, got {multi_grid}.")
-        if family is mobilenet and variant == "official":
-            return {"halve_first_dilation": True, "divisor": 8 if encoder == "mobilenetv2" else 1}
+            raise ValueError(f"multi_grid must be None for encoder {name}, got {multi_grid}.")
+        if chosen.family is mobilenet and variant == "official":
+            return {"halve_first_dilation": True, "divisor": 8 if name == "mobilenetv2" else 1}
         return {}
     form: dict = {}
     if variant == "mmseg":
@@ -150,7 +149,7 @@ def encoder_form(
     if variant in ("mmseg", "torchvision"):
         # Their numbers are the dilations themselves; the paper's multiply the stage's.
         return {**form, "halve_first_dilation": True, "last_dilations": multi_grid}
-    blocks = resnet.last_blocks(encoder)
+    blocks = resnet.last_blocks(name)
     if multi_grid is None and blocks == 3:
         multi_grid = (1, 2, 4)
     if multi_grid is not None:

@@ -1,12 +1,12 @@
 """DeepLab v3+ (Chen et al. 2018): DeepLab v3 with a decoder at a quarter of the resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import mobilenet, resnet
+from ..encoders import mobilenet, resnet, xception
 from ..layers import Conv2D, ResizeLike, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
 from ..layers.outputs import end, pad_for_aligned_corners
@@ -16,8 +16,8 @@ from .deeplabv3 import auxiliary_head
 
 PAPER = "https://arxiv.org/abs/1802.02611"
 VARIANTS = ("paper", "mmseg", "smp")
-ENCODERS = ("resnet", "mobilenet", "xception", "hub")
 OUTPUT_STRIDES = (8, 16, 32)
+NEEDS = encoders.Needs((4, 32), OUTPUT_STRIDES, auxiliary=16)
 
 _LOW_LEVEL_FILTERS = 48
 
@@ -25,7 +25,7 @@ _LOW_LEVEL_FILTERS = 48
 def build(
     *,
     num_classes: int,
-    encoder: str = "resnet50",
+    encoder: str | Callable[..., dict] = "resnet50",
     variant: str = "paper",
     output_stride: int | None = None,
     atrous_rates: Sequence[int] | None = None,
@@ -54,8 +54,8 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.resnet.NAMES`, "xception65", "mobilenetv2", "mobilenetv2:WIDTH",
-            or "hub:PRESET".
+        encoder: Name of an encoder with features of strides 4 and 32:
+            `kerasseg models deeplabv3plus` lists them. Or a function of images of your own.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 8, 16 or 32; None for the
             variant's.
@@ -92,21 +92,17 @@ def build(
     if output_stride is None:
         output_stride = 8 if variant == "mmseg" else 16
     check_output_stride(output_stride, OUTPUT_STRIDES)
-    family = encoders.family(encoder, ENCODERS)
-    light = family.__name__.rpartition(".")[2] in ("xception", "mobilenet")
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if separable is None:
-        separable = variant != "paper" or light
+        separable = variant != "paper" or chosen.family in (mobilenet, xception)
     if atrous_rates is None:
         scale = output_stride if variant == "paper" else 8
         atrous_rates = tuple(max(1, rate * 16 // scale) for rate in (6, 12, 18))
     images = keras.Input(input_shape, name="image")
-    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    normalized = preprocess(images, preprocessing, chosen.preprocessing)
     padded = pad_for_aligned_corners(normalized, output_stride) if variant == "paper" else None
-    found = family.features(
-        normalized if padded is None else padded,
-        encoder,
-        output_stride=output_stride,
-        **_encoder_form(family, variant),
+    found = chosen.features(
+        normalized if padded is None else padded, **_encoder_form(chosen.family, variant)
     )
     context = atrous_spatial_pyramid_pooling(
         found[32],

@@ -1,5 +1,7 @@
 """FCN (Long et al. 2015): VGG16 made convolutional, and the dilated ResNet called by its name."""
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -12,8 +14,8 @@ from . import check_options, check_output_stride
 
 PAPER = "https://arxiv.org/abs/1411.4038"
 VARIANTS = ("paper", "torchvision", "mmseg")
-ENCODERS = ("vgg", "resnet", "hub")
 OUTPUT_STRIDES = (8, 16, 32)
+NEEDS = encoders.Needs((32,), OUTPUT_STRIDES, auxiliary=16)
 
 # Where the enlarged maps are cut so that they lie on the image: half of what the border of 100 and
 # the valid 7 x 7 convolution add, at the stride of the map.
@@ -25,10 +27,10 @@ _POOL4_OFFSET, _POOL3_OFFSET = 5, 9
 def build(
     *,
     num_classes: int,
-    encoder: str = "vgg16",
+    encoder: str | Callable[..., dict] = "vgg16",
     variant: str = "paper",
-    stride: int = 8,
-    output_stride: int = 8,
+    stride: int | None = None,
+    output_stride: int | None = None,
     filters: int | None = None,
     dropout: float | None = None,
     auxiliary: bool = False,
@@ -41,20 +43,24 @@ def build(
     Variants:
         paper: On VGG16 the authors' network. On another encoder the form that later papers call
             FCN: dilated, one 3 x 3 convolution of a quarter of the channels, a classifier.
-        torchvision: The latter with torchvision's ResNet (the first block of a dilated stage keeps
-            the dilation from before).
+        torchvision: The latter on any encoder, with torchvision's ResNet (the first block of a
+            dilated stage keeps the dilation from before).
         mmseg: OpenMMLab's: stem (32, 32, 64), two 3 x 3 convolutions of 512 and a third over their
             result beside their input.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: "vgg16", one of `encoders.resnet.NAMES`, or "hub:PRESET".
+        encoder: Name of an encoder with features of stride 32: `kerasseg models fcn` lists
+            them. Or a function of images of your own.
         variant: One of `VARIANTS`.
-        stride: 32, 16 or 8, the finest map that VGG16's form classifies.
-        output_stride: 8, 16 or 32, of the other encoders.
+        stride: 32, 16 or 8, the finest map that the authors' network on VGG16 classifies; None for
+            8. The other forms have none.
+        output_stride: 8, 16 or 32: input size / feature size of the encoder in the other forms;
+            None for 8.
         filters: Channels of the head: None for 4096 on VGG16, a quarter of the encoder's, or 512.
         dropout: Fraction dropped in the head, in [0, 1); None for 0.5 on VGG16, else 0.1.
-        auxiliary: Whether to add a head on the encoder's third stage for training (not VGG16).
+        auxiliary: Whether to add a head on the encoder's third stage for training; the authors'
+            network on VGG16 has none.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -84,27 +90,29 @@ def build(
         variants=VARIANTS,
         filters=filters,
     )
-    if stride not in _OFFSETS:
-        raise ValueError(f"stride must be one of 32, 16, 8, got {stride!r}.")
+    of_authors = variant == "paper" and encoder in vgg.NAMES
+    if of_authors:
+        _check_form(variant, encoder, output_stride=output_stride, auxiliary=auxiliary or None)
+        output_stride, stride = 32, 8 if stride is None else stride
+        if stride not in _OFFSETS:
+            raise ValueError(f"stride must be one of 32, 16, 8, got {stride!r}.")
+    else:
+        _check_form(variant, encoder, stride=stride)
+        output_stride = 8 if output_stride is None else output_stride
     check_output_stride(output_stride, OUTPUT_STRIDES)
-    family = encoders.family(encoder, ENCODERS)
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     images = keras.Input(input_shape, name="image")
-    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
-    if family is vgg:
-        if variant != "paper" or auxiliary:
-            raise ValueError(
-                "encoder must be a ResNet for the variants torchvision and mmseg and for an "
-                f"auxiliary head, got {encoder!r}."
-            )
+    normalized = preprocess(images, preprocessing, chosen.preprocessing)
+    if stride is not None:
         rate = 0.5 if dropout is None else dropout
-        logits = _decode_vgg(normalized, encoder, num_classes, stride, filters or 4096, rate)
+        logits = _decode_vgg(chosen, normalized, num_classes, stride, filters or 4096, rate)
         logits = CropLike(_OFFSETS[stride], dtype="float32", name="crop_logits")(logits, images)
         return keras.Model(images, logits, name="fcn")
     form: dict = {}
-    if family is resnet and variant != "paper":
+    if chosen.family is resnet and variant != "paper":
         form["halve_first_dilation"] = True
         form["stem"] = resnet.V1C_STEM if variant == "mmseg" else None
-    found = family.features(normalized, encoder, output_stride=output_stride, **form)
+    found = chosen.features(normalized, **form)
     rate = 0.1 if dropout is None else dropout
     return end(
         images,
@@ -116,10 +124,20 @@ def build(
     )
 
 
-def _decode_vgg(images, encoder: str, num_classes: int, stride: int, filters: int, dropout: float):
+def _check_form(variant: str, encoder, **of_other_form) -> None:
+    """Checks that nothing is asked for that the other form of FCN has."""
+    for name, value in of_other_form.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be left out for variant {variant} on encoder {encoder}, which has "
+                f"none, got {value!r}."
+            )
+
+
+def _decode_vgg(chosen, images, num_classes: int, stride: int, filters: int, dropout: float):
     # Small networks have small encoders too.
-    found = vgg.features(
-        images, encoder, border=_BORDER, ceil_pooling=True, filters=max(1, filters // 64)
+    found = chosen.features(
+        images, border=_BORDER, ceil_pooling=True, filters=max(1, filters // 64)
     )
     features = found[32]
     for name, size in (("fc6", 7), ("fc7", 1)):

@@ -1,5 +1,7 @@
 """PAN (Li et al. 2018): pyramid attention on the coarsest features, global attention above."""
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -11,8 +13,8 @@ from . import check_options, check_output_stride
 
 PAPER = "https://arxiv.org/abs/1805.10180"
 VARIANTS = ("smp", "paper")
-ENCODERS = ("resnet", "hub")
 OUTPUT_STRIDES = (16, 32)
+NEEDS = encoders.Needs((4, 8, 16, 32), OUTPUT_STRIDES)
 
 # Kernels of the pyramid at 1/2, 1/4 and 1/8 of its input.
 _KERNELS = (7, 5, 3)
@@ -21,7 +23,7 @@ _KERNELS = (7, 5, 3)
 def build(
     *,
     num_classes: int,
-    encoder: str = "resnet50",
+    encoder: str | Callable[..., dict] = "resnet50",
     variant: str = "smp",
     output_stride: int = 16,
     filters: int | None = None,
@@ -42,7 +44,8 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.resnet.NAMES`, or "hub:PRESET".
+        encoder: Name of an encoder with features of strides 4, 8, 16 and 32:
+            `kerasseg models pan` lists them. Or a function of images of your own.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 16 or 32.
         filters: Channels of the decoder; None for the variant's.
@@ -73,13 +76,9 @@ def build(
         filters=filters,
     )
     check_output_stride(output_stride, OUTPUT_STRIDES)
-    family = encoders.family(encoder, ENCODERS)
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride)
     images = keras.Input(input_shape, name="image")
-    found = family.features(
-        preprocess(images, preprocessing, family.PREPROCESSING),
-        encoder,
-        output_stride=output_stride,
-    )
+    found = chosen.features(preprocess(images, preprocessing, chosen.preprocessing))
     features = _fpa(found[32], filters, variant)
     for index, stride in ((3, 16), (2, 8), (1, 4)):
         features = _gau(found[stride], features, filters, variant, f"gau{index}")

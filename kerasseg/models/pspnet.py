@@ -1,5 +1,7 @@
 """PSPNet (Zhao et al. 2017): a dilated ResNet, pyramid pooling and a 3 x 3 head."""
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -12,8 +14,8 @@ from . import check_options, check_output_stride
 
 PAPER = "https://arxiv.org/abs/1612.01105"
 VARIANTS = ("paper", "mmseg")
-ENCODERS = ("resnet", "hub")
 OUTPUT_STRIDES = (8, 16, 32)
+NEEDS = encoders.Needs((32,), OUTPUT_STRIDES, auxiliary=16)
 
 _BINS = (1, 2, 3, 6)
 
@@ -21,7 +23,7 @@ _BINS = (1, 2, 3, 6)
 def build(
     *,
     num_classes: int,
-    encoder: str = "resnet50",
+    encoder: str | Callable[..., dict] = "resnet50",
     variant: str = "paper",
     output_stride: int = 8,
     filters: int = 512,
@@ -42,7 +44,8 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.resnet.NAMES`, or "hub:PRESET".
+        encoder: Name of an encoder with features of stride 32: `kerasseg models pspnet` lists
+            them. Or a function of images of your own.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 8, 16 or 32.
         filters: Channels of the head; each pooled map has a quarter of the encoder's.
@@ -74,16 +77,14 @@ def build(
         filters=filters,
     )
     check_output_stride(output_stride, OUTPUT_STRIDES)
-    family = encoders.family(encoder, ENCODERS)
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     paper = variant == "paper"
     images = keras.Input(input_shape, name="image")
-    normalized = preprocess(images, preprocessing, family.PREPROCESSING)
+    normalized = preprocess(images, preprocessing, chosen.preprocessing)
     padded = pad_for_aligned_corners(normalized, output_stride) if paper else None
-    found = family.features(
+    found = chosen.features(
         normalized if padded is None else padded,
-        encoder,
-        output_stride=output_stride,
-        **_resnet_form(paper) if family is resnet else {},
+        **_resnet_form(paper) if chosen.family is resnet else {},
     )
     pooled = _pyramid_pooling(found[32], align_corners=paper)
     logits = _classify(pooled, num_classes, filters, dropout, "head")
@@ -112,7 +113,8 @@ def _pyramid_pooling(features, *, align_corners: bool):
     maps = [features]
     for bins in _BINS:
         pooled = AdaptiveAveragePooling2D(bins, name=f"ppm{bins}_pool")(features)
-        pooled = conv_bn(pooled, features.shape[-1] // len(_BINS), 1, name=f"ppm{bins}")
+        filters = max(1, features.shape[-1] // len(_BINS))
+        pooled = conv_bn(pooled, filters, 1, name=f"ppm{bins}")
         maps.append(ResizeLike(align_corners, name=f"ppm{bins}_resize")(pooled, features))
     return layers.Concatenate(name="ppm_concat")(maps)
 

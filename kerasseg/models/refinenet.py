@@ -1,5 +1,7 @@
 """RefineNet (Lin et al. 2017): a ResNet refined stage by stage, from coarse to fine."""
 
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
@@ -11,14 +13,14 @@ from . import check_options
 
 PAPER = "https://arxiv.org/abs/1611.06612"
 VARIANTS = ("paper",)
-ENCODERS = ("resnet", "hub")
 OUTPUT_STRIDES = (32,)
+NEEDS = encoders.Needs((4, 8, 16, 32), OUTPUT_STRIDES)
 
 
 def build(
     *,
     num_classes: int,
-    encoder: str = "resnet101",
+    encoder: str | Callable[..., dict] = "resnet101",
     variant: str = "paper",
     output_stride: int = 32,
     filters: int = 256,
@@ -35,7 +37,8 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.resnet.NAMES`, or "hub:PRESET".
+        encoder: Name of an encoder with features of strides 4, 8, 16 and 32:
+            `kerasseg models refinenet` lists them. Or a function of images of your own.
         variant: "paper".
         output_stride: 32, the paper's: the encoder is not dilated.
         filters: Channels of the blocks; the coarsest has twice as many.
@@ -72,9 +75,9 @@ def build(
     )
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be 32, got {output_stride!r}.")
-    family = encoders.family(encoder, ENCODERS)
+    chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride)
     images = keras.Input(input_shape, name="image")
-    found = family.features(preprocess(images, preprocessing, family.PREPROCESSING), encoder)
+    found = chosen.features(preprocess(images, preprocessing, chosen.preprocessing))
 
     features = None
     for stage, stride in ((1, 32), (2, 16), (3, 8), (4, 4)):

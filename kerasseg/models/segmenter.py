@@ -6,7 +6,6 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import vit
 from ..layers import CropLike, Upsample
 from ..layers.preprocessing import preprocess
 from ..layers.transformer import AppendClassTokens, ClassMasks, transformer_block
@@ -14,8 +13,8 @@ from . import check_options
 
 PAPER = "https://arxiv.org/abs/2105.05633"
 VARIANTS = ("paper", "mmseg")
-ENCODERS = ("vit",)
 OUTPUT_STRIDES = (16,)
+NEEDS = encoders.Needs(patches=True)
 DECODERS = ("mask", "linear")
 
 
@@ -43,7 +42,7 @@ def build(
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
-        encoder: One of `encoders.vit.NAMES`.
+        encoder: Name of a vision transformer, one of `encoders.vit.NAMES`.
         variant: One of `VARIANTS`.
         decoder: "mask", a transformer over patches and class tokens, or "linear".
         decoder_depth: Number of blocks of the mask decoder.
@@ -80,11 +79,10 @@ def build(
     )
     if decoder not in DECODERS:
         raise ValueError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}.")
-    family = encoders.family(encoder, ENCODERS)
+    chosen = encoders.choose(encoder, NEEDS)
     images = keras.Input(input_shape, name="image")
-    features = family.features(
-        preprocess(images, preprocessing, family.PREPROCESSING),
-        encoder,
+    features = chosen.features(
+        preprocess(images, preprocessing, chosen.preprocessing),
         output_stride=output_stride,
         grid=grid,
         interpolation="bilinear" if variant == "paper" else "bicubic",
@@ -96,7 +94,7 @@ def build(
     if decoder == "linear":
         logits = layers.Dense(num_classes, dtype="float32", name="logits")(features)
     else:
-        logits = _decode_masks(features, num_classes, decoder_depth, vit.SIZES[encoder][0])
+        logits = _decode_masks(features, num_classes, decoder_depth, features.shape[-1])
     if resize_logits:
         # The padding of the last patches is cut off after the resizing, as the authors do.
         logits = Upsample(output_stride, dtype="float32", name="resize_logits")(logits)

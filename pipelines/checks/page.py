@@ -13,6 +13,10 @@ PALETTE_COLUMNS = ("palette", "labels", "files")
 _MOST_VALUES = 50
 _MOST_PALETTES, _MOST_ENTRIES, _MOST_FILES = 20, 8, 3
 _WHITE = (255, 255, 255)
+_START = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta name="generator" content="kerasseg check">\n'
+)
+START = _START.encode()  # of every page
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #202020; margin: 2em auto; max-width: 1480px;
   padding: 0 1em; }
@@ -60,7 +64,7 @@ def render(report: Report) -> str:
         *_pictures(report),
     ]
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'{_START}<meta charset="utf-8">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"

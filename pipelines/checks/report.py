@@ -13,6 +13,7 @@ from ..classes import ClassSpace
 from ..errors import InputError, writing_to
 
 ERROR, WARNING = "error", "warning"
+JSON_START = b'{\n "path": '  # of every report
 
 Color = tuple[int, int, int]
 
@@ -244,8 +245,8 @@ def check_writable(path: Path, beginning: bytes) -> None:
 
     Args:
         path: The file.
-        beginning: First byte of a report of this kind, so that no other file, such as a list of
-            classes, is overwritten.
+        beginning: The first bytes of a report of its kind: another file, such as COCO's JSON, is
+            not to be lost.
 
     Raises:
         InputError: If its folder does not exist or is not writable, or the file is not a report.
@@ -262,11 +263,11 @@ def check_writable(path: Path, beginning: bytes) -> None:
         raise InputError(f"{path}: cannot be written (no permission in {path.parent}).")
     if path.exists() and os.access(path, os.R_OK):
         with path.open("rb") as file:
-            found = file.read(20)
+            found = file.read(max(20, len(beginning)))
         if found and not found.startswith(beginning):
             raise InputError(
                 f"{path}: must be a new file or an earlier report, got one that begins with "
-                f"{found!r}, which would be lost."
+                f"{found[:20]!r}, which would be lost."
             )
 
 

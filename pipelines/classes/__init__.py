@@ -3,14 +3,32 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
+from typing import TYPE_CHECKING
 
-from kerasseg import IGNORE_LABEL
+from kerasseg import IGNORE_LABEL, lazy
 
 from ..errors import InputError
 from .colors import is_background
+
+if TYPE_CHECKING:
+    from . import class_documents as class_documents
+    from . import class_file as class_file
+    from . import class_lines as class_lines
+    from . import class_maps as class_maps
+    from . import class_tables as class_tables
+    from . import colors as colors
+    from . import entries as entries
+    from . import label_maps as label_maps
+    from . import label_notes as label_notes
+    from . import palettes as palettes
+    from . import pixel_counts as pixel_counts
+    from . import value_runs as value_runs
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 LABELS_ARE = ("numbers", "colors")
 LARGEST_VALUE = 65535
@@ -67,6 +85,15 @@ class ClassSpace:
         """Hash of names and colours: equal class spaces have equal fingerprints."""
         content = json.dumps([self.names, self.colors, IGNORE_LABEL], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def compose(name: str) -> str:
+    """Composes the accents of a name of a class or file, which then equals what looks the same.
+
+    A Mac stores some names with accents as characters of their own. Unicode calls both one text
+    (its normal form C); capital letters and characters of other widths are others to it, and here.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _is_byte(value: object) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from kerasseg import IGNORE_LABEL
 
 from ..errors import InputError
-from . import ClassSpace, Description
+from . import ClassSpace, Description, compose
 
 _IGNORE = "ignore"
 _LARGEST_VALUE = 65535
@@ -108,7 +108,7 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
         for key, value in content["map"].items()
     }
     if len(entries) < len(content["map"]):
-        raise InputError(f"{origin}: keys must differ, got a raw value more than once.")
+        raise InputError(f"{origin}: keys must differ, got a value or class more than once.")
     if not entries:
         raise InputError(f"{origin}: must map at least one value or class, got none.")
     if len({type(key) for key in entries}) > 1:
@@ -118,7 +118,7 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
 
 def _parse_key(origin: str, key: str) -> int | str:
     if not _is_number(key.strip()):
-        return key
+        return compose(key)
     value = int(key.strip())  # which has its own idea of white space
     if value > _LARGEST_VALUE:
         raise InputError(f"{origin}: raw values must be in [0, {_LARGEST_VALUE}], got {key}.")
@@ -131,7 +131,7 @@ def _is_number(text: str) -> bool:
 
 def _parse_value(origin: str, key: str, value: Any) -> int | str:
     if isinstance(value, str):
-        value = value.strip()
+        value = compose(value.strip())
         value = int(value) if _is_number(value) else value
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise InputError(
@@ -157,7 +157,7 @@ def _parse_classes(origin: str, classes: Any) -> ClassSpace | None:
                 f"{origin}: a class must have a name and a color of three numbers in [0, 255], "
                 f"got {name!r} and {color!r}."
             )
-    return ClassSpace(names, colors)
+    return ClassSpace(tuple(map(compose, names)), colors)
 
 
 def describe(description: Description, class_map: str | None) -> Description:

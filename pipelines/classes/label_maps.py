@@ -10,6 +10,7 @@ from .palettes import Reader, Reading
 from .value_runs import VALUES, code_of, color_codes, find_runs, strips
 
 _UNKNOWN = -1
+_WHITES = (255, 65535)  # of 8 and 16 bits
 
 
 class LabelMap:
@@ -151,8 +152,11 @@ class LabelMap:
         hints = [self._hints[value] for value in unknown.tolist() if value in self._hints]
         if hints:
             return hints[0]
-        if set(present.tolist()) <= {0, 255}:
-            return "a black-and-white mask: did you mean --map 255:1?"
+        lone = int(unknown[0]) if unknown.size == 1 else None
+        if lone in _WHITES and set(present.tolist()) <= {0, lone}:
+            return f"a black-and-white mask: did you mean --map {lone}:1?"
+        if lone == _WHITES[-1]:
+            return f"pixels to be ignored, as in 16 bits? did you mean --map {lone}:ignore?"
         if present[0] >= 1 and present[present < IGNORE_LABEL].max(initial=0) == self.num_classes:
             return "classes counted from 1: subtract 1 from every value"
         return "another class table, or a resized label"

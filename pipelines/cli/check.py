@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, stopping
 from .option_groups import GroupedCommand
 
 MOST_FINDINGS = 20  # of a kind
@@ -65,22 +65,22 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
     """
     from .. import check
     from ..checks import page
-    from ..checks.report import check_writable, write_json
+    from ..checks.report import JSON_START, check_writable, write_json
 
-    for file, beginning in ((json_file, b"{"), (html_file, b"<")):
+    for file, beginning in ((json_file, JSON_START), (html_file, page.START)):
         if file:
             check_writable(file, beginning)
-    try:
-        with options.progress_bar(f"checking {path}") as on_progress:
-            report = check.run(
-                path,
-                dataset,
-                samples=samples if html_file else 0,
-                on_progress=on_progress,
-                **options.given_dataset_options(more),
-            )
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; nothing was written.") from error
+    with (
+        stopping.telling("nothing was written."),
+        options.progress_bar(f"checking {path}") as on_progress,
+    ):
+        report = check.run(
+            path,
+            dataset,
+            samples=samples if html_file else 0,
+            on_progress=on_progress,
+            **options.given_dataset_options(more),
+        )
     print_report(report)
     console = options.console()
     for file, write in ((json_file, write_json), (html_file, page.write)):

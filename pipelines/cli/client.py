@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, stopping
 
 
 @click.command("client")
@@ -27,6 +27,7 @@ from . import options
     "--overlay", is_flag=True, help="Also ask for pictures of the classes drawn over the images."
 )
 @options.stretch_option
+@options.overwrite_option
 @click.option(
     "--timeout",
     type=float,
@@ -53,7 +54,10 @@ def command(url, images, **arguments) -> None:
     from .. import client
 
     try:
-        with options.progress_bar("asking") as on_progress:
+        with (
+            stopping.telling("the answers so far are written."),
+            options.progress_bar("asking") as on_progress,
+        ):
             answers = client.run(
                 url,
                 images,
@@ -64,8 +68,6 @@ def command(url, images, **arguments) -> None:
     except client.RefusedError as error:
         options.print_problems(error.problems)
         raise
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; the answers so far are written.") from error
     console = options.console()
     for answer in answers:
         for name, numbers in answer.values.items():

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from .. import datasets
-from . import options
+from . import options, stopping
 from .option_groups import GroupedCommand
+
+_JSON_START = b'{\n "dataset": '  # of every outcome
 
 
 @click.command("convert", cls=GroupedCommand)
@@ -125,9 +127,13 @@ def command(
     encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
     notes: list[str] = []
     if json_file:
-        check_writable(json_file, b"{")
+        check_writable(json_file, _JSON_START)
+    goes_on = f"the same command continues with {output / folder_name(name or dataset)}."
     try:
-        with options.progress_bar(f"converting {dataset}") as on_progress:
+        with (
+            stopping.telling(goes_on),
+            options.progress_bar(f"converting {dataset}") as on_progress,
+        ):
             converted = convert.run(
                 dataset,
                 source,
@@ -145,10 +151,6 @@ def command(
         if json_file:
             write_text(json_file, _to_json(dataset, notes, error.problems, {}))
         raise
-    except KeyboardInterrupt as error:
-        raise click.ClickException(
-            f"interrupted; the same command continues with {output / folder_name(name or dataset)}."
-        ) from error
     if json_file:
         write_text(json_file, _to_json(dataset, notes, [], converted.splits))
     _print_notes(notes)

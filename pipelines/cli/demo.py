@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import evaluate, options, startup
+from . import evaluate, options, startup, stopping
 
 
 @click.command("demo")
@@ -28,15 +28,12 @@ def command(output) -> None:
     console = options.console()
     shown = progress.TrainingProgress(console, demo.TRAINING.batch_size)
     try:
-        report, picture = demo.run(
-            output,
-            on_stage=lambda text: console.print(text, soft_wrap=True),
-            extra_callbacks=[shown],
-        )
-    except KeyboardInterrupt as error:
-        raise click.ClickException(
-            "interrupted; the next demo starts from the beginning."
-        ) from error
+        with stopping.telling("the next demo starts from the beginning."):
+            report, picture = demo.run(
+                output,
+                on_stage=lambda text: console.print(text, soft_wrap=True),
+                extra_callbacks=[shown],
+            )
     finally:
         shown.close()
     evaluate.print_scores(report)

@@ -1,7 +1,6 @@
 """`kerasseg fit`."""
 
 import shlex
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
-from . import options, recipes, startup
+from . import options, recipes, startup, stopping
 from .fit_options import training_options
 from .option_groups import GroupedCommand, GroupedOption
 
@@ -106,8 +105,8 @@ def command(
             _fit(console, settings, data, run, data_service)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
-        _tell_how_to_go_on(run, data if resume else None, data_service, named)
-        ctx.exit(128 + getattr(error, "signal", signal.SIGINT))  # as shells do
+        then = _how_to_go_on(run, data if resume else None, data_service, named)
+        raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
 def _settings(
@@ -119,16 +118,13 @@ def _settings(
     return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
 
 
-def _tell_how_to_go_on(
-    run: Path, data: Path | None, service: str | None, code: Sequence[str]
-) -> None:
+def _how_to_go_on(run: Path, data: Path | None, service: str | None, code: Sequence[str]) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
     command += [part for source in code for part in ("--code", source)]
     begun = (run / "run.json").exists()
-    then = f"'{shlex.join(command)}' continues." if begun else "nothing was written."
-    click.echo(f"Error: interrupted; {then}", err=True)
+    return f"'{shlex.join(command)}' continues." if begun else "nothing was written."
 
 
 def _refuse_new_options(ctx: click.Context) -> None:

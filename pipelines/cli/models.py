@@ -6,9 +6,45 @@ from . import options, startup
 
 
 @click.command("models")
-def command() -> None:
-    """List the architectures with their variants, encoders, parameters and papers."""
-    startup.load_tensorflow()
-    from ..models import COLUMNS, rows
+@click.argument("model", required=False)
+@click.option(
+    "--image-size",
+    type=options.Numbers(int, "HEIGHT,WIDTH"),
+    default=(512, 512),
+    show_default="512,512",
+    help="Size of the image for which the costs of MODEL are given, in pixels.",
+)
+@click.option(
+    "--measure",
+    is_flag=True,
+    help="Run MODEL with each encoder on this machine, for three seconds on one image at a time, "
+    "and list images per second.",
+)
+@click.pass_context
+def command(ctx, model, image_size, measure) -> None:
+    """List the architectures, or what MODEL costs with each of its encoders.
 
-    options.print_table(COLUMNS, rows())
+    Without MODEL: the variants, encoders, output strides, parameters and
+    paper of each architecture.
+
+    With MODEL, such as pspnet: a line per encoder, at the architecture's
+    defaults and for 19 classes. Parameters are all values that the network
+    keeps. Multiply-adds are those of convolutions, dense layers and
+    attention, for one image. Memory is that of the weights and of all
+    features that are needed at the same time for one image, as float32;
+    what the operations take besides depends on the device.
+    """
+    given = ctx.get_parameter_source("image_size") is not click.core.ParameterSource.DEFAULT
+    if model is None and (measure or given):
+        raise click.UsageError("--image-size and --measure need MODEL.")
+    startup.load_tensorflow()
+    from .. import models
+
+    if model is None:
+        options.print_table(models.COLUMNS, models.rows())
+        return
+    with options.progress_bar(f"{model} with each encoder") as advance:
+        rows = models.encoder_rows(model, image_size=image_size, measure=measure, on_row=advance)
+    columns = (*models.ENCODER_COLUMNS, *((models.SPEED_COLUMN,) if measure else ()))
+    title = f"{model}, {image_size[0]} x {image_size[1]} pixels"
+    options.print_table(columns, rows, title=title)

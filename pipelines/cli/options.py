@@ -57,6 +57,16 @@ def served_model_options(command):
     return model(version(command))
 
 
+def overwrite_option(command):
+    """Declares whether results may replace files of someone else."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace files in the output folder that are no earlier results, or were changed "
+        "since; without this they are an error.",
+    )(command)
+
+
 def class_options(command):
     """Declares `--classes` and, unless it is there, `--data`, for a `.keras` file's classes."""
     declared = {parameter.name for parameter in getattr(command, "__click_params__", ())}

@@ -177,7 +177,9 @@ class _Report:
 
 def main() -> None:
     """Serves the process that started this one over standard input and output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
+    # To a group of processes, as the terminal's Ctrl-C is; the other one sees to it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as on the command line
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where libraries may print

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kerasseg import IGNORE_LABEL
 
-from ..classes import Description, class_file
+from ..classes import Description, class_file, compose
 from ..errors import InputError
 from ..images.endings import IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
@@ -44,6 +44,7 @@ class Place:
         self._pattern = pattern if self.top is None else f"{pattern}/{PLACEHOLDER}"
         self._root = root
         self.folders = _splits.folders_of_splits(root, self._pattern)
+        suffix = compose(suffix)
         whole = suffix.lower().endswith(IMAGE_ENDINGS)
         self.endings = (suffix,) if whole else tuple(suffix + e for e in IMAGE_ENDINGS)
 
@@ -240,7 +241,7 @@ class Layout:
 
     def _names(self, line: str) -> Iterator[str]:
         """Yields the stems that a list's line may mean: the name, or without suffix and ending."""
-        name = _listing.compose(line.replace("\\", "/").removeprefix("./"))
+        name = compose(line.replace("\\", "/").removeprefix("./"))
         folder = f"{self._images.pattern}/"
         suffix = self._images.endings[0].rpartition(".")[0]
         for path in (name, name.removeprefix(folder)):

@@ -2,13 +2,13 @@
 
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ..classes import compose
 from ..errors import InputError
 from ..images.endings import IMAGE_ENDINGS, UNREAD_ENDINGS
 from ..images.image_folders import Entry, PassedOver, has_image_ending, walk
@@ -78,10 +78,10 @@ class Files:
         suffix = self.ending.rpartition(".")[0]
         images = {}
         for entry in self.others:
-            base, _, ending = entry.name.rpartition(".")
+            base, _, ending = compose(entry.name).rpartition(".")
             is_image = f".{ending.lower()}" in (*IMAGE_ENDINGS, *UNREAD_ENDINGS)
             if is_image and not entry.is_hidden and base.endswith(suffix):
-                images[compose(base[: len(base) - len(suffix)])] = entry.path
+                images[base[: len(base) - len(suffix)]] = entry.path
         return images
 
 
@@ -180,11 +180,6 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
             )
         files.add(stem, entry.path)
     return files
-
-
-def compose(name: str) -> str:
-    """Composes accents: a Mac stores accents in some file names as separate characters."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def images_in_no_pair(root: Path, examples: Iterable[Example]) -> list[str]:

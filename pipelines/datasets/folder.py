@@ -17,7 +17,8 @@ The splits are told in one of three ways:
 where nothing else fits. Files that are not used are counted, with the reason.
 
 Labels are PNG files of class numbers, gray of 8 or 16 bits or with a palette, or RGB pictures in
-the classes' colours, which decide over a palette's numbers. The classes stand in `classes.txt` at
+the classes' colours, which decide over a palette's numbers; or TIFF or BMP files of such, see
+`images.label_pictures`. The classes stand in `classes.txt` at
 the top, or in the file given as `palette`; `class_file` tells the formats. Value 255 is ignored.
 """
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from kerasseg import IGNORE_LABEL
 
-from ..classes import ClassSpace, Description, class_file, colors, ignoring
+from ..classes import ClassSpace, Description, class_file, colors, compose, ignoring
 from ..errors import InputError
 from ..runs.option_fields import Option
 from . import Example, _splits, _tfrecords
@@ -105,7 +105,7 @@ def _describe_own(prepared, builder: str, mask_key: str) -> Description:
         raise InputError(
             f"tfds:{builder}: does not name its classes; palette must be a file of them."
         )
-    names = tuple(mask.names)
+    names = tuple(map(compose, mask.names))
     return Description(
         classes=ClassSpace(names, colors.complete(names, {})),
         raw_values={value: value for value in (*range(len(names)), IGNORE_LABEL)},

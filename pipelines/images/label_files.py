@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ImageFileError
-from . import png
+from . import formats, label_pictures, png
 from .image_files import check_complete, check_upright
 
 
@@ -32,7 +32,9 @@ def read_label(content: bytes) -> RawLabel:
     Raises:
         ImageFileError: If `decode_label` refuses the file.
     """
-    values = decode_label(content)
+    if content and not formats.is_native(content):
+        return RawLabel(*label_pictures.read(content))
+    values = _decode_png(content)
     _, color_type = png.read_kind(content)
     palette = png.read_palette(content) if color_type == png.PALETTE else None
     return RawLabel(values, palette, color_type == png.GRAY_ALPHA)
@@ -50,9 +52,13 @@ def decode_label(content: bytes) -> np.ndarray:
         uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
 
     Raises:
-        ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, transparent, or has 16-bit
-            colours.
+        ImageFileError: If the file is damaged, no PNG, TIFF or BMP, rotated by EXIF, transparent,
+            has 16-bit colours, or is stored in a way that loses numbers.
     """
+    return read_label(content).values
+
+
+def _decode_png(content: bytes) -> np.ndarray:
     depth, color_type = _check_png(content)
     if depth > 8 and color_type != png.GRAY:
         raise ImageFileError(

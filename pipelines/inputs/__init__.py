@@ -3,12 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
+
+from kerasseg import lazy
 
 from . import augmentation, sources
 from .service import distribute
 from .sources import decode
+
+if TYPE_CHECKING:
+    from . import cache as cache
+    from . import service as service
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 # Records that are shuffled together; fewer where they are so large that memory would suffer.
 _SHUFFLE_BLOCK = 2048

@@ -20,14 +20,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from kerasseg import atomic_files
+from kerasseg import atomic_files, encoders
 
 from ..errors import InputError
 
 FOLDER = "code"
 _NAMED = re.compile(r"(.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-# Names before the colon of kerasseg's own encoders: hub:PRESET, mobilenetv2:0.5.
-_OWN_ENCODERS = ("hub", "mobilenetv2")
 
 
 @dataclass(frozen=True)
@@ -185,9 +183,14 @@ def _named_in(options: Any) -> dict[str, tuple[str, str]]:
     found = {}
     for option, text in texts.items():
         named = _NAMED.fullmatch(str(text))
-        if named and not (option == "encoder" and named[1] in _OWN_ENCODERS):
+        if named and not (option == "encoder" and _is_own_encoder(str(text))):
             found[option] = (named[1], named[2])
     return found
+
+
+def _is_own_encoder(text: str) -> bool:
+    """Tells whether a text with a colon names an encoder of the project, as hub:PRESET does."""
+    return not text.partition(":")[0].endswith(".py") and encoders.is_known(text)
 
 
 def _look_up(

@@ -16,7 +16,7 @@ import tensorflow as tf
 from kerasseg import atomic_files
 from kerasseg.callbacks import SegmentationMetrics
 
-from ..errors import InputError
+from ..errors import InputError, why_not_written
 from ..runs import state
 from ..runs.state import Position, State
 
@@ -166,10 +166,10 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "message", error)
             raise InputError(
-                f"{self._folder}: the state of the training cannot be written ({reason}); the "
-                "states before it are kept, and --resume continues from them."
+                f"{self._folder}: the state of the training cannot be written "
+                f"({why_not_written(error)}); the states before it are kept, and --resume "
+                "continues from them."
             ) from error
 
 

@@ -49,6 +49,7 @@ def build(
         with strategy.scope():
             model = _build_network(options, dataset, own)
             set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
+            _refuse_frozen(model, options)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
                 optimizer=_build_optimizer(options, steps),
@@ -98,10 +99,10 @@ def set_batch_norm(
             set_batch_norm(layer.layers, options, steps_done, layer.name)
         elif isinstance(layer, keras.layers.BatchNormalization):
             encoder = (part or layer.name).startswith("encoder_")
-            layer.trainable = not (
-                options.batch_norm == "frozen"
-                or (options.batch_norm == "frozen-encoder" and encoder)
-            )
+            if options.batch_norm == "frozen" or (
+                options.batch_norm == "frozen-encoder" and encoder
+            ):
+                layer.trainable = False  # else as it is: someone may have frozen a part of theirs
             layer.momentum = options.batch_norm_momentum
             if isinstance(layer, BatchNormalization):
                 layer.frozen_statistics = options.batch_norm == "frozen-statistics"
@@ -112,6 +113,17 @@ def set_batch_norm(
                     "Keras, which cannot freeze statistics as "
                     "kerasseg.layers.BatchNormalization can."
                 )
+
+
+def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
+    """Refuses a network of which no weight would change, however long it trained."""
+    factor = options.encoder_learning_rate_factor
+    if not any(factor or not v.path.startswith("encoder_") for v in model.trainable_variables):
+        total, frozen = len(model.variables), len(model.non_trainable_variables)
+        raise ValueError(
+            f"network must have weights that are trained, got {frozen} of {total} frozen and "
+            f"encoder_learning_rate_factor {factor:g} for the others."
+        )
 
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from kerasseg import models
+from kerasseg import encoders, models
+from kerasseg.models import pan
 from kerasseg.pipelines import cli, datasets, fit
 from kerasseg.pipelines import models as model_table
 from kerasseg.pipelines.cli import options, recipes, tables
@@ -195,6 +196,35 @@ def test_models_are_listed_with_their_parameters(run_cli):
     # Segmenter-S: 26,033,580 for 150 classes; each has an embedding of 384 and two numbers in the
     # last normalisation; and the projection of the patches has a bias.
     assert f"{26_033_580 - 131 * 386 + 384:,}" in re.sub(r"\s+", " ", output)
+
+
+def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli):
+    lines = run_cli("models", "pan", "--image-size", "64,96").output.splitlines()
+    assert lines[0] == "pan, 64 x 96 pixels"
+    table = [line.split("\t") for line in lines[1:]]
+    assert table[0] == ["encoder", "parameters", "G multiply-adds", "MiB memory"]
+    names = [row[0] for row in table[1:]]
+    assert names[0] == "resnet50"  # the default
+    assert sorted(names) == sorted(name for name in encoders.names(pan.NEEDS) if ":" not in name)
+    overview = next(row for row in model_table.rows() if row[0] == "pan")
+    assert table[1][1] == overview[model_table.COLUMNS.index("parameters")]
+    # A ResNet-34 has 21,284,672 weights without its classifier, and PAN adds few.
+    (thirty_four,) = (row for row in table if row[0] == "resnet34")
+    assert 21_284_672 < int(thirty_four[1].replace(",", "")) < 1.05 * 21_284_672
+
+
+def test_a_model_is_measured_on_request(run_cli, monkeypatch):
+    monkeypatch.setattr(model_table, "_MEASURED_SECONDS", 0.1)
+    lines = run_cli("models", "segnet", "--image-size", "8,16", "--measure").output.splitlines()
+    cells = dict(zip(*(line.split("\t") for line in lines[1:]), strict=True))
+    assert cells["encoder"] == "-"
+    assert float(cells["images/s"]) > 0
+
+
+def test_what_models_cannot_list_is_refused(run_cli):
+    fails(run_cli("models", "yolo"), "model must be one of deeplab, ", "got 'yolo'")
+    fails(run_cli("models", "--measure"), "--image-size and --measure need MODEL", code=2)
+    fails(run_cli("models", "unet", "--image-size", "0,8"), "must be at least 1 x 1, got (0, 8)")
 
 
 def test_a_table_breaks_no_word_on_a_terminal_of_eighty_columns(monkeypatch, capsys):

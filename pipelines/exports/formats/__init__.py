@@ -25,8 +25,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from kerasseg import lazy
+
 if TYPE_CHECKING:
     from ...classes import ClassSpace
+    from . import litert as litert
+    from . import onnx as onnx
+    from . import savedmodel as savedmodel
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 DEFAULT = "savedmodel"
 

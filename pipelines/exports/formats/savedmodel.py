@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ...errors import InputError, why_not_written
 from . import Export
 
 HELP = "for TensorFlow Serving: takes encoded images, gives label maps of their own size as PNG"
@@ -57,7 +57,7 @@ def write(model, folder: Path, export: Export) -> Path:
             undrawn=export.classes.undrawn,
         )
     except tf.errors.OpError as error:  # such as that of a full disk
-        raise InputError(f"{folder}: cannot be written ({error.message}).") from error
+        raise InputError(f"{folder}: cannot be written ({why_not_written(error)}).") from error
     extra = folder / EXTRA
     extra.mkdir()
     warmup_requests.write(extra / warmup_requests.FILE, export.name, _encoded(*_TEST_IMAGES[0]))

@@ -1,0 +1,127 @@
+"""What a network costs to run: multiply-adds and memory, read off its layers without running it."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from .layers import BilinearConv2DTranspose
+from .layers.outputs import without_auxiliary
+from .layers.transformer import ClassMasks, MultiHeadAttention
+
+
+class Costs(NamedTuple):
+    """What one image costs at inference.
+
+    Attributes:
+        parameters: Number of all values that the network keeps: weights, moving statistics, and
+            those of an auxiliary head.
+        multiply_adds: Multiplications that are summed, in convolutions, dense layers and attention.
+            An auxiliary head does not count, nor do normalisation, activations, pooling and
+            resizing, as in the numbers that papers give.
+        activations: Bytes of the features that are kept at the same time, at most, where the layers
+            run one after another and nothing is kept longer than it is needed. What an operation
+            needs besides depends on device and library and is not in it.
+        weights: Bytes of the parameters without the auxiliary head.
+    """
+
+    parameters: int
+    multiply_adds: int
+    activations: int
+    weights: int
+
+
+def of(model: keras.Model) -> Costs:
+    """Reads off the costs of a network for a batch of one image.
+
+    Args:
+        model: A functional model of a known input size, such as `build(input_shape=(512, 512, 3))`
+            returns. Its weights need no values.
+
+    Raises:
+        ValueError: If the size of the input is not known, or there is a model inside the model.
+    """
+    if None in model.input_shape[1:]:
+        raise ValueError(f"input_shape must be known, got {model.input_shape}.")
+    served = without_auxiliary(model)
+    for layer in served.layers:
+        if isinstance(layer, keras.Model):
+            raise ValueError(f"layers must not be models of their own, got {layer.name}.")
+    return Costs(
+        model.count_params(),
+        sum(_multiply_adds(layer) for layer in served.layers),
+        _most_activations(served),
+        sum(_bytes(weight) for weight in served.weights),
+    )
+
+
+def _multiply_adds(layer: Any) -> int:
+    """Counts those of a layer; none for kinds that are not in the table."""
+    count = next((found for kind, found in _COUNTS if isinstance(layer, kind)), None)
+    return count(layer) if count else 0
+
+
+def _of_kernel(layer: Any) -> int:
+    """A place of the output is the sum of a kernel's taps: convolutions, dense layers."""
+    return math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
+
+
+def _of_transposed_kernel(layer: Any) -> int:
+    """A place of the input is spread over a kernel's taps."""
+    return math.prod(layer.input.shape[1:-1]) * math.prod(layer.kernel.shape)
+
+
+def _of_separable(layer: Any) -> int:
+    kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+    return math.prod(layer.output.shape[1:-1]) * kernels
+
+
+def _of_attention(layer: Any) -> int:
+    """Each token is compared with each, and sums the values of all."""
+    _, tokens, width = layer.output.shape
+    return 2 * tokens * tokens * width
+
+
+def _of_masks(layer: Any) -> int:
+    width = layer.input[0].shape[-1]
+    return math.prod(layer.output.shape[1:]) * width
+
+
+_COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
+    ((layers.Conv2DTranspose, BilinearConv2DTranspose), _of_transposed_kernel),
+    (layers.SeparableConv2D, _of_separable),
+    ((layers.Conv2D, layers.DepthwiseConv2D, layers.Dense), _of_kernel),
+    (MultiHeadAttention, _of_attention),
+    (ClassMasks, _of_masks),
+)
+
+
+def _most_activations(model: keras.Model) -> int:
+    """Returns the bytes of the tensors that are alive at the same time, at most."""
+    runs = [
+        (_tensors(layer.input), _tensors(layer.output))
+        for layer in model.layers
+        if not isinstance(layer, layers.InputLayer)
+    ]
+    last_use = {id(tensor): index for index, (inputs, _) in enumerate(runs) for tensor in inputs}
+    last_use |= {id(tensor): len(runs) for tensor in _tensors(model.output)}
+    alive = {id(tensor): _bytes(tensor) for tensor in _tensors(model.input)}
+    most = 0
+    for index, (_, outputs) in enumerate(runs):
+        alive |= {id(tensor): _bytes(tensor) for tensor in outputs}
+        most = max(most, sum(alive.values()))
+        alive = {key: size for key, size in alive.items() if last_use.get(key, -1) > index}
+    return most
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return keras.tree.flatten(structure)
+
+
+def _bytes(tensor: Any) -> int:
+    """Returns the bytes of a variable, or of a tensor of one image."""
+    shape = tensor.shape[1:] if isinstance(tensor, keras.KerasTensor) else tensor.shape
+    return math.prod(shape) * tf.as_dtype(tensor.dtype).size

@@ -1,0 +1,46 @@
+"""Where the ResNets' ImageNet weights come from, and how their tensors are called elsewhere."""
+
+from ._weights import TORCH_CLASSIFIER, HubPresets, TorchFiles
+
+
+def stage_renames(prefix: str = "") -> list[tuple[str, str]]:
+    """Returns the table of a ResNet's stages in the names of torchvision, which most share."""
+    block = rf"{prefix}layer(\d)\.(\d+)\."
+    return [
+        (rf"{block}conv(\d)", r"encoder_layer\1_\2_\3_conv"),
+        (rf"{block}bn(\d)", r"encoder_layer\1_\2_\3_bn"),
+        (rf"{block}downsample\.0", r"encoder_layer\1_\2_downsample_conv"),
+        (rf"{block}downsample\.1", r"encoder_layer\1_\2_downsample_bn"),
+    ]
+
+
+def deep_stem_renames(prefix: str) -> list[tuple[str, str]]:
+    """Returns the table of a stem of three units in one `Sequential`: 0 1 (2) 3 4 (5) 6 7."""
+    return [
+        (rf"{prefix}{position}", f"encoder_stem{unit}_{kind}")
+        for unit in (1, 2, 3)
+        for position, kind in ((3 * unit - 3, "conv"), (3 * unit - 2, "bn"))
+    ]
+
+
+# In keras-hub's names stacks have blocks of numbered units.
+_HUB = (
+    (r"conv1_(conv|bn)", r"encoder_stem1_\1"),
+    (r"stack(\d)_block(\d+)_0_(conv|bn)", r"encoder_layer+\1_\2_downsample_\3"),
+    (r"stack(\d)_block(\d+)_(\d)_(conv|bn)", r"encoder_layer+\1_\2_\3_\4"),
+)
+
+_TORCH = (
+    *stage_renames(),
+    # Deep stems: conv1 to conv3 in the official PSPNet's weights, stem.0 on in OpenMMLab's.
+    (r"conv(\d)", r"encoder_stem\1_conv"),
+    (r"bn(\d)", r"encoder_stem\1_bn"),
+    *deep_stem_renames(r"stem\."),
+    TORCH_CLASSIFIER,
+)
+
+WEIGHTS = (
+    # keras-hub has no ImageNet weights of the plain ResNet of 34 layers.
+    HubPresets(_HUB, {f"resnet{n}": f"resnet_{n}_imagenet" for n in (18, 50, 101, 152)}),
+    TorchFiles("torchvision or timm", _TORCH),
+)
