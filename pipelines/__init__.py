@@ -1,4 +1,4 @@
-"""The application: files in, files out. One stage a file, each with a `run()`.
+"""The application: files in, files out. Each command is one file with a `run()`.
 
 Installed and imported as `kerasseg.pipelines`; siblings are imported relatively. Its modules are
 imported at their first use, as in `kerasseg.pipelines.fit.run(...)`.

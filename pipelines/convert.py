@@ -1,8 +1,8 @@
 """Raw dataset to TFRecords.
 
-Everything is written into `VERSION.incomplete` beside the final folder, which is renamed when all
-is there: what has the final name is whole. Each shard is a contiguous range of the shuffled list
-of examples.
+Everything is written into `VERSION.incomplete` beside the final folder and renamed at the end: a
+folder with the final name is complete. Each shard is a contiguous range of the shuffled list of
+examples.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class ConversionError(InputError):
     """Some pairs cannot be converted.
 
     Attributes:
-        problems: All of them.
+        problems: All problems that were found.
     """
 
     def __init__(self, problems: list[Problem], remedy: str = ""):
@@ -70,21 +70,21 @@ def run(
 
     Args:
         dataset: One of `datasets.choices()`.
-        source: Folder of the raw dataset; None for datasets that are drawn.
-        output: Folder that will hold the converted dataset's folder.
-        name: Name of the converted dataset; None for that of the raw one.
-        workers: Number of processes; None for one a core where there is work for them.
-        allow_partial: Accept splits of another size than the official one.
+        source: Folder of the raw dataset; None for datasets that code draws.
+        output: Folder to write the converted dataset's folder into.
+        name: Name of the converted dataset; None for the name of the raw one.
+        workers: Number of processes; None for one per core if there is enough work for them.
+        allow_partial: Accept splits whose size is not the official one.
         overwrite: Replace a finished conversion.
-        class_map: Other classes than the dataset's own, as `class_maps` tells; None for its own.
-        encoding: How pairs are checked and stored; None for every label checked, images as they
-            are.
+        class_map: Change of the classes, in a form that `class_maps` describes; None for no change.
+        encoding: How pairs are checked and stored; None to check every label and to store images as
+            they are.
         runner: "local", or "beam" to convert on a cluster.
         beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
-        seed: Of the order of the examples.
-        on_progress: Called with the numbers of examples done and in all.
-        on_remark: Called with a line for each thing that should be known: files that were passed
-            over, images that were changed, or that nothing was done.
+        seed: Seed of the order of the examples.
+        on_progress: Called with the number of finished examples and the number of all examples.
+        on_remark: Called with a line for everything worth knowing: files that were passed over,
+            images that were changed, or that nothing was done.
         **options: The dataset's own options.
 
     Returns:
@@ -101,8 +101,8 @@ def run(
         raise InputError(f"options of Beam must come with runner beam, got {beam_options[0]}.")
     final = Path(output) / _folder_name(name, dataset) / records.VERSION
     with contextlib.ExitStack() as held:
-        # Before anything is read: the second of two conversions is refused at once. A folder that
-        # is not there yet is made when the source is known to be sound.
+        # Locked before anything is read, so that the second of two conversions is refused at once.
+        # A missing folder is made only when the source is known to be sound.
         locked = final.parent.is_dir() and (overwrite or not final.exists())
         if locked:
             held.enter_context(locks.exclusive(final.parent))
@@ -126,8 +126,8 @@ def run(
 def _folder_name(name: str | None, dataset: str) -> str:
     if name is not None and not _NAME.fullmatch(name):
         raise InputError(
-            "name must be lower-case letters, digits and _, as TensorFlow Datasets has it, and "
-            f"begin with a letter, got {name!r}."
+            "name must be lower-case letters, digits and _, beginning with a letter, as "
+            f"TensorFlow Datasets requires, got {name!r}."
         )
     return plan.folder_name(name or dataset)
 
@@ -135,10 +135,11 @@ def _folder_name(name: str | None, dataset: str) -> str:
 def _check_finished(
     final: Path, job: Job, on_progress: Callable[[int, int], None]
 ) -> records.Dataset:
-    """Returns the finished conversion if it is the one that is asked for."""
+    """Returns the finished conversion if it is the requested one."""
     if not (final / records.MANIFEST).is_file():
         raise InputError(
-            f"{final}: is in the way, and no converted dataset; remove it, or give --overwrite."
+            f"{final}: must be a converted dataset or not exist, got something else; remove it, or "
+            "give --overwrite."
         )
     finished = records.load(final)
     for split in finished.splits:
@@ -221,12 +222,12 @@ def _refuse_problems(job: Job, results: dict[Path, ShardResult]) -> None:
         unlabelled = any(problem.what == "label is missing" for problem in problems)
         remedy = ""
         if unlabelled and "skip_unlabelled" in datasets.options_of(job.raw.module):
-            remedy = " --skip-unlabelled leaves images without a label out."
+            remedy = " --skip-unlabelled leaves out images without a label."
         raise ConversionError(sorted(problems, key=lambda problem: problem.file), remedy)
 
 
 def _refuse_labels(classes: ClassSpace, results: Mapping[str, list[ShardResult]]) -> None:
-    """Refuses labels from which nothing can be learned, or by which nothing can be scored."""
+    """Refuses labels that nothing can be learned from or scored by."""
     every = [result for of_split in results.values() for result in of_split]
     if (only := only_class(_sum_pixels(every))) is not None:
         raise InputError(
@@ -248,7 +249,7 @@ def _sum_pixels(results: Sequence[ShardResult]) -> np.ndarray:
 
 
 def _changes(results) -> Counter[str]:
-    """Counts the images that were changed, by what was done to them."""
+    """Counts the images that were changed, by the kind of change."""
     return sum((Counter(result.changes) for result in results), Counter())
 
 
@@ -268,7 +269,7 @@ class _Progress:
 
 
 def _publish(incomplete: Path, final: Path) -> None:
-    """Gives the folder its final name, in one step, less sidecars and other runs' leavings."""
+    """Removes sidecars and files of earlier attempts, and gives the folder its final name."""
     manifest = json.loads((incomplete / records.MANIFEST).read_text())
     shards = {shard["file"] for split in manifest["splits"].values() for shard in split["shards"]}
     for path in incomplete.iterdir():

@@ -1,4 +1,4 @@
-"""The errors that a user can mend."""
+"""The errors that a user can correct."""
 
 import contextlib
 import errno
@@ -12,10 +12,10 @@ from kerasseg import atomic_files
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Escapes what a terminal would obey or hide, and what UTF-8 cannot hold, such as ESC: `\x1b`.
+    r"""Escapes characters that a terminal would obey or hide, or that UTF-8 cannot hold: `\x1b`.
 
     Args:
-        text: What may hold names of files or classes.
+        text: Text that may hold names of files or classes.
         keep: Characters that are left as they are, such as ends of lines.
     """
     if text.isprintable():
@@ -29,16 +29,16 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class InputError(ValueError):
-    """Something given to a command is wrong: its message says what, where and what would be right.
+    """An input is wrong; the message says which, where it is and what it must be.
 
     The command line prints the message without a traceback and exits with code 1.
     """
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked to stop, and what was done so far can be gone on from.
+    """A signal asked to stop; the work can be continued later.
 
-    Like KeyboardInterrupt it is no `Exception`, so that nothing takes it for an error by accident.
+    Like KeyboardInterrupt it is not an `Exception`, so that no handler takes it for an error.
 
     Attributes:
         signal: SIGINT or SIGTERM.
@@ -95,7 +95,7 @@ def why_not_written(error: Exception) -> str:
 
 @contextlib.contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Turns an OSError while a file or folder is written into an InputError that names it."""
+    """Turns an OSError during the writing of a file or folder into an InputError that names it."""
     try:
         yield
     except OSError as error:

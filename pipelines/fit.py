@@ -1,4 +1,4 @@
-"""Training: a converted dataset to a run folder."""
+"""Training: from a converted dataset to a run folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,29 +33,30 @@ def run(
     service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> run_folder.Run:
-    """Trains a network.
+    """Trains a network on a converted dataset.
 
-    A model, an encoder or a loss of your own, named in the options as `FILE.py:NAME`, is executed,
-    and copied into the run folder.
+    Your own model, encoder or loss, named in the options as `FILE.py:NAME`, is executed and copied
+    into the run folder.
 
-    In the main thread, SIGINT and SIGTERM stop the training after the step it is at; a second
-    SIGINT aborts it at once.
+    In the main thread, SIGINT and SIGTERM stop the training after the current step; a second SIGINT
+    aborts it at once.
 
     Args:
-        options: What to train, and how.
+        options: The network and how it is trained.
         data: Folder of the converted dataset.
         folder: Folder of the new run.
-        devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
-        service: HOST:PORT of a tf.data service that makes the training batches; None for here.
-        extra_callbacks: Called after those of the run.
+        devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
+        service: HOST:PORT of a tf.data service that makes the training batches; None to make them
+            here.
+        extra_callbacks: Keras callbacks that are called after those of the run.
 
     Returns:
         The run.
 
     Raises:
-        InputError: If the options, code of your own, the dataset or the folder cannot be used,
-            another process trains there, or the loss is not finite.
-        Interrupted: If a signal asked to stop. If the run has been begun, its state is saved.
+        InputError: If the options, your own code, the dataset or the folder cannot be used, another
+            process trains in the folder, or the loss is not finite.
+        Interrupted: If a signal asked to stop; the state of a run that has begun is saved.
     """
     folder = Path(folder)
     dataset = records.load(data)
@@ -95,28 +96,29 @@ def resume(
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
-    """Goes on with a run where its newest whole state was saved, as if it had not been interrupted.
+    """Continues a run from its newest undamaged state, as if it had not been interrupted.
 
-    A run that was stopped before it could save any state begins again, with the initial weights
-    that it was to have.
+    A run that was stopped before it saved a state starts again with the same initial weights.
 
     Args:
         folder: The run.
         data: Folder of the dataset, if it has moved.
-        devices: As for `run`.
-        service: As for `run`.
-        code: Files or modules of a run with code of your own, which are executed if they are those
-            that it was trained with.
-        extra_callbacks: As for `run`.
-        on_notice: Called with lines that tell where it goes on, and which states are damaged.
+        devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
+        service: HOST:PORT of a tf.data service that makes the training batches; None to make them
+            here.
+        code: Files or modules with your own code that the run uses. They are executed only if they
+            are those that it was trained with.
+        extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say where the training continues and which states are
+            damaged.
 
     Returns:
         The run.
 
     Raises:
-        InputError: If there is no such run, the dataset is not the one it was trained on, no state
-            is whole, or as for `run`.
-        Interrupted: As for `run`.
+        InputError: If there is no such run, the dataset is not the one it was trained on, every
+            state is damaged, or for the reasons of `run`.
+        Interrupted: If a signal asked to stop; the state is saved.
     """
     described = run_folder.load(Path(folder))
     with locks.exclusive(described.folder), interruption.handled() as stop:
@@ -141,10 +143,10 @@ def resume(
 
 
 def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> State | None:
-    """Finds the state to go on from; None if the training has to begin again.
+    """Finds the state to continue from; None if the training has to start again.
 
     Raises:
-        InputError: If states are there and none is whole, or none is there of a run that had some.
+        InputError: If all states are damaged, or a run that had states has none.
     """
     folder = described.folder
     checkpoints = folder / run_folder.CHECKPOINTS
@@ -153,22 +155,22 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
         on_notice(f"damaged state passed over: {problem}")
     if found is not None:
         epoch, step = found.position
-        on_notice(f"going on after epoch {epoch}" + (f" and {step} steps" if step else ""))
+        on_notice(f"continuing after epoch {epoch}" + (f" and {step} steps" if step else ""))
         return found
     if damaged:
         raise InputError(
-            f"{checkpoints}: must hold a whole state to go on from, got damaged ones only: "
+            f"{checkpoints}: must hold an undamaged state to continue from, got damaged ones only: "
             f"{'; '.join(damaged)}. Nothing was changed."
         )
     if run_folder.has_epochs(described):
-        raise InputError(f"{checkpoints}: must hold a state to go on from, got none.")
+        raise InputError(f"{checkpoints}: must hold a state to continue from, got none.")
     initial = [
         f"{name} {value}"
         for name in ("init_from", "encoder_weights")
         if (value := getattr(described.options, name)) not in (None, "none")
     ]
     on_notice(
-        "the run was stopped before its first state was saved: it begins again"
+        "the run was stopped before its first state was saved: it starts again"
         + (f", with {' and '.join(initial)}" if initial else "")
     )
     return None
@@ -179,11 +181,11 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
         if not _holds_a_class(dataset, split):
             raise InputError(
                 f"{dataset.root}: labels of split {split} must hold a pixel of some class, got "
-                "ignored ones only; convert labels that are not withheld, or with another --map."
+                "ignored pixels only; convert labels that are not withheld, or use another --map."
             )
     counted = bool(dataset.splits["train"].class_pixels) or options.class_weights == "none"
     requirement = (
-        "none for a dataset converted with --verify checksums, whose labels no one counted"
+        "none for a dataset converted with --verify checksums, which does not count labels"
     )
     check_option("class_weights", counted, requirement, options.class_weights)
     examples = dataset.splits["train"].examples
@@ -196,7 +198,7 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
 
 
 def _holds_a_class(dataset: records.Dataset, split: str) -> bool:
-    """Tells whether a label has a pixel of a class; looks for one where nobody counted them."""
+    """Tells whether any label has a pixel of a class; reads the labels if they were not counted."""
     files, counts = dataset.files(split), dataset.splits[split].class_pixels
     if counts:
         return any(counts)
@@ -208,13 +210,13 @@ def _holds_a_class(dataset: records.Dataset, split: str) -> bool:
                     if (label != IGNORE_LABEL).any():
                         return True
     except (OSError, InputError, ImageFileError):
-        return True  # what is damaged, training says
+        return True  # the training reports what is damaged
     return False
 
 
 def _check_service(options: TrainingOptions, service: str | None) -> None:
     if service is not None:
-        requirement = "auto or none with a data service, whose workers decode"
+        requirement = "auto or none with a data service, whose workers decode the images"
         check_option("cache", options.cache in ("auto", "none"), requirement, options.cache)
         check_dispatcher(service)
 

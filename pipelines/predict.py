@@ -87,8 +87,8 @@ def run(
             the last if none was evaluated yet.
         code: Files and modules with code that the network needs, executed if they are what the run
             was trained with.
-        stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
-            the conversion that the network was trained on. None where these are errors.
+        stretch: Values that become black and white in images with more than 8 bits per channel; use
+            those of the network's training data. None refuses such images.
         overwrite: Whether to replace files that are no earlier results, or were changed since.
         on_progress: Called with the numbers of images done and in all.
         on_passed_over: Called once with the files of the folders that are not predicted.

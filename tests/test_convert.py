@@ -760,5 +760,5 @@ def test_converting_loads_no_tensorflow(camvid_tree, tmp_path):
 
 def test_a_folder_of_the_final_name_that_is_no_dataset_is_refused(camvid_tree, tmp_path):
     (tmp_path / "out/camvid/1.0.0").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"is in the way.*--overwrite"):
+    with pytest.raises(InputError, match=r"must be a converted dataset or not exist.*--overwrite"):
         convert.run("camvid", camvid_tree, tmp_path / "out", allow_partial=True)

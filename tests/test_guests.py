@@ -136,7 +136,7 @@ def test_code_of_a_run_is_not_executed_unless_it_is_named(own_run, tiny_data, tm
     option = [part for part in rest if part != "IMAGE"]
     done = in_new_process(first, *option, run, *images)
     assert done.returncode == 1
-    assert "Code is executed only where it is named: read it, then give it by --code" in said(done)
+    assert "Code is executed only if it is named: read it, then give it with --code" in said(done)
     assert "Traceback" not in said(done)
     # Nor if it is named, now that it is no longer what the run was trained with.
     changed = [part for file in (run / "code").iterdir() for part in ("--code", file)]
@@ -159,7 +159,7 @@ def test_a_run_that_hides_its_code_is_damaged(own_run, tmp_path, changed):
         described["code"] = changed["code"]
         described = {name: value for name, value in described.items() if value is not None}
     (run / "run.json").write_text(json.dumps(described))
-    with pytest.raises(InputError, match=r"its run.json is damaged: it must record the code of"):
+    with pytest.raises(InputError, match=r"run.json must record the code of"):
         fit.resume(run, code=[str(NETWORK), str(LOSS)])
 
 
@@ -236,7 +236,7 @@ def test_a_network_of_standard_layers_needs_no_code_but_to_go_on(
     assert result.exit_code == 0, result.output
     plain.unlink()
     assert run_cli("evaluate", run).exit_code == 0
-    fails(run_cli("fit", "--resume", "--run", run), f"{run}: needs code to go on.")
+    fails(run_cli("fit", "--resume", "--run", run), f"{run}: needs code to continue.")
     assert run_cli("fit", "--resume", "--run", run, "--code", run / "code/model.py").exit_code == 0
 
 
@@ -342,7 +342,7 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
         (["--encoder-learning-rate-factor", "0.1"], "has no layer whose name begins with encoder_"),
         (["--batch-norm", "frozen-encoder"], "has no layer whose name begins with encoder_"),
         (["--model-option", "depth=3"], "unexpected keyword argument 'depth'"),
-        (["--loss-option", "gamma=2"], "loss_options must be left out without a loss of your own"),
+        (["--loss-option", "gamma=2"], "loss_options must be left out without your own loss"),
         (["--loss", "FILE:NoLoss"], "NoLoss must be a keras.losses.Loss class, got <class"),
         (["--loss", "FILE:build"], "build must be a keras.losses.Loss class, got <function"),
         (["--loss", "FILE:Lost"], "loss must be in"),
@@ -359,7 +359,7 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
         (["--loss", "FILE:Endless"], "must give one finite number for labels in [0, 3) and 255"),
         (["--loss", "FILE:Apart"], "which is ignored, got [["),
         (["--loss", "absent.module:Loss"], "absent.module: cannot be imported"),
-        (["--loss", "absent:Loss"], "absent: must be a Python file, named with its end .py"),
+        (["--loss", "absent:Loss"], "absent: must be a Python file whose name ends in .py"),
     ],
 )
 def test_options_that_do_not_go_with_code_of_ones_own_are_refused(
@@ -462,7 +462,7 @@ def test_an_interrupted_run_says_how_to_go_on_with_its_code(
     monkeypatch.setattr(fit, "run", interrupted)
     run = tmp_path / "run"
     result = run_cli("fit", "--model", f"{plain}:build", "--data", tiny_data, "--run", run)
-    fails(result, f"'kerasseg fit --resume --run {run} --code {plain}' goes on.", code=130)
+    fails(result, f"'kerasseg fit --resume --run {run} --code {plain}' continues.", code=130)
 
 
 def test_a_class_that_no_one_registered_is_found_under_its_name(own_run, tiny_data):

@@ -49,7 +49,8 @@ class _WeightedMean(PixelLoss):
 
 
 def _cross_entropies(labels, logits):
-    # Flat, or TensorFlow would assert in the graph that shapes agree, which `read` sees to.
+    # Flat, as TensorFlow would otherwise assert in the graph that shapes agree, which `read`
+    # checks.
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=tf.reshape(labels, [-1]), logits=tf.reshape(logits, [-1, logits.shape[-1]])
     )
@@ -62,8 +63,9 @@ class CrossEntropy(_WeightedMean):
 
     `sum_i s_i w[y_i] (log sum_k exp z_ik - z_i[y_i]) / sum_i w[y_i]`, over the pixels i of the
     global batch with a label `y_i` other than `ignore_label`; s is the sample weight, 1 without.
-    The normaliser is that of all replicas together, so that N replicas have the gradient of one;
-    Keras' own losses divide by each replica's count. As in Keras, sample weights do not count in
+    The normaliser is that of all replicas together, so that N replicas have the same gradient as
+    one; Keras' own losses divide by each replica's count. As in Keras, sample weights do not count
+    in
     it: `keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)` has the
     same value on one replica. A batch with every pixel ignored has a loss and a gradient of zero.
 

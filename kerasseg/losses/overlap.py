@@ -46,9 +46,9 @@ class Dice(_Overlap):
     `1 - mean_c (2 sum_i s_i p_ic y_ic) / (sum_i s_i p_ic + sum_i s_i y_ic)`, p being the softmax of
     the logits, y the labels as zeros and ones, s the sample weight, 1 without, i the pixels of the
     global batch that are not ignored, and c the classes with at least one of them of a weight above
-    0. A pixel of weight 2 counts as two pixels, one of weight 0 as if it was ignored; a factor
-    common to all weights changes nothing. Every class counts alike, however few pixels it has,
-    which cross-entropy leaves to chance; added to it, as is usual, it raises the mean IoU. A batch
+    0. A pixel of weight 2 counts as two pixels, one of weight 0 as if it were ignored; a factor
+    common to all weights changes nothing. Every class counts equally, however few pixels it has,
+    unlike in cross-entropy. Added to cross-entropy, as is usual, it raises the mean IoU. A batch
     with every pixel ignored has a loss and a gradient of zero.
 
     Args:

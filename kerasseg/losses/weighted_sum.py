@@ -17,7 +17,7 @@ class WeightedSum(SegmentationLoss):
         losses: Losses over label maps, each returning a scalar.
         weights: Factor of each, at least 0.
 
-    Input: That of the losses; each is given the sample weights.
+    Input: The input of the losses; each gets the sample weights.
     Output: float32 scalar.
 
     Raises:

@@ -38,7 +38,7 @@ def write(report: Report, path: Path) -> None:
     """Writes a report as a page.
 
     Args:
-        report: With the pictures that the page shall have.
+        report: The report, with the pictures of the page.
         path: File to write.
 
     Raises:
@@ -48,7 +48,7 @@ def write(report: Report, path: Path) -> None:
 
 
 def render(report: Report) -> str:
-    """Returns the page; all that comes from files is escaped, and there are no scripts."""
+    """Returns the page; text from files is escaped, and there are no scripts."""
     kind = "converted" if report.is_converted else "raw"
     title = f"{report.dataset}, {kind}: {report.verdict}"
     parts = [
@@ -126,7 +126,7 @@ def kinds_text(kinds: dict[str, int]) -> str:
 
 
 def share_text(share: float | None) -> str:
-    """Formats a class's share in percent: what is there is never shown as 0."""
+    """Formats a class's share in percent; a class that occurs is never shown as 0."""
     if share is None:
         return "-"
     return "<0.01" if 0 < share < 0.0001 else f"{100 * share:.2f}"

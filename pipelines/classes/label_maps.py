@@ -16,7 +16,8 @@ _WHITES = (255, 65535)  # of 8 and 16 bits
 class LabelMap:
     """Turns raw label values or colours into classes, refusing those that are not listed.
 
-    Labels are long runs of one value. All work but finding the runs is done a run, not a pixel.
+    Labels are long runs of one value. Except for finding the runs, all work is done once per run,
+    not once per pixel.
 
     Args:
         description: The dataset's facts.
@@ -41,7 +42,7 @@ class LabelMap:
     def read(
         self, raw: np.ndarray, palette: np.ndarray | None = None, has_alpha: bool = False
     ) -> Reading:
-        """Decides how a decoded label is understood, as `palettes.Reader` does.
+        """Decides how a decoded label is understood, with `palettes.Reader`.
 
         Args:
             raw: uint8 or uint16 (height, width) values or uint8 (height, width, 3) colours.
@@ -82,7 +83,7 @@ class LabelMap:
         return label, counts
 
     def _classes(self, found: np.ndarray, reading: Reading) -> np.ndarray:
-        """Looks values or colours up that were found in a raw label."""
+        """Looks up values or colours of a raw label."""
         raw = reading.raw
         if raw.ndim == 2 and reading.codes is None:
             if found.max(initial=0) >= self._table.size:
@@ -107,7 +108,7 @@ class LabelMap:
         return self._code_labels[position][found]
 
     def _find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where colours are in the table, and which of them are there."""
+        """Returns the positions of colours in the table, and whether they are there."""
         position = np.searchsorted(self._codes, codes).clip(max=self._codes.size - 1)
         return position, self._codes[position] == codes
 

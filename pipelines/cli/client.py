@@ -15,16 +15,16 @@ from . import options, stopping
     "--output",
     type=options.folder,
     default=Path(),
-    help="Folder to write the answers into; the current one unless given.",
+    help="Folder to write the answers into; the current folder unless given.",
 )
 @click.option(
     "--signature",
     default="serving_default",
     show_default=True,
-    help="Signature of the SavedModel to ask, which decides what it answers.",
+    help="Signature of the SavedModel to ask; it decides what the answer holds.",
 )
 @click.option(
-    "--overlay", is_flag=True, help="Ask for pictures of the classes drawn over the images, too."
+    "--overlay", is_flag=True, help="Also ask for pictures of the classes drawn over the images."
 )
 @options.stretch_option
 @options.overwrite_option
@@ -40,16 +40,16 @@ from . import options, stopping
     type=int,
     default=3,
     show_default=True,
-    help="How often a request is sent again when the server cannot be reached or is busy.",
+    help="Number of times that a request is sent again if the server cannot be reached or is busy.",
 )
 def command(url, images, **arguments) -> None:
-    """Send IMAGES (files, or folders with all below) to a server at URL and write its answers.
+    """Send IMAGES (files, or folders with their subfolders) to a server and write its answers.
 
     The server is 'kerasseg serve' or TensorFlow Serving: URL is http://HOST:PORT for REST,
     grpc://HOST:PORT for gRPC. Label maps are written as NAME.png, 8-bit gray, overlays as
-    NAME_overlay.png; class shares are printed. Images of formats that a server does not decode are
-    sent as PNG, without a loss. Where two images would share a name, they keep their endings:
-    a.jpg.png and a.png.png. What cannot be predicted is listed in the end, after all others.
+    NAME_overlay.png; class shares are printed. Images in a format that servers do not decode are
+    sent as PNG, without loss. If two images would share a name, they keep their endings: a.jpg.png
+    and a.png.png. Images that cannot be predicted are listed at the end.
     """
     from .. import client
 

@@ -11,7 +11,7 @@ from .parameter_types import Assignment, type_of
 
 
 def training_options(command):
-    """Declares an option for each field, of the field's name, under the title of its group."""
+    """Declares one option per field, with the field's name, under the title of its group."""
     for field in reversed(fields_of(TrainingOptions).values()):
         command = _option(field)(command)
     return command

@@ -1,6 +1,6 @@
-"""Types of parameters: what stands on the command line, and the value that it is.
+"""Types of parameters: the text on the command line and the value that it stands for.
 
-Each says with its message what a wrong value must be, and quotes it.
+The message of each type says what the value must be and quotes the wrong one.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Numbers(click.ParamType):
 
     Args:
         kind: `int` or `float`.
-        metavar: What they are, such as "HEIGHT,WIDTH"; its commas say how many.
+        metavar: Names of the numbers, such as "HEIGHT,WIDTH"; its commas give their count.
     """
 
     def __init__(self, kind: type, metavar: str):
@@ -32,7 +32,7 @@ class Numbers(click.ParamType):
         self.name = metavar
 
     def convert(self, value: Any, param, ctx) -> tuple:
-        """Parses the text; tuples, which defaults are, pass."""
+        """Parses the text; defaults are tuples already."""
         if isinstance(value, tuple):
             return value
         try:
@@ -60,11 +60,11 @@ class DatasetName(click.ParamType):
 
 
 class NameOrGuest(click.Choice):
-    """One of some names, or a function or class of a user's own.
+    """One of some names, or the user's own function or class.
 
     Args:
         names: The names.
-        form: What else is taken, such as "FILE.py:CLASS".
+        form: Form of the other values, such as "FILE.py:CLASS".
     """
 
     def __init__(self, names: Sequence[str], form: str):
@@ -76,7 +76,7 @@ class NameOrGuest(click.Choice):
         return f"[{'|'.join(map(str, self.choices))}|{self._form}]"
 
     def convert(self, value: Any, param, ctx) -> Any:
-        """Checks the name; what has the form is looked for by the command."""
+        """Checks the name; the command looks for a value of the form."""
         if is_named(str(value)):
             return value
         try:
@@ -86,7 +86,7 @@ class NameOrGuest(click.Choice):
 
 
 class StretchType(click.ParamType):
-    """Which values of deep images become black and white."""
+    """The values that become black and white in images of more than 8 bits."""
 
     name = "LOW,HIGH"
 

@@ -1,4 +1,4 @@
-"""Export formats, one a file, and what every export must show before it is published."""
+"""Export formats, one per file, and the checks that every export must pass."""
 
 from typing import TYPE_CHECKING
 

@@ -18,7 +18,7 @@ ENDINGS = {
     "PCX": (".pcx",),
     "TGA": (".tga", ".icb", ".vda", ".vst"),  # last, as it has no signature
 }
-# What Pillow opens besides, and why it is not read.
+# Further formats that Pillow opens, by the reason why they are not read.
 NOT_READ = {
     "several sizes or layers in one file": ("ICO", "ICNS", "CUR", "PSD", "DCX"),
     "textures and brushes": ("DDS", "BLP", "FTEX", "GBR"),
@@ -29,7 +29,7 @@ NOT_READ = {
     "films": ("FLI",),
     "one size only of a photograph": ("PCD", "PIXAR"),
 }
-# Endings of images that are not read: a label whose image is one of these is told so.
+# Endings of images that are not read; the message about a label without an image names them.
 UNREAD_ENDINGS = (
     *(".heic", ".heif", ".jxl", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raw"),
     *(".psd", ".ico", ".dds", ".fits", ".fit", ".dcm", ".nii", ".svg", ".eps", ".npy"),

@@ -10,11 +10,11 @@ from .image_files import check_complete, check_upright
 
 
 class RawLabel(NamedTuple):
-    """What a label file holds.
+    """The content of a label file.
 
     Attributes:
         values: uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
-        palette: uint8 (entries, 3) colours of the values; None where the file has no palette.
+        palette: uint8 (entries, 3) colours of the values; None if the file has no palette.
         has_alpha: Whether the file is gray with an opaque channel of alpha.
     """
 
@@ -30,7 +30,7 @@ def read_label(content: bytes) -> RawLabel:
         content: The file's bytes.
 
     Raises:
-        ImageFileError: As `decode_label`.
+        ImageFileError: If `decode_label` refuses the file.
     """
     if content and not formats.is_native(content):
         return RawLabel(*label_pictures.read(content))
@@ -62,7 +62,7 @@ def _decode_png(content: bytes) -> np.ndarray:
     depth, color_type = _check_png(content)
     if depth > 8 and color_type != png.GRAY:
         raise ImageFileError(
-            f"label must have 8 bits a channel, got {depth} bits",
+            f"label must have 8 bits per channel, got {depth} bits",
             "save class numbers as gray PNG",
         )
     values = png.decode(content)
@@ -71,14 +71,14 @@ def _decode_png(content: bytes) -> np.ndarray:
     if (values[..., -1] == 255).all():  # alpha
         return values[..., :3] if color_type == png.RGBA else np.ascontiguousarray(values[..., 0])
     raise ImageFileError(
-        "label must be opaque, have 8 bits a pixel or be RGB, got mode "
+        "label must be opaque, have 8 bits per pixel or be RGB, got mode "
         f"{'RGBA' if color_type == png.RGBA else 'LA'}",
         "save class numbers as 8-bit PNG",
     )
 
 
 def _check_png(content: bytes) -> tuple[int, int]:
-    """Checks that a label is a whole, upright PNG; returns its bits a channel and colour type."""
+    """Checks that a label is a complete, upright PNG; returns bit depth and colour type."""
     may_have_exif = check_complete(content)
     if not content.startswith(png.SIGNATURE):
         raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
@@ -88,7 +88,7 @@ def _check_png(content: bytes) -> tuple[int, int]:
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes by nearest neighbour, with half-pixel centres: no value is mixed of others.
+    """Resizes by nearest neighbour with half-pixel centres, so that no values are mixed.
 
     Args:
         label: uint8 (height, width).
@@ -102,7 +102,7 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def check_gray_label(content: bytes) -> tuple[int, int]:
-    """Checks, without decoding it, that a label file is a whole 8-bit gray PNG.
+    """Checks without decoding that a label file is a complete 8-bit gray PNG.
 
     Args:
         content: The file's bytes.

@@ -29,9 +29,9 @@ class Range:
 
     Attributes:
         words: They complete "must be", as in "at least 1".
-        holds: Tells whether a value is one of them.
-        choices: All of them, or those that can be listed.
-        guest: Form of the others, such as "FILE.py:CLASS"; empty if there are none.
+        holds: Function that tells whether a value is in the range.
+        choices: All values, or those that can be listed.
+        guest: Form of the other values, such as "FILE.py:CLASS"; empty if there are none.
     """
 
     words: str
@@ -42,12 +42,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Option:
-    """What is told of an option beside its name, type and default.
+    """The declaration of an option, besides its name, type and default.
 
     Attributes:
-        help: Sentences that are understood without those of other options.
+        help: Sentences that can be understood without those of other options.
         group: Title under which the command line lists it; empty for a title of the command's own.
-        must_be: Its range; None for every value of its type. None itself, as default, always is.
+        must_be: Range of the values; None for every value of the type. A default of None is always
+            allowed.
         metavar: What the value is: the numbers of a tuple or a list, such as "HEIGHT,WIDTH" or
             "VALUE,..."; `FILE` or `FOLDER` for a path that must exist; any word for a text.
     """
@@ -66,8 +67,8 @@ class Field:
         name: Name of the dataclass's field, or of the parameter.
         kind: `str`, `int`, `float`, `bool`, `dict`, `Path`, or `tuple[int, int]`, `Sequence[int]`
             and the like.
-        default: None if there is none.
-        option: What its annotation tells.
+        default: Default value; None if there is none.
+        option: Declaration in the annotation.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Field:
         """Checks a value.
 
         Raises:
-            InputError: If it is of another type, not finite or out of range.
+            InputError: If the value has another type, is not finite or is out of range.
         """
         if value is None and self.default is None:
             return
@@ -177,17 +178,17 @@ def _words_of(kind: Any) -> str:
 
 
 def at_least(least: float) -> Range:
-    """Returns the range of numbers from one on."""
+    """Returns the range of numbers from a smallest one upwards."""
     return Range(f"at least {least}", lambda value: value >= least)
 
 
 def above(bound: float) -> Range:
-    """Returns the range of numbers above one."""
+    """Returns the range of numbers above a bound."""
     return Range(f"above {bound}", lambda value: value > bound)
 
 
 def from_to(least: float, bound: float) -> Range:
-    """Returns the range of numbers from one to below another."""
+    """Returns the range of numbers from a smallest one to below a bound."""
     return Range(f"in [{least}, {bound})", lambda value: least <= value < bound)
 
 
@@ -197,7 +198,7 @@ def one_of(*choices: Any) -> Range:
 
 
 def is_finite(value: Any) -> bool:
-    """Tells whether no number in a value is infinite, none at all, or whole and above 63 bits."""
+    """Tells whether all numbers in a value are finite, and the whole ones below 2**63."""
     if isinstance(value, tuple | list):
         return all(map(is_finite, value))
     return math.isfinite(value) if isinstance(value, float) else not _is_huge(value)

@@ -27,14 +27,14 @@ from kerasseg.pipelines.cli import startup, streams
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 COMMANDS = {
-    "convert": (convert, ["--dataset", "scenes"], "; the same command goes on with data/scenes."),
+    "convert": (convert, ["--dataset", "scenes"], "; the same command continues with data/scenes."),
     "check": (check, ["."], "; nothing was written."),
     "fit": (fit, ["--data", "data", "--run", "absent"], "; nothing was written."),
     "evaluate": (evaluate, ["absent"], "."),
     "crf-tune": (crf_tune, ["absent"], "."),
     "predict": (predict, ["absent", "a.png"], "; the images so far are written."),
     "export": (export, ["absent"], "."),
-    "demo": (demo, [], "; the next demo starts anew."),
+    "demo": (demo, [], "; the next demo starts from the beginning."),
     "client": (client, ["http://localhost:1", "a.png"], "; the answers so far are written."),
 }
 

@@ -95,7 +95,7 @@ def test_files_of_several_pictures_are_refused_with_their_number(format_):
     content = encode(frames[0], format_, save_all=True, append_images=frames[1:])
     with pytest.raises(ImageFileError, match="must hold one picture, got 3") as refusal:
         formats.open_picture(content)
-    assert "to a file of its own" in refusal.value.cause
+    assert "as a separate file" in refusal.value.cause
 
 
 def test_a_tiff_with_smaller_copies_of_itself_is_one_picture():
