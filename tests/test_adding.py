@@ -83,7 +83,6 @@ def features(images, name, *, output_stride=32):
 # What a user does with it, in the process that imports the copy.
 USE = """
 import json, sys
-from pathlib import Path
 import numpy as np, safetensors.numpy
 import kerasseg
 from kerasseg.pipelines import cli, models

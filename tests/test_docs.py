@@ -16,7 +16,7 @@ import click
 import pytest
 
 import kerasseg
-from kerasseg import models
+from kerasseg import encoders, models
 from kerasseg.pipelines import cli, datasets
 from kerasseg.pipelines.cli import recipes
 
@@ -191,6 +191,27 @@ def test_the_tables_of_models_have_all_variants_and_papers(model):
         variants = re.findall(r"`([\w-]+)`", row)[1:]
         assert variants == list(module.VARIANTS), page
         assert module.PAPER in row
+
+
+def test_the_page_of_models_has_every_encoder_and_what_it_has():
+    page = read(ROOT / "docs/models.md")
+    for name in encoders.families():
+        family = importlib.import_module(f"kerasseg.encoders.{name}")
+        (row,) = re.findall(rf"^\| (`{encoders.spellings(family)[0]}`.*) \|$", page, re.MULTILINE)
+        named, strides, output_strides = row.split(" | ")
+        assert {f"`{each}`" for each in encoders.spellings(family)} <= {*re.split(r"[, ]+", named)}
+        assert tuple(map(int, re.findall(r"\d+", strides))) == family.STRIDES
+        assert tuple(map(int, re.findall(r"\d+", output_strides))) == family.OUTPUT_STRIDES
+
+
+def test_the_page_of_models_says_what_each_needs_of_its_encoder():
+    page = read(ROOT / "docs/models.md")
+    needs = {name: models.builder(name).__globals__.get("NEEDS") for name in models.names()}
+    for needed in {str(each) for each in needs.values() if each}:
+        (row,) = re.findall(rf"^\| {needed} \| (.*) \|$", page, re.MULTILINE)
+        assert row.replace("`", "").split(", ") == [
+            name for name, own in needs.items() if str(own) == needed
+        ]
 
 
 @pytest.mark.parametrize("recipe", recipes.recipe_names())

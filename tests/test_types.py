@@ -30,6 +30,13 @@ model = unet.build(num_classes=3)
 model = kerasseg.models.segnet.build(num_classes=3)
 for name in kerasseg.models.names():
     model = kerasseg.models.builder(name)(num_classes=3)
+def own_features(images, *, output_stride: int = 32) -> dict:
+    return {32: images}
+
+
+model = kerasseg.build("deeplabv3", num_classes=3, encoder=own_features)
+model = kerasseg.models.pspnet.build(num_classes=3, encoder=own_features, auxiliary=False)
+kerasseg.encoders.names(kerasseg.models.pspnet.NEEDS)
 kerasseg.load("runs/street")
 kerasseg.losses.CrossEntropy([1.0, 2.0])
 kerasseg.layers.PadToLeast(32)
@@ -48,6 +55,8 @@ kerasseg.build("unet", num_classes="3")  # wrong
 kerasseg.build("unet", num_classes=3, encoder="resnet50")  # wrong
 kerasseg.build("unet")  # wrong
 kerasseg.build("unett", num_classes=3)  # wrong
+kerasseg.build("pspnet", num_classes=3, encoder=50)  # wrong
+kerasseg.build("segmenter", num_classes=3, encoder=own_features)  # wrong
 kerasseg.build("pspnet", num_classes=3, input_shape=(64, 64))  # wrong
 unet.build(num_classes=3, filter=8)  # wrong
 kerasseg.biuld("unet", num_classes=3)  # wrong

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import resnet, vgg
+from ..encoders import hub, resnet, vgg
 from ..layers import Conv2D
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
@@ -53,8 +53,9 @@ def build(
         dropout: Fraction dropped after fc6 and fc7 on VGG16, in [0, 1); None for 0.5.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "paper" for images in [0, 255], from which Caffe's mean is subtracted for a
-            ResNet or VGG16, and which are normalised as other encoders were trained. Or
-            "encoder" or the name of a preset; None for already normalised input.
+            ResNet, VGG16 or a backbone of keras-hub; for other encoders as for "encoder", which is
+            the normalisation of its training. Or the name of a preset; None for already
+            normalised input.
         resize_logits: Whether to resize the logits to the input's resolution.
 
     Returns:
@@ -86,7 +87,8 @@ def build(
         _check_without_vgg(encoder, variant, filters=filters, dropout=dropout)
     images = keras.Input(input_shape, name="image")
     if preprocessing == "paper":
-        preprocessing = "caffe" if chosen.family in (resnet, vgg) else "encoder"
+        # Those of keras-hub have always had Caffe's here, and trained networks count on it.
+        preprocessing = "caffe" if chosen.family in (resnet, vgg, hub) else "encoder"
     normalized = preprocess(images, preprocessing, chosen.preprocessing)
     rates = _ASPP_RATES if variant == "paper" else _LARGE_FOV_RATES
     if of_vgg:

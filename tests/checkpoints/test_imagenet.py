@@ -61,6 +61,18 @@ def test_mobilenetv2_equals_that_of_keras_applications(width, tmp_path):
     assert_equal(encoder_output(model, "encoder_block17_project_bn", images), expected(images))
 
 
+def test_vgg16_takes_that_of_keras_applications_under_any_decoder(tmp_path):
+    images = random_images(1, 64, 96, 3)
+    reference = draw_weights(keras.applications.VGG16(weights=None, include_top=False))
+    file = tmp_path / "vgg.weights.h5"
+    reference.save_weights(file)
+    model = kerasseg.build(
+        "refinenet", num_classes=2, encoder="vgg16", preprocessing=None, filters=8
+    )
+    assert imagenet.load_encoder(model, "vgg16", str(file)) == 2 * 13
+    assert_equal(encoder_output(model, "encoder_pool5", images), reference(images))
+
+
 @pytest.mark.skipif(not MOBILENET.is_file(), reason="no ImageNet weights")
 def test_trained_weights_of_mobilenetv2_load_from_their_file():
     reference = keras.applications.MobileNetV2((97, 97, 3), include_top=False, weights=None)
@@ -321,6 +333,8 @@ def test_position_embeddings_of_the_same_grid_stay():
         ("pspnet", "resnet18", "hub:absent", "must be a preset of keras-hub.*got 'absent'"),
         ("segmenter", "vit_tiny", "hub:absent", "must be imagenet or a file, got 'hub:absent'"),
         ("pspnet", "resnet18", "absent.pth", "imagenet, hub:PRESET or a file, got 'absent.pth'"),
+        ("pspnet", "xception65", "imagenet", "must be a file of timm, got 'imagenet'"),
+        ("pspnet", "vgg16", "hub:absent", "must be imagenet or a file, got 'hub:absent'"),
     ],
 )
 def test_weights_that_are_not_to_be_had_are_errors(model, encoder, weights, message):

@@ -114,6 +114,17 @@ def test_images_of_other_channels_than_the_preset_s_are_refused(preset):
         )
 
 
+def test_a_backbone_that_lacks_a_level_is_refused_where_it_is_needed(preset, monkeypatch):
+    backbone = keras_hub.models.Backbone.from_preset(str(preset[0]))
+    levels = {level: backbone.pyramid_outputs[level] for level in ("P3", "P5")}
+    monkeypatch.setattr(type(backbone), "pyramid_outputs", levels, raising=False)
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda preset: backbone)
+    message = r"must have features of strides 4 and 32, got 'hub:any', which has 8 and 32\."
+    with pytest.raises(ValueError, match=message):
+        kerasseg.build("deeplabv3plus", num_classes=2, encoder="hub:any", filters=8)
+    assert kerasseg.build("deeplab", num_classes=2, encoder="hub:any").name == "deeplab"
+
+
 def test_its_normalisation_is_ours_and_can_be_frozen(preset):
     model = kerasseg.build("pspnet", num_classes=3, encoder=f"hub:{preset[0]}", filters=8)
     options = TrainingOptions(model="pspnet", batch_norm="frozen-encoder")

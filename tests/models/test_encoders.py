@@ -10,6 +10,7 @@ import pytest
 
 import kerasseg
 from kerasseg import encoders, models
+from kerasseg.checkpoints import imagenet
 
 NUM_CLASSES = 3
 # Presets of keras-hub stand in files: tests/encoders/test_hub.py makes some.
@@ -194,6 +195,13 @@ constant.PREPROCESSING = "unit"
 def test_deeplab_normalises_images_as_the_encoder_was_trained(encoder, mean, order):
     layer = kerasseg.build("deeplab", num_classes=2, encoder=encoder).get_layer("preprocessing")
     assert (layer.mean, layer.channel_order) == (mean, order)
+
+
+def test_an_encoder_without_weights_of_its_own_is_refused_them(monkeypatch):
+    monkeypatch.delattr(FAMILIES["vgg"], "WEIGHTS")
+    model = kerasseg.build("deeplab", num_classes=2, encoder="vgg16", filters=16)
+    with pytest.raises(ValueError, match=r"encoder weights must be none for vgg16\."):
+        imagenet.load_encoder(model, "vgg16", "imagenet")
 
 
 def test_a_function_needs_only_the_strides_that_are_decoded():
