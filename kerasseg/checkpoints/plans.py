@@ -86,7 +86,7 @@ class Plan:
         return not assign.match(drawn, state, self._renames, keep_heads=keep_heads)[1]
 
     def _arguments(self, state: State) -> tuple[dict[str, Any], bool]:
-        """Returns the arguments of the architecture, and whether its classifier keeps its initial weights."""
+        """Returns the architecture's arguments, and whether its classifier starts again."""
         try:
             inferred = self._source.infer(state, self._model)
         except KeyError as error:

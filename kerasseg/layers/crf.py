@@ -223,7 +223,7 @@ def mean_field(
 
 
 def _sum_messages(filtered, weights, compatibility):
-    """Sums the messages of all pixels to each pixel about its label, for each half of the pixels."""
+    """Sums the messages of all pixels to each pixel about its label, in two halves."""
     if len(filtered) > 1:
         filtered = [[w * half for half in f] for w, f in zip(weights, filtered, strict=True)]
     messages = [tf.add_n(halves) for halves in zip(*filtered, strict=True)]

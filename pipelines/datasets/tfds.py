@@ -281,12 +281,12 @@ def _files(prepared, split: str) -> list[Path]:
     if info.file_format is None or info.file_format.value != "tfrecord":
         raise InputError(
             f"tfds:{prepared.name}: must be stored as tfrecord, got {info.file_format}; prepare it "
-            "anew with file_format='tfrecord'."
+            "again with file_format='tfrecord'."
         )
     files = [Path(str(path)) for path in info.splits[split].filepaths]
     for path in files:
         if not path.is_file():
-            raise InputError(f"{path}: must be a file on this machine; prepare the dataset anew.")
+            raise InputError(f"{path}: must be a file on this machine; prepare the dataset again.")
     return files
 
 
