@@ -228,7 +228,7 @@ def _endings(layouts: Iterable[Layout]) -> set[str]:
     return {".png", *pictures, *(f"_{name}.npy" for name in names)}
 
 
-def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool) -> Answer:
+def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool = False) -> Answer:
     """Writes all files of an image or none."""
     values = {name: array.tolist() for name, array in outputs.items() if np.ndim(array) == 1}
     contents: dict[Path, bytes] = {}

@@ -499,7 +499,7 @@ def spoil(tree):
         "train/0001TP_000002.png": "PNG is cut short",
         "train/0001TP_000003.png": "label must have the image's size 19x33, got 9x7",
         "train/0001TP_000004.png": "label values must be 0 to 11, got 200 (5 pixels)",
-        "val/0001TP_000000.png": "label: file must be a PNG or a JPEG, got one that begins with "
+        "val/0001TP_000000.png": "label must be a PNG, TIFF or BMP, got a file that begins with "
         "b'not '",
     }
 

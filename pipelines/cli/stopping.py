@@ -19,7 +19,7 @@ class StoppedError(click.ClickException):
 
     def __init__(self, then: str, number: int):
         super().__init__(f"interrupted; {then}" if then else "interrupted.")
-        self.exit_code = 128 + number
+        vars(self)["exit_code"] = 128 + number
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from kerasseg import models
 
 from ..errors import InputError
+from . import loss_terms
 from .guests import is_named
 from .option_fields import (
     Option,
@@ -45,12 +46,10 @@ _MODEL = Range(
     tuple(models.names()),
     "FILE.py:FUNCTION",
 )
-_CROSS_ENTROPY = "cross-entropy"
 _LOSSES = Range(
-    f"{_CROSS_ENTROPY}, FILE.py:CLASS or package.module:CLASS",
-    lambda name: name == _CROSS_ENTROPY or is_named(name),
-    (_CROSS_ENTROPY,),
-    "FILE.py:CLASS",
+    f"a sum such as ce + 0.5*lovasz of {', '.join(loss_terms.CLASSES)}; or FILE.py:CLASS or "
+    "package.module:CLASS",
+    lambda text: is_named(text) or loss_terms.is_sum(text),
 )
 
 
@@ -206,13 +205,14 @@ class TrainingOptions:
     loss: Annotated[
         str,
         Option(
-            "Loss of the network, or your own class in a file, or in a module as "
-            "package.module:CLASS: a keras.losses.Loss that takes labels and logits and ignores "
-            "label 255.",
+            "Loss of the network: one loss, or a sum of several, each with an optional factor and "
+            "arguments, as in 'ce + 0.5*lovasz' or 'focal(gamma=3) + dice'. ce is cross-entropy; "
+            "ohem is the cross-entropy of the hardest pixels only. Or your own class: a "
+            "keras.losses.Loss that takes labels and logits and ignores label 255.",
             _LOSS,
             _LOSSES,
         ),
-    ] = _CROSS_ENTROPY
+    ] = "cross-entropy"
     loss_options: Annotated[
         dict[str, Any],
         Option(
@@ -231,15 +231,20 @@ class TrainingOptions:
     class_weights: Annotated[
         str,
         Option(
-            "How classes are weighted in the loss: all equally (none), by median frequency as in "
-            "SegNet, or by its square root, which reduces the weight of frequent classes less.",
+            "How classes are weighted in the losses ce, focal and ohem: all equally (none), by "
+            "median frequency as in SegNet, by its square root, which reduces the weight of "
+            "frequent classes less, or in inverse proportion to their pixels.",
             _LOSS,
-            one_of("none", "median-frequency", "sqrt-median-frequency"),
+            one_of("none", "median-frequency", "sqrt-median-frequency", "inverse-frequency"),
         ),
     ] = "none"
     dice_weight: Annotated[
         float,
-        Option("Weight of a Dice loss that is added to the cross-entropy.", _LOSS, at_least(0)),
+        Option(
+            "Weight of a Dice loss that is added to --loss: the same as + WEIGHT*dice there.",
+            _LOSS,
+            at_least(0),
+        ),
     ] = 0.0
     evaluate_every: Annotated[
         int, Option("Number of epochs between two evaluations.", _SAVING, at_least(1))

@@ -15,6 +15,8 @@ def of(options: TrainingOptions, dataset: records.Dataset) -> list[float] | None
     """
     if options.class_weights == "none":
         return None
+    if options.class_weights == "inverse-frequency":
+        return inverse_frequency_weights(dataset.splits["train"])
     weights = median_frequency_weights(dataset.splits["train"])
     if options.class_weights == "sqrt-median-frequency":
         return np.sqrt(weights).tolist()
@@ -36,3 +38,15 @@ def median_frequency_weights(split: records.Split) -> list[float]:
     median = np.median(frequency[frequency > 0])
     weights = np.divide(median, frequency, out=np.zeros_like(frequency), where=frequency > 0)
     return weights.tolist()
+
+
+def inverse_frequency_weights(split: records.Split) -> list[float]:
+    """Computes class weights in inverse proportion to the pixels of each class.
+
+    `w_c = n / (k n_c)`, where n_c is the number of pixels of class c in the split, n the number of
+    all labelled pixels and k the number of classes that occur; every class has the same total
+    weight, and the mean weight of a pixel is 1. A class that never occurs has weight 0.
+    """
+    pixels = np.asarray(split.class_pixels, np.float64)
+    share = pixels.sum() / np.count_nonzero(pixels)
+    return np.divide(share, pixels, out=np.zeros_like(pixels), where=pixels > 0).tolist()

@@ -1,5 +1,6 @@
 """The network of a run, compiled with its optimizer and its loss."""
 
+import inspect
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,9 @@ from kerasseg.layers.outputs import SegmentationModel
 
 from .. import records
 from ..errors import InputError
+from ..runs import loss_terms
 from ..runs.guests import Guest
+from ..runs.option_fields import check_option
 from ..runs.training_options import TrainingOptions
 from . import class_weights, guest_parts
 
@@ -150,7 +153,30 @@ def _build_loss(
 ) -> keras.losses.Loss:
     if "loss" in own:
         return guest_parts.build_loss(own["loss"], options, len(dataset.classes.names))
-    cross_entropy = losses.CrossEntropy(class_weights=class_weights.of(options, dataset))
-    if options.dice_weight == 0:
-        return cross_entropy
-    return losses.WeightedSum([cross_entropy, losses.Dice()], [1.0, options.dice_weight])
+    terms = loss_terms.parse(options.loss)
+    if options.dice_weight:
+        terms.append(loss_terms.Term(options.dice_weight, "dice", {}))
+    weights = class_weights.of(options, dataset)
+    parts = [_build_term(term, weights) for term in terms]
+    _check_class_weights(options, parts)
+    if len(parts) == 1 and terms[0].weight == 1:
+        return parts[0]
+    return losses.WeightedSum(parts, [term.weight for term in terms])
+
+
+def _build_term(term: loss_terms.Term, weights: list[float] | None) -> keras.losses.Loss:
+    made: Any = getattr(losses, loss_terms.CLASSES[term.name])
+    taken = set(inspect.signature(made).parameters) - {"ignore_label", "name", "kwargs"}
+    unknown = sorted(term.arguments.keys() - (taken - {"class_weights"}))
+    if unknown:
+        known = ", ".join(sorted(taken - {"class_weights"})) or "none"
+        raise ValueError(f"arguments of loss {term.name} must be among {known}, got {unknown[0]}.")
+    of_classes = {"class_weights": weights} if "class_weights" in taken else {}
+    return made(**term.arguments, **of_classes)
+
+
+def _check_class_weights(options: TrainingOptions, parts: list[keras.losses.Loss]) -> None:
+    if not any(hasattr(part, "class_weights") for part in parts):
+        requirement = f"none with loss {options.loss}, which has no class weights"
+        value = options.class_weights
+        check_option("class_weights", value == "none", requirement, value)

@@ -340,11 +340,23 @@ def test_an_image_that_is_used_is_not_passed_over_whatever_its_ending(tree):
 
 def test_a_label_of_another_format_is_told_so(tree, tmp_path):
     add_splits(tree, ["train", "val"])
-    add(tree, "images/train/b.png", "labels/train/b.tif")
+    add(tree, "images/train/b.png", "labels/train/b.webp")
     with pytest.raises(convert.ConversionError) as refusal:
         convert.run("folder", tree, tmp_path / "out")
     (problem,) = refusal.value.problems
-    assert problem.cause == "it is a TIFF file: save it as PNG"
+    assert problem.what == "label must be a PNG, TIFF or BMP, got WEBP"
+
+
+@pytest.mark.parametrize("ending", [".tif", ".bmp"])
+def test_a_label_in_tiff_or_bmp_is_converted_as_one_in_png(tree, tmp_path, ending):
+    add_splits(tree, ["train", "val"])
+    add(tree, "images/train/b.png", "labels/train/b.png")
+    before = convert.run("folder", tree, tmp_path / "before")
+    with PIL.Image.open(tree / "labels/train/b.png") as picture:
+        picture.save(tree / f"labels/train/b{ending}")
+    (tree / "labels/train/b.png").unlink()
+    after = convert.run("folder", tree, tmp_path / "after")
+    assert after.fingerprint == before.fingerprint
 
 
 # What is not used
