@@ -23,7 +23,7 @@ from .limits import (
 
 _PROGRAM = Path(__file__).with_name("hdf5_process.py")
 _LONGEST_LIST = 64 * 2**20
-# Processor time: a network of 1000 tensors takes .3 s, inflating 100 MB a second.
+# Processor time: a network of 1000 tensors takes .3 s, inflating 100 MB per second.
 _SECONDS, _BYTES_A_SECOND = 2, 5_000_000
 
 
