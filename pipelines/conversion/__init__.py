@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import beam as beam
     from . import differences as differences
     from . import identity as identity
+    from . import job as job
     from . import leaks as leaks
     from . import pairs as pairs
     from . import plan as plan

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import endings as endings
     from . import figures as figures
     from . import formats as formats
     from . import given_images as given_images

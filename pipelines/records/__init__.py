@@ -28,6 +28,7 @@ from . import reader
 from .wire import field, masked_crc
 
 if TYPE_CHECKING:
+    from . import reader as reader
     from . import wire as wire
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

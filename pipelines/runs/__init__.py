@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import crf as crf
     from . import guests as guests
     from . import initial_weights as initial_weights
+    from . import loss_terms as loss_terms
     from . import option_fields as option_fields
     from . import run_folder as run_folder
     from . import state as state

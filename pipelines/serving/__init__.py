@@ -7,7 +7,9 @@ from kerasseg import lazy
 if TYPE_CHECKING:
     from . import c_interface as c_interface
     from . import connections as connections
+    from . import grpc_connection as grpc_connection
     from . import messages as messages
+    from . import rest_connection as rest_connection
     from . import saved_model as saved_model
     from . import signatures as signatures
     from . import tensors as tensors

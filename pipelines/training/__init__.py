@@ -6,6 +6,8 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import checkpoints as checkpoints
+    from . import class_weights as class_weights
+    from . import compiled_model as compiled_model
     from . import epochs as epochs
     from . import guest_parts as guest_parts
     from . import loss_guard as loss_guard
