@@ -254,8 +254,8 @@ def test_import_kerasseg_loads_no_tensorflow_and_lists_its_names():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-# Packages whose submodules are imported at their first use, and the folder of each. Layers and losses
-# are imported at once, for Keras to know them; the modules of the command line are for click alone.
+# Packages whose submodules are imported at their first use, and the folder of each. The layers and
+# losses are imported at once, so that Keras knows them; the command line's modules are for click.
 IMPORTED_AT_ONCE = ("kerasseg/layers", "kerasseg/losses", "pipelines/cli")
 LAZY = {
     ".".join(folder.relative_to(ROOT).parts).replace("pipelines", "kerasseg.pipelines", 1): folder

@@ -14,10 +14,8 @@ from .service import distribute
 from .sources import decode
 
 if TYPE_CHECKING:
-    from . import augmentation as augmentation
     from . import cache as cache
     from . import service as service
-    from . import sources as sources
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 

@@ -28,7 +28,6 @@ from . import reader
 from .wire import field, masked_crc
 
 if TYPE_CHECKING:
-    from . import reader as reader
     from . import wire as wire
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
