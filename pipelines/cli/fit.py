@@ -46,8 +46,9 @@ _PLACES = {"run", "data", "resume", "data_service", "code"}
     "--encoder",
     cls=GroupedOption,
     group="Network",
-    help="Encoder of the network, such as resnet50; the architecture's own if not given. Or a "
-    "function of your own, as FILE.py:FUNCTION or package.module:FUNCTION.",
+    help="Encoder of the network, such as resnet50; the architecture's own if not given. "
+    "'kerasseg models MODEL' lists those of an architecture. Or a function of your own, as "
+    "FILE.py:FUNCTION or package.module:FUNCTION.",
 )
 @click.option(
     "--output-stride",
