@@ -24,7 +24,7 @@ from mkdocs.structure.pages import Page
 
 import kerasseg
 from kerasseg import encoders, models
-from kerasseg.pipelines import cli
+from kerasseg.pipelines import cli, datasets
 from kerasseg.pipelines.runs.option_fields import fields_of
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 
@@ -223,6 +223,7 @@ def _python_pages() -> dict[str, str]:
         for name, documented in pages.items()
     }
     made["pipelines"] += "      members: []\n      show_signature: false\n\n" + _training_options()
+    made["pipelines"] += "\n" + _dataset_options()
     return made
 
 
@@ -234,6 +235,19 @@ def _training_options() -> str:
         for name, field in fields_of(TrainingOptions).items()
     ]
     return "\n".join(["| attribute | what it is | default |", "|---|---|---|", *rows]) + "\n"
+
+
+def _dataset_options() -> str:
+    """Writes a table of the datasets' own options, which `convert.run` and `check.run` take."""
+    rows = [
+        f"| `{choice}` | `{name}` | {_plain(field.option.help)} | `{field.default!r}` |"
+        for choice in datasets.choices()
+        for name, field in datasets.options_of(datasets.module(choice)).items()
+    ]
+    heading = "## Options of single datasets"
+    introduction = "`convert.run` and `check.run` take these as keywords."
+    table = ["| dataset | keyword | what it is | default |", "|---|---|---|---|", *rows]
+    return "\n".join([heading, "", introduction, "", *table]) + "\n"
 
 
 def _documented(name: str, page: str) -> str:

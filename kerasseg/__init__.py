@@ -13,7 +13,7 @@ import wrapt
 
 __version__ = "0.2.0"
 
-# Label of the pixels that do not count: in records, padding, losses, metrics and pictures.
+# Label of ignored pixels in records, padding, losses, metrics and pictures.
 IGNORE_LABEL = 255
 
 # The layers are written on TensorFlow operations, so the other Keras backends cannot run them.
@@ -38,7 +38,7 @@ __all__ = [
     "visualize",
 ]
 
-# Where the functions among these names stand; the other names are submodules.
+# Modules of the functions among these names; the other names are submodules.
 _FUNCTIONS = {"build": "models", "load": "inference"}
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from .inference import load
     from .models import build
 
-else:  # a type checker would take every name for one of ours
+else:  # with __getattr__ a type checker would accept every name
 
     def __getattr__(name: str) -> Any:
         """Imports a submodule, or the module of a function, at its first use (PEP 562)."""
@@ -71,13 +71,13 @@ else:  # a type checker would take every name for one of ours
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        """Lists the lazy names too, for completion."""
+        """Lists the names, including the lazy ones."""
         return sorted({*globals(), *__all__})
 
 
 @wrapt.when_imported("keras")
 def _register_classes(keras: Any) -> None:
-    """Registers our Keras classes once Keras is there; Keras loads no unregistered class."""
+    """Registers our Keras classes when Keras is imported, as Keras loads registered ones only."""
     if keras.backend.backend() != "tensorflow":
         return
     for name in ("layers", "losses", "metrics", "optimizers", "schedules"):

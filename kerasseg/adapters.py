@@ -1,4 +1,4 @@
-"""Models around a network, so that what it takes and gives is the same for all networks.
+"""Models around a network that give all networks the same inputs and outputs.
 
 Every later stage works with models from images (batch, height, width, 3), float32 RGB in [0, 255]
 of any size, to float32 logits (batch, height, width, num_classes) at that size.
@@ -21,15 +21,14 @@ _SMALLEST = 1e-20
 
 
 def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
-    """Lets a network compute at one size, whatever that of the images.
+    """Lets a network compute at one size for images of any size.
 
     Images are resized to it bilinearly, without antialiasing and without keeping their aspect
     ratio, and the logits are resized back.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size. If it
-            resizes images itself (`inference.inference_model`), the given size takes the place of
-            its own.
+            resizes images itself (`inference.inference_model`), the given size replaces its own.
         size: `(height, width)`.
 
     Returns:
@@ -38,8 +37,8 @@ def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     """
     network = network_of(model)
     images = keras.Input((None, None, 3), name="image")
-    # Not keras.layers.Resizing: unless told otherwise it takes calls for training, which batch
-    # normalisation behind it then does.
+    # Not keras.layers.Resizing: by default it assumes training, and so does batch normalisation
+    # behind it.
     resize = keras.layers.Lambda(
         lambda batch: tf.image.resize(batch, size, "bilinear"),
         output_shape=(*size, 3),
@@ -51,7 +50,7 @@ def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
 
 
 def network_of(model: keras.Model) -> keras.Model:
-    """Returns the network inside a model that resizes images, others as they are.
+    """Returns the network inside a model that resizes images, and any other model unchanged.
 
     These are the models of `at_size` and `inference.inference_model`.
     """
@@ -64,27 +63,27 @@ def network_of(model: keras.Model) -> keras.Model:
 
 
 def only_size(model: keras.Model) -> tuple[int, int] | None:
-    """Returns the `(height, width)` that a network has been built for, None if it takes any."""
+    """Returns the `(height, width)` that a network was built for; None if it takes any size."""
     height, width = network_of(model).inputs[0].shape[1:3]
     return None if None in (height, width) else (height, width)
 
 
 def segmentation_network(model: Any) -> keras.Model:
-    """Makes what every later stage takes of a model that someone has built and trained.
+    """Makes the model that every later stage takes from a user's trained model.
 
-    A network for images of one size gets them resized to it, and its logits resized back
-    (`at_size`). Of a network that ends in softmax, the logarithm is taken: probabilities are the
-    softmax of their logarithms.
+    For a network of one image size, images are resized to it and logits back (`at_size`). A network
+    that ends in softmax is followed by a logarithm, as probabilities are the softmax of their
+    logarithms.
 
     Args:
         model: A Keras model from RGB images in [0, 255] to the scores of each pixel's classes. An
             auxiliary head is left out.
 
     Returns:
-        A model that shares its weights; the model itself if it is what is wanted.
+        A model that shares its weights; the model itself if nothing is missing.
 
     Raises:
-        ValueError: If it is not a segmentation network, such as a classifier; it says why.
+        ValueError: If it is not a segmentation network but, for example, a classifier; says why.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"must be a Keras model, got {type(model).__name__}.")
@@ -103,18 +102,19 @@ def segmentation_network(model: Any) -> keras.Model:
 
 
 def trainable_network(model: Any, num_classes: int) -> keras.Model:
-    """Checks a network that someone has built, and that is to be trained here.
+    """Checks a network that a user has built for training.
 
     Args:
         model: A Keras model from RGB images in [0, 255] of any size to the logits of each pixel's
             classes, at that size; it may be a `layers.outputs.SegmentationModel`.
-        num_classes: Number of classes that it has to have.
+        num_classes: Number of classes that it must have.
 
     Returns:
-        The model; one of a class of its own gets the inputs and outputs of a functional model.
+        The model; a model of the user's own class gets the inputs and outputs of a functional
+        model.
 
     Raises:
-        ValueError: If it is something else; it says what.
+        ValueError: If it is not such a network; says why.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"must be a Keras model, got {type(model).__name__}.")
@@ -145,7 +145,7 @@ def trainable_network(model: Any, num_classes: int) -> keras.Model:
 
 
 def in_one_line(error: Exception) -> str:
-    """Returns what Keras or TensorFlow says is wrong, without the configs and names around it."""
+    """Returns the reason in an error of Keras or TensorFlow, without configurations and names."""
     message = str(error).rpartition("Exception encountered: ")[2]
     lines = [line for line in re.sub(r"\x1b\[\d*m", "", message).splitlines() if line.strip()]
     around = "Exception encountered when calling"
@@ -154,8 +154,13 @@ def in_one_line(error: Exception) -> str:
 
 
 def _with_inputs(model: keras.Model) -> keras.Model:
-    """Gives a model of a class of its own the inputs and outputs that functional models have."""
+    """Gives a model of the user's own class the inputs and outputs of a functional model.
+
+    A Sequential that was loaded has the lists of them, and neither `input` nor `output`.
+    """
     if getattr(model, "inputs", None):
+        if isinstance(model, keras.Sequential):
+            return keras.Model(model.inputs, model.outputs, name=model.name)
         return model
     images = keras.Input((None, None, 3), name="image")
     return keras.Model(images, model(images), name=model.name)
@@ -195,12 +200,12 @@ def _check_shapes(model: keras.Model) -> None:
 
 
 def _try(model: keras.Model) -> np.ndarray:
-    """Computes the scores of a random image, of the shape that they must have."""
+    """Computes the scores of a random image and checks their shape."""
     size = only_size(model) or _TRIAL_SIZE
     image = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype(np.float32)
     try:
         scores = np.asarray(model(image, training=False))
-    except Exception as error:  # Keras and TensorFlow raise many kinds where sizes do not fit
+    except Exception as error:  # Keras and TensorFlow raise many kinds if sizes do not fit
         raise ValueError(
             f"must take images of any size, got an error at {size[0]} x {size[1]} "
             f"({in_one_line(error)}); pad them inside the model, as by "
@@ -217,11 +222,11 @@ def _try(model: keras.Model) -> np.ndarray:
 
 
 def _check_graph(model: keras.Model) -> None:
-    """Traces a network for sizes that are not known yet, as training and serving do."""
+    """Traces a network for unknown sizes, as training and serving do."""
     images = tf.TensorSpec((None, None, None, 3), tf.float32)
     try:
         tf.function(lambda batch: model(batch, training=False)).get_concrete_function(images)
-    except Exception as error:  # Keras and TensorFlow raise many kinds
+    except Exception as error:  # Keras and TensorFlow raise many kinds of errors
         raise ValueError(
             "must take images of sizes that are not known yet, inside tf.function, got an error "
             f"({_in_graph(error)}); kerasseg.layers.ResizeLike resizes such features, and "

@@ -1,8 +1,8 @@
-"""Files and folders that appear in one step: a reader finds the old one or the new, whole.
+"""Files and folders that appear in one step: a reader finds the complete old or new one.
 
-What is written goes under a name that nobody can predict, created exclusively, in the folder where
-it will stay; it is brought to the disk, and only then given its name. A process that is killed
-leaves a hidden `.writing-*` behind, which `remove_leftovers` clears, and never half of a file.
+Content is written under an unpredictable name, created exclusively, in the folder where it will
+stay. It is flushed to the disk and only then gets its name. A killed process leaves a hidden
+`.writing-*` behind, which `remove_leftovers` removes, but never a part of a file.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ PREFIX = ".writing-"
 
 @contextlib.contextmanager
 def new_file(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
-    """Yields the temporary name of a file, which replaces `path` when the block has ended.
+    """Yields the temporary name of a file that replaces `path` at the end of the block.
 
     Args:
-        path: The file; its folder must be there.
-        durable: Whether the content is on the disk before it gets its name, so that it survives a
-            loss of power. Without, many small files are written faster.
+        path: The file; its folder must exist.
+        durable: Whether the content is flushed to the disk before it gets its name, so that it
+            survives a loss of power. Otherwise many small files are written faster.
 
     Raises:
-        OSError: If it cannot be written; `path` is as before then.
+        OSError: If it cannot be written; `path` is then unchanged.
     """
     path = Path(path)
     temporary = path.with_name(_temporary_name(path.suffix))
@@ -46,13 +46,13 @@ def new_file(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path | str) -> Iterator[Path]:
-    """Yields the temporary name of a folder, which becomes `path` when the block has ended.
+    """Yields the temporary name of a folder that becomes `path` at the end of the block.
 
     Args:
-        path: The folder, which must not be there, or be empty; the one above it must be there.
+        path: The folder, which must not exist or be empty; its parent must exist.
 
     Raises:
-        OSError: If it cannot be written; there is no `path` then.
+        OSError: If it cannot be written; `path` then does not exist.
     """
     path = Path(path)
     with temporary_folder(path.parent) as temporary:
@@ -62,7 +62,7 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | str) -> Iterator[Path]:
-    """Yields a new hidden folder, for `give_name`; without a name it is removed after the block.
+    """Yields a new hidden folder for `give_name`; without a name it is removed after the block.
 
     Until then it is locked, so that `remove_leftovers` in another process leaves it alone.
     """
@@ -75,10 +75,10 @@ def temporary_folder(parent: Path | str) -> Iterator[Path]:
 
 
 def give_name(temporary: Path, path: Path) -> None:
-    """Brings a folder to the disk, and gives it its name in the same parent folder.
+    """Flushes a folder to the disk and gives it its name in the same parent folder.
 
     Raises:
-        OSError: If there is a folder of that name already that is not empty, or a file.
+        OSError: If a file or a folder that is not empty has this name.
     """
     sync_tree(temporary)
     os.replace(temporary, path)
@@ -92,22 +92,21 @@ def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> No
 
 
 def write_files(contents: Mapping[Path, bytes], *, durable: bool = True) -> None:
-    """Writes several files, none of which gets its name before all are whole; see `new_file`."""
+    """Writes several files, which get their names when all are complete; see `new_file`."""
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
             stack.enter_context(new_file(path, durable=durable)).write_bytes(content)
 
 
 def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
-    """Writes a UTF-8 file in one step, see `new_file`; what UTF-8 cannot hold is escaped."""
+    """Writes a UTF-8 file in one step, see `new_file`; escapes what UTF-8 cannot hold."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=durable)
 
 
 def write_report(path: Path | str, text: str) -> None:
-    """Writes a UTF-8 file whose path a person gave: in one step, unless it is no regular file.
+    """Writes a UTF-8 file to a path from the user; in one step if it is a regular file.
 
-    A device or a named pipe, such as `/dev/stdout`, is written to and stays what it is, and so does
-    a link.
+    A device or a named pipe, such as `/dev/stdout`, and a link are written to and stay in place.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -122,7 +121,7 @@ def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
 
 
 def remove_leftovers(folder: Path | str) -> None:
-    """Removes what killed processes have left in a folder.
+    """Removes the leftovers of killed processes in a folder.
 
     Others may be making folders there (`temporary_folder`), but no files.
     """
@@ -134,7 +133,7 @@ def remove_leftovers(folder: Path | str) -> None:
 
 
 def remove_folder(path: Path | str) -> None:
-    """Removes a folder, if it is there, in one step: killed meanwhile, it is whole or has no name.
+    """Removes a folder, if it exists, in one step: it never has its name in part.
 
     Raises:
         OSError: If the folder above it cannot be written.
@@ -147,10 +146,10 @@ def remove_folder(path: Path | str) -> None:
 
 
 def link_or_copy(source: Path | str, path: Path | str) -> None:
-    """Gives a file a second name in one step, or a copy where the file system has no hard links.
+    """Gives a file a second name in one step, or a copy if the file system has no hard links.
 
     Raises:
-        OSError: If it cannot be written; `path` is as before then.
+        OSError: If it cannot be written; `path` is then unchanged.
     """
     with new_file(path) as temporary:
         temporary.unlink()
@@ -161,7 +160,7 @@ def link_or_copy(source: Path | str, path: Path | str) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Brings the files and folders below a folder, and itself, to the disk."""
+    """Flushes a folder and all files and folders below it to the disk."""
     for path in folder.rglob("*"):
         if not path.is_symlink():
             _sync(path)
@@ -169,7 +168,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def _new_locked_folder(parent: Path) -> tuple[Path, int]:
-    """Makes a hidden folder; returns it and the descriptor that holds its lock."""
+    """Makes a hidden folder; returns its path and the descriptor that holds its lock."""
     while True:
         folder = parent / _temporary_name("")
         folder.mkdir()
@@ -183,7 +182,7 @@ def _new_locked_folder(parent: Path) -> tuple[Path, int]:
 
 
 def _remove_unless_locked(folder: Path) -> None:
-    """Removes a hidden folder, unless the process that makes it is alive or none can tell."""
+    """Removes a hidden folder, unless the process that makes it may still be alive."""
     with contextlib.suppress(FileNotFoundError):
         lock = os.open(folder, os.O_RDONLY)
         try:
@@ -196,7 +195,7 @@ def _remove_unless_locked(folder: Path) -> None:
 
 
 def _temporary_name(suffix: str) -> str:
-    # Libraries such as Keras read the format off the suffix.
+    # Libraries such as Keras read the format from the suffix.
     return f"{PREFIX}{secrets.token_hex(8)}{suffix}"
 
 

@@ -17,23 +17,23 @@ class SegmentationMetrics(keras.callbacks.Callback):
     """Scores the network on a validation split after each epoch.
 
     Adds `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `frequency_weighted_iou` to the epoch's
-    logs, for the callbacks after it. Writes into its folder `history.csv` (a row an epoch),
+    logs, for the callbacks after it. Writes into its folder `history.csv` (one row per epoch),
     `history.json` (with the per-class values) and `overlays.png`, each replaced in one step, and
     TensorBoard events with the same scores and pictures.
 
     Args:
         batches: Iterable of images (batch, height, width, 3), RGB in [0, 255], and integer labels
-            (batch, height, width) at native resolution; read anew after each epoch.
-        class_names: One name a class.
+            (batch, height, width) at native resolution; read again after each epoch.
+        class_names: One name per class.
         colors: (red, green, blue) of each class, in [0, 255].
         directory: Folder to write into.
         image_size: Box that the network's images fit, see `inference.inference_model`.
-        every: Number of epochs from one evaluation to the next; the last epoch always has one.
-        num_pictures: Number of images, the first of `batches`, that are drawn.
+        every: Number of epochs between two evaluations; the last epoch always has one.
+        num_pictures: Number of images that are drawn, from the beginning of `batches`.
         undrawn: Classes that the pictures leave out, such as a background.
 
     Attributes:
-        history: One dict an epoch: `epoch` counted from 1, logs, scores and per-class lists.
+        history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
         inference_model: The network at native resolution.
     """
 
@@ -79,7 +79,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self._writer.close()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Evaluates, and adds the scores to the logs."""
+        """Evaluates the network and adds the scores to the logs."""
         logs = {} if logs is None else logs
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         last = epoch + 1 == (self.params or {}).get("epochs")
@@ -93,7 +93,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self._write_events(entry)
 
     def restore(self, history: list[dict[str, Any]]) -> None:
-        """Goes on from the epochs of a training that was interrupted, and writes them again."""
+        """Restores the epochs of an interrupted training and writes them again."""
         self.history = list(history)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_history()
@@ -130,7 +130,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         return visualize.overlay(image, label, self.colors, undrawn=self.undrawn)
 
     def _write_pictures(self, epoch: int) -> None:
-        """Draws image | truth | prediction, one row an image."""
+        """Draws image | truth | prediction, one row per image."""
         rows = [
             np.concatenate(
                 [

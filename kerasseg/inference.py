@@ -1,4 +1,4 @@
-"""Trained networks at work: loading, prediction and evaluation at native resolution."""
+"""Inference: loading trained networks, prediction and evaluation at native resolution."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from .layers.outputs import without_auxiliary
 BEST_MODEL = Path("checkpoints", "best.keras")
 LAST_MODEL = Path("checkpoints", "last.keras")
 
-# In weights: TensorFlow's graphs hold 2 GiB at most.
+# Bytes of weights: TensorFlow's graphs hold at most 2 GiB.
 _LARGEST_CONSTANT_NETWORK = 2**28
 
 
@@ -33,14 +33,14 @@ def load(path: Path | str, checkpoint: str | None = None) -> keras.Model:
 
     Returns:
         A model from images `(batch, height, width, 3)`, float32 RGB in [0, 255] of any size, to
-        logits `(batch, height, width, num_classes)`, float32, at that size. What a network of your
-        own lacks for that is put around it, see `adapters.segmentation_network`; its preprocessing
-        must be part of it.
+        logits `(batch, height, width, num_classes)`, float32, at that size. Your own network is
+        wrapped for that if necessary, see `adapters.segmentation_network`; its preprocessing must
+        be part of it.
 
     Raises:
         FileNotFoundError: If there is no model.
-        ValueError: If the file is no Keras model, holds a class that is not registered or a Lambda
-            layer, whose code is not executed, or is not a segmentation network.
+        ValueError: If the file is not a Keras model, holds an unregistered class or a Lambda layer,
+            whose code is not executed, or is not a segmentation network.
     """
     path = Path(path)
     file = model_of_run(path, checkpoint) if path.is_dir() else path
@@ -51,7 +51,7 @@ def load(path: Path | str, checkpoint: str | None = None) -> keras.Model:
 
 
 def model_of_run(run: Path, checkpoint: str | None = None) -> Path:
-    """Returns the file that `load` takes of a run folder; it may not be there."""
+    """Returns the file in a run folder that `load` takes; it may not exist."""
     files = {"best": run / BEST_MODEL, "last": run / LAST_MODEL}
     if checkpoint is not None:
         return files[checkpoint]
@@ -72,7 +72,7 @@ def _read(file: Path) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """Says in a sentence why Keras cannot load a model; its own message holds the whole config."""
+    """Describes in one sentence why Keras cannot load a model; Keras quotes the whole config."""
     message = str(error)
     if missing := re.search(r"Could not locate (\w+) '([^']*)'", message):
         kind, name = missing.groups()
@@ -89,7 +89,7 @@ def _reason(error: Exception) -> str:
 
 
 def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
-    """Wraps a network so that it sees images at its training resolution.
+    """Wraps a network so that it sees images at the resolution of its training.
 
     Args:
         model: A network from images to logits of the same size.
@@ -97,7 +97,7 @@ def inference_model(model: keras.Model, image_size: tuple[int, int] | None = Non
             their logits being resized back; None to let the network see the images as they are.
 
     Returns:
-        A model that shares the network's weights, but for an auxiliary head, or the network itself.
+        A model that shares the network's weights, without an auxiliary head, or the network itself.
     """
     model = without_auxiliary(model)
     if image_size is None:
@@ -116,7 +116,7 @@ def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
         crf: The layer.
 
     Returns:
-        A model from the same images to logits, float32, whose softmax are the CRF's marginals.
+        A model from the same images to logits, float32, whose softmax is the marginals of the CRF.
     """
     images = keras.Input((None, None, 3), name="image")
     marginals = crf([images, model(images)])
@@ -126,17 +126,17 @@ def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
 
 
 def with_constant_weights(model: keras.Model) -> Callable:
-    """Returns a network's forward pass with its weights as constants of the graph it is traced in.
+    """Returns a network's forward pass with its weights as constants of the traced graph.
 
     oneDNN, which computes convolutions on a CPU, rearranges a kernel once if it is constant, and at
-    every call if it is a variable; that is a tenth of the time on small images.
+    every call if it is a variable; that takes a tenth of the time for small images.
 
     Args:
-        model: From images to logits. What is assigned to its weights later does not count.
+        model: From images to logits. Later changes of its weights have no effect.
 
     Returns:
         A function of images and an unused `training` to logits, for `tf.function`; the model itself
-        where its weights would not fit into a graph.
+        if its weights do not fit into a graph.
     """
     if sum(math.prod(weight.shape) for weight in model.weights) > _LARGEST_CONSTANT_NETWORK:
         return model
@@ -159,14 +159,14 @@ def label_map(logits):
         uint8 (...).
 
     Raises:
-        ValueError: If there are more classes than a label of 8 bits can tell apart.
+        ValueError: If there are more classes than an 8-bit label can hold.
     """
     check_classes_of_labels(logits.shape[-1])
     return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
 
 def check_classes_of_labels(classes: int) -> None:
-    """Checks that a label of 8 bits can tell a number of classes apart.
+    """Checks that an 8-bit label can hold a number of classes.
 
     Raises:
         ValueError: If it cannot.
@@ -220,8 +220,8 @@ class Evaluator:
                 (batch, height, width), of any sizes.
 
         Returns:
-            int64 (num_classes, num_classes): labels in the rows, predictions in the columns. It
-            does not depend on the batch size or the number of replicas, but for rounding.
+            int64 (num_classes, num_classes): labels in the rows, predictions in the columns. Apart
+                from rounding, it does not depend on the batch size or the number of replicas.
 
         Raises:
             ValueError: If a label is neither a class nor 255.
@@ -267,7 +267,7 @@ class Evaluator:
 
 
 def pad_batch(images, labels, multiple: int):
-    """Fills a batch up with black images whose labels are ignored.
+    """Fills up a batch with black images whose labels are ignored.
 
     oneDNN crashes on an empty batch, which a replica would get from a batch smaller than their
     number.
@@ -275,7 +275,7 @@ def pad_batch(images, labels, multiple: int):
     Args:
         images: (batch, height, width, 3).
         labels: (batch, height, width).
-        multiple: What the batch size must be a multiple of.
+        multiple: Number of which the batch size must be a multiple.
 
     Returns:
         Images and labels, padded.

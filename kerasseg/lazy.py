@@ -1,4 +1,4 @@
-"""Submodules imported at their first use: importing a package stays cheap, and needs no list."""
+"""Lazy submodules, imported at their first use, so that importing a package stays cheap."""
 
 import importlib
 import pkgutil
@@ -14,7 +14,7 @@ def submodules(
 
     Args:
         package: Name of the package, its `__name__`.
-        path: Its `__path__`. What stands there under a name without a leading underscore is public.
+        path: Its `__path__`. Modules there without a leading underscore are public.
 
     Returns:
         A function that imports a submodule, or raises an AttributeError, and one that lists the

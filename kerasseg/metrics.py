@@ -1,4 +1,4 @@
-"""Segmentation scores, all read off one exact confusion matrix.
+"""Segmentation scores, all computed from one exact confusion matrix.
 
 The matrix has the labels in its rows and the predictions in its columns: entry (i, j) counts the
 pixels of class i that were predicted as class j. Scores of the published benchmarks are functions
@@ -35,7 +35,7 @@ def confusion_matrix(
     Returns:
         (num_classes, num_classes) counts, int64, or float64 with weights; and the int64 number of
         pixels whose label or prediction is neither a class nor ignored, or whose weight is negative
-        or not finite, which a caller must not pass over.
+        or not finite, which a caller must not ignore.
 
     Raises:
         ValueError: If shapes differ.
@@ -70,10 +70,10 @@ def refuse_invalid(
     """Raises an InvalidLabelError, a ValueError, if `confusion_matrix` counted invalid pixels.
 
     Args:
-        invalid: Their number.
-        num_classes: As for `confusion_matrix`.
-        ignore_label: As for `confusion_matrix`.
-        weighted: Whether it was given weights, which may be what is invalid.
+        invalid: Number of invalid pixels.
+        num_classes: Number of classes.
+        ignore_label: Label of the pixels that do not count.
+        weighted: Whether there were weights, which may be the invalid part.
     """
     if int(invalid):
         weights = ", and weights finite and at least 0" if weighted else ""
@@ -98,7 +98,7 @@ def class_iou(matrix):
 
 
 def class_accuracy(matrix):
-    """Computes the share of each class's pixels that was predicted right: `n_ii / t_i`.
+    """Computes the share of each class's pixels that was predicted correctly: `n_ii / t_i`.
 
     Args:
         matrix: Confusion matrix (..., classes, classes).
@@ -121,7 +121,7 @@ def mean_accuracy(matrix):
 
 
 def pixel_accuracy(matrix):
-    """Computes the share of all pixels that was predicted right; NaN without pixels."""
+    """Computes the share of all pixels that was predicted correctly; NaN without pixels."""
     matrix = tf.cast(matrix, tf.float64)
     return tf.linalg.trace(matrix) / tf.reduce_sum(matrix, (-2, -1))
 
@@ -141,7 +141,7 @@ def _mean_of_present(values):
     return total / tf.cast(tf.math.count_nonzero(present, -1), values.dtype)
 
 
-# What history, evaluation and model card show of a matrix, in this order: a score is a line here.
+# The scores in history, evaluation and model card, in this order: a score is one line here.
 OVERALL = {
     "mean_iou": mean_iou,
     "pixel_accuracy": pixel_accuracy,
@@ -151,7 +151,7 @@ OVERALL = {
 
 
 def scores(matrix: np.ndarray) -> dict[str, Any]:
-    """Reads every score off a confusion matrix.
+    """Computes every score of a confusion matrix.
 
     Args:
         matrix: Confusion matrix (classes, classes), integers.
@@ -227,7 +227,7 @@ class ConfusionMatrix(keras.metrics.Metric):
         self.invalid.assign_add(invalid)
 
     def result(self):
-        """Returns the matrix, or the score that a subclass reads off it."""
+        """Returns the matrix, or the score that a subclass computes from it."""
         invalid = tf.convert_to_tensor(self.invalid)
         if tf.executing_eagerly():
             refuse_invalid(invalid, self.num_classes, self.ignore_label, self._weighted)
@@ -261,7 +261,7 @@ class MeanIoU(ConfusionMatrix):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class PixelAccuracy(ConfusionMatrix):
-    """Share of the pixels that are right, float64 in [0, 1]."""
+    """Share of the pixels that are correct, float64 in [0, 1]."""
 
     def __init__(self, num_classes, ignore_label=IGNORE_LABEL, name="pixel_accuracy", **kwargs):
         super().__init__(num_classes, ignore_label, name=name, **kwargs)
@@ -273,7 +273,7 @@ class PixelAccuracy(ConfusionMatrix):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class MeanAccuracy(ConfusionMatrix):
-    """Mean over the classes in the labels of the share that is right, float64 in [0, 1]."""
+    """Mean over the classes in the labels of the share that is correct, float64 in [0, 1]."""
 
     def __init__(self, num_classes, ignore_label=IGNORE_LABEL, name="mean_accuracy", **kwargs):
         super().__init__(num_classes, ignore_label, name=name, **kwargs)

@@ -1,4 +1,4 @@
-"""Optimizers for pretrained encoders: a rate of their own, and one fused operation a variable."""
+"""Optimizers for pretrained encoders: a separate learning rate, and one operation per variable."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class _EncoderFactor:
         self.encoder_factor = encoder_factor
 
     def build(self, variables):
-        """Makes the optimizer's state, and notes which variables are the encoder's."""
+        """Makes the optimizer's state and records which variables belong to the encoder."""
         self._factors = [
             self.encoder_factor if variable.path.startswith("encoder_") else 1.0
             for variable in variables
@@ -30,7 +30,7 @@ class _EncoderFactor:
         """Does nothing: `update_step` decays, where a variable's own rate is known."""
 
     def update_step(self, gradient, variable, learning_rate):
-        """Updates a variable at its own rate, by the arithmetic of Keras' optimizer.
+        """Updates a variable at its own rate, with the arithmetic of Keras' optimizer.
 
         One operation reads and writes each array once, where Keras composes ten. What
         `exclude_from_weight_decay(var_names=["bias"])` excludes goes by the variable's own name;

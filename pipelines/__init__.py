@@ -1,4 +1,4 @@
-"""The application: files in, files out. One stage a file, each with a `run()`.
+"""The application: files in, files out. Each command is one file with a `run()`.
 
 Installed and imported as `kerasseg.pipelines`; siblings are imported relatively. Its modules are
 imported at their first use, as in `kerasseg.pipelines.fit.run(...)`.
@@ -11,8 +11,11 @@ from kerasseg import lazy
 if TYPE_CHECKING:
     from . import bench_serving as bench_serving
     from . import check as check
+    from . import checks as checks
     from . import classes as classes
+    from . import cli as cli
     from . import client as client
+    from . import conversion as conversion
     from . import convert as convert
     from . import crf_tune as crf_tune
     from . import data_service as data_service
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import evaluate as evaluate
     from . import export as export
+    from . import exports as exports
     from . import fit as fit
+    from . import images as images
     from . import import_weights as import_weights
     from . import inputs as inputs
     from . import models as models
@@ -30,6 +35,10 @@ if TYPE_CHECKING:
     from . import records as records
     from . import runs as runs
     from . import runtime as runtime
+    from . import scenery as scenery
     from . import serve as serve
+    from . import server as server
+    from . import serving as serving
+    from . import training as training
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

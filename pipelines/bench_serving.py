@@ -11,30 +11,31 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from kerasseg import atomic_files
-
 from . import client
-from .errors import ImageFileError, InputError, writing_to
+from .checks.report import check_writable, write_text
+from .errors import ImageFileError, InputError
 from .images import given_images
 from .serving import connections
 from .serving.connections import RequestError, Target
 
+_JSON_START = b'{\n "url": '  # of every result
+
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured with a signature and a number of clients.
+    """A measurement of one signature with one number of clients.
 
     Attributes:
-        signature: Its name.
-        clients: How many asked at once, each over a connection of its own.
-        requests: How many were answered.
-        errors: How many were not.
-        p50_ms: Latency that half of the requests stayed below, in milliseconds; None without any.
-        p90_ms: The same for nine of ten.
-        p99_ms: The same for 99 of 100.
-        requests_per_second: Answers of all clients in a second.
-        request_bytes: Size of a request's content.
-        response_bytes: Size of an answer's content.
+        signature: Name of the signature.
+        clients: Number of clients that sent at the same time, each over its own connection.
+        requests: Number of requests that were answered.
+        errors: Number of requests that were not answered.
+        p50_ms: Median latency in milliseconds; None if no request was answered.
+        p90_ms: 90th percentile of the latency in milliseconds, or None.
+        p99_ms: 99th percentile of the latency in milliseconds, or None.
+        requests_per_second: Answers per second to all clients together.
+        request_bytes: Size of one request's content.
+        response_bytes: Size of one answer's content.
     """
 
     signature: str
@@ -62,21 +63,22 @@ def run(
     json_file: Path | str | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Measures.
+    """Measures a server.
 
-    Each client sends the same image again and again, and waits for each answer. Making the request
-    and reading the answer are not in the latency. What is refused is counted, and not tried again.
+    Each client sends the same image again and again, and waits for each answer. The latency
+    excludes making the request and reading the answer. Requests that the server refuses are counted
+    and not sent again.
 
     Args:
         url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.
         image: The image to send.
-        model: Name of the model; None for the only one, where the server lists its models.
+        model: Name of the model; may be None if the server lists its models and has only one.
         version: Version of the model; None for the server's choice.
-        signatures: What to measure; none for all that an image can be sent to.
-        clients: Numbers of clients.
-        requests: How many requests to send for each measurement, by all clients together.
+        signatures: Names of the signatures to measure; empty for all that take an image.
+        clients: Numbers of clients to measure with.
+        requests: Number of requests per measurement, of all clients together.
         timeout: Seconds that a request may take.
-        json_file: Where to write the result; None for nowhere.
+        json_file: File to write the result into; None for no file.
         on_row: Called with each row as soon as it is measured.
 
     Returns:
@@ -88,6 +90,8 @@ def run(
     if requests < 1 or not clients or min(clients) < 1:
         raise InputError(f"requests and clients must be at least 1, got {requests}, {clients}.")
     image = Path(image)
+    if json_file is not None:
+        check_writable(Path(json_file), _JSON_START)
     with client.open_connection(url, timeout) as connection:
         session = client.Session(connection, retries=3)
         name = model or session.only_model(url)
@@ -172,7 +176,7 @@ def _measure(
 def percentiles(latencies: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     """Returns the 50th, 90th and 99th percentile of seconds, in milliseconds.
 
-    Each is one of the latencies: the smallest that so many of a hundred do not exceed.
+    Each is one of the measured latencies: the smallest that 50, 90 or 99 of 100 do not exceed.
     """
     if not latencies:
         return None, None, None
@@ -193,5 +197,4 @@ def _write(
         "image": {"width": size[0], "height": size[1], "bytes": image.stat().st_size},
         "rows": [asdict(row) for row in rows],
     }
-    with writing_to(file):
-        atomic_files.write_report(file, json.dumps(content, indent=1) + "\n")
+    write_text(file, json.dumps(content, indent=1) + "\n")

@@ -1,7 +1,7 @@
-"""The doctor of datasets: all that is wrong with a raw tree or with converted records, in one pass.
+"""Checking a dataset: everything that is wrong with a raw tree or converted records, in one pass.
 
-Pairs are read and examined in threads, and summed up in the order in which they are listed, so that
-the same dataset always gets the same report. Of a pair, 16 bytes and its name are kept.
+Threads read and examine the pairs. The results are summed up in the order of the list, so that the
+same dataset always gets the same report. Each pair costs 16 bytes of memory and its name.
 """
 
 import os
@@ -41,27 +41,28 @@ def run(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
 ) -> Report:
-    """Checks a raw tree, or a converted dataset.
+    """Checks a raw tree or a converted dataset.
 
     Args:
-        path: Folder of the one or the other.
-        dataset: One of `datasets.choices()` for a raw tree; None to look for a converted dataset,
-            and else to tell the dataset by its layout.
-        class_map: Other classes than the dataset's own, as `class_maps` tells; raw trees only.
-        full: Decode images too; else the checksums and headers of PNG and JPEG files are read.
-        upright: As for a conversion: images that EXIF rotates would be turned; raw trees only.
-        stretch: As for a conversion: what would become black and white in images of more than 8
-            bits a channel; raw trees only.
-        workers: Number of threads; None for one a core.
-        samples: Number of pairs to draw of each split; of labels that are wrong, as many more.
-        on_progress: Called with the numbers of pairs done and in all.
-        **options: The dataset's own options; raw trees only.
+        path: Folder of the raw tree or of the converted dataset.
+        dataset: One of `datasets.choices()` for a raw tree. None looks for a converted dataset
+            first, and then recognises a raw one by its layout.
+        class_map: Change of the classes, in a form that `class_maps` describes; for raw trees only.
+        full: Decode images, too. Otherwise only checksums and headers of PNG and JPEG files are
+            read.
+        upright: Whether the conversion will turn images that EXIF rotates; for raw trees only.
+        stretch: Values that become black and white in the conversion of images with more than 8
+            bits per channel; for raw trees only.
+        workers: Number of threads; None for one per core.
+        samples: Number of pairs to draw per split, and of wrong labels to draw besides.
+        on_progress: Called with the number of finished pairs and the number of all pairs.
+        **options: The dataset's own options; for raw trees only.
 
     Returns:
-        What was found.
+        The report on the dataset.
 
     Raises:
-        InputError: If `path` is neither, or its layout is not that of the dataset.
+        InputError: If `path` is neither of the two, or does not have the layout of the dataset.
     """
     path = Path(path)
     treatment = Treatment(upright=upright, stretch=stretch)
@@ -127,13 +128,15 @@ def _open(
 
 def _detect(path: Path) -> str:
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; give a raw dataset's or a converted one's.")
+        raise InputError(
+            f"{path}: must be a folder with a raw or a converted dataset, got no folder."
+        )
     found = datasets.detect(path)
     if found is None:
         raise InputError(
-            f"{path}: must hold a converted dataset ({records.MANIFEST}), or have the layout of "
-            "one of the raw ones, got neither, or more than one; --dataset tells which it is: "
-            f"{', '.join(datasets.choices())}."
+            f"{path}: must hold a converted dataset ({records.MANIFEST}) or have the layout of "
+            "exactly one raw dataset, got neither or several layouts; name the dataset with "
+            f"--dataset: {', '.join(datasets.choices())}."
         )
     return found
 

@@ -17,17 +17,17 @@ from .images.source_images import Stretch
 from .serving import connections, tensors
 from .serving.connections import Connection, Layout, RequestError, Target
 
-# gRPC's codes of what is wrong with one request: it is invalid, too large, out of range, or the
-# model fails at it.
+# gRPC's status codes for one bad request: it is invalid, too large, out of range, or the model
+# fails on it.
 _OF_ONE_IMAGE = (3, 8, 10, 11, 13)
-_PNG = "_png_bytes"  # ends the names of outputs that are PNG files
+_PNG = "_png_bytes"  # end of the names of outputs that are PNG files
 _OVERLAY = "overlay_png_bytes"
 _NAME = re.compile(r"[\w.-]+", re.ASCII)
 _UINT8 = 4
 
 
 class RefusedError(InputError):
-    """Some of the images could not be predicted; the others' answers are written.
+    """Some images could not be predicted; the answers for the others are written.
 
     Attributes:
         problems: All of them.
@@ -40,12 +40,12 @@ class RefusedError(InputError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for an image.
+    """The server's answer for one image.
 
     Attributes:
         image: The image's file.
         files: The files written.
-        values: Outputs that are a row of numbers, such as `class_shares`, by name.
+        values: Outputs that are rows of numbers, such as `class_shares`, by name.
     """
 
     image: Path
@@ -65,36 +65,39 @@ def run(
     timeout: float = 60,
     retries: int = 3,
     stretch: Stretch | None = None,
+    overwrite: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Answer]:
-    """Sends images to a server, one at a time, and writes what it answers.
+    """Sends images to a server, one at a time, and writes its answers.
 
     A label map is written as NAME.png, 8-bit gray, as the server gives it; an overlay as
-    NAME_overlay.png; other pictures of numbers as NAME_OUTPUT.npy. `images.output_names` says what
-    NAME is where two images have the same.
+    NAME_overlay.png; other pictures of numbers as NAME_OUTPUT.npy. `images.output_names` chooses
+    NAME if two images have the same name.
 
     Args:
         url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.
         images: Image files, and folders whose images are taken with their sub-folders.
-        model: Name of the model; None for the only one, where the server lists its models.
+        model: Name of the model; may be None if the server lists its models and has only one.
         version: Version of the model; None for the server's choice.
         output: Folder to write to.
-        signature: What to ask for; the input follows from it: files, or pixels.
+        signature: Name of the signature, which decides whether files or pixels are sent.
         overlay: Whether to ask for overlays, too.
         timeout: Seconds that a request may take.
-        retries: How often to try again if the server cannot be reached or is busy.
-        stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
-            the conversion that the model was trained on. None where these are errors.
-        on_progress: Called with the numbers of images done and in all.
-        on_passed_over: Called once with the files of the folders that are not sent.
+        retries: Number of further attempts if the server cannot be reached or is busy.
+        stretch: Values that become black and white in images with more than 8 bits per channel; use
+            those of the model's training data. None refuses such images.
+        overwrite: Whether to replace files that are no earlier results, or were changed since;
+            `.npy` files always count as such.
+        on_progress: Called with the number of finished images and the number of all images.
+        on_passed_over: Called once with the files in the folders that are not sent.
 
     Returns:
-        What came back, an entry an image.
+        The answers, one per image.
 
     Raises:
-        RefusedError: If some of the images cannot be read, or the server refuses them; the others'
-            answers are written.
+        RefusedError: If some of the images cannot be read, the server refuses them, or files of
+            someone else have the names of their answers; the others' answers are written.
         RequestError: If the server cannot be reached, or has no such model or signature.
         InputError: If an argument cannot be used.
     """
@@ -117,7 +120,7 @@ def run(
                 content = given_images.read(item.image, stretch)
                 parts = [session.ask(*each, content) for each in zip(targets, layouts, strict=True)]
                 outputs = {key: array for part in parts for key, array in part.items()}
-                answers.append(_write(item, outputs))
+                answers.append(_write(item, outputs, overwrite))
             except ImageFileError as error:
                 problems.append(Problem(str(item.image), error.what, error.cause))
             except RequestError as error:
@@ -132,7 +135,7 @@ def run(
 
 @contextmanager
 def open_connection(url: str, timeout: float) -> Iterator[Connection]:
-    """Connects, and closes in the end; see `connections.connect`."""
+    """Opens a connection and closes it at the end; see `connections.connect`."""
     connection = connections.connect(url, timeout=timeout)
     try:
         yield connection
@@ -141,21 +144,21 @@ def open_connection(url: str, timeout: float) -> Iterator[Connection]:
 
 
 class Session:
-    """A connection whose calls are tried again.
+    """A connection that repeats calls that fail.
 
     Args:
         connection: The connection.
-        retries: How often to try again.
+        retries: Number of further attempts.
     """
 
     def __init__(self, connection: Connection, retries: int):
         self._connection, self._retries = connection, retries
 
     def only_model(self, url: str) -> str:
-        """Asks for the name of the only model.
+        """Asks the server for the name of its only model.
 
         Raises:
-            InputError: If there are several, or the server does not tell.
+            InputError: If there are several, or the server does not list them.
         """
         names = connections.with_retries(self._connection.models, self._retries)
         if len(names) != 1:
@@ -164,10 +167,10 @@ class Session:
         return names[0]
 
     def layout(self, target: Target) -> Layout:
-        """Asks for the inputs and outputs of a signature.
+        """Asks the server for the inputs and outputs of a signature.
 
         Raises:
-            RequestError: If there is no such signature, or none that an image can be sent to.
+            RequestError: If there is no such signature, or it does not take an image.
         """
         layouts = connections.with_retries(lambda: self._connection.layouts(target), self._retries)
         layout = layouts.get(target.signature)
@@ -184,7 +187,7 @@ class Session:
         return layout
 
     def ask(self, target: Target, layout: Layout, content: bytes) -> dict[str, np.ndarray]:
-        """Sends an image, and returns its outputs, without the dimension of the batch."""
+        """Sends an image and returns its outputs without the batch dimension."""
         request = self._connection.encode(target, inputs(layout, content))
         answer = connections.with_retries(
             lambda: self._connection.send(target, request), self._retries
@@ -200,11 +203,11 @@ def inputs(layout: Layout, content: bytes) -> dict[str, np.ndarray]:
     """Makes the batch of one that a signature takes.
 
     Args:
-        layout: The signature's.
+        layout: Inputs and outputs of the signature.
         content: What `given_images.read` returns, a PNG or JPEG.
 
     Raises:
-        ImageFileError: If pixels are wanted, and the file cannot be decoded.
+        ImageFileError: If the signature takes pixels and the file cannot be decoded.
     """
     ((name, dtype),) = layout.inputs.items()
     if dtype == tensors.STRING:
@@ -213,7 +216,7 @@ def inputs(layout: Layout, content: bytes) -> dict[str, np.ndarray]:
 
 
 def _endings(layouts: Iterable[Layout]) -> set[str]:
-    """Lists what the files of an image may end in; what an output is, only the answer tells."""
+    """Lists the possible endings of an image's files; only the answer tells what an output is."""
     names = {name for layout in layouts for name in layout.outputs}
     for name in names:
         if not _NAME.fullmatch(name):
@@ -225,8 +228,8 @@ def _endings(layouts: Iterable[Layout]) -> set[str]:
     return {".png", *pictures, *(f"_{name}.npy" for name in names)}
 
 
-def _write(item: Output, outputs: dict[str, np.ndarray]) -> Answer:
-    """Writes all files of an image, or none."""
+def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool = False) -> Answer:
+    """Writes all files of an image or none."""
     values = {name: array.tolist() for name, array in outputs.items() if np.ndim(array) == 1}
     contents: dict[Path, bytes] = {}
     for name, array in outputs.items():
@@ -236,12 +239,12 @@ def _write(item: Output, outputs: dict[str, np.ndarray]) -> Answer:
                 ending = f"_{name.removesuffix(_PNG)}.png"
             contents[item.file(ending)] = content
     if contents:
-        output_names.write(contents)
+        output_names.write(contents, overwrite=overwrite)
     return Answer(item.image, tuple(contents), values)
 
 
 def _encode(name: str, array: np.ndarray | bytes) -> tuple[str, bytes]:
-    """Returns what an output's file ends in, and what to write there."""
+    """Returns the ending of an output's file and the content to write into it."""
     buffer = io.BytesIO()
     if isinstance(array, bytes):
         kind = name.removesuffix(_PNG)

@@ -1,8 +1,8 @@
 """Raw dataset to TFRecords.
 
-Everything is written into `VERSION.incomplete` beside the final folder, which is renamed when all
-is there: what has the final name is whole. Each shard is a contiguous range of the shuffled list
-of examples.
+Everything is written into `VERSION.incomplete` beside the final folder and renamed at the end: a
+folder with the final name is complete. Each shard is a contiguous range of the shuffled list of
+examples.
 """
 
 import contextlib
@@ -13,20 +13,19 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import datasets, records
-from .classes import ClassSpace, Description, class_maps, label_notes
+from .classes import ClassSpace, label_notes
 from .classes.pixel_counts import only_class
-from .conversion import beam, differences, identity, pairs, plan, processes, tfds_metadata
-from .conversion.identity import Identity, SplitFiles
+from .conversion import beam, differences, identity, leaks, plan, processes, tfds_metadata
+from .conversion.job import Job, check_splits, open_job
 from .conversion.pairs import Encoding
 from .conversion.shards import ShardResult, ShardSpec, convert_or_keep
-from .datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
+from .datasets import REQUIRED_SPLITS
 from .errors import InputError, Problem, writing_to
 from .runtime import locks
 
@@ -39,7 +38,7 @@ class ConversionError(InputError):
     """Some pairs cannot be converted.
 
     Attributes:
-        problems: All of them.
+        problems: All problems that were found.
     """
 
     def __init__(self, problems: list[Problem], remedy: str = ""):
@@ -47,20 +46,6 @@ class ConversionError(InputError):
             f"{len(problems)} of the pairs cannot be converted; nothing was published.{remedy}"
         )
         self.problems = problems
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is converted, and how."""
-
-    dataset: str
-    name: str
-    raw: RawDataset
-    description: Description
-    splits: Mapping[str, Sequence[Example]]
-    identity: Identity
-    encoding: Encoding
-    seed: int
 
 
 def run(
@@ -85,21 +70,21 @@ def run(
 
     Args:
         dataset: One of `datasets.choices()`.
-        source: Folder of the raw dataset; None for datasets that are drawn.
-        output: Folder that will hold the converted dataset's folder.
-        name: Name of the converted dataset; None for that of the raw one.
-        workers: Number of processes; None for one a core where there is work for them.
-        allow_partial: Accept splits of another size than the official one.
+        source: Folder of the raw dataset; None for datasets that code draws.
+        output: Folder to write the converted dataset's folder into.
+        name: Name of the converted dataset; None for the name of the raw one.
+        workers: Number of processes; None for one per core if there is enough work for them.
+        allow_partial: Accept splits whose size is not the official one.
         overwrite: Replace a finished conversion.
-        class_map: Other classes than the dataset's own, as `class_maps` tells; None for its own.
-        encoding: How pairs are checked and stored; None for every label checked, images as they
-            are.
+        class_map: Change of the classes, in a form that `class_maps` describes; None for no change.
+        encoding: How pairs are checked and stored; None to check every label and to store images as
+            they are.
         runner: "local", or "beam" to convert on a cluster.
         beam_options: Apache Beam's own options, such as "--runner=FlinkRunner".
-        seed: Of the order of the examples.
-        on_progress: Called with the numbers of examples done and in all.
-        on_remark: Called with a line for each thing that should be known: files that were passed
-            over, images that were changed, or that nothing was done.
+        seed: Seed of the order of the examples.
+        on_progress: Called with the number of finished examples and the number of all examples.
+        on_remark: Called with a line for everything worth knowing: files that were passed over,
+            images that were changed, or that nothing was done.
         **options: The dataset's own options.
 
     Returns:
@@ -116,16 +101,16 @@ def run(
         raise InputError(f"options of Beam must come with runner beam, got {beam_options[0]}.")
     final = Path(output) / _folder_name(name, dataset) / records.VERSION
     with contextlib.ExitStack() as held:
-        # Before anything is read: the second of two conversions is refused at once. A folder that
-        # is not there yet is made when the source is known to be sound.
+        # Locked before anything is read, so that the second of two conversions is refused at once.
+        # A missing folder is made only when the source is known to be sound.
         locked = final.parent.is_dir() and (overwrite or not final.exists())
         if locked:
             held.enter_context(locks.exclusive(final.parent))
         class_map = class_map and str(class_map)
-        job = _open(dataset, source, name, class_map, encoding or Encoding(), seed, options)
+        job = open_job(dataset, source, name, class_map, encoding or Encoding(), seed, options)
         for line in job.raw.listing.passed_over:
             on_remark(line)
-        _check_splits(job, allow_partial)
+        check_splits(job, allow_partial)
         if not locked and (overwrite or not final.exists()):
             held.enter_context(locks.exclusive(final.parent))
             locked = True
@@ -141,90 +126,20 @@ def run(
 def _folder_name(name: str | None, dataset: str) -> str:
     if name is not None and not _NAME.fullmatch(name):
         raise InputError(
-            "name must be lower-case letters, digits and _, as TensorFlow Datasets has it, and "
-            f"begin with a letter, got {name!r}."
+            "name must be lower-case letters, digits and _, beginning with a letter, as "
+            f"TensorFlow Datasets requires, got {name!r}."
         )
     return plan.folder_name(name or dataset)
 
 
-def _open(
-    dataset: str,
-    source: Path | str | None,
-    name: str | None,
-    class_map: str | None,
-    encoding: Encoding,
-    seed: int,
-    options: Mapping[str, Any],
-) -> _Job:
-    """Lists the source, and looks at its files."""
-    raw = datasets.open_source(dataset, source, options)
-    description = class_maps.describe(raw.description, class_map)
-    _refuse_one_class(description.classes)
-    pairs.refuse_unmapped(raw.module, description, encoding)
-    splits = {split: raw.examples(split) for split in SPLITS if raw.examples(split)}
-    files = {split: SplitFiles.of(examples) for split, examples in splits.items()}
-    for of_split in files.values():
-        _refuse_foreign_names(of_split)
-    how = {
-        "options": {option: str(value) for option, value in options.items()},
-        "map": class_map and Path(class_map).name,
-        **encoding.in_words(),
-        "seed": seed,
-    }
-    what = identity.identify(description, encoding, seed, how, files)
-    return _Job(dataset, name or dataset, raw, description, splits, what, encoding, seed)
-
-
-def _refuse_one_class(classes: ClassSpace) -> None:
-    if classes.count < 2:
-        raise InputError(
-            f"classes must be at least two, got only {classes.names[0]}; list the background too, "
-            "as in 'background' and a line with the other; black-and-white masks then need "
-            "--map 255:1."
-        )
-
-
-def _check_splits(job: _Job, allow_partial: bool) -> None:
-    root = job.raw.root
-    for split in SPLITS:
-        found, expected = len(job.splits.get(split, ())), job.description.split_sizes.get(split)
-        if not found and split in REQUIRED_SPLITS:
-            raise InputError(
-                f"{root}: split {split} must have images, got none{_remedy(job, split)}"
-            )
-        if found and expected not in (None, found) and not allow_partial:
-            raise InputError(
-                f"{root}: split {split} must have {expected} images, got {found}; "
-                "--allow-partial accepts it."
-            )
-    identity.refuse_shared_images(job.identity.files)
-
-
-def _refuse_foreign_names(files: SplitFiles) -> None:
-    """Refuses names in another encoding, as old archives have: records hold UTF-8 only."""
-    try:
-        files.text.encode()
-    except UnicodeEncodeError as error:
-        start = files.text.rfind("\0", 0, error.start) + 1
-        name = files.text[start:].partition("\0")[0]
-        raise InputError(f"{name!a}: file names must be UTF-8; rename the file.") from error
-
-
-def _remedy(job: _Job, split: str) -> str:
-    """Returns the end of the message about a split without images."""
-    others = "".join(f"\n{line}" for line in job.raw.listing.passed_over)
-    if split == "validation" and "split_fractions" in datasets.option_names(job.raw.module):
-        others = f"; --split-fractions 0.8,0.2,0 draws it from train.{others}"
-    return others or "."
-
-
 def _check_finished(
-    final: Path, job: _Job, on_progress: Callable[[int, int], None]
+    final: Path, job: Job, on_progress: Callable[[int, int], None]
 ) -> records.Dataset:
-    """Returns the finished conversion if it is the one that is asked for."""
+    """Returns the finished conversion if it is the requested one."""
     if not (final / records.MANIFEST).is_file():
         raise InputError(
-            f"{final}: is in the way, and no converted dataset; remove it, or give --overwrite."
+            f"{final}: must be a converted dataset or not exist, got something else; remove it, or "
+            "give --overwrite."
         )
     finished = records.load(final)
     for split in finished.splits:
@@ -241,7 +156,7 @@ def _check_finished(
 
 
 def _convert(
-    job: _Job,
+    job: Job,
     final: Path,
     runner: str,
     beam_options: Sequence[str],
@@ -285,6 +200,8 @@ def _convert(
     what = job.identity
     tfds_metadata.write(incomplete, folder, description, shards, what.source_sha256, what.how)
     checksums = {s: plan.checksums_in_order(results[s], job.seed) for s in results}
+    for line in leaks.remarks(job.splits, what.files, checksums):
+        on_remark(line)
     identity.write(incomplete, what, checksums)
     _publish(incomplete, final)
 
@@ -299,18 +216,18 @@ def _convert_shards(
     return processes.convert_shards(pending, workers, progress.advance)
 
 
-def _refuse_problems(job: _Job, results: dict[Path, ShardResult]) -> None:
+def _refuse_problems(job: Job, results: dict[Path, ShardResult]) -> None:
     problems = [problem for result in results.values() for problem in result.problems]
     if problems:
         unlabelled = any(problem.what == "label is missing" for problem in problems)
         remedy = ""
-        if unlabelled and "skip_unlabelled" in datasets.option_names(job.raw.module):
-            remedy = " --skip-unlabelled leaves images without a label out."
+        if unlabelled and "skip_unlabelled" in datasets.options_of(job.raw.module):
+            remedy = " --skip-unlabelled leaves out images without a label."
         raise ConversionError(sorted(problems, key=lambda problem: problem.file), remedy)
 
 
 def _refuse_labels(classes: ClassSpace, results: Mapping[str, list[ShardResult]]) -> None:
-    """Refuses labels from which nothing can be learned, or by which nothing can be scored."""
+    """Refuses labels that nothing can be learned from or scored by."""
     every = [result for of_split in results.values() for result in of_split]
     if (only := only_class(_sum_pixels(every))) is not None:
         raise InputError(
@@ -332,7 +249,7 @@ def _sum_pixels(results: Sequence[ShardResult]) -> np.ndarray:
 
 
 def _changes(results) -> Counter[str]:
-    """Counts the images that were changed, by what was done to them."""
+    """Counts the images that were changed, by the kind of change."""
     return sum((Counter(result.changes) for result in results), Counter())
 
 
@@ -352,7 +269,7 @@ class _Progress:
 
 
 def _publish(incomplete: Path, final: Path) -> None:
-    """Gives the folder its final name, in one step, less sidecars and other runs' leavings."""
+    """Removes sidecars and files of earlier attempts, and gives the folder its final name."""
     manifest = json.loads((incomplete / records.MANIFEST).read_text())
     shards = {shard["file"] for split in manifest["splits"].values() for shard in split["shards"]}
     for path in incomplete.iterdir():

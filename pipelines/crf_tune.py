@@ -1,9 +1,9 @@
 """Choosing the CRF's parameters for a run, coarse to fine, as DeepLab's authors did.
 
 The network's logits of some validation images are computed once; each candidate is then scored on
-them by mean IoU. From the best of a coarse grid over the bilateral kernel, each parameter in turn
-is moved up and down by a factor that shrinks, for as long as that helps. The choice is scored on
-the whole split, beside the network alone.
+them by mean IoU. The search starts from the best point of a coarse grid over the bilateral kernel
+and moves each parameter in turn up and down by a shrinking factor while the score improves. The
+choice and the network alone are then scored on the whole split.
 """
 
 import functools
@@ -26,8 +26,8 @@ from .errors import InputError
 from .runs import crf, trained_networks
 from .runs.crf import CRFParameters
 
-# DeepLab v1, section 4.1, searches weights of 3 to 6, 30 to 100 pixels and 3 to 6 intensities; the
-# facts of other datasets want it wider.
+# DeepLab v1, section 4.1, searches weights of 3 to 6, 30 to 100 pixels and 3 to 6 intensities;
+# other datasets need wider ranges.
 _COARSE = {
     "bilateral_weight": (2.0, 5.0),
     "theta_alpha": (30.0, 80.0),
@@ -36,7 +36,7 @@ _COARSE = {
 # In the order of `CRFParameters`.
 _REFINED = ("bilateral_weight", "theta_alpha", "theta_beta", "gaussian_weight", "theta_gamma")
 _FACTORS = (1.6, 1.25)
-_BOUNDARY = 5  # half width in pixels of the band around the labels' boundaries
+_BOUNDARY = 5  # half width in pixels of the band along the boundaries of labels
 _RESAMPLES = 1000
 
 
@@ -58,16 +58,16 @@ def run(
         num_iterations: Mean-field iterations of all candidates.
         code: Files and modules with code that the network needs, executed if they are what the run
             was trained with.
-        on_progress: Called with a description of each candidate, and its mean IoU.
+        on_progress: Called with a description of each candidate and its mean IoU.
 
     Returns:
         `parameters`; `network` and `crf`, the `mean_iou` and `boundary_mean_iou` (within 5 pixels
         of a boundary of the label) of each on the whole split; `gain` of both, with a 95 %
-        bootstrap interval over the images; `crf_milliseconds`, the median an image; `candidates`,
-        the number tried.
+        bootstrap interval over the images; `crf_milliseconds`, the median time per image;
+        `candidates`, the number of candidates.
 
     Raises:
-        InputError: If run or dataset cannot be used.
+        InputError: If the run or the dataset cannot be used.
     """
     if images < 1:
         raise InputError(f"images must be at least 1, got {images}.")
@@ -100,7 +100,7 @@ def run(
 
 
 def output_file(folder: Path | str) -> Path:
-    """Returns where the parameters of a run, or of a `.keras` file, are written."""
+    """Returns the file that holds the parameters of a run or of a `.keras` file."""
     return trained_networks.results_folder(folder) / crf.FILE
 
 
@@ -125,7 +125,7 @@ class _Examples:
     """The validation images of a run with its network's logits.
 
     Args:
-        model: Its network.
+        model: The network of the run.
         dataset: The converted dataset.
     """
 
@@ -144,7 +144,7 @@ class _Examples:
         return self.spread(self._dataset.splits["validation"].examples)
 
     def spread(self, count: int) -> Iterator[tuple]:
-        """Yields that many of them, spread evenly over the split."""
+        """Yields a number of them, spread evenly over the split."""
         total = self._dataset.splits["validation"].examples
         places = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
         with records.reading(self._dataset):
@@ -166,13 +166,13 @@ class _Examples:
         return matrices
 
     def refine(self, parameters: CRFParameters, image, logits):
-        """Returns the CRF's marginals of one image."""
+        """Computes the CRF's marginals for one image."""
         iterations, *others = asdict(parameters).values()
         return self._refine(iterations, tf.constant(others), image, logits)
 
     @functools.cached_property
     def _refine(self) -> Callable:
-        """Returns the mean field as one graph for all parameters but the number of iterations."""
+        """Builds one graph of the mean field for all parameters except the number of iterations."""
 
         def refine(num_iterations, others, image, logits):
             values = zip(_REFINED, tf.unstack(others), strict=True)
@@ -183,7 +183,7 @@ class _Examples:
 
 
 def _near_boundary(label):
-    """Finds the pixels within `_BOUNDARY` of one of another class; ignored pixels bound nothing."""
+    """Finds the pixels within `_BOUNDARY` of another class; ignored pixels do not count."""
     classes = tf.cast(label, tf.float32)[tf.newaxis, :, :, tf.newaxis]
     ignored = classes == IGNORE_LABEL
     size = 2 * _BOUNDARY + 1
@@ -193,7 +193,7 @@ def _near_boundary(label):
 
 
 def _compare(examples: _Examples, best: CRFParameters) -> dict[str, Any]:
-    """Scores network and CRF on the whole split."""
+    """Scores the network and the CRF on the whole split."""
     counts: dict[str, list] = {"network": [], "crf": []}
     milliseconds = []
     for image, label, logits in examples:
@@ -222,7 +222,7 @@ def _compare(examples: _Examples, best: CRFParameters) -> dict[str, Any]:
 
 
 def _gain(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """Computes the gain in mean IoU, and its 95 % interval under resampling of the images."""
+    """Computes the gain in mean IoU and its 95 % interval when images are resampled."""
     rng = np.random.default_rng(0)
     images = len(before)
     drawn = rng.multinomial(images, np.full(images, 1 / images), size=_RESAMPLES)
@@ -233,15 +233,15 @@ def _gain(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
 
 
 def _weighted_sums(weights: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Sums (images, classes, classes) by each row of (rows, images); floats, which BLAS multiplies.
+    """Sums matrices (images, classes, classes) with each row of (rows, images) as weights.
 
-    They are exact up to 2^53 pixels.
+    Floats, because BLAS multiplies these; they are exact up to 2^53 pixels.
     """
     return np.tensordot(weights.astype(np.float64), matrices.astype(np.float64), axes=1)
 
 
 def _mean_iou(matrix: np.ndarray) -> np.ndarray:
-    """Mean IoU of matrices (..., classes, classes); 0 without pixels."""
+    """Computes the mean IoU of matrices (..., classes, classes); 0 without pixels."""
     return np.nan_to_num(metrics.mean_iou(matrix))
 
 

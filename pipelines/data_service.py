@@ -1,7 +1,7 @@
 """tf.data service: other processes and machines make the training batches.
 
-A dispatcher hands out work; workers do it. Both need TensorFlow only, and the workers must find the
-converted dataset at the same path as the training does.
+A dispatcher hands out the work and workers do it. Both need TensorFlow only. The workers must find
+the converted dataset at the same path as the training.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _service = tf.data.experimental.service
 
 @dataclass(frozen=True)
 class Servers:
-    """Running servers; they stop when this object is deleted.
+    """A worker and perhaps a dispatcher; they stop when this object is deleted.
 
     Attributes:
         dispatcher: HOST:PORT of the dispatcher.
@@ -32,15 +32,15 @@ class Servers:
 
 
 def start(*, port: int = 0, host: str = "localhost", dispatcher: str | None = None) -> Servers:
-    """Starts a dispatcher with a worker, or a worker for a dispatcher elsewhere.
+    """Starts a dispatcher with a worker, or only a worker for a dispatcher elsewhere.
 
     Args:
-        port: Port of the dispatcher, or of the worker if there is one elsewhere; 0 for any.
+        port: Port of the dispatcher, or of the worker if the dispatcher runs elsewhere; 0 for any.
         host: Name or address by which other machines reach this one.
         dispatcher: HOST:PORT of the dispatcher elsewhere; None to start one here.
 
     Raises:
-        InputError: If a port cannot be had, or no dispatcher answers.
+        InputError: If a port is not free, or no dispatcher answers.
     """
     try:
         if dispatcher is not None:

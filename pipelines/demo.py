@@ -1,4 +1,4 @@
-"""The demo: the whole road on drawn scenes, with nothing but this package."""
+"""The demo: every stage on drawn street scenes, with nothing but this package."""
 
 import io
 import shutil
@@ -41,15 +41,15 @@ def run(
     on_stage: Callable[[str], None] = lambda text: None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[dict[str, Any], Path]:
-    """Converts, trains, evaluates, exports, and predicts through the SavedModel.
+    """Converts, trains, evaluates, exports and predicts through the SavedModel.
 
     Args:
-        output: Where everything is written; an earlier demo there is replaced.
+        output: Folder to write everything into; replaces an earlier demo there.
         on_stage: Called with a line at the start of each stage.
-        extra_callbacks: For training.
+        extra_callbacks: Keras callbacks of the training.
 
     Returns:
-        The report of `evaluate.run`, and the file of a picture: image, truth and prediction.
+        The report of `evaluate.run`, and the file of a picture of image, truth and prediction.
 
     Raises:
         InputError: If the folder holds anything but a demo.
@@ -62,7 +62,7 @@ def run(
     fit.run(TRAINING, output / "data", output / "run", extra_callbacks=extra_callbacks)
     on_stage("3/5 evaluating it on the validation split")
     report = evaluate.run(output / "run")
-    on_stage("4/5 exporting a SavedModel, and checking it in a process of its own")
+    on_stage("4/5 exporting a SavedModel and checking it in a separate process")
     version = export.run(output / "run", output=output / "saved_models", name="demo")
     on_stage("5/5 predicting through the SavedModel")
     picture = _predict_and_draw(version, output / "demo.png")

@@ -1,4 +1,4 @@
-"""What this installation has, and what it lacks."""
+"""The state of this installation: what it has and what it lacks."""
 
 import os
 import shutil
@@ -15,13 +15,13 @@ _FOR_DEVELOPERS = ("dev", "bench", "docs")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report.
+    """One line of the report on the installation.
 
     Attributes:
-        what: What was looked at.
+        what: The thing that was examined.
         found: What was found.
-        remedy: What to do about it; empty when all is well.
-        fatal: Whether kerasseg cannot work like this.
+        remedy: How to correct it; empty if all is well.
+        fatal: Whether kerasseg cannot work in this state.
     """
 
     what: str
@@ -51,7 +51,7 @@ def _backend() -> Finding:
 
 
 def _rival_tensorflow() -> Finding:
-    """Looks for tensorflow-cpu, which writes over the files of tensorflow."""
+    """Looks for tensorflow-cpu, which overwrites files of tensorflow."""
     try:
         version = metadata.version("tensorflow-cpu")
     except metadata.PackageNotFoundError:
@@ -73,7 +73,7 @@ def _devices() -> list[Finding]:
 
 
 def _requirements() -> Finding:
-    """Looks whether what kerasseg requires is there, in the versions that it was tested with."""
+    """Examines whether the required packages are there in the versions that kerasseg supports."""
     wrong = [what for what in map(_shortcoming, _required("kerasseg")) if what]
     remedy = "pip install --upgrade kerasseg" if wrong else ""
     return Finding("required packages", "; ".join(wrong) or "all installed", remedy)
@@ -89,7 +89,7 @@ def _extra(name: str) -> Finding:
 
 
 def _required(package: str, extra: str = "") -> list[Requirement]:
-    """Returns what a package requires here, or only what an extra of it adds."""
+    """Returns the requirements of a package here, or only those that one of its extras adds."""
     found = []
     for requirement in map(Requirement, metadata.requires(package) or []):
         always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
@@ -100,7 +100,7 @@ def _required(package: str, extra: str = "") -> list[Requirement]:
 
 
 def _shortcoming(requirement: Requirement) -> str:
-    """Says what is wrong with an installed package, its extras included; "" if nothing is."""
+    """Describes what is wrong with an installed package or its extras; empty if nothing is."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

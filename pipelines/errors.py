@@ -1,6 +1,8 @@
-"""The errors that a user can mend."""
+"""The errors that a user can correct."""
 
 import contextlib
+import errno
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +12,10 @@ from kerasseg import atomic_files
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Escapes what a terminal would obey or hide, and what UTF-8 cannot hold, such as ESC: `\x1b`.
+    r"""Escapes characters that a terminal would obey or hide, or that UTF-8 cannot hold: `\x1b`.
 
     Args:
-        text: What may hold names of files or classes.
+        text: Text that may hold names of files or classes.
         keep: Characters that are left as they are, such as ends of lines.
     """
     if text.isprintable():
@@ -27,16 +29,16 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class InputError(ValueError):
-    """Something given to a command is wrong: its message says what, where and what would be right.
+    """An input is wrong; the message says which, where it is and what it must be.
 
     The command line prints the message without a traceback and exits with code 1.
     """
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked to stop, and what was done so far can be gone on from.
+    """A signal asked to stop; the work can be continued later.
 
-    Like KeyboardInterrupt it is no `Exception`, so that nothing takes it for an error by accident.
+    Like KeyboardInterrupt it is not an `Exception`, so that no handler takes it for an error.
 
     Attributes:
         signal: SIGINT or SIGTERM.
@@ -70,13 +72,34 @@ class Problem:
     cause: str
 
 
+# What keeps a file from being written, in the system's words.
+_REASONS = tuple(
+    os.strerror(number)
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+        *(errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    )
+)
+
+
+def why_not_written(error: Exception) -> str:
+    """Returns why a file could not be written, without what a library says around it.
+
+    TensorFlow and HDF5 raise errors of their own, with the reason among names of operations
+    and temporary files.
+    """
+    told = str(getattr(error, "message", "") or error)
+    reason = next((reason for reason in _REASONS if reason in told), told)
+    return getattr(error, "strerror", None) or reason
+
+
 @contextlib.contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Turns an OSError while a file or folder is written into an InputError that names it."""
+    """Turns an OSError during the writing of a file or folder into an InputError that names it."""
     try:
         yield
     except OSError as error:
         where = error.filename2 or error.filename or path
         if atomic_files.PREFIX in str(where):  # a temporary name, which tells the user nothing
             where = path
-        raise InputError(f"{where}: cannot be written ({error.strerror or error}).") from error
+        raise InputError(f"{where}: cannot be written ({why_not_written(error)}).") from error

@@ -1,4 +1,4 @@
-"""Evaluation: a run's network over a whole split, at native resolution."""
+"""Evaluation: a run's network is scored over a whole split, at the images' own size."""
 
 import csv
 import io
@@ -32,17 +32,17 @@ def run(
     code: Sequence[str] = (),
     devices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Scores a run's network, or a `.keras` file's.
+    """Scores the network of a run or of a `.keras` file.
 
-    Writes `metrics.json` and `confusion_matrix.csv` into the folder of `output_folder`.
+    Writes `metrics.json` and `confusion_matrix.csv` into the folder that `output_folder` returns.
 
     Args:
-        folder: The run, or the file.
+        folder: The run folder or the file.
         data: Folder of another converted dataset of the same classes; None for the run's own.
-        classes: List of the classes of a `.keras` file, to be compared with the dataset's; None to
-            take these.
+        classes: List of the classes of a `.keras` file, which must be those of the dataset; None to
+            take the dataset's.
         split: "train", "validation" or "test".
-        batch_size: Largest number of images of one size at a time; does not change the scores.
+        batch_size: Largest number of images of one size per batch; does not change the scores.
         crf: Parameters of the CRF that refines the predictions; None for none.
         checkpoint: The network of a run to score, "best" or "last"; None for the best, or the last
             if none was evaluated yet.
@@ -56,7 +56,7 @@ def run(
         "last" or None) and the `confusion_matrix` as an array.
 
     Raises:
-        InputError: If run or dataset cannot be used, or their classes differ.
+        InputError: If the run or the dataset cannot be used, or their classes differ.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
@@ -98,9 +98,10 @@ def run(
 
 
 def output_folder(folder: Path | str, split: str, crf: CRFParameters | None) -> Path:
-    """Returns where the scores of a split are written: `FOLDER/evaluation/SPLIT`, or `SPLIT_crf`.
+    """Returns the folder of a split's scores: `FOLDER/evaluation/SPLIT` or `SPLIT_crf`.
 
-    FOLDER is the run, or for a `.keras` file of no run a folder of its name beside it.
+    FOLDER is the run folder, or beside a `.keras` file that belongs to no run, a folder of its
+    name.
     """
     name = split if crf is None else f"{split}_crf"
     return trained_networks.results_folder(folder) / "evaluation" / name

@@ -1,4 +1,4 @@
-"""Export: a run's network to a file that serves, proven before it gets its name."""
+"""Export: a run's network to a model that can be served, checked before it gets its name."""
 
 import errno
 import re
@@ -34,26 +34,25 @@ def run(
     checkpoint: str | None = None,
     code: Sequence[str] = (),
 ) -> Path:
-    """Exports a run's network, or a `.keras` file's.
+    """Exports the network of a run or of a `.keras` file.
 
-    The export is written under a hidden temporary name, checked in a process of its own against the
-    network it came from, and only then given its version's name, which a serving process watches.
-    Of two exports of one name at once, each gets a version of its own.
+    The export is written under a hidden temporary name and checked in a separate process against
+    its network. Only then it gets its version's name, which a serving process watches. Two exports
+    of one name at the same time get different versions.
 
     Args:
-        folder: The run, or the file.
+        folder: The run folder or the file.
         output: Folder of the served models.
-        name: Name of the model; None for the run folder's or the file's, with "-crf" behind it if
-            it has one. LiteRT's and ONNX's have "-litert" or "-onnx" behind the name.
+        name: Name of the model; None for the name of the run folder or the file, followed by "-crf"
+            if the model has a CRF. LiteRT and ONNX models have "-litert" or "-onnx" after the name.
         classes: List of the classes of a `.keras` file; None for those of `data`, or placeholders.
         data: Converted dataset whose classes are those of a `.keras` file.
         crf: Parameters of a CRF that is to be part of the SavedModel; None for none.
-        probabilities: Whether to give them, too.
-        size: `(height, width)` that the network computes at, in the place of the run's image size.
-            A SavedModel resizes encoded images to it and logits back; what takes pixels, takes
-            those of this size only. None to compute as `predict` does; LiteRT, whose size is fixed,
-            then takes the run's image size, or the crop size that it was trained with, or the only
-            size that a `.keras` file's network takes.
+        probabilities: Whether the model gives the probabilities of the classes, too.
+        size: `(height, width)` at which the network computes, instead of the run's image size. A
+            SavedModel resizes encoded images to this size and logits back; a model of pixels takes
+            this size only. None computes as `predict` does; LiteRT, whose size is fixed, then takes
+            the run's image size, else its crop size, or the only size of a `.keras` file's network.
         format: One of `exports.formats.names()`: "savedmodel" for TensorFlow Serving, "litert" for
             a `.tflite` file, "onnx" for an `.onnx` file.
         checkpoint: The network of a run to export, "best" or "last"; None for the best, or the last
@@ -65,7 +64,7 @@ def run(
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
 
     Raises:
-        InputError: If the run, the folder or the arguments cannot be used, or the export fails its
+        InputError: If the run, the folder or an argument cannot be used, or the export fails its
             check.
     """
     _check_arguments(crf, size, format)
@@ -123,13 +122,14 @@ def _trained_size(described: run_folder.Run) -> tuple[int, int]:
     size = described.options.image_size or described.options.crop_size
     if size is None:
         raise InputError(
-            f"{described.folder}: was trained without an image size and a crop size; give --size."
+            f"{described.folder}: must have been trained with an image size or a crop size, got "
+            "neither; give --size."
         )
     return size
 
 
 def _adapt(model, crf, size, form: ModuleType):
-    """Makes the network compute as it will where it is exported to."""
+    """Adapts the network to the computation of the exported model."""
     fixed = adapters.only_size(model)
     if fixed and size not in (None, fixed):
         raise InputError(
@@ -141,7 +141,7 @@ def _adapt(model, crf, size, form: ModuleType):
 
 
 def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
-    """Returns what the labels mean, and what the export takes."""
+    """Returns the meaning of the labels and the form of the export's inputs."""
     classes = described.classes
     return {
         "class_names": classes.names,
@@ -163,7 +163,7 @@ def _publish(writing: Path) -> Path:
         try:
             atomic_files.give_name(writing, version)
         except OSError as error:
-            # Another export has taken the number in this moment.
+            # Another export has just taken the number.
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
         else:

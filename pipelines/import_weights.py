@@ -1,4 +1,4 @@
-"""Published weights to a run folder that every later stage takes."""
+"""Importing published weights into a run folder that every later stage takes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,18 +29,19 @@ def run(
     allow_non_finite: bool = False,
     report: Callable[[str], None] = lambda notice: None,
 ) -> run_folder.Run:
-    """Imports a checkpoint.
+    """Imports a checkpoint into a new run folder.
 
     Args:
-        file: The checkpoint: `.pth`, `.safetensors`, `.h5`, `.npz`.
+        file: The checkpoint, a `.pth`, `.safetensors`, `.h5` or `.npz` file.
         output: The run folder to write; must not exist.
         model: Name of the architecture.
-        source: Implementation that it comes from, one of `kerasseg.checkpoints.SOURCES`.
-        model_options: Further arguments of the architecture that the tensors do not tell.
-        num_classes: Number of classes, if another than the checkpoint's.
-        reset_head: Whether the classifier may start anew then.
+        source: Implementation that the checkpoint comes from, one of
+            `kerasseg.checkpoints.SOURCES`.
+        model_options: Further arguments of the architecture that do not follow from the tensors.
+        num_classes: Number of classes, if it differs from the checkpoint's.
+        reset_head: Whether the classifier may then start from random weights.
         classes: A `classes.txt` with names and colours; None for class_0, class_1 and so on.
-        prefix: What the names of the network's tensors begin with; None to find out.
+        prefix: Beginning of the names of the network's tensors; None to find it.
         allow_non_finite: Whether weights may be NaN or infinite.
         report: Called with a sentence if a prefix was removed or tensors were left out.
 
@@ -48,7 +49,7 @@ def run(
         The run.
 
     Raises:
-        InputError: If the file cannot be read, its tensors do not fit, or the output exists.
+        InputError: If the file cannot be read, its tensors do not fit, or the output folder exists.
     """
     file, output = Path(file), Path(output)
     if output.exists():
@@ -104,7 +105,7 @@ def _build(file: Path, options: dict[str, Any], **arguments: Any) -> keras.Model
         raise InputError(str(error)) from error
     except assign.NonFiniteError as error:
         raise InputError(
-            f"{file}: {error}\n--allow-non-finite imports them all the same."
+            f"{file}: {error}\n--allow-non-finite imports them nevertheless."
         ) from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{file}: {error}") from error

@@ -130,11 +130,11 @@ def _without_values(function: Callable[[], Any]) -> Any:
     """Calls a function in which networks are built without memory for their weights."""
 
     def call() -> Any:
-        # Half a billion weights are not drawn to be counted.
+        # Counting needs no values: half a billion random weights would take minutes.
         with keras.StatelessScope(initialize_variables=False):
             return function()
 
-    # Keras keeps variables that wait for their values by thread: they go when this one ends.
+    # Keras keeps uninitialised variables per thread: they are freed when this thread ends.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(call).result()
 

@@ -60,6 +60,7 @@ def run(
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     stretch: Stretch | None = None,
+    overwrite: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Prediction]:
@@ -86,8 +87,9 @@ def run(
             the last if none was evaluated yet.
         code: Files and modules with code that the network needs, executed if they are what the run
             was trained with.
-        stretch: What becomes black and white in images of more than 8 bits a channel, as it did in
-            the conversion that the network was trained on. None where these are errors.
+        stretch: Values that become black and white in images with more than 8 bits per channel; use
+            those of the network's training data. None refuses such images.
+        overwrite: Whether to replace files that are no earlier results, or were changed since.
         on_progress: Called with the numbers of images done and in all.
         on_passed_over: Called once with the files of the folders that are not predicted.
 
@@ -96,7 +98,7 @@ def run(
 
     Raises:
         PredictionError: If some images cannot be predicted; the others are written.
-        InputError: If the run or the paths cannot be used.
+        InputError: If the run or the paths cannot be used, or files of someone else are in the way.
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
@@ -105,7 +107,7 @@ def run(
     found, passed_over = given_images.find(images)
     target = output_folder(folder, output)
     endings = (_LABEL, _OVERLAY, *([_STRIP] if crf_strip else []))
-    plan = output_names.plan(found, target, endings)
+    plan = output_names.plan(found, target, endings, refuse_others=not overwrite)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
@@ -123,7 +125,8 @@ def run(
     for item in plan:
         try:
             image, labels = _predict_file(item.image, stretch, predict)
-            _write(item, image, labels, described.classes, draw, crf_strip)
+            contents = _encode_all(item, image, labels, described.classes, draw, crf_strip)
+            output_names.write(contents, overwrite=overwrite)
         except ImageFileError as problem:
             problems.append(Problem(str(item.image), problem.what, problem.cause))
         else:
@@ -178,15 +181,15 @@ def _read(path: Path, stretch: Stretch | None) -> np.ndarray:
         raise ImageFileError("image cannot be decoded", str(error.message)) from error
 
 
-def _write(
+def _encode_all(
     item: Output,
     image: np.ndarray,
     labels: Sequence[np.ndarray],
     classes: ClassSpace,
     draw: Callable[..., np.ndarray],
     crf_strip: Sequence[int],
-) -> None:
-    """Writes all files of an image, or none."""
+) -> dict[Path, bytes]:
+    """Draws all files of an image; returns their contents by name."""
     label, *strip = labels
     overlay = PIL.Image.fromarray(draw(image, label))
     contents = {
@@ -196,7 +199,7 @@ def _write(
     if crf_strip:
         row = [image, *(draw(image, step) for step in strip)]
         contents[item.file(_STRIP)] = _encode(_draw_strip(row, crf_strip, classes))
-    output_names.write(contents)
+    return contents
 
 
 def _encode(picture: PIL.Image.Image, **options: int) -> bytes:

@@ -11,31 +11,33 @@ from .errors import InputError
 from .runtime import environment
 
 MIB = 2**20
-_GRACE = 5.0  # seconds, beyond the requests' own time, for them to end when the server stops
+_GRACE = 5.0  # seconds beyond their own timeout that requests have to end when the server stops
 
 
 class Server:
-    """A server, which runs in a thread of its own from `start` to `stop`.
+    """A server that runs in its own thread from `start` to `stop`.
 
-    It is a context manager, too: `with Server(Path("saved_models"), rest_port=0) as server`.
+    It is also a context manager: `with Server(Path("saved_models"), rest_port=0) as server`.
 
     Args:
         folder: The models, `FOLDER/NAME/VERSION/saved_model.pb`.
         host: Name or address to listen on.
-        rest_port: Port for HTTP; 0 for any that is free.
-        grpc_port: Port for gRPC; 0 for any that is free.
-        max_request_mib: Size of a request, in MiB; larger ones are refused.
-        max_concurrency: Requests computed at once; None for one a processor.
-        max_waiting: Requests that wait for their turn; more are refused.
+        rest_port: Port for HTTP; 0 for any free one.
+        grpc_port: Port for gRPC; 0 for any free one.
+        max_request_mib: Largest size of a request in MiB; larger ones are refused.
+        max_concurrency: Number of requests computed at the same time; None for one per CPU core.
+        max_waiting: Number of requests that may wait to be computed; further ones are refused.
         timeout: Seconds that a request may take.
-        max_megapixels: Size of an image, in millions of pixels; larger ones are refused.
-        max_crf_megapixels: The same for models with a CRF, which takes up to 2 GB a million.
-        allow_hosts: Names in addition to this machine's that HTTP requests may be sent to, and
-            whose pages may send some; `*` for any. gRPC, which no page can speak, is not asked.
+        max_megapixels: Largest size of an image in millions of pixels; larger ones are refused.
+        max_crf_megapixels: Largest size of an image for models with a CRF in millions of pixels,
+            each of which takes up to 2 GB.
+        allow_hosts: Names, besides this machine's, that HTTP requests may be sent to and whose web
+            pages may send requests; `*` for any. gRPC is not restricted, as web pages cannot use
+            it.
 
     Attributes:
-        rest_address: Where HTTP is spoken, such as `http://127.0.0.1:8501`.
-        grpc_address: Where gRPC is spoken, such as `grpc://127.0.0.1:8500`.
+        rest_address: Address of the REST API, such as `http://127.0.0.1:8501`.
+        grpc_address: Address of gRPC, such as `grpc://127.0.0.1:8500`.
 
     Raises:
         InputError: If an argument is out of range, there are no models, or the extra `serving` is
@@ -95,10 +97,10 @@ class Server:
         self._failure: BaseException | None = None
 
     def start(self) -> "Server":
-        """Loads each model's highest version, and begins to listen.
+        """Loads each model's highest version and starts to listen.
 
         Raises:
-            InputError: If no model can be loaded, or a port cannot be had.
+            InputError: If no model can be loaded, or a port is not free.
         """
         self._watcher.start()
         try:
@@ -120,7 +122,7 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """Stops to listen, and returns when the requests that are being answered have been."""
+        """Stops listening and returns when all requests in progress have been answered."""
         if self._thread is None or self._loop is None:
             return
         if self._thread.is_alive():
@@ -191,15 +193,15 @@ class Server:
 
 def _missing(error: ModuleNotFoundError) -> InputError:
     return InputError(
-        f"{error.name} must be installed to serve; pip install 'kerasseg[serving]' does it."
+        f"{error.name} must be installed to serve; run pip install 'kerasseg[serving]'."
     )
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # The protocol must be named: asyncio sends small packets at once on such sockets only, and
-        # else each answer waits 40 ms for the acknowledgement of its headers.
+        # The protocol must be named: asyncio sends small packets at once on such sockets only.
+        # Otherwise each answer waits 40 ms for the acknowledgement of its headers.
         listening = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError as error:
         raise _unusable("rest_port", host, port, error) from error

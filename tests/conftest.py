@@ -1,5 +1,6 @@
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import click.testing
@@ -103,6 +104,19 @@ def run_cli():
         return runner.invoke(cli.main, [str(argument) for argument in arguments])
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MiB; skips the test where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("must be root to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -120,6 +120,13 @@ def test_a_model_of_a_class_of_its_own_is_taken(tmp_path):
     np.testing.assert_allclose(kerasseg.load(saved(model, tmp_path))(images), expected, atol=1e-5)
 
 
+def test_a_sequential_model_is_taken(tmp_path):
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 1)])
+    images = random_images(1, 8, 9)
+    expected = model(images)
+    np.testing.assert_allclose(kerasseg.load(saved(model, tmp_path))(images), expected, atol=1e-5)
+
+
 def classifier():
     return keras.Sequential(
         [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(3)]

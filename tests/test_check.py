@@ -264,7 +264,7 @@ REFUSED = {
     ),
     "an image of 16 bits": (
         as_deep_image,
-        ("deep image", "images/train/three.png", "must have 8 bits a channel", "--stretch"),
+        ("deep image", "images/train/three.png", "must have 8 bits per channel", "--stretch"),
     ),
     "an image that is a folder": (
         lambda tree: (image_path(tree).unlink(), image_path(tree).mkdir()),
@@ -296,7 +296,7 @@ REFUSED = {
     ),
     "a label of 16-bit colours": (
         as_16_bit_colors,
-        ("label format", "labels/train/three.png", "8 bits a channel, got 16", "gray PNG"),
+        ("label format", "labels/train/three.png", "8 bits per channel, got 16", "gray PNG"),
     ),
     "a label with alpha": (
         with_alpha,
@@ -580,12 +580,12 @@ def test_pixels_that_only_a_decoder_finds_damaged_need_full(folder_tree):
 
 
 def test_a_folder_of_no_known_layout_is_refused_with_the_datasets(tmp_path):
-    with pytest.raises(InputError, match=r"--dataset tells which it is: ade20k.*camvid.*voc2012"):
+    with pytest.raises(InputError, match=r"--dataset: ade20k.*camvid.*voc2012"):
         check.run(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="must be a folder with a raw or a converted dataset"):
         check.run(tmp_path / "nowhere")
 
 

@@ -411,7 +411,7 @@ def test_answers_that_make_no_sense_are_an_error():
     connection = connections.connect("http://127.0.0.1:1")
     layout = connections.Layout({}, {"label_png_bytes": 7})
     for answer in (b"<html>", b"[]", b'{"outputs": [1]}', b'{"outputs": [{"b64": 3}]}', b"{}"):
-        with pytest.raises(RequestError, match="the answer is not TensorFlow Serving's"):
+        with pytest.raises(RequestError, match="must be answered by TensorFlow Serving"):
             connection.decode(answer, layout)
     connection.close()
 

@@ -499,7 +499,7 @@ def spoil(tree):
         "train/0001TP_000002.png": "PNG is cut short",
         "train/0001TP_000003.png": "label must have the image's size 19x33, got 9x7",
         "train/0001TP_000004.png": "label values must be 0 to 11, got 200 (5 pixels)",
-        "val/0001TP_000000.png": "label: file must be a PNG or a JPEG, got one that begins with "
+        "val/0001TP_000000.png": "label must be a PNG, TIFF or BMP, got a file that begins with "
         "b'not '",
     }
 
@@ -760,5 +760,5 @@ def test_converting_loads_no_tensorflow(camvid_tree, tmp_path):
 
 def test_a_folder_of_the_final_name_that_is_no_dataset_is_refused(camvid_tree, tmp_path):
     (tmp_path / "out/camvid/1.0.0").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"is in the way.*--overwrite"):
+    with pytest.raises(InputError, match=r"must be a converted dataset or not exist.*--overwrite"):
         convert.run("camvid", camvid_tree, tmp_path / "out", allow_partial=True)

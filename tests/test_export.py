@@ -57,6 +57,19 @@ def test_what_the_labels_mean_travels_with_the_saved_model(version, tiny_run, ti
         assert described["dataset"]["fingerprint"] == manifest["fingerprint"]
 
 
+def test_a_full_disk_is_told_by_its_folder_and_in_the_system_s_words(small_disk, tmp_path):
+    # Two layers of 1500 x 1500 weights take 9 MB.
+    layers = [keras.layers.Conv2D(count, 1) for count in (1500, 1500, 3)]
+    network = keras.Sequential([keras.Input((None, None, 3)), *layers])
+    network.save(tmp_path / "wide.keras")
+    with pytest.raises(InputError) as refusal:
+        export.run(tmp_path / "wide.keras", output=small_disk)
+    assert str(refusal.value) == (
+        f"{small_disk}/wide: cannot be written (No space left on device)."
+    )
+    assert list((small_disk / "wide").iterdir()) == []
+
+
 def test_the_next_export_is_the_next_version(tiny_run, tmp_path):
     (tmp_path / "street" / "7").mkdir(parents=True)
     (tmp_path / "street" / "notes").mkdir()

@@ -16,6 +16,7 @@ from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import run_folder
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.runtime.devices import mirrored_strategy
+from kerasseg.pipelines.training import compiled_model
 
 
 def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
@@ -376,7 +377,7 @@ def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
     dataset = records.load(tiny_data)
     moved = []
     for options in (silent, pspnet_training):
-        trained = fit._build_model(options, dataset, tf.distribute.get_strategy())
+        trained = compiled_model.build(options, dataset, tf.distribute.get_strategy())
         head = trained.get_layer("auxiliary_logits")
         before = head.kernel.numpy()
         batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
@@ -389,7 +390,7 @@ def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
 
 def test_the_graph_of_training_asserts_nothing(pspnet_training, tiny_data):
     options = replace(pspnet_training, dice_weight=0.5)
-    model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
+    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
     images = tf.TensorSpec((None, None, None, 3), tf.float32)
     labels = tf.TensorSpec((None, None, None), tf.uint8)
     graph = tf.function(model.train_step).get_concrete_function((images, labels)).graph
@@ -417,7 +418,7 @@ def test_frozen_batch_normalisation_keeps_its_values(
     batch_norm, in_encoder, in_head, pspnet_training, tiny_data
 ):
     options = replace(pspnet_training, batch_norm=batch_norm)
-    model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
+    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
     layers = [model.get_layer(name) for name in ("encoder_layer2_0_1_bn", "head_bn")]
     before = [layer.get_weights() for layer in layers]
     batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
@@ -456,7 +457,7 @@ def test_options_reach_the_optimizer_the_loss_and_the_normalisation(pspnet_train
         encoder_learning_rate_factor=0.1,
         batch_norm_momentum=0.99,
     )
-    model = fit._build_model(options, records.load(tiny_data), tf.distribute.get_strategy())
+    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
     assert model.optimizer.encoder_factor == 0.1
     kernel, gamma = (model.get_layer(n).trainable_variables[0] for n in ("head_conv", "head_bn"))
     assert model.optimizer._use_weight_decay(kernel)

@@ -21,6 +21,7 @@ from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import guests, run_folder
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.serving import saved_model
+from kerasseg.pipelines.training import compiled_model
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 NETWORK, LOSS, ENCODER = (EXAMPLES / f"{name}.py" for name in ("network", "loss", "encoder"))
@@ -135,7 +136,7 @@ def test_code_of_a_run_is_not_executed_unless_it_is_named(own_run, tiny_data, tm
     option = [part for part in rest if part != "IMAGE"]
     done = in_new_process(first, *option, run, *images)
     assert done.returncode == 1
-    assert "Code is executed only where it is named: read it, then give it by --code" in said(done)
+    assert "Code is executed only if it is named: read it, then give it with --code" in said(done)
     assert "Traceback" not in said(done)
     # Nor if it is named, now that it is no longer what the run was trained with.
     changed = [part for file in (run / "code").iterdir() for part in ("--code", file)]
@@ -158,7 +159,7 @@ def test_a_run_that_hides_its_code_is_damaged(own_run, tmp_path, changed):
         described["code"] = changed["code"]
         described = {name: value for name, value in described.items() if value is not None}
     (run / "run.json").write_text(json.dumps(described))
-    with pytest.raises(InputError, match=r"its run.json is damaged: it must record the code of"):
+    with pytest.raises(InputError, match=r"run.json must record the code of"):
         fit.resume(run, code=[str(NETWORK), str(LOSS)])
 
 
@@ -186,7 +187,7 @@ def test_options_of_the_encoder_reach_one_of_ones_own(tiny_data):
         encoder_learning_rate_factor=0.5,
         batch_norm="frozen-encoder",
     )
-    model = fit._build_model(
+    model = compiled_model.build(
         options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
     )
     encoder = model.get_layer("encoder_features")
@@ -235,7 +236,7 @@ def test_a_network_of_standard_layers_needs_no_code_but_to_go_on(
     assert result.exit_code == 0, result.output
     plain.unlink()
     assert run_cli("evaluate", run).exit_code == 0
-    fails(run_cli("fit", "--resume", "--run", run), f"{run}: needs code to go on.")
+    fails(run_cli("fit", "--resume", "--run", run), f"{run}: needs code to continue.")
     assert run_cli("fit", "--resume", "--run", run, "--code", run / "code/model.py").exit_code == 0
 
 
@@ -307,6 +308,8 @@ def test_the_focal_loss_of_gamma_0_is_the_cross_entropy():
          "output must have the size of the image, 97 x 131, got 95 x 129"),
         (PLAIN.replace("(images)\n    return", "(layers.Lambda(lambda x: x)(images))\n    return"),
          "build", "must return a network that Keras can save and load"),
+        (f"{PLAIN}\ndef frozen(**given):\n    model = build(**given)\n    model.trainable = False\n"
+         "    return model", "frozen", "must have weights that are trained, got 4 of 4 frozen"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_network_of_ones_own_is_said(
@@ -339,7 +342,7 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
         (["--encoder-learning-rate-factor", "0.1"], "has no layer whose name begins with encoder_"),
         (["--batch-norm", "frozen-encoder"], "has no layer whose name begins with encoder_"),
         (["--model-option", "depth=3"], "unexpected keyword argument 'depth'"),
-        (["--loss-option", "gamma=2"], "loss_options must be left out without a loss of your own"),
+        (["--loss-option", "gamma=2"], "loss_options must be left out without your own loss"),
         (["--loss", "FILE:NoLoss"], "NoLoss must be a keras.losses.Loss class, got <class"),
         (["--loss", "FILE:build"], "build must be a keras.losses.Loss class, got <function"),
         (["--loss", "FILE:Lost"], "loss must be in"),
@@ -356,7 +359,7 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
         (["--loss", "FILE:Endless"], "must give one finite number for labels in [0, 3) and 255"),
         (["--loss", "FILE:Apart"], "which is ignored, got [["),
         (["--loss", "absent.module:Loss"], "absent.module: cannot be imported"),
-        (["--loss", "absent:Loss"], "absent: must be a Python file, named with its end .py"),
+        (["--loss", "absent:Loss"], "absent: must be a Python file whose name ends in .py"),
     ],
 )
 def test_options_that_do_not_go_with_code_of_ones_own_are_refused(
@@ -397,17 +400,37 @@ def test_frozen_statistics_need_the_layer_of_kerasseg(run_cli, plain, tiny_data,
     plain.write_text(PLAIN.replace("(features))", "(layers.BatchNormalization()(features)))"))
     place = ("--data", tiny_data, "--run", tmp_path / "run")
     arguments = ("--model", f"{plain}:build", "--batch-norm", "frozen-statistics")
-    fails(run_cli("fit", *arguments, *place, *SHORT), "batch_norm must be another than frozen-stat")
+    fails(run_cli("fit", *arguments, *place, *SHORT), "batch_norm must not be frozen-statistics")
 
 
 def test_batch_normalisation_of_keras_follows_the_options(plain, tiny_data):
     plain.write_text(PLAIN.replace("(features))", "(layers.BatchNormalization()(features)))"))
     options = replace(options_of(f"{plain}:build"), batch_norm="frozen", batch_norm_momentum=0.7)
-    model = fit._build_model(
+    model = compiled_model.build(
         options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
     )
     (layer,) = (la for la in model.layers if isinstance(la, keras.layers.BatchNormalization))
     assert (layer.trainable, layer.momentum) == (False, 0.7)
+
+
+def test_a_layer_that_was_frozen_stays_so(plain, tiny_data):
+    frozen = "(layers.BatchNormalization(trainable=False)(features)))"
+    plain.write_text(PLAIN.replace("(features))", frozen))
+    options = options_of(f"{plain}:build")
+    model = compiled_model.build(
+        options, records.load(tiny_data), tf.distribute.get_strategy(), guests.load(options)
+    )
+    assert [v.path for v in model.trainable_variables if "batch_norm" in v.path] == []
+
+
+def test_a_network_that_is_all_encoder_needs_a_learning_rate(run_cli, plain, tiny_data, tmp_path):
+    named = "name='encoder_a', activation"
+    text = PLAIN.replace("activation", named).replace('1, dtype="float32"', '1, name="encoder_b"')
+    plain.write_text(text)
+    place = ("--data", tiny_data, "--run", tmp_path / "run")
+    arguments = ("--model", f"{plain}:build", "--encoder-learning-rate-factor", "0")
+    fails(run_cli("fit", *arguments, *place, *SHORT), "network must have weights that are trained")
+    assert not (tmp_path / "run").exists()
 
 
 def test_code_is_refused_where_there_is_nothing_for_it(run_cli, tiny_run, tmp_path, plain):
@@ -439,7 +462,7 @@ def test_an_interrupted_run_says_how_to_go_on_with_its_code(
     monkeypatch.setattr(fit, "run", interrupted)
     run = tmp_path / "run"
     result = run_cli("fit", "--model", f"{plain}:build", "--data", tiny_data, "--run", run)
-    fails(result, f"'kerasseg fit --resume --run {run} --code {plain}' goes on.", code=130)
+    fails(result, f"'kerasseg fit --resume --run {run} --code {plain}' continues.", code=130)
 
 
 def test_a_class_that_no_one_registered_is_found_under_its_name(own_run, tiny_data):

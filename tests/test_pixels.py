@@ -132,9 +132,9 @@ def test_class_weights_of_another_number_are_refused_with_both(batch):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([], "must be a list of one number a class"),
-        ([[1.0, 2.0]], "must be a list of one number a class"),
-        ({0: 1.0, 1: 2.0}, "must be a list of one number a class, got {0: 1.0"),
+        ([], "must be a list of one number per class"),
+        ([[1.0, 2.0]], "must be a list of one number per class"),
+        ({0: 1.0, 1: 2.0}, "must be a list of one number per class, got {0: 1.0"),
         ([1.0, -1.0], "must not be negative"),
         ([1.0, float("nan")], "must be finite"),
         ([1.0, float("inf")], "must be finite"),

@@ -218,9 +218,27 @@ def test_links_planted_in_the_output_are_not_written_through(tiny_run, photos, t
     (tmp_path / "kept").write_text("kept")
     for name in ("a.png", "writing-a.png", "a_overlay.png", "writing-a_overlay.png"):
         (tmp_path / name).symlink_to(tmp_path / "kept")
-    (written,) = predict.run(tiny_run, photos / "a.png", output=tmp_path)
+    with pytest.raises(InputError, match=r"a\.png and 1 more, which would be lost"):
+        predict.run(tiny_run, photos / "a.png", output=tmp_path)
+    (written,) = predict.run(tiny_run, photos / "a.png", output=tmp_path, overwrite=True)
     assert (tmp_path / "kept").read_text() == "kept"
     assert not written.label.is_symlink()
+
+
+def test_true_labels_of_the_same_names_are_kept(run_cli, tiny_run, photos, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    PIL.Image.new("L", (9, 9)).save(labels / "a.png")
+    before = (labels / "a.png").read_bytes()
+    command = ("predict", tiny_run, photos / "a.png", "--output", labels)
+    refused = run_cli(*command)
+    assert refused.exit_code == 1
+    assert f"got {labels / 'a.png'}, which would be lost" in refused.output
+    assert [path.read_bytes() for path in labels.iterdir()] == [before]
+    for asked in (("--overwrite",), ()):  # the second time, it is an earlier result
+        done = run_cli(*command, *asked)
+        assert done.exit_code == 0, done.output
+        assert (labels / "a.png").read_bytes() != before
 
 
 def test_an_image_is_never_overwritten(tiny_run, photos):

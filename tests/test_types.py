@@ -45,6 +45,8 @@ kerasseg.checkpoints.mmseg.MODELS
 kerasseg.pipelines.evaluate.run(Path("runs/street"))
 kerasseg.pipelines.datasets.cityscapes.submission_ids
 kerasseg.pipelines.convert.run("scenes", None, Path("data"))
+kerasseg.pipelines.exports.parity.draw_image(8, 8)
+kerasseg.pipelines.images.png.SIGNATURE
 fit.run
 
 kerasseg.build("unet", num_clases=3)  # wrong
@@ -60,6 +62,7 @@ unet.build(num_classes=3, filter=8)  # wrong
 kerasseg.biuld("unet", num_classes=3)  # wrong
 kerasseg.models.unett  # wrong
 kerasseg.pipelines.fitt  # wrong
+kerasseg.pipelines.conversion.pear  # wrong
 kerasseg.pipelines.convert.run("scenes", None)  # wrong
 """
 

@@ -165,6 +165,9 @@ def _kind_of_image_fault(content: bytes) -> str:
 def kind_of_label_fault(content: bytes) -> str:
     """Names the kind of what is wrong with a label file that cannot be decoded."""
     try:
+        if content and not formats.is_native(content):
+            formats.open_picture(content).close()
+            return "label format"
         check_complete(content)
     except ImageFileError:
         return "damaged label"

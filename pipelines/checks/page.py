@@ -13,6 +13,10 @@ PALETTE_COLUMNS = ("palette", "labels", "files")
 _MOST_VALUES = 50
 _MOST_PALETTES, _MOST_ENTRIES, _MOST_FILES = 20, 8, 3
 _WHITE = (255, 255, 255)
+_START = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta name="generator" content="kerasseg check">\n'
+)
+START = _START.encode()  # of every page
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #202020; margin: 2em auto; max-width: 1480px;
   padding: 0 1em; }
@@ -34,7 +38,7 @@ def write(report: Report, path: Path) -> None:
     """Writes a report as a page.
 
     Args:
-        report: With the pictures that the page shall have.
+        report: The report, with the pictures of the page.
         path: File to write.
 
     Raises:
@@ -44,7 +48,7 @@ def write(report: Report, path: Path) -> None:
 
 
 def render(report: Report) -> str:
-    """Returns the page; all that comes from files is escaped, and there are no scripts."""
+    """Returns the page; text from files is escaped, and there are no scripts."""
     kind = "converted" if report.is_converted else "raw"
     title = f"{report.dataset}, {kind}: {report.verdict}"
     parts = [
@@ -60,7 +64,7 @@ def render(report: Report) -> str:
         *_pictures(report),
     ]
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'{_START}<meta charset="utf-8">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
@@ -122,7 +126,7 @@ def kinds_text(kinds: dict[str, int]) -> str:
 
 
 def share_text(share: float | None) -> str:
-    """Formats a class's share in percent: what is there is never shown as 0."""
+    """Formats a class's share in percent; a class that occurs is never shown as 0."""
     if share is None:
         return "-"
     return "<0.01" if 0 < share < 0.0001 else f"{100 * share:.2f}"

@@ -1,4 +1,4 @@
-"""Samples of a checked dataset, drawn: image, label, and the one laid over the other."""
+"""Pictures of a checked dataset: image, label and overlay of some samples."""
 
 import heapq
 import io
@@ -26,7 +26,7 @@ _UNLISTED = -1
 
 
 class Reader(Protocol):
-    """What reads a pair anew."""
+    """A source that reads a pair again."""
 
     description: Description
 
@@ -39,11 +39,11 @@ class Sample(NamedTuple):
     """A pair to draw.
 
     Attributes:
-        split: Where it is from.
+        split: Split of the pair.
         file: Name of the image.
-        where: What its source needs to read it again.
-        caption: What there is to see, if not its classes.
-        is_problem: Whether it is drawn for what is wrong with it.
+        where: Position from which its source reads it again.
+        caption: Description of the picture, if it does not show classes.
+        is_problem: Whether it is drawn because something is wrong with it.
     """
 
     split: str
@@ -55,16 +55,16 @@ class Sample(NamedTuple):
 
 class _Candidate(NamedTuple):
     share: float
-    order: int  # negative, so that of equals the earlier one is the larger
+    order: int  # negative, so that the earlier of equal pairs is the larger
     mask: int  # bit of each class that occurs
     sample: Sample
 
 
 class Gallery:
-    """Keeps, of all pairs of a split that pass by, the few that are worth drawing.
+    """Chooses the few pairs of a split that are worth drawing.
 
-    Of each class those images are kept in which it has the largest share, as many as there will be
-    samples, whatever the size of the dataset.
+    For each class it keeps the images with the largest share of the class, as many as there will be
+    samples, independent of the size of the dataset.
 
     Args:
         num_classes: Number of classes.
@@ -79,7 +79,7 @@ class Gallery:
         self._seen = 0
 
     def add(self, pair: Examined) -> None:
-        """Looks at a pair; all must come in the same order in every run."""
+        """Adds a pair; all pairs must come in the same order in every run."""
         self._seen += 1
         if not self._samples or not pair.is_drawable:
             return
@@ -103,13 +103,13 @@ class Gallery:
                 heapq.heapreplace(kept, _Candidate(share, -self._seen, mask, _sample(pair)))
 
     def choose(self) -> list[Sample]:
-        """Returns the samples, so that rare classes appear, and then the problems."""
+        """Returns the samples, with rare classes among them, and then the problems."""
         there = [label for label, kept in enumerate(self._candidates) if kept]
         rarest = sorted(there, key=lambda label: (self._images_with_class[label], label))
         ranked = {label: sorted(self._candidates[label], reverse=True) for label in rarest}
         chosen: dict[int, _Candidate] = {}
         covered = 0
-        for label in rarest:  # first those classes that no chosen image has yet
+        for label in rarest:  # classes first that no chosen image has yet
             if not covered >> label & 1 and len(chosen) < self._samples:
                 best = ranked[label][0]
                 chosen[best.order] = best
@@ -129,7 +129,7 @@ def draw(reader: Reader, sample: Sample) -> Picture:
     """Draws a pair.
 
     Raises:
-        ImageFileError: If the image cannot be decoded after all.
+        ImageFileError: If the image cannot be decoded.
     """
     description = reader.description
     content, raw = reader.read(sample.where)
@@ -158,7 +158,7 @@ def _codes(description: Description, raw: RawLabel) -> tuple[np.ndarray, bool]:
     """Returns (height, width) values or packed colours, and whether they are colours."""
     try:
         values, codes, _ = LabelMap(description).read(*raw)
-    except ImageFileError:  # what contradicts itself is drawn by its values
+    except ImageFileError:  # a label that contradicts itself is drawn by its values
         values, codes = raw.values, None
     if codes is not None:
         return codes[values], True
@@ -168,7 +168,7 @@ def _codes(description: Description, raw: RawLabel) -> tuple[np.ndarray, bool]:
 def _map_codes(
     codes: np.ndarray, description: Description, is_colored: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maps raw values or packed colours; returns the label, and where the table has no value."""
+    """Maps raw values or packed colours; returns the label and the pixels without a class."""
     table: Mapping[int, int] = description.raw_values
     if is_colored:
         table = {code_of(color): label for color, label in description.raw_colors.items()}
@@ -180,7 +180,7 @@ def _map_codes(
 
 
 def _load_image(content: bytes) -> np.ndarray:
-    """Decodes an image to uint8 RGB, made so small that its longest side is `LONGEST_SIDE`."""
+    """Decodes an image to uint8 RGB, scaled down to a longest side of `LONGEST_SIDE`."""
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
             picture: PIL.Image.Image = image
@@ -190,7 +190,7 @@ def _load_image(content: bytes) -> np.ndarray:
                 picture = image.convert("RGB")  # indices cannot be averaged
             picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
             return np.asarray(picture.convert("RGB"))
-    except Exception as error:  # Pillow raises many kinds on damaged data
+    except Exception as error:  # Pillow raises many kinds of errors for damaged data
         raise ImageFileError("image cannot be decoded", str(error)) from error
 
 

@@ -28,18 +28,18 @@ class RawTree:
     """The pairs of a raw dataset.
 
     Args:
-        name: Of the dataset.
+        name: Name of the dataset.
         raw: The dataset.
-        description: Its facts, under a class map where one is given.
+        description: The facts of the dataset, after the class map if there is one.
         full: Whether to decode images.
-        treatment: What a conversion would do to images.
+        treatment: Changes that a conversion would make to images.
 
     Attributes:
-        sizes: Number of pairs of each split, and the official one.
+        sizes: Number of pairs of each split, and its official number.
         passed_over: Lines about files that are in no pair.
 
     Raises:
-        InputError: If the layout is another, or no split has an image.
+        InputError: If the source has another layout, or no split has an image.
     """
 
     is_converted = False
@@ -68,7 +68,7 @@ class RawTree:
         }
 
     def items(self) -> Iterator[Item]:
-        """Yields the pairs, split by split; nothing is read yet."""
+        """Yields the pairs, split by split, without reading them."""
         for split, examples in self._examples.items():
             for example in examples:
                 yield split, example
@@ -89,16 +89,16 @@ class RawTree:
         return pair
 
     def read(self, where: Example) -> tuple[bytes, RawLabel]:
-        """Reads a pair anew: the image as it would be stored, and the raw label.
+        """Reads a pair again: the image as it would be stored, and the raw label.
 
         Raises:
-            ImageFileError: If it cannot be read.
+            ImageFileError: If the pair cannot be read.
         """
         image, raw = read_pair(self._raw.module, where)
         return prepare(image, self._treatment, raw.values.shape[:2]).content, raw
 
     def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
-        """Yields what is wrong with the splits."""
+        """Yields the findings on the splits."""
         for split in REQUIRED_SPLITS:
             if split not in self.sizes:
                 what = f"split {split} must have images, got none"
@@ -136,7 +136,7 @@ class RawTree:
             self._examiner.examine_image(pair, content, label_size)
 
     def _read_label(self, pair: Examined, example: Example, file: str) -> RawLabel | None:
-        """Reads a label; None, and a finding, if that cannot be done."""
+        """Reads a label; returns None and adds a finding if it cannot be read."""
         try:
             pair.label_kind = _kind_of_file(example.label)
             return read_raw_label(self._raw.module, example)
@@ -145,7 +145,7 @@ class RawTree:
             return None
 
     def _name_of_label(self, example: Example) -> str:
-        """Returns the label's path relative to the source; a label may lie outside of it."""
+        """Returns the label's path relative to the source if it lies below it."""
         if example.label is None:
             return example.filename
         root = f"{self._raw.root}{os.sep}"
@@ -160,7 +160,7 @@ def _check_name(pair: Examined) -> None:
 
 
 def _kind_of_file(path: str | None) -> str:
-    """Tells the kind of a label's file; empty if it is not there."""
+    """Returns the kind of a label's file; empty if it is missing."""
     if path is None or not Path(path).is_file():
         return ""
     try:
@@ -177,5 +177,5 @@ def _kind_of_fault(path: str | None) -> str:
         content = read_file(path, "label")
     except ImageFileError:
         return "damaged label"
-    # What is no picture, as SBD's labels are, has but its own message.
+    # Files that are not pictures, such as SBD's labels, have only their own message.
     return kind_of_label_fault(content) if not path.endswith(".mat") else "damaged label"

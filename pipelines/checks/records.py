@@ -18,7 +18,7 @@ _AGAIN = "convert again with --overwrite"
 
 
 class Place(NamedTuple):
-    """Where a record is."""
+    """The place of a record."""
 
     path: str
     offset: int
@@ -43,7 +43,7 @@ class Converted:
         full: Whether to decode images.
 
     Attributes:
-        sizes: Number of pairs of each split by the manifest; there is no official one.
+        sizes: Number of pairs of each split in the manifest; there is no official number.
     """
 
     is_converted = True
@@ -64,7 +64,7 @@ class Converted:
         }
 
     def items(self) -> Iterator[Item]:
-        """Yields the records shard by shard, and notes what is wrong with the shards."""
+        """Yields the records shard by shard and collects findings on the shards."""
         for name, split in self._dataset.splits.items():
             for shard in split.shards:
                 yield from self._read_shard(name, shard)
@@ -94,7 +94,7 @@ class Converted:
         return pair
 
     def read(self, where: Place) -> tuple[bytes, RawLabel]:
-        """Reads a record anew: the image's file, and the label.
+        """Reads a record again: the image's file and the label.
 
         Raises:
             ImageFileError: If it cannot be parsed or decoded.
@@ -103,7 +103,7 @@ class Converted:
         return features["image"], RawLabel(decode_label(features["segmentation_mask"]))
 
     def findings(self, reports: Sequence[SplitReport]) -> Iterator[Finding]:
-        """Yields what is wrong with the shards, and what the manifest says otherwise."""
+        """Yields the findings on the shards and the differences from the manifest."""
         yield from self._findings
         dataset = self._dataset
         expected = records.fingerprint(dataset.classes, dataset.splits)
@@ -116,7 +116,7 @@ class Converted:
             if split.examples != listed:
                 what = f"examples must be {listed}, the sum of the shards, got {split.examples}"
                 yield _manifest_finding(report.name, what)
-            # Where a record is damaged, the sums differ in any case.
+            # If a record is damaged, the sums differ anyway.
             elif split.class_pixels and report.labels == split.examples:
                 yield from self._compare_counts(split, report)
 
@@ -161,7 +161,7 @@ class Converted:
     def _compare_shard(
         self, split: str, shard: dict[str, Any], file: "_HashedFile", examples: int, damaged: bool
     ) -> None:
-        """Compares a shard with the manifest; what is damaged differs in any case."""
+        """Compares a shard with the manifest; a damaged one differs anyway."""
         if file.sha256 == shard["sha256"]:
             if examples != shard["examples"] and not damaged:
                 what = f"examples of {shard['file']} must be {examples}, got {shard['examples']}"
@@ -188,7 +188,7 @@ class Converted:
 
 
 class _HashedFile:
-    """Hashes what is read of a file."""
+    """A file that hashes everything that is read from it."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -204,7 +204,7 @@ class _HashedFile:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that was read."""
+        """Returns the hash of everything that was read."""
         return self._hash.hexdigest()
 
 
@@ -213,7 +213,7 @@ def _manifest_finding(split: str, what: str) -> Finding:
 
 
 def _difference(names: Sequence[str], counted: list[int], listed: list[int]) -> str:
-    """Tells the first class whose numbers differ."""
+    """Describes the first class whose numbers differ."""
     if len(listed) != len(names):
         return f"of {len(names)} classes, got {len(listed)}"
     index = next(i for i, (a, b) in enumerate(zip(counted, listed, strict=True)) if a != b)

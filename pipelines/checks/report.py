@@ -1,4 +1,4 @@
-"""What a check found: findings, what each split holds, and all of it as JSON."""
+"""The report of a check: findings and the content of each split, also as JSON."""
 
 import json
 import os
@@ -13,19 +13,20 @@ from ..classes import ClassSpace
 from ..errors import InputError, writing_to
 
 ERROR, WARNING = "error", "warning"
+JSON_START = b'{\n "path": '  # of every report
 
 Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One thing that is wrong.
 
     Attributes:
-        severity: "error" if it must be mended before training, else "warning".
-        kind: What sort of thing, such as "missing label".
-        split: Where; empty for the whole dataset.
-        file: Which file, or the split or dataset itself.
+        severity: "error" if it must be corrected before training, else "warning".
+        kind: Kind of the finding, such as "missing label".
+        split: Split with the finding; empty for the whole dataset.
+        file: The file, or else the split or the dataset.
         what: What is wrong.
         cause: The likely cause, or the remedy.
     """
@@ -40,18 +41,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split holds.
+    """The content of a split.
 
     Attributes:
         name: "train", "validation" or "test".
-        pairs: Number of pairs that there should be.
+        pairs: Number of pairs that the split should have.
         official: Number that the dataset officially has; None if there is no such number.
         images: Number of images that can be used.
         labels: Number of labels that can be used.
         image_bytes: Size of the usable images.
-        smallest: `(height, width)` of the image of fewest pixels; None without images.
-        median: The same of the median image.
-        largest: The same of the image of most pixels.
+        smallest: `(height, width)` of the image with the fewest pixels; None without images.
+        median: `(height, width)` of the image with the median number of pixels.
+        largest: `(height, width)` of the image with the most pixels.
         image_kinds: Number of images of each format and mode, such as "png RGB".
         label_kinds: Number of labels of each kind, such as "8-bit gray".
         class_pixels: Number of pixels of each class.
@@ -107,7 +108,7 @@ class UnlistedValue:
     """A raw value or colour that is not in the table of the dataset.
 
     Attributes:
-        value: It; None for the sum of colours too many to count one by one.
+        value: The value or colour; None for the sum of colours that are too many to count singly.
         pixels: Number of pixels over all labels.
         labels: Number of labels that have it.
     """
@@ -122,13 +123,13 @@ class Picture:
     """A pair drawn for people.
 
     Attributes:
-        split: Where it is from.
+        split: Split of the pair.
         file: Name of the image.
-        caption: What there is to see.
-        is_problem: Whether it is drawn for what is wrong with it.
+        caption: Description of the picture.
+        is_problem: Whether it is drawn because something is wrong with it.
         image: The image, a JPEG file.
         label: The label in its classes' colours, a PNG file.
-        overlay: The one laid over the other, a JPEG file.
+        overlay: The label drawn over the image, a JPEG file.
     """
 
     split: str
@@ -145,18 +146,18 @@ class Report:
     """Result of `check.run`.
 
     Attributes:
-        path: What was checked.
+        path: Folder that was checked.
         dataset: Name of the dataset.
-        is_converted: Whether it was records, not a raw tree.
+        is_converted: Whether it holds a converted dataset and not a raw tree.
         is_full: Whether images were decoded.
         classes: Names and colours.
-        splits: What each split holds.
-        findings: All that is wrong, errors first.
+        splits: Content of each split.
+        findings: Everything that is wrong, errors first.
         unlisted: Raw values outside the table over all labels, the most frequent first.
         unlisted_cause: The likely cause of these; empty if there are none.
         pictures: Samples of each split, and of labels that are wrong.
-        palettes: Those of labels that have one, the most frequent first; raw trees only.
-        remarks: Ways in which labels were understood that are not plain, a line each.
+        palettes: Palettes of the labels, the most frequent first; for raw trees only.
+        remarks: Unusual ways in which labels were understood, one line each.
         passed_over: Lines about files of a raw tree that are in no pair.
     """
 
@@ -186,7 +187,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """The numbers in words."""
+        """Returns the numbers of errors and warnings in words."""
         if not self.findings:
             return "nothing wrong"
         return f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}"
@@ -204,7 +205,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """Returns a report, less its pictures, as what JSON can hold."""
+    """Returns a report without its pictures as values for JSON."""
     shares = len(report.classes.names)
     return {
         "path": str(report.path),
@@ -240,15 +241,15 @@ def write_json(report: Report, path: Path) -> None:
 
 
 def check_writable(path: Path, beginning: bytes) -> None:
-    """Refuses a file that cannot be written, before the work whose outcome it shall hold.
+    """Refuses a file that cannot be written, before the work for its content begins.
 
     Args:
         path: The file.
-        beginning: The first byte of a report of its kind: another file, such as a list of classes,
-            is not to be lost.
+        beginning: The first bytes of a report of its kind: another file, such as COCO's JSON, is
+            not to be lost.
 
     Raises:
-        InputError: If its folder is not there or may not be written to, or it is another file.
+        InputError: If its folder does not exist or is not writable, or the file is not a report.
     """
     if path.is_dir():
         raise InputError(f"{path}: cannot be written (it is a folder).")
@@ -262,16 +263,16 @@ def check_writable(path: Path, beginning: bytes) -> None:
         raise InputError(f"{path}: cannot be written (no permission in {path.parent}).")
     if path.exists() and os.access(path, os.R_OK):
         with path.open("rb") as file:
-            found = file.read(20)
+            found = file.read(max(20, len(beginning)))
         if found and not found.startswith(beginning):
             raise InputError(
                 f"{path}: must be a new file or an earlier report, got one that begins with "
-                f"{found!r}, which would be lost."
+                f"{found[:20]!r}, which would be lost."
             )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file in one step, so that what has its name is whole.
+    """Writes a file in one step, so that a file with its name is complete.
 
     Raises:
         InputError: If it cannot be written.

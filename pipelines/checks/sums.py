@@ -1,4 +1,4 @@
-"""Sums over all pairs that were examined, and what only they show: leaks, and absent classes."""
+"""Sums over all examined pairs, and the findings that only sums show: leaks and absent classes."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,8 @@ class Sums:
     """Sums up a split.
 
     Args:
-        name: Of the split.
-        pairs: Number of pairs that there should be.
+        name: Name of the split.
+        pairs: Number of pairs that the split should have.
         official: Number that the dataset officially has, if there is one.
         num_classes: Number of classes.
     """
@@ -37,7 +37,7 @@ class Sums:
         self._image_bytes = 0
 
     def add(self, pair: Examined) -> None:
-        """Takes a pair in."""
+        """Adds a pair."""
         if pair.size is not None:
             self._sizes[pair.size] += 1
             self._image_kinds[pair.image_kind] += 1
@@ -92,14 +92,14 @@ class Duplicates:
         self._splits: list[str] = []  # references to a few strings
 
     def add(self, pair: Examined) -> None:
-        """Takes a pair in."""
+        """Adds a pair."""
         if pair.digest:
             self._digests += pair.digest
             self._files.append(pair.file)
             self._splits.append(pair.split)
 
     def findings(self) -> Iterator[Finding]:
-        """Yields an image that is in two splits as an error, one twice in a split as a warning."""
+        """Yields an error for an image in two splits, a warning for one twice in a split."""
         halves = np.frombuffer(bytes(self._digests), np.uint64).reshape(-1, DIGEST_SIZE // 8)
         for first, again in _equal_rows(halves):
             yield self._finding(first, again)
@@ -130,7 +130,7 @@ class Duplicates:
 
 
 def _equal_rows(rows: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yields the positions of each row that occurred before: its first, and its own."""
+    """Yields the first and the own position of each row that occurred before."""
     order = np.lexsort(rows.T)  # which is stable: equal rows stay in their order
     same = (rows[order[1:]] == rows[order[:-1]]).all(axis=1)
     first = 0
@@ -154,7 +154,7 @@ class StrangeValues:
         self._labels: Counter[int | Color | None] = Counter()
 
     def add(self, pair: Examined) -> None:
-        """Takes a pair in."""
+        """Adds a pair."""
         for value, pixels in pair.raw_counts.items():
             if value not in self._pixels and len(self._pixels) >= _MOST_VALUES:
                 value = None
@@ -162,7 +162,7 @@ class StrangeValues:
             self._labels[value] += 1
 
     def values(self) -> tuple[list[UnlistedValue], str]:
-        """Returns those outside the table, the most frequent first, and their likely cause."""
+        """Returns the values outside the table, the most frequent first, and their likely cause."""
         listed = {**self._description.raw_values, **self._description.raw_colors}
         unlisted = [
             UnlistedValue(value, pixels, self._labels[value])
@@ -172,7 +172,7 @@ class StrangeValues:
         return unlisted, self._likely_cause() if unlisted else ""
 
     def _likely_cause(self) -> str:
-        """Asks what is said of a label that has all of the values at once."""
+        """Returns the message on a label that has all these values."""
         values = [value for value in self._pixels if isinstance(value, int)]
         colors = [value for value in self._pixels if isinstance(value, tuple)]
         try:
@@ -185,11 +185,11 @@ class StrangeValues:
 
 
 def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[Finding]:
-    """Yields what only the sums of all labels show.
+    """Yields the findings that only the sums of all labels show.
 
     Args:
         description: Facts of the dataset.
-        reports: Of all splits.
+        reports: Reports on all splits.
     """
     names = description.classes.names
     if description.classes.count < 2:
@@ -201,12 +201,13 @@ def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[
         what = f"labels must hold more than one class, got only {names[only]} in all of them"
         cause = "black-and-white masks? did you mean --map 255:1?"
         yield Finding(ERROR, "one class", "", "all labels", what, cause)
-        return  # that the other classes are absent follows
+        return  # the other classes are absent, which need not be said
     for report in reports:
         if report.is_unlabelled:
             what = f"labels of {report.name} must have a pixel of some class, got ignored ones only"
             cause = "withheld, as those of a test split often are, or another class table"
-            # Without these nothing can be learned, or nothing scored; a test split may be so.
+            # Without pixels of classes nothing can be learned or scored; a test split may lack
+            # them.
             severity = ERROR if report.name in REQUIRED_SPLITS else WARNING
             yield Finding(severity, "all ignored", report.name, report.name, what, cause)
             continue

@@ -3,14 +3,32 @@
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral
+from typing import TYPE_CHECKING
 
-from kerasseg import IGNORE_LABEL
+from kerasseg import IGNORE_LABEL, lazy
 
 from ..errors import InputError
 from .colors import is_background
+
+if TYPE_CHECKING:
+    from . import class_documents as class_documents
+    from . import class_file as class_file
+    from . import class_lines as class_lines
+    from . import class_maps as class_maps
+    from . import class_tables as class_tables
+    from . import colors as colors
+    from . import entries as entries
+    from . import label_maps as label_maps
+    from . import label_notes as label_notes
+    from . import palettes as palettes
+    from . import pixel_counts as pixel_counts
+    from . import value_runs as value_runs
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 LABELS_ARE = ("numbers", "colors")
 LARGEST_VALUE = 65535
@@ -23,8 +41,8 @@ class ClassSpace:
     """The classes that labels 0, 1, 2 ... stand for.
 
     Attributes:
-        names: One name a class.
-        colors: One (red, green, blue) a class, each in [0, 255].
+        names: One name per class.
+        colors: One (red, green, blue) per class, each in [0, 255].
     """
 
     names: tuple[str, ...]
@@ -44,7 +62,7 @@ class ClassSpace:
             raise InputError(f"class names must differ, got {', '.join(self.names)}.")
         if len(self.colors) != len(self.names):
             raise InputError(
-                f"colors must be one a class, {len(self.names)}, got {len(self.colors)}."
+                f"colors must be one per class, {len(self.names)}, got {len(self.colors)}."
             )
         for color in self.colors:
             if len(color) != 3 or not all(map(_is_byte, color)):
@@ -59,7 +77,7 @@ class ClassSpace:
 
     @property
     def undrawn(self) -> tuple[int, ...]:
-        """The classes that pictures leave undrawn: class 0 if it is a background by its name."""
+        """Classes that pictures do not draw: class 0 if its name means background."""
         return (0,) if is_background(self.names[0]) else ()
 
     @property
@@ -67,6 +85,15 @@ class ClassSpace:
         """Hash of names and colours: equal class spaces have equal fingerprints."""
         content = json.dumps([self.names, self.colors, IGNORE_LABEL], separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def compose(name: str) -> str:
+    """Composes the accents of a name of a class or file, which then equals what looks the same.
+
+    A Mac stores some names with accents as characters of their own. Unicode calls both one text
+    (its normal form C); capital letters and characters of other widths are others to it, and here.
+    """
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _is_byte(value: object) -> bool:
@@ -81,17 +108,18 @@ class Description:
         classes: Names and colours.
         raw_values: What each integer in a label file, in [0, 65535], means: a class, or 255 for
             ignored. A value that is not listed is an error.
-        raw_colors: The same for labels that are RGB pictures; empty when RGB labels are an error.
+        raw_colors: Meaning of each colour in labels that are RGB pictures; empty to refuse these.
         split_sizes: Number of examples of each split that the source should have; a split may be
             left out when its size is not fixed.
         homepage: Where the dataset comes from.
-        hints: The likely cause where a value that is not listed occurs.
+        hints: The likely cause of a value that is not listed.
         labels_are: How label files with colours are understood, those with a palette and gray ones
             saved as RGB: "stored" takes the numbers that the file stores, and looks RGB colours up;
             "numbers" does so too, and takes RGB gray for numbers; "colors" looks all colours up;
-            "either" takes whichever the colours of the classes tell, and refuses what they do not.
-        overridden: Values of which an option says something else than the dataset, with what they
-            meant.
+            "either" decides by the colours of the classes, and refuses a label if they do not
+            decide.
+        overridden: Values whose meaning an option changed, with the meaning that the dataset gave
+            them.
     """
 
     classes: ClassSpace
@@ -104,12 +132,12 @@ class Description:
     overridden: Mapping[int, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Leaves the last two out unless they say something.
+        """Shows the last two fields only if they have an effect.
 
-        Conversions are told apart by this text, and those that release 0.1 made must stay known.
+        This text identifies conversions, and those of release 0.1 must stay known.
         """
         shown = {each.name: getattr(self, each.name) for each in fields(self)}
-        if self.labels_are in ("stored", "either"):  # what is so unless an option says otherwise
+        if self.labels_are in ("stored", "either"):  # the values without an option
             del shown["labels_are"]
         if not self.overridden:
             del shown["overridden"]
@@ -117,7 +145,7 @@ class Description:
         return f"{type(self).__name__}({listed})"
 
     def overriding(self, values: Mapping[int, int]) -> "Description":
-        """Returns the facts with another meaning of some values; all others keep theirs."""
+        """Returns the facts with a new meaning for some values."""
         had = {v: self.raw_values[v] for v in values if v in self.raw_values}
         overridden = {v: label for v, label in had.items() if values[v] != label}
         return replace(
@@ -135,8 +163,8 @@ def ignoring(description: Description, values: Iterable[int]) -> Description:
         values: In [0, 65535].
 
     Raises:
-        InputError: If a value is out of range, or the only one of a class that is no background:
-            the class list would be one class ahead of the labels.
+        InputError: If a value is out of range, or the only one of a class other than background:
+            the class list would then be one class ahead of the labels.
     """
     ignored = frozenset(values)
     for value in sorted(ignored):

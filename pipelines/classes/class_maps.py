@@ -1,6 +1,6 @@
-"""`convert --map`: other classes than a dataset's own, decided once, at conversion.
+"""Class maps, for `convert --map`: a conversion can change the classes of a dataset.
 
-A map is given as one of
+A map is one of
 
     255:1,254:ignore            raw label values, each to a class number or to `ignore`
     FILE.toml, FILE.json        the same, or classes to classes, by name
@@ -24,7 +24,7 @@ from typing import Any
 from kerasseg import IGNORE_LABEL
 
 from ..errors import InputError
-from . import ClassSpace, Description
+from . import ClassSpace, Description, compose
 
 _IGNORE = "ignore"
 _LARGEST_VALUE = 65535
@@ -36,8 +36,8 @@ class ClassMap:
     """A map as it was given.
 
     Attributes:
-        origin: Where it comes from, for messages.
-        entries: What each raw value (int) or class (str) becomes: a class name, number or "ignore".
+        origin: Origin of the map, for messages.
+        entries: New class name, class number or "ignore" of each raw value (int) or class (str).
         classes: The new classes, None if they follow from the entries.
     """
 
@@ -89,7 +89,7 @@ def _read(path: Path) -> Any:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]], origin: object) -> dict[str, Any]:
-    """Makes a dictionary, which of a repeated key would keep the last value alone."""
+    """Makes a dictionary and refuses repeated keys, of which it would keep only the last."""
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -108,7 +108,7 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
         for key, value in content["map"].items()
     }
     if len(entries) < len(content["map"]):
-        raise InputError(f"{origin}: keys must differ, got a raw value more than once.")
+        raise InputError(f"{origin}: keys must differ, got a value or class more than once.")
     if not entries:
         raise InputError(f"{origin}: must map at least one value or class, got none.")
     if len({type(key) for key in entries}) > 1:
@@ -118,8 +118,8 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
 
 def _parse_key(origin: str, key: str) -> int | str:
     if not _is_number(key.strip()):
-        return key
-    value = int(key.strip())  # whose own idea of white space is another
+        return compose(key)
+    value = int(key.strip())  # which has its own idea of white space
     if value > _LARGEST_VALUE:
         raise InputError(f"{origin}: raw values must be in [0, {_LARGEST_VALUE}], got {key}.")
     return value
@@ -131,7 +131,7 @@ def _is_number(text: str) -> bool:
 
 def _parse_value(origin: str, key: str, value: Any) -> int | str:
     if isinstance(value, str):
-        value = value.strip()
+        value = compose(value.strip())
         value = int(value) if _is_number(value) else value
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
         raise InputError(
@@ -157,7 +157,7 @@ def _parse_classes(origin: str, classes: Any) -> ClassSpace | None:
                 f"{origin}: a class must have a name and a color of three numbers in [0, 255], "
                 f"got {name!r} and {color!r}."
             )
-    return ClassSpace(names, colors)
+    return ClassSpace(tuple(map(compose, names)), colors)
 
 
 def describe(description: Description, class_map: str | None) -> Description:

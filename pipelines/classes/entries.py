@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from . import LARGEST_VALUE, NOT_TEXT
+from . import LARGEST_VALUE, NOT_TEXT, compose
 from .colors import Color
 
 IGNORED_NAME = "ignore"
@@ -77,7 +77,7 @@ def make(
 
     Args:
         place: Where it stands.
-        name: The class's; white space around it is left out.
+        name: The class's; white space around it is left out, and accents are composed.
         color: The class's, if given.
         value: In the labels, if given; -1 is none, and only ignored pixels have it (labelme).
         is_quoted: Whether quotation marks, or the format, tell where the name begins and ends: it
@@ -87,7 +87,7 @@ def make(
         InputError: If it is no name, or holds what looks like further columns, or the value is out
             of range.
     """
-    name = name.strip()
+    name = compose(name.strip())
     if not name or NOT_TEXT.search(name):
         raise InputError(f"a class name must be text of one line, got {name!r}.")
     if _COLUMNS.fullmatch(name) or (not is_quoted and _SEPARATORS.search(name)):

@@ -10,12 +10,14 @@ from .palettes import Reader, Reading
 from .value_runs import VALUES, code_of, color_codes, find_runs, strips
 
 _UNKNOWN = -1
+_WHITES = (255, 65535)  # of 8 and 16 bits
 
 
 class LabelMap:
     """Turns raw label values or colours into classes, refusing those that are not listed.
 
-    Labels are long runs of one value. All work but finding the runs is done a run, not a pixel.
+    Labels are long runs of one value. Except for finding the runs, all work is done once per run,
+    not once per pixel.
 
     Args:
         description: The dataset's facts.
@@ -40,7 +42,7 @@ class LabelMap:
     def read(
         self, raw: np.ndarray, palette: np.ndarray | None = None, has_alpha: bool = False
     ) -> Reading:
-        """Decides how a decoded label is understood, as `palettes.Reader` does.
+        """Decides how a decoded label is understood, with `palettes.Reader`.
 
         Args:
             raw: uint8 or uint16 (height, width) values or uint8 (height, width, 3) colours.
@@ -81,7 +83,7 @@ class LabelMap:
         return label, counts
 
     def _classes(self, found: np.ndarray, reading: Reading) -> np.ndarray:
-        """Looks values or colours up that were found in a raw label."""
+        """Looks up values or colours of a raw label."""
         raw = reading.raw
         if raw.ndim == 2 and reading.codes is None:
             if found.max(initial=0) >= self._table.size:
@@ -106,7 +108,7 @@ class LabelMap:
         return self._code_labels[position][found]
 
     def _find(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where colours are in the table, and which of them are there."""
+        """Returns the positions of colours in the table, and whether they are there."""
         position = np.searchsorted(self._codes, codes).clip(max=self._codes.size - 1)
         return position, self._codes[position] == codes
 
@@ -150,8 +152,11 @@ class LabelMap:
         hints = [self._hints[value] for value in unknown.tolist() if value in self._hints]
         if hints:
             return hints[0]
-        if set(present.tolist()) <= {0, 255}:
-            return "a black-and-white mask: did you mean --map 255:1?"
+        lone = int(unknown[0]) if unknown.size == 1 else None
+        if lone in _WHITES and set(present.tolist()) <= {0, lone}:
+            return f"a black-and-white mask: did you mean --map {lone}:1?"
+        if lone == _WHITES[-1]:
+            return f"pixels to be ignored, as in 16 bits? did you mean --map {lone}:ignore?"
         if present[0] >= 1 and present[present < IGNORE_LABEL].max(initial=0) == self.num_classes:
             return "classes counted from 1: subtract 1 from every value"
         return "another class table, or a resized label"

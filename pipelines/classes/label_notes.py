@@ -1,7 +1,7 @@
-"""What the colours of all labels together say: palettes that differ, and what was taken for what.
+"""Notes on the colours of all labels: palettes that differ, and how labels were understood.
 
-A palette that no class list resolves is taken by its numbers. That is sound if all files mean the
-same by a number, and nothing in the colours says otherwise.
+A palette whose colours are not in the class list is read by its numbers. That is sound if a number
+means the same in all files and the colours do not contradict it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,13 +23,13 @@ _BLACK_AND_WHITE = {0: BLACK, 1: (255, 255, 255)}
 
 @dataclass
 class LabelNotes:
-    """What is noted of many labels, as JSON can hold it.
+    """Notes on many labels, in a form that JSON can hold.
 
     Attributes:
-        claims: Each claim of `palettes.Notes` with the first file, by name, that makes it.
-        entries: Each entry of a palette that no list resolves, as "NUMBER R G B", with such a file.
-        tables: The colours of all classes in palettes, as hexadecimal digits: at most two, since
-            only one is of use.
+        claims: Each claim of `palettes.Notes` with the first file, by name, that has it.
+        entries: Each palette entry that is not in the class list, as "NUMBER R G B", with a file.
+        tables: The colours of all classes in palettes, as hexadecimal digits: at most two, as only
+            a single one can be used.
     """
 
     claims: dict[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class LabelNotes:
     tables: list[str] = field(default_factory=list)
 
     def add(self, file: str, notes: Notes) -> None:
-        """Takes in what is noted of a label."""
+        """Adds the notes on a label."""
         if notes == NOTHING:
             return
         for claim in notes.claims:
@@ -48,7 +48,7 @@ class LabelNotes:
             self._add_table(notes.table.hex())
 
     def merge(self, other: "LabelNotes") -> None:
-        """Takes in the notes of further labels."""
+        """Adds the notes on further labels."""
         for mine, theirs in ((self.claims, other.claims), (self.entries, other.entries)):
             for key, file in theirs.items():
                 _keep_first(mine, key, file)
@@ -82,7 +82,7 @@ def merged(notes: Iterable[LabelNotes]) -> LabelNotes:
 
 
 def contradictions(description: Description, notes: LabelNotes) -> Iterator[tuple[str, str, str]]:
-    """Yields what the labels together leave open: file, what is wrong, and the remedy.
+    """Yields what the labels together do not decide: the file, what is wrong, and the remedy.
 
     Args:
         description: Facts of the dataset.
@@ -98,10 +98,11 @@ def contradictions(description: Description, notes: LabelNotes) -> Iterator[tupl
 
 
 def refuse_contradictions(description: Description, notes: LabelNotes) -> None:
-    """Refuses labels whose colours leave open what is meant.
+    """Refuses labels whose colours do not decide what they mean.
 
     Raises:
-        InputError: If they do; the message has all that `contradictions` yields.
+        InputError: If there are such labels; the message has everything that `contradictions`
+            yields.
     """
     found = [
         f"{file}: {what}; {remedy}." for file, what, remedy in contradictions(description, notes)
@@ -141,7 +142,7 @@ def _differing_palettes(notes: LabelNotes) -> Iterator[tuple[str, str, str]]:
 def _misleading_palette(
     description: Description, notes: LabelNotes
 ) -> Iterator[tuple[str, str, str]]:
-    """Yields palettes, the same in all labels, whose colours speak against their numbers."""
+    """Yields palettes, the same in all labels, whose colours contradict their numbers."""
     palette = {number: (color, file) for number, color, file in notes.palette()}
     values, names = description.raw_values, description.classes.names
     table = {number: color for number, (color, _) in palette.items()}
@@ -162,7 +163,7 @@ def _misleading_palette(
 
 
 def _rises(table: dict[int, Color], description: Description) -> bool:
-    """Tells whether gray rises with the number, and is no number itself that means otherwise."""
+    """Tells whether gray rises with the number and is not itself a number of another meaning."""
     grays = [color[0] for _, color in sorted(table.items())]
     labels = [description.raw_values.get(number) for number in sorted(table)]
     as_gray = [description.raw_values.get(gray) for gray in grays]
@@ -171,9 +172,9 @@ def _rises(table: dict[int, Color], description: Description) -> bool:
 
 
 def with_palette(description: Description, notes: LabelNotes) -> Description:
-    """Returns a dataset's facts with the colours of its labels' palette, where nobody gave any.
+    """Returns a dataset's facts with the colours of its labels' palette, if no colours were given.
 
-    A palette counts if it is the same in all labels that have one, and has a colour of its own for
+    A palette counts if it is the same in all labels that have one and has a different colour for
     each class.
     """
     classes = description.classes
@@ -190,7 +191,7 @@ def with_palette(description: Description, notes: LabelNotes) -> Description:
 
 
 def remarks(notes: LabelNotes) -> Iterator[str]:
-    """Yields a line for each way in which labels were understood that is not plain."""
+    """Yields one line per unusual way in which labels were understood."""
     if (file := notes.claims.get(GRAY_AS_RGB)) is not None:
         yield f"labels that are gray saved as RGB were taken for numbers, as {file}"
     if (file := notes.claims.get(ALPHA)) is not None:

@@ -1,4 +1,4 @@
-"""What the colours in a label file say: numbers, or classes by their colours.
+"""The meaning of the colours in a label file: class numbers, or classes by their colours.
 
 A palette's entries have a number and a colour each, and the two may contradict each other: programs
 that make palettes order them as they like. Gray pictures saved as RGB hold numbers, and still look
@@ -10,8 +10,8 @@ like colours. Where the class list has colours, they decide:
     used colours of no class, at the numbers    numbers: the class has no colour listed
     anything else                               refused, with both readings
 
-Numbers of palettes that no list resolves must be the same in all files, which `label_notes` sees
-to.
+`label_notes` checks that the numbers of palettes that are not in the class list mean the same in
+all files.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from . import Description
 from .colors import Color
 from .value_runs import VALUES, code_of, color_of, gray, used_codes
 
-_MOST_PALETTES = 64  # that are remembered
+_MOST_PALETTES = 64  # number of palettes that are remembered
 ALPHA = "gray with alpha"
 GRAY_AS_RGB = "RGB gray as numbers"
 RGB = "RGB as colours"
@@ -37,13 +37,13 @@ _REMEDY = (
 
 
 class Notes(NamedTuple):
-    """What is noted of a label for the comparison with the others.
+    """Notes on a label for the comparison with the other labels.
 
     Attributes:
-        claims: `ALPHA`, `GRAY_AS_RGB`, `RGB`, as far as they hold.
-        entries: Used entries of a palette whose colours no list resolves: number and colour.
-        table: The colours of all classes in a palette that was taken by number; empty if the
-            palette is shorter.
+        claims: Those of `ALPHA`, `GRAY_AS_RGB` and `RGB` that hold.
+        entries: Number and colour of used palette entries that are not in the class list.
+        table: The colours of all classes in a palette that was read by number; empty if the palette
+            is shorter.
     """
 
     claims: tuple[str, ...] = ()
@@ -55,12 +55,12 @@ NOTHING = Notes()
 
 
 class Reading(NamedTuple):
-    """A label, and how it is understood.
+    """A label and how it is understood.
 
     Attributes:
         raw: (height, width) numbers or (height, width, 3) colours.
-        codes: uint32 (256,) colours that the numbers stand for, None where numbers are meant.
-        notes: For the comparison with the other labels.
+        codes: uint32 (256,) colours that the numbers stand for; None if numbers are meant.
+        notes: Notes for the comparison with the other labels.
     """
 
     raw: np.ndarray
@@ -92,7 +92,7 @@ class Reader:
         }
 
     def read(self, raw: np.ndarray, palette: np.ndarray | None, has_alpha: bool) -> Reading:
-        """Decides on a label.
+        """Decides how a label is understood.
 
         Args:
             raw: (height, width) numbers or (height, width, 3) colours.
@@ -100,8 +100,8 @@ class Reader:
             has_alpha: Whether the file is gray with an opaque channel of alpha.
 
         Raises:
-            ImageFileError: If numbers and colours contradict each other, and nothing tells which
-                are meant.
+            ImageFileError: If numbers and colours contradict each other and it is unknown which are
+                meant.
         """
         if self._mode == "stored":
             return Reading(raw)
@@ -167,7 +167,7 @@ class Reader:
         return self._palettes[key]
 
     def _look_up_palette(self, raw: np.ndarray, palette: np.ndarray, colors: dict) -> Reading:
-        """Takes a palette's colours for the classes', or where there are none, gray for numbers."""
+        """Looks up a palette's colours among the classes'; reads gray as numbers."""
         if not self._colors and all(c is not None and len({*c}) == 1 for c in colors.values()):
             grays = np.zeros(VALUES, np.uint8)
             grays[: len(palette)] = palette[:, 0]
@@ -188,9 +188,9 @@ class Reader:
         return label == IGNORE_LABEL or label not in self._with_color
 
     def _note(self, palette: np.ndarray, colors: dict[int, Color | None]) -> Notes:
-        """Notes the entries whose colours the list does not have.
+        """Notes the entries whose colours are not in the list.
 
-        Colours that several classes share in one palette tell nothing.
+        Colours that several classes share in one palette are not noted.
         """
         table = palette[: len(self._names)]
         codes = _codes(palette)[: len(table)].tolist()
@@ -224,10 +224,10 @@ class Reader:
         return Reading(np.ascontiguousarray(raw[..., 0]), None, Notes((GRAY_AS_RGB,)))
 
     def _refuse_overridden(self, colors: Iterable[Color | None]) -> None:
-        """Refuses colours of classes whose values an option changes: it says nothing of them.
+        """Refuses colours of classes whose values an option changes: it does not cover colours.
 
         Raises:
-            ImageFileError: If there are such.
+            ImageFileError: If there are such colours.
         """
         if not self._overridden:
             return
@@ -261,7 +261,7 @@ class Reader:
 def _is_scale(palette: np.ndarray, colors: dict[int, Color | None]) -> bool:
     """Tells whether the used entries are of a scale of gray: the number n has the colour n, n, n.
 
-    Black alone is if gray follows it in the palette.
+    Black alone is on a scale of gray if gray follows it in the palette.
     """
     if any(color != gray(number) for number, color in colors.items()):
         return False

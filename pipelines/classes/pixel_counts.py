@@ -12,7 +12,7 @@ class PixelCounts:
         num_classes: Number of classes.
 
     Attributes:
-        labels: Number of labels taken in.
+        labels: Number of labels that were added.
         class_pixels: int64 (num_classes,) pixels of each class.
         pixels_with_class: int64 (num_classes,) labelled pixels of the images with each class.
         images_with_class: int64 (num_classes,) images with each class.
@@ -26,7 +26,7 @@ class PixelCounts:
         )
 
     def add(self, counts: np.ndarray) -> None:
-        """Takes in a label's int64 (256,) numbers of pixels of each value."""
+        """Adds the number of pixels of each value in a label, int64 (256,)."""
         classes = counts[: self.class_pixels.size]
         self.class_pixels += classes
         self.pixels_with_class += np.where(classes > 0, classes.sum(), 0)
@@ -36,12 +36,13 @@ class PixelCounts:
 
 
 def only_class(class_pixels: np.ndarray) -> int | None:
-    """Returns the class of all labelled pixels if it is but one of several.
+    """Returns the class of all labelled pixels if they have only one of several classes.
 
-    So it is in black-and-white masks where 255 is the ignored label: each file alone looks right.
+    Black-and-white masks are such a case, as 255 is the ignored label; each file alone looks right.
 
     Args:
-        class_pixels: Of all labels together, (num_classes,); empty if they were not counted.
+        class_pixels: Pixels of each class in all labels, (num_classes,); empty if they were not
+            counted.
     """
     found = np.flatnonzero(class_pixels)
     return int(found[0]) if len(found) == 1 < len(class_pixels) else None

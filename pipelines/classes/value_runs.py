@@ -1,12 +1,12 @@
-"""Runs of one value in a label: labels are long runs, and work is done a run, not a pixel."""
+"""Runs of one value in a label: work is done once per run, not once per pixel."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-VALUES = 256  # of a label's pixel, once it is mapped
-STRIP = 512  # rows that are worked on at a time, which bounds the memory
-_MOST_COLORS = 4096  # of a label; what has more is a photograph
+VALUES = 256  # values of a label's pixel after mapping
+STRIP = 512  # rows that are processed at a time, which bounds the memory
+_MOST_COLORS = 4096  # colours of a label; a picture with more is a photograph
 
 
 def color_codes(raw: np.ndarray) -> np.ndarray:
@@ -26,13 +26,13 @@ def gray(value: int) -> tuple[int, int, int]:
 
 
 def code_of(color: tuple[int, int, int]) -> int:
-    """Returns the number that `color_codes` gives a colour."""
+    """Returns the number of a colour in the result of `color_codes`."""
     red, green, blue = color
     return red << 16 | green << 8 | blue
 
 
 def color_of(code: int) -> tuple[int, int, int]:
-    """Returns the colour of which `code_of` is the number."""
+    """Returns the colour that has a number, the inverse of `code_of`."""
     return code >> 16, code >> 8 & 255, code & 255
 
 
@@ -45,7 +45,7 @@ def find_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def strips(raw: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields strips of a label as (rows, width) numbers, each with its first row."""
+    """Yields strips of a label as (rows, width) numbers, each with the index of its first row."""
     for top in range(0, len(raw), STRIP):
         yield top, color_codes(raw[top : top + STRIP])
 
@@ -57,7 +57,7 @@ def used_codes(raw: np.ndarray) -> list[int]:
         raw: (height, width) values or (height, width, 3) colours.
 
     Returns:
-        Those of `color_codes`; of a picture with thousands of colours, the first thousands.
+        Numbers as in `color_codes`; for a picture with thousands of colours, the first thousands.
     """
     found = np.zeros(0, raw.dtype if raw.ndim == 2 else np.uint32)
     for _, strip in strips(raw):

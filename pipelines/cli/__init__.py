@@ -4,9 +4,9 @@
 """
 
 import contextlib
-import errno
 import sys
 import warnings
+from typing import Any
 
 import click
 
@@ -30,11 +30,24 @@ from . import (
     models,
     predict,
     serve,
+    stopping,
+    streams,
 )
 
 
 class _Group(click.Group):
-    """Prints errors that a user can mend without a traceback, and exits with code 1."""
+    """Prints errors that a user can mend without a traceback, and exits with code 1.
+
+    A signal ends a command with its code, 130 or 143, and one line.
+    """
+
+    def main(self, *arguments, **options) -> Any:
+        """Runs the command line."""
+        try:
+            with streams.outliving():
+                return super().main(*arguments, **options)
+        except KeyboardInterrupt as error:  # a second one, while the first is told
+            sys.exit(128 + stopping.signal_of(error))
 
     def make_context(self, *arguments, **options) -> click.Context:
         """Parses the options before the command."""
@@ -43,7 +56,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context):
         """Parses the rest, and runs the command."""
-        with _printable_errors():
+        with _printable_errors(), stopping.heeded():
             try:
                 return super().invoke(ctx)
             finally:
@@ -66,12 +79,6 @@ def _printable_errors():
     except click.ClickException as error:
         vars(error)["message"] = printable(error.message, keep="\n")
         raise
-    except OSError as error:
-        # Files are named by InputErrors, and of a closed pipe click takes care: this was printed.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
-            raise
-        sys.stdout = None  # or Python would try once more to write what is left
-        raise click.ClickException(f"output cannot be written ({error.strerror}).") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

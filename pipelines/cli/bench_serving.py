@@ -11,7 +11,7 @@ class _Counts(click.ParamType):
     name = "N,N,..."
 
     def convert(self, value, param, ctx) -> tuple[int, ...]:
-        """Parses the text; tuples, which defaults are, pass."""
+        """Parses the text; defaults are tuples already."""
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")

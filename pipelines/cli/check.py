@@ -5,25 +5,27 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, stopping
+from .option_groups import GroupedCommand
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
 
 
-@click.command("check")
+@click.command("check", cls=GroupedCommand)
 @click.argument("path", type=options.existing_folder)
 @click.option(
     "--dataset",
     type=options.DatasetName(),
-    help="Dataset that a raw PATH holds, by the names of convert; unless given, its layout tells.",
+    help="Dataset that a raw PATH holds, named as for 'kerasseg convert'; recognised by its "
+    "layout unless given.",
 )
 @click.option(
     "--map",
     "class_map",
     metavar="FILE|RAW:CLASS,...",
-    help="Change of the classes that convert will be given: a TOML or JSON file, pairs such as "
-    "255:1, or mapillary-to-cityscapes.",
+    help="Change of the classes that 'kerasseg convert' will get as --map: a TOML or JSON file, "
+    "pairs such as 255:1, or mapillary-to-cityscapes.",
 )
 @click.option(
     "--full",
@@ -55,30 +57,30 @@ _MOST_VALUES = 20
 @options.image_options
 @options.dataset_options
 def command(path, dataset, json_file, html_file, samples, **more) -> None:
-    """Find all that is wrong with PATH, a raw dataset or a converted one.
+    """Find everything that is wrong with PATH, a raw or a converted dataset.
 
-    Looks for missing and damaged files, labels of other sizes or values, images that are in two
-    splits, and classes that nothing can be learned of. Exit code 1 if there are errors; warnings
-    alone give 0.
+    Looks for missing and damaged files, labels with a wrong size or wrong values, images that are
+    in two splits, and classes that cannot be learned. The exit code is 1 if there are errors, and 0
+    if there are only warnings.
     """
     from .. import check
     from ..checks import page
-    from ..checks.report import check_writable, write_json
+    from ..checks.report import JSON_START, check_writable, write_json
 
-    for file, beginning in ((json_file, b"{"), (html_file, b"<")):
+    for file, beginning in ((json_file, JSON_START), (html_file, page.START)):
         if file:
             check_writable(file, beginning)
-    try:
-        with options.progress_bar(f"checking {path}") as on_progress:
-            report = check.run(
-                path,
-                dataset,
-                samples=samples if html_file else 0,
-                on_progress=on_progress,
-                **options.given_dataset_options(more),
-            )
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; nothing was written.") from error
+    with (
+        stopping.telling("nothing was written."),
+        options.progress_bar(f"checking {path}") as on_progress,
+    ):
+        report = check.run(
+            path,
+            dataset,
+            samples=samples if html_file else 0,
+            on_progress=on_progress,
+            **options.given_dataset_options(more),
+        )
     print_report(report)
     console = options.console()
     for file, write in ((json_file, write_json), (html_file, page.write)):
@@ -91,7 +93,7 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
 
 
 def print_report(report) -> None:
-    """Prints the splits, the classes, what is wrong, and the values outside the table."""
+    """Prints the splits, the classes, the findings and the values that mean no class."""
     from ..checks.page import kinds_text, splits_table
 
     options.print_table(
@@ -144,7 +146,7 @@ def _print_values(values, cause: str) -> None:
 
 
 def _print_palettes(report) -> None:
-    """Prints palettes that differ, and how labels were understood."""
+    """Prints the palettes if they differ, and how the labels were understood."""
     from ..checks.page import PALETTE_COLUMNS, palette_rows
 
     if len(report.palettes) > 1:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import options
+from . import options, stopping
 
 
 @click.command("client")
@@ -15,18 +15,19 @@ from . import options
     "--output",
     type=options.folder,
     default=Path(),
-    help="Folder to write the answers into; the current one unless given.",
+    help="Folder to write the answers into; the current folder unless given.",
 )
 @click.option(
     "--signature",
     default="serving_default",
     show_default=True,
-    help="Signature of the SavedModel to ask, which decides what it answers.",
+    help="Signature of the SavedModel to ask; it decides what the answer holds.",
 )
 @click.option(
-    "--overlay", is_flag=True, help="Ask for pictures of the classes drawn over the images, too."
+    "--overlay", is_flag=True, help="Also ask for pictures of the classes drawn over the images."
 )
 @options.stretch_option
+@options.overwrite_option
 @click.option(
     "--timeout",
     type=float,
@@ -39,21 +40,24 @@ from . import options
     type=int,
     default=3,
     show_default=True,
-    help="How often a request is sent again when the server cannot be reached or is busy.",
+    help="Number of times that a request is sent again if the server cannot be reached or is busy.",
 )
 def command(url, images, **arguments) -> None:
-    """Send IMAGES (files, or folders with all below) to a server at URL and write its answers.
+    """Send IMAGES (files, or folders with their subfolders) to a server and write its answers.
 
     The server is 'kerasseg serve' or TensorFlow Serving: URL is http://HOST:PORT for REST,
     grpc://HOST:PORT for gRPC. Label maps are written as NAME.png, 8-bit gray, overlays as
-    NAME_overlay.png; class shares are printed. Images of formats that a server does not decode are
-    sent as PNG, without a loss. Where two images would share a name, they keep their endings:
-    a.jpg.png and a.png.png. What cannot be predicted is listed in the end, after all others.
+    NAME_overlay.png; class shares are printed. Images in a format that servers do not decode are
+    sent as PNG, without loss. If two images would share a name, they keep their endings: a.jpg.png
+    and a.png.png. Images that cannot be predicted are listed at the end.
     """
     from .. import client
 
     try:
-        with options.progress_bar("asking") as on_progress:
+        with (
+            stopping.telling("the answers so far are written."),
+            options.progress_bar("asking") as on_progress,
+        ):
             answers = client.run(
                 url,
                 images,
@@ -64,8 +68,6 @@ def command(url, images, **arguments) -> None:
     except client.RefusedError as error:
         options.print_problems(error.problems)
         raise
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; the answers so far are written.") from error
     console = options.console()
     for answer in answers:
         for name, numbers in answer.values.items():

@@ -7,10 +7,13 @@ from pathlib import Path
 import click
 
 from .. import datasets
-from . import options
+from . import options, stopping
+from .option_groups import GroupedCommand
+
+_JSON_START = b'{\n "dataset": '  # of every outcome
 
 
-@click.command("convert")
+@click.command("convert", cls=GroupedCommand)
 @click.option(
     "--dataset",
     type=options.DatasetName(),
@@ -23,9 +26,11 @@ from . import options
     type=options.folder,
     default=Path("data"),
     show_default=True,
-    help="Folder to write converted datasets into, each in a folder of its name.",
+    help="Folder to write the converted dataset into, in a folder with its name.",
 )
-@click.option("--name", help="Name of the converted dataset; that of --dataset unless given.")
+@click.option(
+    "--name", help="Name of the converted dataset; the name of the raw dataset unless given."
+)
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -34,43 +39,47 @@ from . import options
 @click.option(
     "--allow-partial",
     is_flag=True,
-    help="Convert a copy of an official dataset that lacks images, or splits.",
+    help="Convert a copy of an official dataset that lacks images or splits.",
 )
 @click.option(
-    "--overwrite", is_flag=True, help="Convert again and replace what was converted before."
+    "--overwrite",
+    is_flag=True,
+    help="Convert again and replace an earlier conversion of the same name.",
 )
 @click.option(
     "--map",
     "class_map",
     metavar="FILE|RAW:CLASS,...",
-    help="Change the classes of the labels: by a TOML or JSON file, by pairs such as 255:1, or by "
-    "the map mapillary-to-cityscapes, which comes along.",
+    help="Change of the classes of the labels: a TOML or JSON file, pairs such as 255:1, or the "
+    "built-in map mapillary-to-cityscapes.",
 )
 @click.option(
     "--verify",
     type=click.Choice(["checksums", "labels", "full"]),
     default="labels",
     show_default=True,
-    help="What is checked of each pair. checksums: those inside the files, and labels are copied "
-    "undecoded; labels: also each value of the label; full: also that the image decodes.",
+    help="Checks of each pair of image and label. checksums: only the checksums inside the "
+    "files, and labels are copied without decoding; labels: also every value of the label; full: "
+    "also that the image can be decoded.",
 )
 @click.option(
     "--max-side",
     type=click.IntRange(1),
-    help="Scale images down, labels with them, whose longer side has more pixels than this.",
+    help="Number of pixels that the longer side of an image may have; larger images are scaled "
+    "down together with their labels.",
 )
 @click.option(
     "--image-format",
     type=click.Choice(["jpeg", "png"]),
-    help="Encode images that are not of this format anew, in it. Unless given, PNG and JPEG files "
-    "are copied byte for byte, and all others become PNG.",
+    help="Format that all images are stored in; images in other formats are encoded again. "
+    "Unless given, PNG and JPEG files are copied byte for byte, and all others become PNG.",
 )
 @click.option(
     "--quality",
     type=click.IntRange(1, 100),
     default=95,
     show_default=True,
-    help="JPEG quality of images that are encoded anew as JPEG.",
+    help="JPEG quality of images that are encoded again as JPEG.",
 )
 @options.image_options
 @click.option(
@@ -78,15 +87,15 @@ from . import options
     type=click.Choice(["local", "beam"]),
     default="local",
     show_default=True,
-    help="Where to convert. local: in processes of this machine; beam: by an Apache Beam pipeline, "
-    "such as on a cluster, with Beam's own options after --.",
+    help="Where the conversion runs. local: in processes on this machine; beam: as an Apache "
+    "Beam pipeline, for example on a cluster, with Beam's own options after --.",
 )
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write the outcome into, as JSON: the bad pairs or the splits, and which files "
-    "were passed over.",
+    help="File to write the result into, as JSON: the splits or the bad pairs, and the files "
+    "that were passed over.",
 )
 @options.dataset_options
 @click.argument("beam_options", metavar="[-- BEAM_OPTIONS]", nargs=-1, type=click.UNPROCESSED)
@@ -107,9 +116,9 @@ def command(
 ) -> None:
     """Convert a raw dataset to TFRecords in OUTPUT/NAME/1.0.0/.
 
-    Every label is checked value by value; bad pairs are listed, and nothing is published. An
-    interrupted conversion goes on where it stopped when the command is given again. If nothing has
-    changed since a finished one, nothing is done.
+    Every value of every label is checked. If some pairs are bad, they are listed and no dataset is
+    written. An interrupted conversion continues where it stopped when the command is given again.
+    If nothing has changed since a finished conversion, nothing is done.
     """
     from .. import convert
     from ..checks.report import check_writable, write_text
@@ -118,9 +127,13 @@ def command(
     encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
     notes: list[str] = []
     if json_file:
-        check_writable(json_file, b"{")
+        check_writable(json_file, _JSON_START)
+    goes_on = f"the same command continues with {output / folder_name(name or dataset)}."
     try:
-        with options.progress_bar(f"converting {dataset}") as on_progress:
+        with (
+            stopping.telling(goes_on),
+            options.progress_bar(f"converting {dataset}") as on_progress,
+        ):
             converted = convert.run(
                 dataset,
                 source,
@@ -138,10 +151,6 @@ def command(
         if json_file:
             write_text(json_file, _to_json(dataset, notes, error.problems, {}))
         raise
-    except KeyboardInterrupt as error:
-        raise click.ClickException(
-            f"interrupted; the same command goes on with {output / folder_name(name or dataset)}."
-        ) from error
     if json_file:
         write_text(json_file, _to_json(dataset, notes, [], converted.splits))
     _print_notes(notes)
@@ -155,7 +164,7 @@ def command(
 
 
 def _to_json(dataset: str, notes, problems, splits) -> str:
-    """Returns what came of a conversion; the bad pairs are called as `check` calls its findings."""
+    """Returns the result of a conversion; bad pairs have the keys of `check`'s findings."""
     content = {
         "dataset": dataset,
         "errors": len(problems),

@@ -10,15 +10,15 @@ from . import options, startup
 @click.option(
     "--data",
     type=options.folder,
-    help="Converted dataset to tune on, of the same classes; unless given, the one of the run's "
-    "training. A .keras file needs it.",
+    help="Converted dataset to tune on, with the same classes; the dataset of the run's training "
+    "unless given. Required for a .keras file.",
 )
 @click.option(
     "--images",
     type=click.IntRange(1),
     default=30,
     show_default=True,
-    help="Number of validation images that the parameters are searched on.",
+    help="Number of validation images that the search uses.",
 )
 @click.option(
     "--iterations",
@@ -29,10 +29,11 @@ from . import options, startup
 )
 @options.code_option
 def command(run, data, images, iterations, code) -> None:
-    """Choose the CRF's parameters for the network of RUN on the validation split.
+    """Choose the CRF's parameters for the network of RUN by its scores on the validation split.
 
-    RUN is a run folder or a .keras file. The choice is written into RUN/crf.json, where predict,
-    evaluate and export find it with --crf, and compared with the network alone on the whole split.
+    RUN is a run folder or a .keras file. The parameters are written into RUN/crf.json, where
+    predict, evaluate and export with --crf find them. The CRF is then compared with the network
+    alone on the whole split.
     """
     startup.load_tensorflow()
     from .. import crf_tune
@@ -62,7 +63,7 @@ def command(run, data, images, iterations, code) -> None:
         rows,
         title=f"{report['dataset']} validation, {report['images']} images",
     )
-    console.print(f"{report['crf_milliseconds']:.0f} ms an image for the CRF")
+    console.print(f"{report['crf_milliseconds']:.0f} ms per image for the CRF")
     chosen = ", ".join(f"{name} {value:g}" for name, value in report["parameters"].items())
     written = crf_tune.output_file(run)
     console.print(f"{chosen}; written to {written}", soft_wrap=True)

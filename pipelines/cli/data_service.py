@@ -15,24 +15,26 @@ _PORT = 5000
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port to listen at; 0 takes any free one. Unless given, 5000, or any with --dispatcher.",
+    help="Port to listen on; 0 takes any free one. Unless given, 5000, or any free one with "
+    "--dispatcher.",
 )
 @click.option(
     "--dispatcher",
     metavar="HOST:PORT",
-    help="Dispatcher that this worker joins; unless given, a new one is started with the worker.",
+    help="Dispatcher that this worker joins; unless given, a new dispatcher is started together "
+    "with the worker.",
 )
 @click.option(
     "--host",
     default="localhost",
     show_default=True,
-    help="Name or address by which other machines can reach this one.",
+    help="Name or address under which other machines can reach this one.",
 )
 def command(port, dispatcher, host) -> None:
     """Make training batches for 'kerasseg fit --data-service', until interrupted.
 
-    Without --dispatcher this is a dispatcher with a worker. On further machines, workers join it;
-    they must find the converted dataset at the same path.
+    Without --dispatcher, a dispatcher and a worker are started. Workers on further machines join
+    the dispatcher; they must find the converted dataset at the same path.
     """
     startup.load_tensorflow()
     from .. import data_service

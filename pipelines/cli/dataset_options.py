@@ -1,88 +1,72 @@
-"""The options that say what a raw dataset is like: those of `convert` and `check`."""
+"""The options that say what a raw dataset is like, made from what the datasets declare."""
 
-from typing import Any
+from typing import Any, get_origin
 
 import click
 
-from ..classes import LABELS_ARE
-from .parameter_types import Numbers, existing_file, existing_folder, parse_values
+from .. import datasets
+from ..errors import InputError
+from ..runs.option_fields import Field
+from .option_groups import GroupedOption
+from .parameter_types import parse_values, type_of
+
+_GROUP = "Options of single datasets"
 
 
 def dataset_options(command):
-    """Declares what only some datasets take; a dataset refuses those that are not its own."""
-    for option in reversed(
-        (
-            click.option(
-                "--classes",
-                type=int,
-                help="cityscapes: number of classes, 19 or 30; camvid: 11 or 32.",
-            ),
-            click.option(
-                "--coarse",
-                is_flag=True,
-                default=None,
-                help="cityscapes: add the coarse labels, train_extra, to train.",
-            ),
-            click.option(
-                "--sbd",
-                type=existing_folder,
-                help="voc2012: folder of SBD, whose images make train the larger trainaug.",
-            ),
-            click.option("--release", help="mapillary: release of the labels, v1.2 or v2.0."),
-            click.option("--task", help="coco: which labels to convert, panoptic, stuff or voc."),
-            click.option(
-                "--palette",
-                type=existing_file,
-                help="folder, tfds: file that lists the classes, with or without colours.",
-            ),
-            click.option(
-                "--ignore",
-                metavar="VALUE,...",
-                multiple=True,
-                callback=parse_values,
-                help="folder, tfds: label values to ignore, besides 255; may be given again.",
-            ),
-            click.option(
-                "--labels-are",
-                type=click.Choice(LABELS_ARE),
-                help="folder, tfds: what labels with a palette mean, and gray labels saved as RGB: "
-                "the stored numbers or the colours. Unless given, the colours of the classes tell.",
-            ),
-            click.option(
-                "--images",
-                metavar="DIR",
-                help="folder: where the images are below the source, images unless given; {split} "
-                "stands for the split, as in {split}/images.",
-            ),
-            click.option(
-                "--labels",
-                metavar="DIR",
-                help="folder: where the labels are below the source, labels unless given; {split} "
-                "stands for the split.",
-            ),
-            click.option(
-                "--image-suffix",
-                help="folder: end of the images' names, such as _rgb or _rgb.png.",
-            ),
-            click.option("--label-suffix", help="folder: end of the labels' names, such as _mask."),
-            click.option(
-                "--skip-unlabelled",
-                is_flag=True,
-                default=None,
-                help="folder: leave images without a label out, and count them.",
-            ),
-            click.option(
-                "--split-fractions",
-                type=Numbers(float, "TRAIN,VALIDATION,TEST"),
-                help="folder, tfds: splits by chance, where nothing else tells them; of train "
-                "alone, for a split that is not there.",
-            ),
-            click.option("--image-feature", help="tfds: the feature that is the image."),
-            click.option("--label-feature", help="tfds: the feature that is the label."),
-        )
-    ):
-        command = option(command)
+    """Declares every option of any dataset; a dataset refuses those that are not its own."""
+    for name, declared in reversed(_declared().items()):
+        command = _option(name, declared)(command)
     return command
+
+
+def _declared() -> dict[str, dict[str, Field]]:
+    """Returns each option's declarations by the names of their datasets."""
+    found: dict[str, dict[str, Field]] = {}
+    for choice in datasets.choices():
+        for name, field in datasets.options_of(datasets.module(choice)).items():
+            found.setdefault(name, {})[choice.partition(":")[0]] = field
+    return found
+
+
+def _option(name: str, declared: dict[str, Field]):
+    field, *others = declared.values()
+    ranges = {each.option.must_be for each in (field, *others)}
+    attributes: dict[str, Any] = {
+        "cls": GroupedOption,
+        "group": _GROUP,
+        "help": _help(declared),
+        "check": lambda value: _check(list(declared.values()), value),
+        "default": None,
+    }
+    if field.kind is bool:
+        attributes["is_flag"] = True
+    elif get_origin(field.kind) is not None and field.option.metavar.endswith("..."):
+        attributes |= {"multiple": True, "callback": parse_values}
+        attributes["metavar"] = field.option.metavar
+    else:
+        attributes["type"] = type_of(field) if len(ranges) == 1 else field.kind
+        attributes["metavar"] = (field.option.metavar or None) if field.kind is str else None
+    return click.option(f"--{name.replace('_', '-')}", name, **attributes)
+
+
+def _help(declared: dict[str, Field]) -> str:
+    """Joins the helps of an option, each after the names of the datasets that declare it."""
+    users: dict[str, list[str]] = {}
+    for dataset, field in declared.items():
+        users.setdefault(field.option.help, []).append(dataset)
+    return " ".join(f"{', '.join(names)}: {text}" for text, names in users.items())
+
+
+def _check(fields: list[Field], value: Any) -> None:
+    """Raises an `InputError` unless a dataset that declares the option takes the value."""
+    refusals = []
+    for field in fields:
+        try:
+            return field.check(value)
+        except InputError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
 def given_dataset_options(options: dict[str, Any]) -> dict[str, Any]:

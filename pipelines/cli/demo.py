@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import evaluate, options, startup
+from . import evaluate, options, startup, stopping
 
 
 @click.command("demo")
@@ -13,13 +13,13 @@ from . import evaluate, options, startup
     type=options.folder,
     default=Path("demo"),
     show_default=True,
-    help="Folder to write into; the results of an earlier demo there are replaced.",
+    help="Folder to write into; replaces the results of an earlier demo there.",
 )
 def command(output) -> None:
-    """Walk the whole road on drawn street scenes, in two to five minutes on two cores.
+    """Run every stage on drawn street scenes, in two to five minutes on two cores.
 
-    Draws and converts a dataset, trains a small U-Net, evaluates it, exports a SavedModel, and
-    predicts through the SavedModel.
+    Draws and converts a dataset, trains a small U-Net, evaluates it, exports a SavedModel and
+    predicts with the SavedModel.
     """
     startup.load_tensorflow()
     from .. import demo
@@ -28,13 +28,12 @@ def command(output) -> None:
     console = options.console()
     shown = progress.TrainingProgress(console, demo.TRAINING.batch_size)
     try:
-        report, picture = demo.run(
-            output,
-            on_stage=lambda text: console.print(text, soft_wrap=True),
-            extra_callbacks=[shown],
-        )
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; the next demo starts anew.") from error
+        with stopping.telling("the next demo starts from the beginning."):
+            report, picture = demo.run(
+                output,
+                on_stage=lambda text: console.print(text, soft_wrap=True),
+                extra_callbacks=[shown],
+            )
     finally:
         shown.close()
     evaluate.print_scores(report)

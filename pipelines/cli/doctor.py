@@ -7,7 +7,7 @@ from . import options, startup
 
 @click.command("doctor")
 def command() -> None:
-    """Show versions, devices and what is missing; exit with 1 if kerasseg cannot work."""
+    """Show versions, devices and what is missing; the exit code is 1 if kerasseg cannot work."""
     startup.load_tensorflow()
     from .. import doctor
 

@@ -12,8 +12,8 @@ from . import options, startup
 @click.option(
     "--data",
     type=options.folder,
-    help="Converted dataset to score on, of the same classes; unless given, the one of the run's "
-    "training. A .keras file needs it.",
+    help="Converted dataset to score on, with the same classes; the dataset of the run's "
+    "training unless given. Required for a .keras file.",
 )
 @click.option(
     "--split",
@@ -27,17 +27,17 @@ from . import options, startup
     type=click.IntRange(1),
     default=8,
     show_default=True,
-    help="Images that are computed at a time, which changes memory and speed but not the scores.",
+    help="Number of images per batch; it changes memory and speed but not the scores.",
 )
 @options.checkpoint_option
 @options.code_option
 @options.crf_options
 def command(run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations) -> None:
-    """Score the network of RUN over a split, at the images' own size.
+    """Score the network of RUN on a split, at the images' own size.
 
-    RUN is a run folder or a .keras file, for which --data gives the
-    dataset. Writes metrics.json and confusion_matrix.csv into RUN/evaluation/SPLIT/, with a CRF
-    into RUN/evaluation/SPLIT_crf/; for m.keras, RUN is the folder m.
+    RUN is a run folder, or a .keras file together with --data. Writes metrics.json and
+    confusion_matrix.csv into RUN/evaluation/SPLIT/, or with a CRF into RUN/evaluation/SPLIT_crf/.
+    For a file m.keras, results are written into the folder m.
     """
     startup.load_tensorflow()
     from .. import evaluate

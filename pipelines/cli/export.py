@@ -15,9 +15,9 @@ from . import options, startup
     type=options.folder,
     default=Path("saved_models"),
     show_default=True,
-    help="Folder to write models into, each in a folder of its name and version.",
+    help="Folder to write the model into, in a folder of its name and version.",
 )
-@click.option("--name", help="Name of the model; the run folder's or the file's unless given.")
+@click.option("--name", help="Name of the model; the name of the run folder or file unless given.")
 @options.class_options
 @options.checkpoint_option
 @options.code_option
@@ -25,14 +25,14 @@ from . import options, startup
 @click.option(
     "--probabilities",
     is_flag=True,
-    help="Let the model also give the probability of each class at each pixel.",
+    help="Let the model also return the probability of each class at each pixel.",
 )
 @click.option(
     "--size",
     type=options.Numbers(int, "HEIGHT,WIDTH"),
     help="Size of the images that the network computes, each side from 1 to 8192. Unless given, "
-    "that of the images as in 'kerasseg predict'; for litert the run's --image-size or "
-    "--crop-size.",
+    "the images keep their size as in 'kerasseg predict', and litert uses the run's --image-size "
+    "or --crop-size.",
 )
 @click.option(
     "--format",
@@ -46,13 +46,12 @@ from . import options, startup
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
 
-    RUN is a run folder or a .keras file, for which --classes or
-    --data names the classes.
+    RUN is a run folder, or a .keras file, whose classes --classes or --data names.
 
-    A SavedModel takes encoded images of any size and gives label maps of that size as PNG. The
-    other formats are one file, in NAME-FORMAT/VERSION/, and take and give pixels, uint8.
+    A SavedModel takes encoded images of any size and returns label maps of the same size as PNG.
+    The other formats are one file in NAME-FORMAT/VERSION/; they take and return uint8 pixels.
 
-    The export is checked against the network in a process of its own before it gets its version's
+    A separate process compares the export with the network before the export gets its version's
     name.
     """
     startup.load_tensorflow()

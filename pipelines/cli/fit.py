@@ -1,7 +1,6 @@
 """`kerasseg fit`."""
 
 import shlex
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
-from . import options, recipes, startup
+from . import options, recipes, startup, stopping
 from .fit_options import training_options
 from .option_groups import GroupedCommand, GroupedOption
 
-# Options that a resumed run may be given; all others are those it was begun with.
+# Options that may be given when a run is resumed; all others keep the values of its start.
 _PLACES = {"run", "data", "resume", "data_service", "code"}
 
 
@@ -24,7 +23,7 @@ _PLACES = {"run", "data", "resume", "data_service", "code"}
     "--recipe",
     is_eager=True,
     callback=recipes.load_recipe,
-    help="TOML file that gives options their defaults, or the name of one: "
+    help="TOML file with defaults for the options, or the name of a built-in recipe: "
     f"{', '.join(recipes.recipe_names())}.",
 )
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
@@ -32,38 +31,38 @@ _PLACES = {"run", "data", "resume", "data_service", "code"}
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with an interrupted run, from its newest state that is whole.",
+    help="Continue an interrupted run from its newest undamaged state.",
 )
 @click.option(
     "--code",
     multiple=True,
     metavar="FILE.py",
-    help="With --resume: Python file with the model, encoder or loss of your own that the run was "
-    "begun with, or a module as package.module. It is executed. May be repeated.",
+    help="Python file, or a module as package.module, with your own model, encoder or loss of a "
+    "run that --resume continues. It is executed. May be repeated.",
 )
 @training_options
 @click.option(
     "--encoder",
     cls=GroupedOption,
     group="Network",
-    help="Encoder of the network, such as resnet50; the architecture's own if not given. "
-    "'kerasseg models MODEL' lists those of an architecture. Or a function of your own, as "
-    "FILE.py:FUNCTION or package.module:FUNCTION.",
+    help="Encoder of the network, such as resnet50, or your own function as FILE.py:FUNCTION or "
+    "package.module:FUNCTION. Unless given, the default encoder of the architecture; "
+    "'kerasseg models MODEL' lists the others.",
 )
 @click.option(
     "--output-stride",
     type=int,
     cls=GroupedOption,
     group="Network",
-    help="Stride of the encoder: size of the image / size of the features; the architecture's own "
-    "if not given.",
+    help="Ratio of the image's size to the size of the encoder's features. Unless given, the "
+    "default of the architecture.",
 )
 @click.option(
     "--data-service",
     metavar="HOST:PORT",
     cls=GroupedOption,
     group="Input",
-    help="Let 'kerasseg data-service' make the training batches, at this address.",
+    help="Address of a 'kerasseg data-service' that makes the training batches.",
 )
 @click.pass_context
 def command(
@@ -80,16 +79,17 @@ def command(
 ) -> None:
     """Train a network on a converted dataset, on all GPUs or the CPU.
 
-    The run folder describes itself, and holds the history, pictures and the best and last network.
+    The run folder holds the options, the history, pictures, and the best and the last network.
 
-    Ctrl-C and SIGTERM stop the training after the step it is at, and save its state; a second
-    Ctrl-C aborts it at once. The exit code is 130 or 143 then, and --resume goes on.
+    Ctrl-C and SIGTERM stop the training after the current step and save its state; a second Ctrl-C
+    aborts it at once. The exit code is then 130 or 143, and --resume continues the training.
     """
     if resume:
         _refuse_new_options(ctx)
     elif code:
         raise click.UsageError(
-            "--code is for --resume: a new run names its code by --model, --encoder or --loss."
+            "--code must be given with --resume only; a new run names its code with --model, "
+            "--encoder or --loss."
         )
     elif not data:
         raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
@@ -106,29 +106,26 @@ def command(
             _fit(console, settings, data, run, data_service)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
-        _tell_how_to_go_on(run, data if resume else None, data_service, named)
-        ctx.exit(128 + getattr(error, "signal", signal.SIGINT))  # as shells do
+        then = _how_to_go_on(run, data if resume else None, data_service, named)
+        raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
 def _settings(
     training: dict[str, Any], encoder: str | None, output_stride: int | None
 ) -> TrainingOptions:
-    """Makes the options of the training; --encoder and --output-stride are the model's."""
+    """Makes the options of the training; --encoder and --output-stride go to the model's."""
     chosen = {"encoder": encoder, "output_stride": output_stride}
     given = {name: value for name, value in chosen.items() if value is not None}
     return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
 
 
-def _tell_how_to_go_on(
-    run: Path, data: Path | None, service: str | None, code: Sequence[str]
-) -> None:
+def _how_to_go_on(run: Path, data: Path | None, service: str | None, code: Sequence[str]) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
     command += [part for source in code for part in ("--code", source)]
     begun = (run / "run.json").exists()
-    then = f"'{shlex.join(command)}' goes on." if begun else "nothing was written."
-    click.echo(f"Error: interrupted; {then}", err=True)
+    return f"'{shlex.join(command)}' continues." if begun else "nothing was written."
 
 
 def _refuse_new_options(ctx: click.Context) -> None:
@@ -136,7 +133,7 @@ def _refuse_new_options(ctx: click.Context) -> None:
         given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
         if given and param.name not in _PLACES:
             raise click.UsageError(
-                f"{param.opts[-1]} must not be given with --resume: the run has its own."
+                f"{param.opts[-1]} must not be given with --resume: the run keeps its own."
             )
 
 

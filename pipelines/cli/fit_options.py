@@ -1,17 +1,17 @@
 """The options of a training on the command line, made from the fields of `TrainingOptions`."""
 
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from ..runs.option_fields import Field, fields_of
 from ..runs.training_options import TrainingOptions
 from .option_groups import GroupedOption
-from .parameter_types import Assignment, NameOrGuest, Numbers
+from .parameter_types import Assignment, type_of
 
 
 def training_options(command):
-    """Declares an option for each field, of the field's name, under the title of its group."""
+    """Declares one option per field, with the field's name, under the title of its group."""
     for field in reversed(fields_of(TrainingOptions).values()):
         command = _option(field)(command)
     return command
@@ -40,19 +40,8 @@ def _option(field: Field):
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
     return click.option(
-        f"--{name}", type=_type(field), default=default, show_default=True, **attributes
+        f"--{name}", type=type_of(field), default=default, show_default=True, **attributes
     )
-
-
-def _type(field: Field) -> Any:
-    must_be = field.option.must_be
-    if must_be is not None and must_be.guest:
-        return NameOrGuest(must_be.choices, must_be.guest)
-    if must_be is not None and must_be.choices:
-        return click.Choice(must_be.choices)
-    if parts := get_args(field.kind):
-        return Numbers(parts[0], field.option.metavar)
-    return field.kind
 
 
 def _make_dict(ctx: click.Context, param: click.Parameter, value) -> dict[str, Any]:

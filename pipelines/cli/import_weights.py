@@ -13,7 +13,7 @@ from . import options, startup
     "--model",
     type=click.Choice(models.names()),
     required=True,
-    help="Architecture that the weights are of.",
+    help="Architecture that the weights belong to.",
 )
 @click.option(
     "--source",
@@ -29,18 +29,19 @@ from . import options, startup
     "--model-option",
     type=options.Assignment(),
     multiple=True,
-    help="Argument of the architecture, such as output_stride=16; give the option once per "
-    "argument.",
+    help="Argument of the architecture, such as output_stride=16. May be repeated.",
 )
 @click.option(
     "--num-classes",
     type=click.IntRange(1),
-    help="Number of classes of the new run, where the weights have another; needs --reset-head.",
+    help="Number of classes of the new run, if the weights have a different number; needs "
+    "--reset-head.",
 )
 @click.option(
     "--reset-head",
     is_flag=True,
-    help="Give the last layer random weights instead of the published ones, to be trained anew.",
+    help="Give the last layer random weights, which must be trained, instead of the published "
+    "ones.",
 )
 @click.option(
     "--classes",
@@ -49,16 +50,19 @@ from . import options, startup
 )
 @click.option(
     "--prefix",
-    help="Beginning of the names of the tensors to import, such as student.; needed only where a "
+    help="Beginning of the names of the tensors to import, such as student.; needed only if a "
     "file holds several networks that fit.",
 )
 @click.option(
     "--allow-non-finite",
     is_flag=True,
-    help="Import a file although some of its weights are NaN or infinite.",
+    help="Import a file even if some of its weights are NaN or infinite.",
 )
 @click.option(
-    "--output", type=options.folder, required=True, help="Run folder to write, a new one."
+    "--output",
+    type=options.folder,
+    required=True,
+    help="Folder of the new run; it must not exist yet.",
 )
 def command(
     file,
@@ -73,11 +77,11 @@ def command(
     allow_non_finite,
     output,
 ) -> None:
-    """Import published weights into a run that evaluate, predict, fit and export take.
+    """Import published weights into a run folder, which evaluate, predict, fit and export take.
 
     Reads .pth (without PyTorch, executing nothing), .safetensors, .h5 and .npz. The preprocessing
     that the weights expect becomes part of the network. A prefix of the tensors' names, such as
-    model., is removed where that makes all fit.
+    model., is removed if all tensors fit then.
     """
     startup.load_tensorflow()
     from .. import import_weights

@@ -1,4 +1,4 @@
-"""Options in groups: a command with many lists them under titles."""
+"""Options in groups: a command with many options lists them under titles."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +11,10 @@ class GroupedOption(click.Option):
 
     Args:
         *arguments: As for `click.Option`.
-        group: The title.
-        values: In words, the range of its values, shown in the help; empty for none.
-        check: Raises an `InputError` at a value out of range, which recipes are asked for; what the
-            command line gives is checked by what it is given to.
+        group: Title that the option is listed under.
+        values: Range of the values in words, shown in the help; empty for no range.
+        check: Raises an `InputError` for a value out of range. Recipes use it; values from the
+            command line are checked by the function that receives them.
         **attributes: As for `click.Option`.
     """
 
@@ -32,7 +32,7 @@ class GroupedOption(click.Option):
         self._values = values
 
     def get_help_extra(self, ctx: click.Context):
-        """Adds the range to what is shown in brackets."""
+        """Adds the range to the notes in brackets."""
         extra = super().get_help_extra(ctx)
         if self._values:
             extra["range"] = self._values
@@ -40,7 +40,7 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command that lists its options by group; those of none come first, as "Options"."""
+    """A command that lists its options by group, first those without a group as "Options"."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the groups, in the order of their first options."""

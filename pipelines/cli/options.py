@@ -1,4 +1,4 @@
-"""Options that several commands share, and by one name what they declare theirs and print with."""
+"""Options that several commands share, and the names that commands declare and print with."""
 
 from pathlib import Path
 
@@ -27,38 +27,48 @@ from .tables import (  # noqa: F401 (commands print by these names)
 stretch_option = click.option(
     "--stretch",
     type=StretchType(),
-    help="Values of images of more than 8 bits that become black and white: such as 0,4095, or "
-    "percentiles of each image, such as p1,p99. A trained network needs those of its data.",
+    help="Values that become black and white in images of more than 8 bits, such as 0,4095, or "
+    "percentiles of each image, such as p1,p99. Use the values of the network's training data.",
 )
 
 
 def image_options(command):
-    """Declares what is done to images that are not read as they are."""
+    """Declares `--upright` and `--stretch`, which change images while they are read."""
     upright_option = click.option(
         "--upright",
         is_flag=True,
-        help="Turn photographs as their EXIF says, where labels are upright.",
+        help="Turn photographs upright as their EXIF says, if the labels are upright.",
     )
     return upright_option(stretch_option(command))
 
 
 def served_model_options(command):
-    """Declares which model of a server is asked."""
+    """Declares `--model` and `--version`, which choose a model of a server."""
     model = click.option(
         "--model",
         metavar="NAME",
-        help="Name of the model to ask; may be left out where the server has only one.",
+        help="Name of the model to ask; may be left out if the server has only one model.",
     )
     version = click.option(
         "--version",
         type=int,
-        help="Version of the model to ask; the one the server prefers unless given.",
+        help="Version of the model to ask; the server chooses unless given.",
     )
     return model(version(command))
 
 
+def overwrite_option(command):
+    """Declares whether results may replace files of someone else."""
+    return click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace files in the output folder that are no earlier results, or were changed "
+        "since; without this they are an error.",
+    )(command)
+
+
 def class_options(command):
-    """Declares what names the classes of a `.keras` file; `--data` too, unless it is declared."""
+    """Declares `--classes` and, unless it is there, `--data`, for a `.keras` file's classes."""
     declared = {parameter.name for parameter in getattr(command, "__click_params__", ())}
     if "data" not in declared:
         command = click.option(
@@ -78,12 +88,15 @@ def crf_options(command):
     """Declares `--crf` and `--crf-iterations`."""
     for option in (
         click.option(
-            "--crf-iterations", type=click.IntRange(0), help="Mean-field iterations; implies --crf."
+            "--crf-iterations",
+            type=click.IntRange(0),
+            help="Number of mean-field iterations of the CRF; implies --crf.",
         ),
         click.option(
             "--crf",
             is_flag=True,
-            help="Refine by a fully connected CRF, with the run's own parameters if it was tuned.",
+            help="Refine the predictions with a fully connected CRF, with the run's parameters "
+            "if they were tuned.",
         ),
     ):
         command = option(command)
@@ -91,7 +104,7 @@ def crf_options(command):
 
 
 def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
-    """Returns the CRF's parameters that the two options ask for, None for no CRF."""
+    """Returns the parameters of the CRF that the two options ask for; None for no CRF."""
     if not crf and crf_iterations is None:
         return None
     from ..runs import crf as parameters
@@ -105,8 +118,8 @@ def checkpoint_option(command):
     return click.option(
         "--checkpoint",
         type=click.Choice(("best", "last")),
-        help="Network of the run: the one of the best mean_iou, or the one after the last epoch. "
-        "Unless given, the best; if none was evaluated yet, the last.",
+        help="Network of the run: the one with the best mean_iou, or the one after the last "
+        "epoch. Unless given, the best, or the last if none was evaluated yet.",
     )(command)
 
 
@@ -116,14 +129,13 @@ def code_option(command):
         "--code",
         multiple=True,
         metavar="FILE.py",
-        help="Python file with layers of your own that the network needs, or a module as "
-        "package.module. It is executed; for a run, only if it is what the run was trained with. "
-        "May be repeated.",
+        help="Python file, or a module as package.module, with your own layers that the network "
+        "needs. It is executed; for a run, only if the run was trained with it. May be repeated.",
     )(command)
 
 
 def tell_checkpoint(run: Path, wanted: str | None) -> None:
-    """Prints a line if a run's last network stands in for the best."""
+    """Prints a line if the last network of a run is used because none is the best yet."""
     from ..runs import run_folder, trained_networks
 
     if wanted is None and run.is_dir() and trained_networks.choose(run) == run_folder.LAST:
@@ -131,15 +143,15 @@ def tell_checkpoint(run: Path, wanted: str | None) -> None:
         file = run_folder.network_file(described, run_folder.LAST)
         epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
         console().print(
-            f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: none "
-            "was evaluated yet, so there is no best one.",
+            f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: no "
+            "network was evaluated yet, so there is no best one.",
             soft_wrap=True,
             markup=False,
         )
 
 
 def print_passed_over(files) -> None:
-    """Prints which files of the folders given are no images to be read, and why."""
+    """Prints which files in the given folders are not read as images, and why."""
     from ..images import given_images
 
     for line in given_images.describe(files):

@@ -1,16 +1,17 @@
-"""Types of parameters: what stands on the command line, and the value that it is.
+"""Types of parameters: the text on the command line and the value that it stands for.
 
-Each says with its message what a wrong value must be, and quotes it.
+The message of each type says what the value must be and quotes the wrong one.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from .. import datasets
 from ..runs.guests import is_named
+from ..runs.option_fields import Field
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -23,7 +24,7 @@ class Numbers(click.ParamType):
 
     Args:
         kind: `int` or `float`.
-        metavar: What they are, such as "HEIGHT,WIDTH"; its commas say how many.
+        metavar: Names of the numbers, such as "HEIGHT,WIDTH"; its commas give their count.
     """
 
     def __init__(self, kind: type, metavar: str):
@@ -31,7 +32,7 @@ class Numbers(click.ParamType):
         self.name = metavar
 
     def convert(self, value: Any, param, ctx) -> tuple:
-        """Parses the text; tuples, which defaults are, pass."""
+        """Parses the text; defaults are tuples already."""
         if isinstance(value, tuple):
             return value
         try:
@@ -59,11 +60,11 @@ class DatasetName(click.ParamType):
 
 
 class NameOrGuest(click.Choice):
-    """One of some names, or a function or class of a user's own.
+    """One of some names, or the user's own function or class.
 
     Args:
         names: The names.
-        form: What else is taken, such as "FILE.py:CLASS".
+        form: Form of the other values, such as "FILE.py:CLASS".
     """
 
     def __init__(self, names: Sequence[str], form: str):
@@ -75,7 +76,7 @@ class NameOrGuest(click.Choice):
         return f"[{'|'.join(map(str, self.choices))}|{self._form}]"
 
     def convert(self, value: Any, param, ctx) -> Any:
-        """Checks the name; what has the form is looked for by the command."""
+        """Checks the name; the command looks for a value of the form."""
         if is_named(str(value)):
             return value
         try:
@@ -85,7 +86,7 @@ class NameOrGuest(click.Choice):
 
 
 class StretchType(click.ParamType):
-    """Which values of deep images become black and white."""
+    """The values that become black and white in images of more than 8 bits."""
 
     name = "LOW,HIGH"
 
@@ -111,6 +112,20 @@ class Assignment(click.ParamType):
         if not equals or not name.isidentifier():
             self.fail(f"must be NAME=VALUE, got {value!r}.", param, ctx)
         return name, _parse_value(text)
+
+
+def type_of(field: Field) -> Any:
+    """Returns the type of the parameter that an option's declaration makes."""
+    must_be, metavar = field.option.must_be, field.option.metavar
+    if must_be is not None and must_be.guest:
+        return NameOrGuest(must_be.choices, must_be.guest)
+    if must_be is not None and must_be.choices and field.kind is str:
+        return click.Choice(must_be.choices)
+    if field.kind is Path:
+        return {"FILE": existing_file, "FOLDER": existing_folder}[metavar]
+    if parts := get_args(field.kind):
+        return Numbers(parts[0], metavar)
+    return field.kind
 
 
 def _parse_value(text: str) -> Any:

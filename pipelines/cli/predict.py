@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import options, startup
+from . import options, startup, stopping
 
 
 @click.command("predict")
@@ -30,6 +30,7 @@ from . import options, startup
 @options.checkpoint_option
 @options.code_option
 @options.stretch_option
+@options.overwrite_option
 @options.crf_options
 @click.option(
     "--crf-strip",
@@ -55,7 +56,10 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     console = options.console()
     options.tell_checkpoint(run, arguments["checkpoint"])
     try:
-        with options.progress_bar("predicting") as on_progress:
+        with (
+            stopping.telling("the images so far are written."),
+            options.progress_bar("predicting") as on_progress,
+        ):
             written = predict.run(
                 run,
                 images,
@@ -67,8 +71,6 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     except predict.PredictionError as error:
         options.print_problems(error.problems)
         raise
-    except KeyboardInterrupt as error:
-        raise click.ClickException("interrupted; the images so far are written.") from error
     noun = "image" if len(written) == 1 else "images"
     folder = predict.output_folder(run, arguments["output"])
     console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)

@@ -26,7 +26,7 @@ def _is_recipe(name: str) -> bool:
 
 
 def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Makes a recipe's values the command's defaults; what is given on the command line wins.
+    """Makes a recipe's values the command's defaults, which the command line overrides.
 
     Raises:
         click.BadParameter: If there is no such recipe, it is not TOML, or it has an unknown key.
@@ -35,10 +35,11 @@ def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -
         return None
     try:
         values = tomllib.loads(_read_recipe(value))
-    # ValueErrors: what is no TOML or no UTF-8, and numbers of more digits than Python parses.
+    # ValueErrors: text that is not TOML or not UTF-8, and numbers with more digits than Python
+    # parses.
     except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"{value}: {error}", ctx, param) from error
-    # click itself passes over unknown keys of a default map in silence.
+    # click itself ignores unknown keys of a default map.
     known = {_long_name(p): p for p in ctx.command.params if isinstance(p, click.Option)}
     for key, content in values.items():
         if key not in known or known[key] is param:
@@ -52,7 +53,7 @@ def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -
 def _check_content(
     ctx: click.Context, param: click.Parameter, what: str, content: Any, option: click.Option
 ) -> Any:
-    """Checks what a recipe gives an option by the option's type; lists become text with commas.
+    """Checks a recipe's value by the type of its option; a list becomes text with commas.
 
     Raises:
         click.BadParameter: If it is of another type, not finite, or out of range.
@@ -81,7 +82,7 @@ def _check_content(
 
 
 def _has_type(value: Any, wanted: click.ParamType) -> bool:
-    """Tells whether a value of TOML may stand for an option; text is read as a command line's."""
+    """Tells whether an option takes a value of TOML; text is read as on the command line."""
     if isinstance(wanted, click.types.BoolParamType):
         return isinstance(value, bool)
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -11,7 +11,7 @@ import click
 from . import options, startup
 
 _FILES = 16_384  # each connection takes one
-_SWITCH = 0.001  # seconds after which a thread lets the loop go on, which many wait for
+_SWITCH = 0.001  # seconds after which a thread gives way to the event loop
 _port = click.IntRange(0, 65535)
 
 
@@ -21,7 +21,7 @@ _port = click.IntRange(0, 65535)
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Name or address of this machine to listen at.",
+    help="Name or address of this machine to listen on.",
 )
 @click.option(
     "--rest-port",
@@ -42,54 +42,55 @@ _port = click.IntRange(0, 65535)
     type=float,
     default=32,
     show_default=True,
-    help="Largest request that is read, in MiB; larger ones are refused.",
+    help="Largest size of a request in MiB; larger requests are refused.",
 )
 @click.option(
     "--max-concurrency",
     type=int,
-    help="Requests computed at the same time; one per CPU core unless given.",
+    help="Number of requests that are computed at the same time; one per CPU core unless given.",
 )
 @click.option(
     "--max-waiting",
     type=int,
     default=64,
     show_default=True,
-    help="Requests that may wait to be computed; further ones are refused as 'busy'.",
+    help="Number of requests that may wait to be computed; further requests are refused as 'busy'.",
 )
 @click.option(
     "--timeout",
     type=float,
     default=60,
     show_default=True,
-    help="Seconds after which a request that is not answered yet is given up.",
+    help="Number of seconds after which an unanswered request is given up.",
 )
 @click.option(
     "--max-megapixels",
     type=float,
     default=32,
     show_default=True,
-    help="Largest image that is computed, in millions of pixels.",
+    help="Largest size of an image in millions of pixels; larger images are refused.",
 )
 @click.option(
     "--max-crf-megapixels",
     type=float,
     default=4,
     show_default=True,
-    help="Largest image for models with a CRF, in millions of pixels; each takes up to 2 GB.",
+    help="Largest size of an image in millions of pixels for models with a CRF; each million "
+    "takes up to 2 GB.",
 )
 @click.option(
     "--allow-host",
     "allow_hosts",
     metavar="NAME",
     multiple=True,
-    help="Name that HTTP requests may be sent to, besides this machine's names and addresses, and "
-    "whose web pages may send some. Give the option once per name; '*' allows all names.",
+    help="Name that HTTP requests may be sent to and whose web pages may send requests, besides "
+    "this machine's names and addresses. May be repeated; '*' allows all names.",
 )
 def command(folder, **arguments) -> None:
     """Serve the SavedModels in DIR (NAME/VERSION/saved_model.pb), until interrupted.
 
-    Speaks TensorFlow Serving's REST API and gRPC PredictionService, and has a page for trying a
-    model at the REST address. For a laptop or a test: it has neither encryption nor passwords.
+    Offers TensorFlow Serving's REST API and gRPC PredictionService, and at the REST address a web
+    page for trying a model. For a laptop or a test: there is no encryption and no password.
     """
     from .. import serve
     from ..runtime import environment
@@ -104,7 +105,7 @@ def command(folder, **arguments) -> None:
         c_interface.load()
     sys.setswitchinterval(_SWITCH)
     server = serve.Server(folder, **arguments).start()
-    gc.freeze()  # what is there now stays: garbage need not be looked for in it
+    gc.freeze()  # what is there now stays: the garbage collector need not look into it
     console = options.console()
     for name in server.catalog.names():
         versions = ", ".join(str(version.number) for version in server.catalog.versions(name))
@@ -112,13 +113,13 @@ def command(folder, **arguments) -> None:
     console.print(f"serving at {server.rest_address} and {server.grpc_address}", soft_wrap=True)
     console.print("stop with Ctrl-C")
     stop.wait()
-    console.print("stopping: requests that are being answered will be")
+    console.print("stopping after the requests in progress are answered")
     server.stop()
     console.print("stopped")
 
 
 def _allow_files() -> None:
-    """Lets this process open more files than the usual 1024, as far as it may."""
+    """Lets this process open more files than the usual 1024, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""Starting TensorFlow without the noise."""
+"""Starting TensorFlow without its messages."""
 
 import contextlib
 import os
@@ -9,11 +9,11 @@ from ..runtime import environment
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, holding back what its libraries print meanwhile.
+    """Imports TensorFlow, finds its devices and holds back what its libraries print.
 
-    They report at start that there is no CUDA and that oneDNN is on, in the dress of errors, and
-    TensorFlow 2.21 heeds no variable that would silence them. If the import fails, what was held
-    back is printed.
+    At the start they report, as if these were errors, that there is no CUDA and that oneDNN is on;
+    no environment variable silences them in TensorFlow 2.21. If the import fails, the held-back
+    text is printed.
     """
     environment.prepare()
     with held_back_stderr():
@@ -24,14 +24,14 @@ def load_tensorflow() -> None:
 
 @contextlib.contextmanager
 def held_back_stderr():
-    """Keeps what is written to the standard error, and prints it only if the block fails."""
+    """Captures the standard error and prints it only if the block fails."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(saved, held.read())
             raise

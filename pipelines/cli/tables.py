@@ -1,6 +1,6 @@
 """What commands print: tables for people on a terminal, and lines for machines elsewhere.
 
-Into a pipe or a file goes one record a line, its columns separated by tabs; nothing is wrapped,
+A pipe or a file receives one record per line with tabs between the columns; nothing is wrapped,
 padded or cut.
 """
 
@@ -12,21 +12,21 @@ from ..errors import printable
 
 
 def console():
-    """Returns the console for what a command reports; names in its text cannot act on it."""
+    """Returns the console for a command's reports; control characters have no effect on it."""
     from .terminal import NameSafeConsole
 
     shown = is_for_people()
-    # FORCE_COLOR, which notebooks set, makes Rich take any file for a terminal.
+    # Notebooks set FORCE_COLOR, which makes Rich treat any file as a terminal.
     return NameSafeConsole(soft_wrap=not shown, force_terminal=None if shown else False)
 
 
 def is_for_people() -> bool:
-    """Tells whether the output goes to a terminal; where it is closed there is none."""
+    """Tells whether the output goes to a terminal; a closed output does not."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """Prints a table; columns whose cells are numbers are set to the right on a terminal."""
+    """Prints a table; a terminal shows columns of numbers aligned to the right."""
     rows = [[printable(cell) for cell in row] for row in rows]
     if is_for_people():
         _print_for_people(columns, rows, title)
@@ -41,7 +41,7 @@ def _print_for_people(columns: Sequence[str], rows: list[list[str]], title: str)
     from rich.text import Text
 
     cells = [[column, *(row[index] for row in rows)] for index, column in enumerate(columns)]
-    # A number or a short word that is broken in two reads as two; paths and sentences may be.
+    # A number or a short word broken in two would read as two; paths and sentences may be broken.
     widths = [
         max((len(word) for cell in column for word in cell.split() if len(word) <= 14), default=0)
         for column in cells
@@ -69,7 +69,7 @@ def _is_number(text: str) -> bool:
 
 @contextlib.contextmanager
 def progress_bar(text: str):
-    """Shows a bar where the output is a terminal; yields what to call with done and total."""
+    """Shows a progress bar on a terminal; yields a function of the done and total numbers."""
     from rich.markup import escape
     from rich.progress import Progress
 
@@ -80,12 +80,12 @@ def progress_bar(text: str):
 
 
 def print_problems(problems) -> None:
-    """Prints files that cannot be used: which, what is wrong, and the likely cause."""
+    """Prints the files that cannot be used, what is wrong with them and the likely cause."""
     print_table(
         ("file", "what is wrong", "likely cause"), [(p.file, p.what, p.cause) for p in problems]
     )
 
 
 def percent(score: float | None) -> str:
-    """Formats a score for a table: absent scores are a dash, never a zero."""
+    """Formats a score for a table; an absent score is a dash, never a zero."""
     return "-" if score is None else f"{100 * score:.1f}"

@@ -1,11 +1,10 @@
 """The same conversion on a cluster: Apache Beam runs `convert_shard` on its workers.
 
-Beam is an engine for many machines; on one, the processes of `convert` are 5 to 10 times as fast as
-its DirectRunner. Source and output must be on storage that all workers see under the same path.
+Beam is made for many machines; on one machine, the processes of `convert` are 5 to 10 times as fast
+as its DirectRunner. All workers must see source and output under the same path.
 """
 
-# Apache Beam is an extra, which a checkout for development need not have.
-# pyright: reportMissingImports=false
+# Apache Beam is an extra that development does not need. pyright: reportMissingImports=false
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from .shards import ShardResult, ShardSpec, convert_or_keep, read_result
 def convert_shards(specs: Sequence[ShardSpec], options: Sequence[str]) -> dict[Path, ShardResult]:
     """Converts shards under Beam.
 
-    A worker leaves its result beside its shard, as a local conversion does; an interrupted pipeline
-    is resumed in the same way.
+    A worker writes its result beside its shard, as a local conversion does, so an interrupted
+    pipeline can be resumed in the same way.
 
     Args:
         specs: The shards.
@@ -28,8 +27,8 @@ def convert_shards(specs: Sequence[ShardSpec], options: Sequence[str]) -> dict[P
         The result of each shard.
 
     Raises:
-        InputError: If Beam is not installed, an option is none of Beam's, the pipeline fails, or
-            what came out is not what went in.
+        InputError: If Beam is not installed or does not have an option, the pipeline fails, or it
+            does not return every shard.
     """
     try:
         import apache_beam as beam
@@ -57,7 +56,7 @@ def _convert(spec: ShardSpec) -> int:
 
 
 def collect(specs: Sequence[ShardSpec]) -> dict[Path, ShardResult]:
-    """Counts what went in against what came out: runners have lost elements."""
+    """Compares the number of results with that of the shards: some runners lose elements."""
     results = {spec.path: read_result(spec) for spec in specs}
     lost = [path.name for path, result in results.items() if result is None]
     if lost:

@@ -1,4 +1,4 @@
-"""How a finished conversion differs from the one that is asked for, in words."""
+"""Differences between a finished conversion and a requested one, in words."""
 
 import itertools
 import json
@@ -27,23 +27,23 @@ def find(
     splits: Mapping[str, Sequence[Example]],
     on_progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Compares a finished conversion with one that is asked for.
+    """Compares a finished conversion with a requested one.
 
-    Pairs whose files have the same sizes but other times are read, and compared by checksums.
+    Pairs whose files have the same sizes but other times are read and compared by checksums.
 
     Args:
-        final: Folder of the finished one.
-        finished: It.
-        asked: What the other one would be of.
+        final: Folder of the finished conversion.
+        finished: The finished dataset.
+        asked: Identity of the requested conversion.
         module: The dataset's file.
-        splits: The pairs of the other one.
-        on_progress: Called with the numbers of pairs read and in all.
+        splits: Pairs of the requested conversion.
+        on_progress: Called with the number of pairs read and the number of all pairs.
 
     Returns:
-        A few words for each kind of difference; none if the two are the same.
+        A few words per kind of difference; empty if the two are the same.
 
     Raises:
-        InputError: If what the finished one is of cannot be read.
+        InputError: If the identity of the finished conversion cannot be read.
     """
     stored = identity.read(final)
     if stored is None:
@@ -57,7 +57,7 @@ def find(
     before, now = _Table(stored.files), _Table(asked.files)
     old, new = _rows_of_same_names(before.names, now.names)
     moved = new[before.splits[old] != now.splits[new]]
-    # A column for images, and one for labels.
+    # One column for images and one for labels.
     changed = before.states[old][:, SIZES] != now.states[new][:, SIZES]
     changed[:, 1] |= before.details[old] != now.details[new]
     other_times = (before.states[old] != now.states[new]).any(axis=1)
@@ -88,14 +88,14 @@ class _Table:
         self.details = np.concatenate([of_split.details for of_split in files.values()])
 
     def names_without(self, rows: np.ndarray) -> list[str]:
-        """Returns the names of all rows but some."""
+        """Returns the names of all rows except some."""
         others = np.ones(len(self.names), bool)
         others[rows] = False
         return [self.names[row] for row in np.flatnonzero(others)]
 
 
 def _rows_of_same_names(before: list[str], now: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows, in both tables, of the names that both have."""
+    """Returns the rows in both tables of the names that both have."""
     if before == now:
         return np.arange(len(now)), np.arange(len(now))
     row_of = {name: row for row, name in enumerate(before)}
@@ -105,7 +105,7 @@ def _rows_of_same_names(before: list[str], now: list[str]) -> tuple[np.ndarray, 
 
 
 def _checksums(module: ModuleType, example: Example) -> np.ndarray:
-    """Returns the checksums of an image and its label; others than any if one cannot be read."""
+    """Returns the checksums of an image and its label; impossible ones if one cannot be read."""
     try:
         return np.array(digests(module, example), np.int64)
     except ImageFileError:
@@ -113,7 +113,7 @@ def _checksums(module: ModuleType, example: Example) -> np.ndarray:
 
 
 def _compare_with_0_1(final: Path, finished: records.Dataset, asked: Identity) -> list[str]:
-    """Compares with a conversion of release 0.1, of which a hash of names and sizes is left."""
+    """Compares with a conversion of release 0.1, which stored only a hash of names and sizes."""
     manifest = json.loads((final / records.MANIFEST).read_text())
     if manifest.get("source_sha256") == asked.source_sha256:
         return []
@@ -130,7 +130,7 @@ def _compare_with_0_1(final: Path, finished: records.Dataset, asked: Identity) -
 
 
 def _compare_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Returns the options whose values differ, as the command line has them."""
+    """Returns the options whose values differ, in the form of the command line."""
     old, new = _flat(before), _flat(now)
     return [
         f"--{name.replace('_', '-')}: {old.get(name, 'none')} before, {new.get(name, 'none')} now"
@@ -140,7 +140,7 @@ def _compare_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def _flat(how: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the options, a dataset's own among them, that have a value."""
+    """Returns the options that have a value, including the dataset's own."""
     every = {**how.get("options", {}), **how}
     return {name: value for name, value in every.items() if name != "options" and value is not None}
 

@@ -1,8 +1,8 @@
-"""What a conversion is of: which files, in which state, converted how.
+"""The identity of a conversion: the files, their state, and how they are converted.
 
-A converted dataset holds it as `source.npz`, so that a later run can tell whether anything has
-changed, and what. A file whose size and times are as they were is the same; one whose times alone
-differ, as in a copied tree, is read and compared by its checksum.
+A converted dataset holds it as `source.npz`, so that a later run can tell what has changed. A file
+with the same size and times counts as unchanged. If only the times differ, as in a copied tree, the
+file is read and compared by its checksum.
 """
 
 import array
@@ -36,14 +36,14 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFil
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The files of a split, a row for each example in the order of the list.
+    """The files of a split, one row per example in the order of the list.
 
     Attributes:
-        text: Filenames, with zeros between; as a list they take thrice the memory.
+        text: Filenames with zeros between them; a list would take three times the memory.
         states: int64 (examples, 6): size, time of change of the content and of the file in
-            nanoseconds, of the image and of the label; -1 where there is no such file.
-        details: uint32 (examples,) checksums of what the dataset must know besides.
-        places: int64 (examples, 2): device and inode of the image; -1 where there is none.
+            nanoseconds, of the image and of the label; -1 for a missing file.
+        details: uint32 (examples,) checksums of the details of the examples.
+        places: int64 (examples, 2): device and inode of the image; -1 for none.
     """
 
     text: str
@@ -53,7 +53,7 @@ class SplitFiles:
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> "SplitFiles":
-        """Looks at the files of a split."""
+        """Reads the states of the files of a split."""
         names, details = [], array.array("I")
         states, places = array.array("q"), array.array("q")  # a quarter of the memory of tuples
         for example in examples:
@@ -84,7 +84,7 @@ class SplitFiles:
         )
 
     def image_bytes(self, typical: int) -> int:
-        """Returns the size of all images; those that are no files of their own have the given."""
+        """Returns the size of all images; `typical` is the size of those that are not files."""
         sizes = self.states[:, 0]
         return int(np.where(sizes < 0, typical, sizes).sum())
 
@@ -103,10 +103,10 @@ def _checksum(text: str) -> int:
 
 
 def refuse_shared_images(splits: Mapping[str, SplitFiles]) -> None:
-    """Refuses a file that is an image of two splits, by links of any kind.
+    """Refuses a file that is an image of two splits through links of any kind.
 
     Raises:
-        InputError: If there is one.
+        InputError: If there is such a file.
     """
     names = list(splits)
     for index, one in enumerate(names):
@@ -129,13 +129,13 @@ def _rows_as_items(rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a conversion is of.
+    """The identity of a conversion.
 
     Attributes:
         files: The files of each split.
-        meaning: Hash of all that decides the records besides: classes, encoding, seed.
-        how: The same for people: options by name.
-        source_sha256: Hash of names, sizes and `meaning`, as release 0.1 made it.
+        meaning: Hash of everything else that decides the records: classes, encoding and seed.
+        how: The options by name, in words for people.
+        source_sha256: Hash of names, sizes and `meaning`, in the form of release 0.1.
     """
 
     files: Mapping[str, SplitFiles]
@@ -151,14 +151,14 @@ def identify(
     how: Mapping[str, Any],
     files: Mapping[str, SplitFiles],
 ) -> Identity:
-    """Returns what a conversion will be of.
+    """Returns the identity of a conversion that has not begun.
 
     Args:
-        description: Facts of the dataset, under a class map where one is given.
+        description: Facts of the dataset, after the class map if there is one.
         encoding: How pairs are checked and stored.
-        seed: Of the order of the examples.
-        how: Options, for people.
-        files: Of each split.
+        seed: Seed of the order of the examples.
+        how: Options by name, in words for people.
+        files: The files of each split.
     """
     parts = repr(description), _as_0_1(encoding), str(seed)
     text = f"({', '.join(parts)})"
@@ -172,7 +172,7 @@ def identify(
 
 
 def _as_0_1(encoding: Encoding) -> str:
-    """Returns an encoding as text, less the fields that release 0.1 lacked, at their defaults."""
+    """Returns an encoding as text, without fields at their default that release 0.1 lacked."""
     shown = [
         f"{each.name}={getattr(encoding, each.name)!r}"
         for each in fields(encoding)
@@ -182,11 +182,11 @@ def _as_0_1(encoding: Encoding) -> str:
 
 
 def write(folder: Path, identity: Identity, checksums: Mapping[str, np.ndarray]) -> None:
-    """Writes what a conversion was of.
+    """Writes the identity of a conversion.
 
     Args:
-        folder: Of the shards.
-        identity: It.
+        folder: Folder of the shards.
+        identity: The identity.
         checksums: uint32 (examples, 2) of each split, of the contents of images and labels.
 
     Raises:
@@ -212,7 +212,7 @@ def _as_bytes(text: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a finished conversion is of, read back.
+    """The identity of a finished conversion, as it was stored.
 
     Attributes:
         meaning: As in `Identity`.
@@ -228,7 +228,7 @@ class Stored:
 
 
 def read(folder: Path) -> Stored | None:
-    """Reads what a finished conversion is of; None for one of release 0.1, which does not tell.
+    """Reads the identity of a finished conversion; None for release 0.1, which stored none.
 
     Raises:
         InputError: If the file is damaged.
@@ -237,7 +237,7 @@ def read(folder: Path) -> Stored | None:
     if not path.exists():
         return None
     try:
-        # Not the path: of a damaged file NumPy would leave it open.
+        # Not the path: NumPy would leave a damaged file open.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             files, checksums = {}, {}
@@ -251,6 +251,6 @@ def read(folder: Path) -> Stored | None:
             return Stored(about["meaning"], about["how"], files, checksums)
     except _DAMAGE as error:
         raise InputError(
-            f"{path}: is damaged ({error or type(error).__name__}), so that nothing tells whether "
-            "the source has changed; give --overwrite."
+            f"{path}: must be undamaged to tell whether the source has changed, got "
+            f"{error or type(error).__name__}; give --overwrite."
         ) from error

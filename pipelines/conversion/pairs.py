@@ -1,4 +1,4 @@
-"""One image and its label: read from the source, checked, and made into what a record holds."""
+"""One image and its label: read from the source, checked and made into the content of a record."""
 
 import contextlib
 from collections.abc import Iterator
@@ -30,20 +30,20 @@ class Encoding:
     """How pairs are checked and stored.
 
     Attributes:
-        verify: "checksums" walks the checksums of both files and takes labels as they are, neither
-            decoded nor counted; "labels" decodes, checks and counts every label; "full" decodes
-            every image as well.
-        max_side: Longest side that an image keeps, in pixels; larger pairs are made smaller. None
-            leaves the size as it is.
-        image_format: "jpeg" or "png" to encode images of other formats anew; None keeps the bytes
-            of PNG and JPEG files, and makes PNG of all others.
-        quality: Of the JPEGs that are encoded anew, in [1, 100].
+        verify: "checksums" verifies the checksums inside both files and copies labels without
+            decoding or counting them; "labels" decodes, checks and counts every label; "full"
+            decodes every image as well.
+        max_side: Longest side of an image in pixels; larger pairs are scaled down. None keeps the
+            size.
+        image_format: "jpeg" or "png" to encode images of other formats again; None keeps the bytes
+            of PNG and JPEG files and turns all others into PNG.
+        quality: Quality of images that are encoded again as JPEG, in [1, 100].
         upright: Whether images that EXIF rotates are turned, because their labels are upright.
-        stretch: What becomes black and white in images of more than 8 bits a channel; None where
-            these are errors.
+        stretch: Values that become black and white in images with more than 8 bits per channel;
+            None refuses such images.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If a value is out of range.
     """
 
     verify: str = "labels"
@@ -74,11 +74,11 @@ class Encoding:
 
     @property
     def changes_images(self) -> bool:
-        """Whether some images are encoded anew that are PNG or JPEG."""
+        """Whether some PNG or JPEG images are encoded again."""
         return self.treatment != Treatment(quality=self.quality)
 
     def in_words(self) -> dict[str, Any]:
-        """Returns the options by name, as JSON may hold them; those of release 0.1 always."""
+        """Returns the options by name as JSON values, always including those of release 0.1."""
         words = {
             "verify": self.verify,
             "max_side": self.max_side,
@@ -90,21 +90,21 @@ class Encoding:
 
     @cached_property
     def treatment(self) -> Treatment:
-        """What is done to images."""
+        """The changes that are made to images."""
         return Treatment(self.max_side, self.image_format, self.quality, self.upright, self.stretch)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What a record holds.
+    """The content of a record.
 
     Attributes:
         image: A PNG or JPEG file.
         label: An 8-bit gray PNG file.
         counts: int64 (256,) numbers of the label's pixels of each value; None if not counted.
-        digests: Checksums of the image and of the label as they are in the source, see `digests`.
-        changes: What was done to the image, a few words each.
-        notes: What the label's colours say, for the comparison with the other labels.
+        digests: Checksums of the image and the label in the source, see `digests`.
+        changes: Changes of the image, a few words each.
+        notes: Notes on the label's colours for the comparison with the other labels.
     """
 
     image: bytes
@@ -122,9 +122,9 @@ def convert_pair(
 
     Args:
         module: The dataset's file.
-        example: Which pair.
-        label_map: Of the dataset's description.
-        encoding: How to check and store it.
+        example: The pair.
+        label_map: Label map of the dataset's description.
+        encoding: How the pair is checked and stored.
 
     Raises:
         ImageFileError: If the pair cannot be used.
@@ -150,7 +150,7 @@ def convert_pair(
 def digests(module: ModuleType, example: Example) -> tuple[int, int]:
     """Returns checksums of an image and its label, to tell whether the source has changed.
 
-    They are of the files' bytes, or of what the dataset's own `read` returns.
+    They cover the files' bytes, or the values that the dataset's own `read` returns.
 
     Raises:
         ImageFileError: If one cannot be read.
@@ -165,7 +165,7 @@ def digests(module: ModuleType, example: Example) -> tuple[int, int]:
 def _read_with_digests(
     module: ModuleType, example: Example
 ) -> tuple[bytes, RawLabel, tuple[int, int]]:
-    """Reads a pair, each file once, and its checksums as `digests` has them."""
+    """Reads a pair, each file once, and computes the checksums of `digests`."""
     if hasattr(module, "read"):
         image, raw = read_pair(module, example)
         return image, raw, (_digest(image), _digest(raw.values.tobytes()))
@@ -191,7 +191,7 @@ def read_pair(module: ModuleType, example: Example) -> tuple[bytes, RawLabel]:
 
 
 def read_raw_label(module: ModuleType, example: Example) -> RawLabel:
-    """Reads the label of a pair whose label is a file of its own.
+    """Reads a label that is a separate file.
 
     Raises:
         ImageFileError: If it is missing or damaged.
@@ -208,7 +208,7 @@ def _decode(module: ModuleType, example: Example, content: bytes) -> RawLabel:
 
 @contextlib.contextmanager
 def _in_the_label() -> Iterator[None]:
-    """Lets errors say which file of the pair is meant, whose name is that of the image."""
+    """Adds to errors which file of the pair is meant, as pairs have the name of the image."""
     try:
         yield
     except ImageFileError as error:
@@ -236,10 +236,10 @@ def _check_size(image_size: tuple[int, int], label_size: tuple[int, ...]) -> Non
 
 
 def refuse_unmapped(module: ModuleType, description: Description, encoding: Encoding) -> None:
-    """Refuses to copy labels whose values are not yet the classes' numbers.
+    """Refuses to copy labels whose values are not the classes' numbers.
 
     Raises:
-        InputError: If `encoding` asks for it.
+        InputError: If `encoding` asks to copy such labels.
     """
     mapped = hasattr(module, "read") or hasattr(module, "read_label")
     mapped = mapped or any(raw != label for raw, label in description.raw_values.items())

@@ -14,11 +14,11 @@ from .shards import ShardResult, ShardSpec
 
 _SHARD_BYTES = 64 * 2**20
 _FEW_EXAMPLES, _FEW_BYTES = 256, 64 * 2**20
-_TYPICAL_IMAGE_BYTES = 2**17  # of images that are not files of their own
+_TYPICAL_IMAGE_BYTES = 2**17  # of images that are not separate files
 
 
 def folder_name(name: str) -> str:
-    """Returns the name of a dataset's folder and records, as TensorFlow Datasets allows it."""
+    """Returns a name for a dataset's folder and records that TensorFlow Datasets allows."""
     return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
@@ -31,20 +31,21 @@ def plan_split(
     seed: int,
     prefix: Path,
 ) -> list[ShardSpec]:
-    """Shares the examples of a split out to shards, in an order drawn by chance.
+    """Divides the examples of a split among shards, in random order.
 
     Args:
         dataset: One of `datasets.choices()`.
-        description: Its facts.
-        examples: Of the split.
-        files: The states of their files.
+        description: The facts of the dataset.
+        examples: Examples of the split.
+        files: States of the examples' files.
         encoding: How pairs are checked and stored.
-        seed: Of the order.
+        seed: Seed of the order.
         prefix: Path of the shards' names up to their number, such as DATASET-SPLIT.
     """
     order = _order(len(examples), seed)
     size = files.image_bytes(_TYPICAL_IMAGE_BYTES)
-    # At least eight shards where there is work for them: processes and readers share it.
+    # At least eight shards if there are enough examples, so that processes and readers can share
+    # the work.
     count = max(min(8, -(-len(examples) // 8)), -(-size // _SHARD_BYTES))
     bounds = [len(examples) * shard // count for shard in range(count + 1)]
     return [
@@ -64,7 +65,7 @@ def _order(examples: int, seed: int) -> np.ndarray:
 
 
 def is_little_work(splits: Mapping[str, SplitFiles]) -> bool:
-    """Tells whether shards are converted sooner than processes for them have started."""
+    """Tells whether converting takes less time than starting processes for it."""
     examples = sum(len(files.states) for files in splits.values())
     size = sum(files.image_bytes(_TYPICAL_IMAGE_BYTES) for files in splits.values())
     return examples < _FEW_EXAMPLES and size < _FEW_BYTES
@@ -74,7 +75,7 @@ def checksums_in_order(results: Sequence[ShardResult], seed: int) -> np.ndarray:
     """Returns the checksums of a split's files in the order in which its examples were listed.
 
     Args:
-        results: Of all shards of the split, in order.
+        results: Results of all shards of the split, in order.
         seed: Of the order of the examples.
 
     Returns:

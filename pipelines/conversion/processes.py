@@ -1,9 +1,9 @@
-"""Conversion on all cores: shards in processes of their own.
+"""Conversion on all cores: separate processes convert the shards.
 
-Work on a pair is a hundred short calls, between which threads wait for the interpreter's lock: two
-threads are 1.5 times as fast as one, two processes 1.75 times, start included. The processes start
-from nothing, not as copies of this one, in which TensorFlow's threads may run. They end when this
-one does, however it ends: what they read from it has an end then.
+The work on a pair is a hundred short calls, between which threads wait for the interpreter's lock:
+two threads are 1.5 times as fast as one, two processes 1.75 times, including their start. The
+processes start afresh and are not copies of this one, where TensorFlow's threads may run. They end
+whenever this process ends, because their input ends then.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ _SECONDS_BETWEEN_REPORTS = 0.05
 def convert_shards(
     specs: Sequence[ShardSpec], processes: int, advance: Callable[[int], None]
 ) -> dict[Path, ShardResult]:
-    """Converts shards, or keeps those of an earlier run.
+    """Converts shards or keeps those of an earlier run.
 
     Args:
         specs: The shards.
-        processes: How many at a time.
-        advance: Called with the number of further examples that are done, from several threads; may
-            raise to give up.
+        processes: Number of processes.
+        advance: Called from several threads with the number of further finished examples; may raise
+            to stop the conversion.
 
     Returns:
         The result of each shard.
 
     Raises:
-        InputError: If a process ends by itself.
-        Exception: What a conversion raised, or `advance`. The other processes are ended then.
+        InputError: If a process ends on its own.
+        Exception: The error of a conversion or of `advance`; the other processes are then ended.
     """
     idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
     started = [_Process() for _ in range(processes)]
@@ -88,7 +88,7 @@ class _Process:
         )
 
     def convert(self, spec: ShardSpec, advance: Callable[[int], None]) -> ShardResult:
-        """Has a shard converted; an answer is a number of examples, the result, or an error."""
+        """Sends a shard; the answers are numbers of examples, then the result or an error."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -100,28 +100,28 @@ class _Process:
             code = self._process.wait()
             raise InputError(
                 f"{spec.path.name}: the process that converts it ended with code {code}"
-                f"{' (out of memory?)' if code == -signal.SIGKILL else ''}; the same command goes "
-                "on from here."
+                f"{' (out of memory?)' if code == -signal.SIGKILL else ''}; the same command "
+                "continues from here."
             ) from error
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
     def kill(self) -> None:
-        """Ends the process, amid a shard too."""
+        """Ends the process, even during a shard."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """Closes the pipes, which no thread may be reading any more."""
+        """Closes the pipes, from which no thread may still be reading."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):  # of what could not be written
+            with contextlib.suppress(BrokenPipeError):  # from data that could not be written
                 pipe.close()
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Converts the shards that come in, until there is an end of them."""
+    """Converts the shards that arrive, until the input ends."""
     waiting: queue.SimpleQueue[ShardSpec] = queue.SimpleQueue()
 
     def read() -> None:
@@ -129,7 +129,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             while True:
                 waiting.put(pickle.load(requests))
         finally:
-            os._exit(0)  # amid a shard too: nobody waits for it any more
+            os._exit(0)  # even during a shard: nobody waits for it any more
 
     def answer(content: Any) -> None:
         pickle.dump(content, answers)
@@ -147,17 +147,17 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """Returns an error that arrives as it was sent, with the traceback as a note."""
+    """Returns a copy of an error that can be sent, with the traceback as a note."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # raised by whatever its class does to be built
+    except Exception:  # an error's class may fail to build again
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 
 
 class _Report:
-    """Counts examples, and tells of them now and then: each telling wakes the other process."""
+    """Counts examples and reports only some counts, as each report wakes the other process."""
 
     def __init__(self, tell: Callable[[int], None]):
         self._tell = tell
@@ -177,8 +177,10 @@ class _Report:
 
 def main() -> None:
     """Serves the process that started this one over standard input and output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C; the other one sees to it
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line does
+    # To a group of processes, as the terminal's Ctrl-C is; the other one sees to it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as on the command line
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # where libraries may print
     _serve(sys.stdin.buffer, answers)

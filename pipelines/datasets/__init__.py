@@ -1,4 +1,4 @@
-"""Raw datasets: one a file, found by file name. NumPy and Pillow only.
+"""Raw datasets: one per file, found by file name. NumPy and Pillow only.
 
 A dataset's file has
 
@@ -6,20 +6,21 @@ A dataset's file has
     describe(root, **options) -> Description               its facts
     examples(root, split, **options) -> list[Example]      what a split holds, nothing read yet
 
-`options` are keyword-only and the dataset's own; both functions take the same. A dataset that knows
-all splits at once may have
+`options` are keyword-only and the dataset's own; both functions take the same. `describe` declares
+them: each is `Annotated` with an `Option`, from which the command line, its help, the checks of
+values and the reference page are made. The help imports every file here, so NumPy and Pillow are
+imported inside functions. A dataset that lists all splits at once may have
 
     survey(root, **options) -> Listing                     all splits, and what is in none
 
-which then is called instead of `examples`. `root` is the folder that holds the dataset's own top
-level, or that top level. Where a label is not a plain image file, `read_label(example, content) ->
-np.ndarray` returns the raw values that the file's bytes hold; where the image is none either,
-`read(example) -> (bytes, np.ndarray or RawLabel)` returns an encoded PNG or JPEG as well. A dataset
-that is drawn by code, and so needs no source, says `IS_DRAWN = True`.
+which is then called instead of `examples`. `root` is the dataset's own top level or the folder that
+holds it. If a label is not a plain image file, `read_label(example, content) -> np.ndarray` returns
+the raw values of the file's bytes. If the image is not one either, `read(example) -> (bytes,
+np.ndarray or RawLabel)` returns an encoded PNG or JPEG and the label. A dataset that code draws
+needs no source and sets `IS_DRAWN = True`.
 """
 
 import importlib
-import inspect
 import itertools
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from kerasseg import lazy
 
 from ..classes import Description
 from ..errors import InputError
+from ..runs.option_fields import Field, keywords_of
 from ._examples import Example as Example
 from ._examples import PackedExamples as PackedExamples
 
@@ -55,10 +57,10 @@ REQUIRED_SPLITS = ("train", "validation")
 
 @dataclass(frozen=True)
 class Listing:
-    """What a raw dataset holds.
+    """The examples of a raw dataset.
 
     Attributes:
-        examples: The pairs of each split.
+        examples: The pairs of image and label of each split.
         passed_over: Lines about files that are not used, with their number and the reason.
     """
 
@@ -77,7 +79,7 @@ def module(name: str) -> ModuleType:
     """Imports a dataset's file.
 
     Args:
-        name: One of `names()`; "tfds:BUILDER" is of the file `tfds`.
+        name: One of `names()`, or "tfds:BUILDER" for the file `tfds`.
 
     Raises:
         InputError: If there is no such dataset.
@@ -94,21 +96,20 @@ def choices() -> list[str]:
     return [name if name != "tfds" else "tfds:BUILDER" for name in names()]
 
 
-def option_names(dataset: ModuleType) -> list[str]:
-    """Lists the options of a dataset: the keyword-only parameters of its `describe`."""
-    parameters = inspect.signature(dataset.describe).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+def options_of(dataset: ModuleType) -> dict[str, Field]:
+    """Lists the options that a dataset declares as keyword-only parameters of its `describe`."""
+    return keywords_of(dataset.describe)
 
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A raw dataset on disk, with the options that it is read with.
+    """A raw dataset on disk and the options with which it is read.
 
     Attributes:
         module: The dataset's file.
         root: Folder of the source.
         options: The dataset's own options.
-        description: Its facts.
+        description: The facts of the dataset.
     """
 
     module: ModuleType
@@ -127,7 +128,7 @@ class RawDataset:
             split: PackedExamples(self.module.examples(self.root, split, **self.options))
             for split in SPLITS
         }
-        if hasattr(self.module, "read"):  # whose images are no files
+        if hasattr(self.module, "read"):  # its images are not files
             return Listing(found)
         every = itertools.chain.from_iterable(found.values())
         return Listing(found, _listing.images_in_no_pair(self.root, every))
@@ -142,23 +143,23 @@ def open_source(dataset: str, source: Path | str | None, options: Mapping[str, A
 
     Args:
         dataset: One of `choices()`.
-        source: Its folder; None for datasets that need none.
+        source: Folder of the dataset; None if it needs none.
         options: The dataset's own options.
 
     Raises:
-        InputError: If there is no such dataset, source or option, or the layout is another.
+        InputError: If there is no such dataset, source or option, an option has a wrong value, or
+            the source does not have the layout of the dataset.
     """
     found = module(dataset)
     root = _check_source(found, dataset, source)
-    known = option_names(found)
+    known = options_of(found)
+    for name, value in options.items():
+        if name not in known:
+            listed = ", ".join(map(_flag, known)) or "none"
+            raise InputError(f"options of dataset {dataset} must be {listed}, got {_flag(name)}.")
+        known[name].check(value)
     if hasattr(found, "ARGUMENT"):
         options = {**options, found.ARGUMENT: dataset.partition(":")[2]}
-    for name in options:
-        if name not in known:
-            listed = ", ".join(_flag(o) for o in known if o != getattr(found, "ARGUMENT", None))
-            raise InputError(
-                f"options of dataset {dataset} must be {listed or 'none'}, got {_flag(name)}."
-            )
     return RawDataset(found, root, options, found.describe(root, **options))
 
 
@@ -172,15 +173,17 @@ def _check_source(found: ModuleType, dataset: str, source: Path | str | None) ->
             raise InputError(f"dataset {dataset} must have a source folder, got none.")
         return Path()
     if not Path(source).is_dir():
-        raise InputError(f"{source}: no such folder; give the folder of the raw dataset.")
+        raise InputError(
+            f"{source}: no such folder; --source must be the folder of the raw dataset."
+        )
     return Path(source)
 
 
 def find_top(root: Path, name: str) -> Path:
-    """Returns the folder of this name below `root`, or `root` if that is it or its contents.
+    """Returns the folder with this name below `root`, or else `root` itself.
 
     Args:
-        root: What the user gave as the source.
+        root: The source that the user gave.
         name: Name of the dataset's own top level, such as "ADEChallengeData2016"; with "/" where
             it is deeper.
     """
@@ -188,7 +191,7 @@ def find_top(root: Path, name: str) -> Path:
 
 
 def detect(root: Path) -> str | None:
-    """Returns the dataset whose layout a folder has, None if it has no or more than one."""
+    """Returns the dataset whose layout a folder has; None if there is not exactly one."""
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names()}
     found = [name for name, module in modules.items() if module.is_source(root)]
     return found[0] if len(found) == 1 else None

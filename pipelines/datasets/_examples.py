@@ -1,12 +1,12 @@
-"""Examples: an image and its label each, nothing read yet; and very many in little memory."""
+"""Examples: pairs of an image and its label, not yet read, and many of them in little memory."""
 
 import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-# Bytes that are in no text in UTF-8: the end of a path, and what is before the filename in that of
-# the image, which most examples have in common.
+# Bytes that no UTF-8 text holds. They stand for the end of a path, and for the part of the image's
+# path before the filename, which most examples share.
 _END, _BEFORE = b"\xff", b"\xfe"
 
 
@@ -14,14 +14,14 @@ _END, _BEFORE = b"\xff", b"\xfe"
 class Example:
     """One image and its label, not yet read.
 
-    Paths are text, since a `Path` takes three times the memory.
+    Paths are text because a `Path` takes three times the memory.
 
     Attributes:
         filename: Path of the image relative to the source, with "/"; unique within the dataset.
         image: File of the image.
         label: File of the label, None when the image has none.
-        details: What the dataset's `read` or `read_label` must know besides; its `repr` must be the
-            same in every process.
+        details: Further facts for the dataset's `read` or `read_label`, with the same `repr` in
+            every process.
     """
 
     filename: str
@@ -31,12 +31,12 @@ class Example:
 
 
 class PackedExamples(Sequence[Example]):
-    """Examples whose paths are bytes, one after another; each is made when it is asked for.
+    """Examples whose paths are packed as bytes; each example is made when it is needed.
 
-    That takes a quarter of the memory of a list.
+    They take a quarter of the memory of a list.
 
     Args:
-        examples: What it holds.
+        examples: The examples to pack.
     """
 
     def __init__(self, examples: Iterable[Example]):
@@ -52,7 +52,7 @@ class PackedExamples(Sequence[Example]):
                 self._details[index] = example.details
 
     def __len__(self) -> int:
-        """Number of examples."""
+        """Returns the number of examples."""
         return len(self._ends)
 
     @overload
@@ -62,7 +62,7 @@ class PackedExamples(Sequence[Example]):
     def __getitem__(self, index: slice) -> list[Example]: ...
 
     def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        """Makes an example, or several."""
+        """Makes one example or several."""
         if isinstance(index, slice):
             return [self._make(at) for at in range(len(self))[index]]
         return self._make(range(len(self))[index])
@@ -96,7 +96,7 @@ class PackedExamples(Sequence[Example]):
 
 
 def _bytes(text: str) -> bytes:
-    # Names of files may hold halves of characters.
+    # Names of files may hold parts of characters.
     return text.encode("utf-8", "surrogatepass")
 
 

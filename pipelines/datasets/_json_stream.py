@@ -13,22 +13,22 @@ from ..errors import InputError
 
 _CHUNK = 2**20
 _LARGEST_ELEMENT = 2**24
-_LONGEST_WORD = 16  # a literal or an escape that is cut is reported up to so far before the end
+_LONGEST_WORD = 16  # a cut literal or escape is reported at most so far before the end
 _DECODER = json.JSONDecoder()
 
 
 def elements(path: Path, names: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Reads some of the arrays of a JSON object, which is never in memory as a whole.
+    """Reads some arrays of a JSON object without holding the whole object in memory.
 
     Args:
-        path: File of one JSON object.
-        names: Keys of the arrays whose elements are wanted; all others are passed over.
+        path: File with one JSON object.
+        names: Keys of the arrays to read; all others are skipped.
 
     Yields:
         The array's key and an element, in the order of the file.
 
     Raises:
-        InputError: If the file is no JSON object, is damaged or cut short, or lacks an array.
+        InputError: If the file is not a JSON object, is damaged or cut short, or lacks an array.
     """
     found = []
     with _open(path) as file:
@@ -62,7 +62,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 class _Stream:
-    """The text of a file from some position on, as much as is needed."""
+    """A window onto the text of a file, which is read as far as needed."""
 
     def __init__(self, path: Path, file: BinaryIO):
         self._path = path
@@ -74,16 +74,16 @@ class _Stream:
         self._ended = False
 
     def peek(self) -> str:
-        """Returns the next character that is not white space, "" at the end."""
+        """Returns the next character that is not white space; "" at the end."""
         while True:
-            # A search for what is no white space would go through all that follows.
+            # A search for other characters than white space would go through the whole text.
             while self._text[self._position : self._position + 1].isspace():
                 self._position += 1
             if self._position < len(self._text) or not self._read():
                 return self._text[self._position : self._position + 1]
 
     def take(self, characters: str) -> str:
-        """Passes one of these characters and returns it."""
+        """Skips one of these characters and returns it."""
         character = self.peek()
         if not character:
             self.fail("is cut short")
@@ -93,7 +93,7 @@ class _Stream:
         return character
 
     def name(self) -> str:
-        """Passes a key and its colon."""
+        """Skips a key and its colon, and returns the key."""
         if self.peek() not in ('"', ""):
             self.fail("is damaged: must have a name in quotation marks")
         name = self.value()
@@ -101,7 +101,7 @@ class _Stream:
         return name
 
     def array(self) -> Iterator[Any]:
-        """Passes an array, element by element."""
+        """Reads an array, element by element."""
         self.take("[")
         closed = self.peek() == "]" and self.take("]")
         while not closed:
@@ -109,7 +109,7 @@ class _Stream:
             closed = self.take(",]") == "]"
 
     def value(self) -> Any:
-        """Passes any value and returns it."""
+        """Reads any value and returns it."""
         self.peek()
         while True:
             try:
@@ -120,7 +120,7 @@ class _Stream:
             except (ValueError, RecursionError) as error:
                 self.fail(f"is damaged: {error}")
             else:
-                # A number at the end of the text may go on behind it.
+                # A number at the end of the text may continue behind it.
                 if end < len(self._text) or self._ended:
                     self._position = end
                     return value
@@ -130,12 +130,12 @@ class _Stream:
                 self.fail("is cut short", len(self._text))
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        """Tells an element that has not been read to its end from one that is wrong."""
+        """Distinguishes an element that is not read to its end from a wrong one."""
         margin = 0 if self._ended else _LONGEST_WORD
         return error.pos >= len(self._text) - margin or error.msg.startswith("Unterminated")
 
     def _read(self) -> bool:
-        """Drops what has been passed and reads on; returns False if all had been read before."""
+        """Drops the text already used and reads more; returns False at the end of the file."""
         if self._ended:
             return False
         rest = self._text[self._position :]
@@ -155,7 +155,7 @@ class _Stream:
         return True
 
     def fail(self, what: str, position: int | None = None) -> NoReturn:
-        """Raises an error that tells where.
+        """Raises an error that says where it occurred.
 
         Raises:
             InputError: Always.

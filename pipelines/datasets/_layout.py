@@ -1,4 +1,4 @@
-"""The layout of a folder of one's own: where images and labels are, and what tells the splits."""
+"""The layout of the user's own folder: the places of images and labels, and the splits."""
 
 import os.path
 import re
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kerasseg import IGNORE_LABEL
 
-from ..classes import Description, class_file
+from ..classes import Description, class_file, compose
 from ..errors import InputError
-from ..images.formats import IMAGE_ENDINGS
+from ..images.endings import IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
 from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files
@@ -17,18 +17,19 @@ from ._splits import PLACEHOLDER, Fractions, is_like_a_split
 
 
 class Place:
-    """Where the images, or the labels, are.
+    """The place of the images or of the labels.
 
     Args:
         root: The source.
-        pattern: The folder below it; may hold `PLACEHOLDER`.
-        what: "images" or "labels", the name of the option.
-        suffix: What files end in, with an ending or without.
+        pattern: The folder below the source; may hold `PLACEHOLDER`.
+        what: Name of the option, "images" or "labels".
+        suffix: End of the files' names, with or without the ending of the format.
 
     Attributes:
-        folders: Those of each split, by the word that stands for it; empty if there are none.
-        top: The folder of all; None where the pattern tells the splits.
-        endings: What files end in.
+        folders: Folders of each split, by the word for the split in their name; empty if there are
+            none.
+        top: The folder of all files; None if the pattern has a placeholder for the split.
+        endings: Possible ends of the files' names.
 
     Raises:
         InputError: If the pattern leads out of the source.
@@ -43,31 +44,32 @@ class Place:
         self._pattern = pattern if self.top is None else f"{pattern}/{PLACEHOLDER}"
         self._root = root
         self.folders = _splits.folders_of_splits(root, self._pattern)
+        suffix = compose(suffix)
         whole = suffix.lower().endswith(IMAGE_ENDINGS)
         self.endings = (suffix,) if whole else tuple(suffix + e for e in IMAGE_ENDINGS)
 
     @property
     def is_there(self) -> bool:
-        """Whether there is such a folder."""
+        """Tells whether the folder exists."""
         return bool(self.folders) if self.top is None else self.top.is_dir()
 
     def folder(self, word: str) -> Path:
-        """Returns the folder that a split should have by the word that stands for it."""
+        """Returns the folder that a split should have under a word for it."""
         return self._root / self._pattern.replace(PLACEHOLDER, word)
 
 
 class Layout:
-    """The images and labels of a folder.
+    """The images and labels of the user's folder.
 
     Args:
         root: The folder.
-        images: Where the images are.
-        labels: Where the labels are.
+        images: Place of the images.
+        labels: Place of the labels.
         skip_unlabelled: Whether images without a label are left out.
-        class_list: The file of the classes.
+        class_list: File that lists the classes.
 
     Raises:
-        InputError: If they are not there.
+        InputError: If the images or the labels are not there.
     """
 
     def __init__(
@@ -89,10 +91,11 @@ class Layout:
         """Returns the pairs of each split.
 
         Args:
-            fractions: Shares of train, validation and test, None for none.
+            fractions: Shares of train, validation and test; None to draw no splits.
 
         Raises:
-            InputError: If nothing tells the splits, or several things do.
+            InputError: If folders, lists or fractions do not define the splits, or more than one of
+                them does.
         """
         if self._images.folders or self._labels.folders:
             return self._drawn("folders", self._splits_of_folders(), fractions)
@@ -107,7 +110,7 @@ class Layout:
         self._refuse_lists_like_splits(rows)
         if fractions is None:
             raise InputError(
-                f"{self._root}: the splits must be told by folders (images/train/), lists "
+                f"{self._root}: the splits must be given by folders (images/train/), lists "
                 "(train.txt, validation.txt) or split_fractions, got none of them."
             )
         drawn = _splits.draw(range(len(every)), fractions)
@@ -116,17 +119,17 @@ class Layout:
     def _drawn(
         self, told_by: str, splits: dict[str, PackedExamples], fractions: Fractions | None
     ) -> dict[str, PackedExamples]:
-        """Returns the splits, and those that are drawn from train besides."""
+        """Returns the splits, together with those that are drawn from train."""
         if fractions is None:
             return splits
         drawn = _splits.draw_from_train(str(self._root), told_by, splits, fractions)
         return {split: PackedExamples(pairs) for split, pairs in drawn.items()}
 
     def passed_over(self) -> list[str]:
-        """Returns a line for each reason for which files are not used.
+        """Returns one line per reason why files are not used.
 
         Raises:
-            InputError: If one of them is a list of other classes, see `_refuse_other_classes`.
+            InputError: If one of them lists other classes, see `_refuse_other_classes`.
         """
         self._walked.add(str(self._class_list))
         for path, why in self._left(self._root):
@@ -142,7 +145,7 @@ class Layout:
                 )
         for path in _splits.find_lists(self._root).values():
             self._walked.add(str(path))
-            self._count("lists, though folders tell the splits", str(path))
+            self._count("lists, although folders give the splits", str(path))
         return {
             split: PackedExamples(
                 pair for folders in self._folder_pairs(split) for _, pair in self._pairs(*folders)
@@ -152,7 +155,7 @@ class Layout:
         }
 
     def _folder_pairs(self, split: str) -> list[tuple[Path, Path]]:
-        """Returns the folders of a split: the only two, or those of the same word."""
+        """Returns the folders of a split: the only two, or those with the same word."""
         images, labels = (p.folders.get(split, {}) for p in (self._images, self._labels))
         if len(images) == len(labels) == 1:
             return list(zip(images.values(), labels.values(), strict=True))
@@ -180,7 +183,7 @@ class Layout:
     def _find(self, images: Path, labels: Path) -> tuple[Files, Files, dict[str, Entry]]:
         """Finds the images, the labels and, by their paths, the other files below their folders.
 
-        These may be one, or the one in the other.
+        The two folders may be the same, or one inside the other.
         """
         sought = (images, self._images.endings), (labels, self._labels.endings)
         is_one = images == labels
@@ -203,11 +206,11 @@ class Layout:
     def _splits_of_lists(
         self, pairs: PackedExamples, rows: dict[str, int]
     ) -> dict[str, PackedExamples]:
-        """Returns the pairs that the lists name, after checking all of them; none without lists.
+        """Returns the pairs that the lists name, after checking all lists; none without lists.
 
         Args:
-            pairs: All of them.
-            rows: Where the pair of each stem is among them.
+            pairs: All pairs.
+            rows: Position of each stem's pair among them.
         """
         lists = _splits.find_lists(self._root)
         taken: dict[str, str] = {}
@@ -237,8 +240,8 @@ class Layout:
         }
 
     def _names(self, line: str) -> Iterator[str]:
-        """Yields what a line of a list may mean: a name as it is, or one with suffix and ending."""
-        name = _listing.compose(line.replace("\\", "/").removeprefix("./"))
+        """Yields the stems that a list's line may mean: the name, or without suffix and ending."""
+        name = compose(line.replace("\\", "/").removeprefix("./"))
         folder = f"{self._images.pattern}/"
         suffix = self._images.endings[0].rpartition(".")[0]
         for path in (name, name.removeprefix(folder)):
@@ -271,12 +274,12 @@ class Layout:
             if any(name in pairs for name in self._names(re.split(r"[,;\t]", line)[0])):
                 raise InputError(
                     f"{path}: splits must not be drawn across those that are there, got this list "
-                    "of images; rename it to train.txt, validation.txt or test.txt, with an image "
-                    "a line."
+                    "of images; rename it to train.txt, validation.txt or test.txt, with one image "
+                    "per line."
                 )
 
     def _left(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        """Yields the files and folders that were neither used nor looked into, and why not."""
+        """Yields the files and folders that were not used, each with the reason."""
         for path in sorted(folder.iterdir()):
             if str(path) in self._walked:
                 continue
@@ -293,16 +296,16 @@ class Layout:
                 yield path, "beside the folders of the splits"
 
     def _refuse_other_classes(self, path: str) -> None:
-        """Refuses a second list of the same name where its values mean other classes.
+        """Refuses a second list with the same name whose values mean other classes.
 
-        Roboflow puts one into each split: where folders of two exports were put together, each has
-        labels of its own numbers.
+        Roboflow puts one list into each split. If folders of two exports were put together, the
+        labels of each may use different numbers.
         """
         if os.path.basename(path) != self._class_list.name:  # noqa: PTH119
             return
         try:
             other = class_file.read(Path(path))
-        except InputError:  # no list, though it has the name of one
+        except InputError:  # not a list, although it has the name of one
             return
         if _meanings(other) != _meanings(class_file.read(self._class_list)):
             raise InputError(
@@ -325,7 +328,7 @@ def _meanings(description: Description) -> dict[int, str]:
 
 
 def _numbered(pairs: Iterable[tuple[str, Example]], rows: dict[str, int]) -> Iterator[Example]:
-    """Yields the pairs, and enters the row of each stem."""
+    """Yields the pairs and records the row of each stem."""
     for stem, pair in pairs:
         rows[stem] = len(rows)
         yield pair

@@ -2,15 +2,15 @@
 
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from ..classes import compose
 from ..errors import InputError
-from ..images.formats import IMAGE_ENDINGS, UNREAD_ENDINGS
+from ..images.endings import IMAGE_ENDINGS, UNREAD_ENDINGS
 from ..images.image_folders import Entry, PassedOver, has_image_ending, walk
 from . import Example
 
@@ -20,11 +20,11 @@ class Files:
     """The files below a folder.
 
     Attributes:
-        folder: Where they are.
-        ending: What follows the stem in the name of a file that is not there.
-        found: The ending, as it stands, of those that count, by their stem: the path relative to
-            the folder, without the ending, its accents composed.
-        named: The paths of those whose name is not stem and ending.
+        folder: The folder.
+        ending: End that a missing file's name should have after the stem.
+        found: Exact ending of each file that counts, by its stem: the path relative to the folder,
+            without the ending and with composed accents.
+        named: Paths of the files whose name is not stem and ending.
         others: The other files, and hidden ones.
     """
 
@@ -35,14 +35,14 @@ class Files:
     others: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Composes what stands before the stems."""
+        """Returns the path before the stems, with composed accents."""
         self._prefix = "" if str(self.folder) == "." else f"{self.folder}/"
 
     def path_of(self, stem: str) -> str:
         """Returns the file of a stem.
 
-        Where there is none, this is an image of the same name but another ending, so that whoever
-        reads it says what is wrong with it, or else the name that the file should have.
+        If there is none, returns an image of the same name with another ending, so that reading it
+        reports what is wrong, or else the name that the file should have.
         """
         if stem in self.named:
             return self.named[stem]
@@ -55,15 +55,15 @@ class Files:
         return {stem: self.path_of(stem) for stem in self.found}
 
     def add(self, stem: str, path: str) -> None:
-        """Takes in a file that counts."""
+        """Adds a file that counts."""
         start = self._prefix + stem
         if path.startswith(start):
-            self.found[stem] = sys.intern(path[len(start) :])  # one text for all
+            self.found[stem] = sys.intern(path[len(start) :])  # one text shared by all
         else:
             self.found[stem], self.named[stem] = self.ending, path
 
     def rename(self, stem: str, other: str) -> None:
-        """Finds a file under another stem than that of its name."""
+        """Makes a file known under another stem than that of its name."""
         path = self.path_of(stem)
         del self.found[stem]
         self.named.pop(stem, None)
@@ -78,10 +78,10 @@ class Files:
         suffix = self.ending.rpartition(".")[0]
         images = {}
         for entry in self.others:
-            base, _, ending = entry.name.rpartition(".")
+            base, _, ending = compose(entry.name).rpartition(".")
             is_image = f".{ending.lower()}" in (*IMAGE_ENDINGS, *UNREAD_ENDINGS)
             if is_image and not entry.is_hidden and base.endswith(suffix):
-                images[compose(base[: len(base) - len(suffix)])] = entry.path
+                images[base[: len(base) - len(suffix)]] = entry.path
         return images
 
 
@@ -99,16 +99,16 @@ def pair(
         root: The source, to which filenames are relative.
         images: Folder of the images; nothing is listed if it is absent.
         labels: Folder of the labels.
-        image_endings: What follows the common part of the names, such as "_leftImg8bit.png".
-        label_endings: The same of the labels.
+        image_endings: Ends of the images' names after the common part, such as "_leftImg8bit.png".
+        label_endings: Ends of the labels' names after the common part.
 
     Returns:
-        The pairs in the order of their names. One whose image or label is missing is listed with
-        the name that it should have: the converter reports it.
+        The pairs in the order of their names. A missing image or label is listed under the name
+        that it should have, and the converter reports it.
 
     Raises:
-        InputError: If two images or two labels have the same name but for the ending, or `walk`
-            refuses what is there.
+        InputError: If the names of two images or two labels differ in the ending only, or `walk`
+            refuses a file.
     """
     found = find(images, image_endings), find(labels, label_endings)
     return [pair for _, pair in pair_files(root, *found)]
@@ -135,7 +135,7 @@ def _match_in_spite_of_case(images: Files, labels: Files) -> None:
 
 
 def _by_folded_stem(stems: Iterable[str]) -> dict[str, str]:
-    """Returns the stems by what is left of them without case, as far as that differs."""
+    """Returns the stems by their lower-case form, where the two differ."""
     folded = {stem: stem.casefold() for stem in stems}
     counts = Counter(folded.values())
     return {fold: stem for stem, fold in folded.items() if counts[fold] == 1}
@@ -150,12 +150,12 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
     """Finds the files below a folder, hidden ones passed over.
 
     Args:
-        folder: Where to look; nothing is found if it is absent.
-        endings: Those that count, in any case; none may end in another one.
+        folder: Folder to look into; nothing is found if it is absent.
+        endings: Endings that count, in any case; none may be the end of another.
         without: Paths of folders and files that are left out.
 
     Raises:
-        InputError: If two files differ in the ending only, or `walk` refuses what is there.
+        InputError: If two files differ in the ending only, or `walk` refuses a file.
     """
     files = Files(folder, endings[0])
     every = tuple(compose(ending).lower() for ending in endings)
@@ -168,7 +168,7 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
         if entry.is_hidden or not lower.endswith(every):
             files.others.append(entry)
             continue
-        if not lower.endswith(ending):  # that of the file before
+        if not lower.endswith(ending):  # the stem of the file before
             ending = next(ending for ending in every if lower.endswith(ending))
         stem = name[: -len(ending)]
         if stem in files.found:
@@ -182,13 +182,8 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
     return files
 
 
-def compose(name: str) -> str:
-    """Composes accents: a Mac stores some file names with accents as characters of their own."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
 def images_in_no_pair(root: Path, examples: Iterable[Example]) -> list[str]:
-    """Counts the images that lie where those of a dataset are, and are not among them.
+    """Counts the images beside those of a dataset that belong to no pair.
 
     Args:
         root: The source.
@@ -198,7 +193,7 @@ def images_in_no_pair(root: Path, examples: Iterable[Example]) -> list[str]:
         A line, if there are such images.
 
     Raises:
-        InputError: If `walk` refuses what is there.
+        InputError: If `walk` refuses a file.
     """
     used: set[str | None] = set()
     folders = set()

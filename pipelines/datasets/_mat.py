@@ -1,7 +1,7 @@
 """Reading one matrix out of a struct in a MATLAB 5.0 file, as SBD's labels are.
 
-Such a file is damaged by one wrong bit, and a general reader then allocates what the bit says. Here
-nothing is larger than the file, and what it inflates to has a limit.
+One wrong bit damages such a file, and a general reader then allocates as much as the bit says. Here
+nothing gets larger than the file, and decompressed parts have a limit.
 
 Format: MAT-File Format, The MathWorks, chapter 1 (Level 5 MAT-files).
 """

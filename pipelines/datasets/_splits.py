@@ -1,4 +1,4 @@
-"""Splits: told by the names of folders or lists, in any of the usual words, or drawn by chance."""
+"""Splits: given by the names of folders or lists, in any of the usual words, or drawn at random."""
 
 import math
 import re
@@ -6,12 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from ..errors import InputError
 from . import SPLITS
 
-# The first word of each is that of messages.
+# Messages use the first word of each.
 WORDS = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev", "eval"),
@@ -20,7 +18,7 @@ WORDS = {
 PLACEHOLDER = "{split}"
 PLACES_OF_LISTS = ("", "splits", "ImageSets/Segmentation")
 _SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
-# Words that tell of a split within a longer name, such as my-test, trainSet or 2_holdout.
+# Words for a split within a longer name, such as my-test, trainSet or 2_holdout.
 _WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 _LIKE_A_SPLIT = re.compile(
     rf"({'|'.join(_SPLIT_OF)})(s|sets?)?|train(ing)?val(id|idation)?|evaluation|hold|holdout"
@@ -31,7 +29,7 @@ Item = TypeVar("Item")
 
 
 def split_of(name: str) -> str | None:
-    """Returns the split that a name stands for, in any case; None if it is of none."""
+    """Returns the split that a name in any case stands for; None if it stands for none."""
     return _SPLIT_OF.get(name.lower())
 
 
@@ -44,11 +42,11 @@ def folders_of_splits(root: Path, pattern: str) -> dict[str, dict[str, Path]]:
     """Finds the folders of the splits.
 
     Args:
-        root: Where to look.
+        root: Folder to look into.
         pattern: Path below it, in which `PLACEHOLDER` stands for the name of a split.
 
     Returns:
-        The folders of each split that has any, by the word, in lower case, that stands for it.
+        The folders of each split that has any, by the lower-case word that stands for the split.
 
     Raises:
         InputError: If two folders differ in case alone.
@@ -66,12 +64,12 @@ def folders_of_splits(root: Path, pattern: str) -> dict[str, dict[str, Path]]:
 
 
 def _step(path: Path, word: str, part: str) -> list[tuple[Path, str]]:
-    """Returns the folders that a part of a pattern stands for, and the word in the others' place.
+    """Returns the folders that match a part of a pattern, each with the word for its split.
 
     Args:
-        path: Where to look.
-        word: What stands for the split in the parts before; empty if none of them has it.
-        part: Of the pattern.
+        path: Folder to look into.
+        word: Word for the split in the parts before; empty if there is none.
+        part: The part of the pattern.
     """
     if PLACEHOLDER not in part:
         return [(path / part, word)] if (path / part).is_dir() else []
@@ -118,9 +116,9 @@ def read_list(path: Path) -> list[tuple[int, str]]:
     """Returns the lines of a list that are not empty, with their numbers.
 
     Raises:
-        InputError: If it is no file of UTF-8 text.
+        InputError: If it is not a file of UTF-8 text.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # opening a pipe would wait for its writer
         raise InputError(f"{path}: must be a file, got something else of its name.")
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -133,14 +131,14 @@ def read_list(path: Path) -> list[tuple[int, str]]:
 
 
 def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
-    """Shares items out by chance, but always in the same way.
+    """Divides items at random, but always in the same way.
 
     Args:
-        items: In an order that does not change.
+        items: Items in an order that does not change.
         fractions: Shares of train, validation and test.
 
     Raises:
-        InputError: If these are no shares.
+        InputError: If the shares are not in [0, 1] or their sum is not 1.
     """
     sound = len(fractions) == len(SPLITS) and all(0 <= share <= 1 for share in fractions)
     if not sound or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
@@ -148,6 +146,8 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
             "split_fractions must be three numbers of sum 1, for train, validation and test, got "
             f"{', '.join(map(str, fractions))}."
         )
+    import numpy as np
+
     order = np.random.default_rng(0).permutation(len(items))
     bounds = [round(len(items) * sum(fractions[:count])) for count in range(len(SPLITS) + 1)]
     return {
@@ -159,16 +159,18 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
 def draw_from_train(
     where: str, told_by: str, splits: Mapping[str, Sequence[Item]], fractions: Fractions
 ) -> dict[str, Sequence[Item]]:
-    """Draws splits that are not there from train; never across splits that are there.
+    """Draws missing splits from train, and never from other splits that are there.
 
     Args:
         where: The source, for messages.
-        told_by: What tells the splits that are there, such as "folders".
+        told_by: What defines the splits that are there, such as "folders".
         splits: Items of the splits that are there.
-        fractions: Shares of train, validation and test, 0 for those that are there besides train.
+        fractions: Shares of train, validation and test; 0 for other splits than train that are
+            there.
 
     Raises:
-        InputError: If something would be drawn from, or into, another split than train.
+        InputError: If the fractions would draw from or into a split that is there, other than
+            train.
     """
     drawn = [split for split, share in zip(SPLITS[1:], fractions[1:], strict=False) if share]
     there = [split for split in SPLITS if splits.get(split)]
@@ -179,7 +181,7 @@ def draw_from_train(
 
 
 def _told_already(where: str, told_by: str, splits: Collection[str], fractions: Fractions) -> str:
-    """Returns the message that fractions are of no use, and what would be."""
+    """Returns the message that fractions cannot be used, with those that could."""
     absent = [split for split in SPLITS if split not in splits]
     remedy = ""
     if absent and "train" in splits:

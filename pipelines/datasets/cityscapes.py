@@ -15,14 +15,17 @@ are taken; these hold 19 classes only.
 
 import os
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import InputError
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _HOMEPAGE = "https://www.cityscapes-dataset.com/"
 _FOLDERS = {"train": "train", "validation": "val", "test": "test"}
@@ -83,7 +86,20 @@ def is_source(root: Path) -> bool:
     return all((root / part / "train").is_dir() for part in ("leftImg8bit", "gtFine"))
 
 
-def describe(root: Path, *, coarse: bool = False, classes: int = 19) -> Description:
+def describe(
+    root: Path,
+    *,
+    coarse: Annotated[bool, Option("Add the coarsely labelled images, train_extra, to train.")] = (
+        False
+    ),
+    classes: Annotated[
+        int,
+        Option(
+            "Number of classes: the 19 that the benchmark evaluates, or the 30 of the paper.",
+            must_be=one_of(19, 30),
+        ),
+    ] = 19,
+) -> Description:
     """Returns the facts.
 
     Args:
@@ -125,7 +141,7 @@ def examples(root: Path, split: str, *, coarse: bool = False, classes: int = 19)
     return found + _pair(root, _COARSE, kind) if coarse and split == "train" else found
 
 
-def submission_ids(label: np.ndarray, *, classes: int = 19) -> np.ndarray:
+def submission_ids(label: "np.ndarray", *, classes: int = 19) -> "np.ndarray":
     """Turns classes into the labelIds that the benchmark's server expects.
 
     Args:
@@ -138,6 +154,8 @@ def submission_ids(label: np.ndarray, *, classes: int = 19) -> np.ndarray:
     Raises:
         ValueError: If a value is none of these.
     """
+    import numpy as np
+
     table = np.zeros(IGNORE_LABEL + 1, np.uint8)
     table[:classes] = LABEL_IDS[classes]
     unknown = label[(label >= classes) & (label != IGNORE_LABEL)]

@@ -18,55 +18,20 @@ that it labels crowds, ignores pixels where instances overlap, and leaves nothin
 """
 
 import itertools
-import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.label_files import decode_label
-from . import Example, _json_stream, _listing, find_top, voc2012
+from ..runs.option_fields import Option, one_of
+from . import Example, _listing, find_top, voc2012
+from ._panoptic import CATEGORIES, CROWD, VOC, categories_of, read_annotations
 
-# Category id, name and colour: panoptic_coco_categories.json of cocodataset/panopticapi, in whose
-# order the classes are numbered. The 80 things come first.
-_PANOPTIC = """
-1 person #dc143c; 2 bicycle #770b20; 3 car #00008e; 4 motorcycle #0000e6; 5 airplane #6a00e4;
-6 bus #003c64; 7 train #005064; 8 truck #000046; 9 boat #0000c0; 10 traffic light #faaa1e;
-11 fire hydrant #64aa1e; 13 stop sign #dcdc00; 14 parking meter #af74af; 15 bench #fa001e;
-16 bird #a52a2a; 17 cat #ff4dff; 18 dog #00e2fc; 19 horse #b6b6ff; 20 sheep #005200; 21 cow #78a69d;
-22 elephant #6e4c00; 23 bear #ae39ff; 24 zebra #c76400; 25 giraffe #480076; 27 backpack #ffb3f0;
-28 umbrella #007d5c; 31 handbag #d10097; 32 tie #bcd0b6; 33 suitcase #00dcb0; 34 frisbee #ff63a4;
-35 skis #5c0049; 36 snowboard #8581ff; 37 sports ball #4eb4ff; 38 kite #00e400;
-39 baseball bat #aefff3; 40 baseball glove #2d59ff; 41 skateboard #868667; 42 surfboard #9194ae;
-43 tennis racket #ffd0ba; 44 bottle #c5e2ff; 46 wine glass #ab8601; 47 cup #6d3f36; 48 fork #cf8aff;
-49 knife #97005f; 50 spoon #09503d; 51 bowl #546933; 52 banana #4a4169; 53 apple #a6c466;
-54 sandwich #d0c3d2; 55 orange #ff6d41; 56 broccoli #008f95; 57 carrot #b300c2; 58 hot dog #d1636a;
-59 pizza #057900; 60 donut #e3ffcd; 61 cake #93bad0; 62 chair #994501; 63 couch #035fa1;
-64 potted plant #a3ff00; 65 bed #7700aa; 67 dining table #00b6c7; 70 toilet #00a578; 72 tv #b78258;
-73 laptop #5f2000; 74 mouse #827287; 75 remote #6e8185; 76 keyboard #a64a76; 77 cell phone #db8eb9;
-78 microwave #4fd272; 79 oven #b25a3e; 80 toaster #41460f; 81 sink #7fa773; 82 refrigerator #3b696a;
-84 book #8e6c2d; 85 clock #c4ac00; 86 vase #5f3650; 87 scissors #804cff; 88 teddy bear #c93901;
-89 hair drier #f6007a; 90 toothbrush #bfa2d0; 92 banner #ffff80; 93 blanket #93d3cb;
-95 bridge #966464; 100 cardboard #a8abac; 107 counter #9270c6; 109 curtain #d2aa64;
-112 door-stuff #5c8859; 118 floor-wood #da58b8; 119 flower #f18100; 122 fruit #d911ff;
-125 gravel #7c4ab5; 128 house #464646; 130 light #ffe4ff; 133 mirror-stuff #9ad000; 138 net #c1005c;
-141 pillow #4c5b71; 144 platform #ffb4c3; 145 playingfield #6a9ab0; 147 railroad #e6968c;
-148 river #3c8fff; 149 road #804080; 151 roof #5c5237; 154 sand #fed47c; 155 sea #494dae;
-156 shelf #ffa062; 159 snow #ffffff; 161 stairs #68546d; 166 tent #a9a483; 168 towel #e1c7ff;
-171 wall-brick #89364a; 175 wall-stone #879edf; 176 wall-tile #07f6e7; 177 wall-wood #6bffc8;
-178 water-other #3a2995; 180 window-blind #b7798e; 181 window-other #ff4961;
-184 tree-merged #6b8e23; 185 fence-merged #be9999; 186 ceiling-merged #928b8d;
-187 sky-other-merged #4682b4; 188 cabinet-merged #86c79c; 189 table-merged #d1e28c;
-190 floor-other-merged #60246c; 191 pavement-merged #606060; 192 mountain-merged #40aa40;
-193 grass-merged #98fb98; 194 dirt-merged #d0e5e4; 195 paper-merged #cebaab;
-196 food-other-merged #98a140; 197 building-other-merged #747000; 198 rock-merged #00728f;
-199 wall-other-merged #66669c; 200 rug-merged #fa8dff
-"""
+if TYPE_CHECKING:
+    import numpy as np
+
 # The categories of COCO-Stuff from id 92 on, in order: labels.txt of nightrome/cocostuff.
 _STUFF = """
 banner blanket branch bridge building-other bush cabinet cage cardboard carpet ceiling-other
@@ -80,9 +45,6 @@ wall-other wall-panel wall-stone wall-tile wall-wood water-other waterdrops wind
 window-other wood
 """
 _FIRST_STUFF = 92
-# Of the VOC classes 1 to 20: references/segmentation/coco_utils.py of pytorch/vision.
-_VOC = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
-_CROWD = 255  # stands for the category of a segment that is ignored; the largest category is 200
 _VOC_PIXELS = 1000
 
 TASKS = ("panoptic", "stuff", "voc")
@@ -91,32 +53,18 @@ _FOLDERS = {"train": "train2017", "validation": "val2017"}
 _STUFF_FOLDERS = ("stuffthingmaps_trainval2017", "annotations")
 _HOMEPAGE = "https://cocodataset.org/#download"
 _STUFF_HOMEPAGE = "https://github.com/nightrome/cocostuff"
-_SEGMENT = struct.Struct("<IB")
-_SEGMENT_TYPE = np.dtype([("id", "<u4"), ("category", "u1")])
-
-
-def _parse_panoptic() -> dict[int, tuple[str, tuple[int, int, int]]]:
-    categories = {}
-    for entry in _PANOPTIC.replace("\n", " ").split(";"):
-        number, *words, color = entry.split()
-        red, green, blue = bytes.fromhex(color[1:])
-        categories[int(number)] = " ".join(words), (red, green, blue)
-    return categories
-
-
-_CATEGORIES = _parse_panoptic()
 CLASSES = ClassSpace(
-    tuple(name for name, _ in _CATEGORIES.values()),
-    tuple(color for _, color in _CATEGORIES.values()),
+    tuple(name for name, _ in CATEGORIES.values()),
+    tuple(color for _, color in CATEGORIES.values()),
 )
 
 
 def _stuff_categories() -> dict[int, tuple[str, tuple[int, int, int]]]:
     """Returns the 171 categories; those that panoptic lacks have the VOC palette's colours."""
-    things = {number: c for number, c in _CATEGORIES.items() if number < _FIRST_STUFF}
+    things = {number: c for number, c in CATEGORIES.items() if number < _FIRST_STUFF}
     stuff = enumerate(_STUFF.split(), _FIRST_STUFF)
     own = {number: (name, voc2012.color_of(number)) for number, name in stuff}
-    return things | {number: _CATEGORIES.get(number, category) for number, category in own.items()}
+    return things | {number: CATEGORIES.get(number, category) for number, category in own.items()}
 
 
 def is_source(root: Path) -> bool:
@@ -129,7 +77,18 @@ def is_source(root: Path) -> bool:
     )
 
 
-def describe(root: Path, *, task: str = "panoptic") -> Description:
+def describe(
+    root: Path,
+    *,
+    task: Annotated[
+        str,
+        Option(
+            "Labels to convert: panoptic (133 classes), stuff (171) or voc (21, those of Pascal "
+            "VOC).",
+            must_be=one_of(*TASKS),
+        ),
+    ] = "panoptic",
+) -> Description:
     """Returns the facts.
 
     Args:
@@ -146,11 +105,11 @@ def describe(root: Path, *, task: str = "panoptic") -> Description:
         values |= {IGNORE_LABEL: IGNORE_LABEL}
         classes = ClassSpace(names, colors)
         return Description(classes, values, split_sizes=_SIZES, homepage=_STUFF_HOMEPAGE)
-    values = {number: label for label, number in enumerate(_CATEGORIES)} | {0: IGNORE_LABEL}
+    values = {number: label for label, number in enumerate(CATEGORIES)} | {0: IGNORE_LABEL}
     if task == "panoptic":
         return Description(CLASSES, values, split_sizes=_SIZES, homepage=_HOMEPAGE)
-    values = dict.fromkeys(_CATEGORIES, 0) | {0: IGNORE_LABEL, _CROWD: IGNORE_LABEL}
-    values |= {number: label for label, number in enumerate(_VOC, 1)}
+    values = dict.fromkeys(CATEGORIES, 0) | {0: IGNORE_LABEL, CROWD: IGNORE_LABEL}
+    values |= {number: label for label, number in enumerate(VOC, 1)}
     # How many images of train are left is not published.
     sizes = {"validation": _SIZES["validation"]}
     return Description(voc2012.CLASSES, values, split_sizes=sizes, homepage=_HOMEPAGE)
@@ -176,7 +135,7 @@ def examples(root: Path, split: str, *, task: str = "panoptic") -> list[Example]
     return _list_panoptic(root, top, split, task) if split in _FOLDERS else []
 
 
-def read_label(example: Example, content: bytes) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads a label: categories for panoptic and voc, for stuff what the file holds.
 
     Args:
@@ -186,6 +145,8 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If it is damaged, or has pixels of segments that the JSON lacks.
     """
+    from ..images.label_files import decode_label
+
     raw = decode_label(content)
     if example.details is None:
         return raw
@@ -194,30 +155,7 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
             "label must be an RGB picture of segments, got gray or palette",
             "labels of classes, made from those of panoptic?",
         )
-    return _categories_of(raw, np.frombuffer(example.details, _SEGMENT_TYPE))
-
-
-def _categories_of(raw: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """Turns (height, width, 3) pictures of segments into uint8 (height, width) categories.
-
-    Segments are long runs of one number: the search is done a run, not a pixel. A segment without
-    pixels is accepted, as all pixels that are there have a meaning.
-    """
-    numbers = raw[..., 0] | raw[..., 1].astype(np.uint32) << 8 | raw[..., 2].astype(np.uint32) << 16
-    flat = numbers.reshape(-1)
-    ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]), flat.size - 1)
-    found, lengths = flat[ends], np.diff(ends, prepend=-1)
-    known = np.sort(np.append(segments, np.zeros(1, _SEGMENT_TYPE)))  # by number, 0 first
-    position = np.searchsorted(known["id"], found).clip(max=known.size - 1)
-    unknown = known["id"][position] != found
-    if unknown.any():
-        listed = sorted(set(found[unknown].tolist()))
-        raise ImageFileError(
-            f"segments of the label must be those of the JSON, got {lengths[unknown].sum()} "
-            f"pixels of others, as {', '.join(map(str, listed[:4]))}",
-            "a PNG of another release, or one that was resized or recoded",
-        )
-    return np.repeat(known["category"][position], lengths).reshape(numbers.shape)
+    return categories_of(raw, example.details)
 
 
 def _check_task(task: str) -> None:
@@ -276,7 +214,7 @@ def _list_panoptic(root: Path, top: Path, split: str, task: str) -> list[Example
     prefix = images.relative_to(root).as_posix()
     listed = [
         Example(f"{prefix}/{stem}.jpg", f"{images}/{stem}.jpg", f"{labels}/{stem}.png", segments)
-        for stem, segments, objects in _read_annotations(path, task)
+        for stem, segments, objects in read_annotations(path, task)
         if task != "voc" or split != "train" or objects > _VOC_PIXELS
     ]
     listed.sort(key=lambda example: example.filename)
@@ -284,65 +222,6 @@ def _list_panoptic(root: Path, top: Path, split: str, task: str) -> list[Example
         if one.filename == other.filename:
             raise InputError(f"{path}: must have one annotation an image, got two of {one.image}.")
     return listed
-
-
-def _read_annotations(path: Path, task: str) -> Iterator[tuple[str, bytes, int]]:
-    """Yields an image's name without ending, its segments packed, and its pixels of VOC objects."""
-    for key, element in _json_stream.elements(path, ("annotations", "categories")):
-        if key == "annotations":
-            yield _parse_annotation(path, element, task == "voc")
-        else:
-            _check_category(path, element)
-
-
-def _parse_annotation(path: Path, annotation: Any, voc: bool) -> tuple[str, bytes, int]:
-    try:
-        file = annotation["file_name"]
-        if not file.endswith(".png") or "/" in file or not file.isprintable():
-            raise ValueError(f"file_name {file!r}")
-        packed, objects = _pack(annotation["segments_info"], voc)
-    except (KeyError, TypeError, AttributeError, ValueError, struct.error) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(
-            f"{path}: must be COCO's panoptic annotations, got {what} in {str(annotation)[:200]}."
-        ) from error
-    return file.removesuffix(".png"), packed, objects
-
-
-def _pack(segments: list[dict[str, Any]], voc: bool) -> tuple[bytes, int]:
-    """Packs numbers and categories of an image's segments, of which COCO has 1.3 million."""
-    packed, objects, numbers = [], 0, {0}
-    for segment in segments:
-        number, category = segment["id"], segment["category_id"]
-        if number in numbers or number >= 2**24:
-            raise ValueError(f"segment {number}, which is 0, too large or there twice,")
-        if category not in _CATEGORIES:
-            raise ValueError(f"category {category}")
-        if type(number) is not int or type(category) is not int:  # True would pass for 1
-            raise TypeError(f"segment {number!r} of category {category!r}")
-        numbers.add(number)
-        if voc and _whole(segment, "iscrowd"):
-            category = _CROWD
-        elif voc and category in _VOC:
-            objects += _whole(segment, "area")
-        packed.append(_SEGMENT.pack(number, category))
-    return b"".join(packed), objects
-
-
-def _whole(segment: dict[str, Any], key: str) -> int:
-    if type(segment[key]) is not int:
-        raise TypeError(f"{key} {segment[key]!r}")
-    return segment[key]
-
-
-def _check_category(path: Path, category: Any) -> None:
-    """Refuses another dataset's annotations in the same format, whose ids mean something else."""
-    try:
-        known = _CATEGORIES[category["id"]][0] == category["name"]
-    except (KeyError, TypeError):
-        known = False
-    if not known:
-        raise InputError(f"{path}: must have COCO's categories, got {str(category)[:200]}.")
 
 
 def _check_stuff(top: Path) -> None:

@@ -17,16 +17,20 @@ The splits are told in one of three ways:
 where nothing else fits. Files that are not used are counted, with the reason.
 
 Labels are PNG files of class numbers, gray of 8 or 16 bits or with a palette, or RGB pictures in
-the classes' colours, which decide over a palette's numbers. The classes stand in `classes.txt` at
+the classes' colours, which decide over a palette's numbers; or TIFF or BMP files of such, see
+`images.label_pictures`. The classes stand in `classes.txt` at
 the top, or in the file given as `palette`; `class_file` tells the formats. Value 255 is ignored.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from ..classes import Description, class_file
+from ..runs.option_fields import Option
 from . import SPLITS, Example, Listing
 from ._layout import Layout, Place
+from ._options import Ignore, LabelsAre, Palette, SplitFractions
 from ._splits import Fractions
 
 
@@ -38,15 +42,35 @@ def is_source(root: Path) -> bool:
 def describe(
     root: Path,
     *,
-    palette: Path | None = None,
-    images: str = "images",
-    labels: str = "labels",
-    split_fractions: Fractions | None = None,
-    image_suffix: str = "",
-    label_suffix: str = "",
-    ignore: Sequence[int] = (),
-    labels_are: str | None = None,
-    skip_unlabelled: bool = False,
+    palette: Palette = None,
+    images: Annotated[
+        str,
+        Option(
+            "Folder of the images below the source, images unless given; {split} stands for the "
+            "name of the split, as in {split}/images.",
+            metavar="DIR",
+        ),
+    ] = "images",
+    labels: Annotated[
+        str,
+        Option(
+            "Folder of the labels below the source, labels unless given; {split} stands for the "
+            "name of the split, as in {split}/labels.",
+            metavar="DIR",
+        ),
+    ] = "labels",
+    split_fractions: SplitFractions = None,
+    image_suffix: Annotated[
+        str, Option("End of the image files' names, such as _rgb or _rgb.png.")
+    ] = "",
+    label_suffix: Annotated[
+        str, Option("End of the label files' names, such as _mask or _mask.png.")
+    ] = "",
+    ignore: Ignore = (),
+    labels_are: LabelsAre = None,
+    skip_unlabelled: Annotated[
+        bool, Option("Leave out images without a label, and report their number.")
+    ] = False,
 ) -> Description:
     """Reads the classes.
 

@@ -12,11 +12,13 @@ configuration does not evaluate are ignored and not counted: of the 66 of v1.2, 
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import InputError
+from ..runs.option_fields import Option, one_of
 from . import Example, _listing
 
 RELEASES = ("v1.2", "v2.0")
@@ -34,7 +36,11 @@ def is_source(root: Path) -> bool:
     return (top / "training" / "images").is_dir() and any((top / c).is_file() for c in _CONFIGS)
 
 
-def describe(root: Path, *, release: str = "v1.2") -> Description:
+def describe(
+    root: Path,
+    *,
+    release: Annotated[str, Option("Release of the labels.", must_be=one_of(*RELEASES))] = "v1.2",
+) -> Description:
     """Reads names, colours and which classes count from the configuration.
 
     Args:

@@ -5,13 +5,13 @@ There is no source: an example's filename decides its seed, and the seed decides
 
 import io
 from pathlib import Path, PurePosixPath
-
-import numpy as np
-import PIL.Image
+from typing import TYPE_CHECKING
 
 from ..classes import ClassSpace, Description
-from ..scenery.scene import draw
 from . import Example
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IS_DRAWN = True
 SIZE = (128, 192)
@@ -54,7 +54,7 @@ def examples(root: Path, split: str) -> list[Example]:
     return [Example(filename, image=filename, label=None) for filename in filenames]
 
 
-def read(example: Example) -> tuple[bytes, np.ndarray]:
+def read(example: Example) -> tuple[bytes, "np.ndarray"]:
     """Draws a scene.
 
     Args:
@@ -63,6 +63,10 @@ def read(example: Example) -> tuple[bytes, np.ndarray]:
     Returns:
         The image as a PNG file, and its label, uint8 (height, width).
     """
+    import PIL.Image
+
+    from ..scenery.scene import draw
+
     path = PurePosixPath(example.filename)
     image, label = draw(_FIRST_SEEDS[path.parts[0]] + int(path.stem), SIZE)
     buffer = io.BytesIO()

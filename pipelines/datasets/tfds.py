@@ -20,17 +20,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated, Any
 
 from kerasseg import IGNORE_LABEL
 
-from ..classes import ClassSpace, Description, class_file, colors, ignoring
+from ..classes import ClassSpace, Description, class_file, colors, compose, ignoring
 from ..errors import InputError
-from ..images.label_files import RawLabel, read_label
+from ..runs.option_fields import Option
 from . import Example, _splits, _tfrecords
+from ._options import Ignore, LabelsAre, Palette, SplitFractions
 from ._splits import Fractions
+
+if TYPE_CHECKING:
+    from ..images.label_files import RawLabel
 
 ARGUMENT = "builder"
 SOURCE_IS_OPTIONAL = True
@@ -55,12 +57,16 @@ def describe(
     root: Path,
     *,
     builder: str,
-    palette: Path | None = None,
-    ignore: Sequence[int] = (),
-    labels_are: str | None = None,
-    image_feature: str | None = None,
-    label_feature: str | None = None,
-    split_fractions: Fractions | None = None,
+    palette: Palette = None,
+    ignore: Ignore = (),
+    labels_are: LabelsAre = None,
+    image_feature: Annotated[
+        str | None, Option("Name of the feature that holds the image.", metavar="NAME")
+    ] = None,
+    label_feature: Annotated[
+        str | None, Option("Name of the feature that holds the label.", metavar="NAME")
+    ] = None,
+    split_fractions: SplitFractions = None,
 ) -> Description:
     """Returns the classes of a dataset, which is downloaded and prepared if need be.
 
@@ -99,7 +105,7 @@ def _describe_own(prepared, builder: str, mask_key: str) -> Description:
         raise InputError(
             f"tfds:{builder}: does not name its classes; palette must be a file of them."
         )
-    names = tuple(mask.names)
+    names = tuple(map(compose, mask.names))
     return Description(
         classes=ClassSpace(names, colors.complete(names, {})),
         raw_values={value: value for value in (*range(len(names)), IGNORE_LABEL)},
@@ -152,7 +158,7 @@ def examples(
     return list(index.get(split, ()))
 
 
-def read(example: Example) -> tuple[bytes, RawLabel]:
+def read(example: Example) -> tuple[bytes, "RawLabel"]:
     """Reads a record.
 
     Args:
@@ -164,6 +170,8 @@ def read(example: Example) -> tuple[bytes, RawLabel]:
     Raises:
         ImageFileError: If the record is damaged, or the mask is no PNG.
     """
+    from ..images.label_files import read_label
+
     path, offset, length, image_key, mask_key = example.details
     features = _tfrecords.features(memoryview(_tfrecords.read(path, offset, length)))
     return bytes(features[image_key]), read_label(bytes(features[mask_key]))
@@ -219,6 +227,7 @@ def _features(prepared) -> dict[str, Any]:
 
 def _find_keys(prepared, image_feature: str | None, label_feature: str | None) -> tuple[str, str]:
     """Finds the features of the image and of the mask."""
+    import numpy as np
     import tensorflow_datasets as tfds
 
     kinds: Any = tfds.features

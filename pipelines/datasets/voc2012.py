@@ -11,15 +11,17 @@ VOC's label. `sbd` is the folder of SBD, `benchmark_RELEASE/dataset/` with `{img
 
 import re
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING, Annotated
 
 from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from ..images.label_files import decode_label
-from . import Example, _listing, _mat, find_top
+from ..runs.option_fields import Option
+from . import Example, _listing, find_top
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _HOMEPAGE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
 _SBD_HOMEPAGE = "http://home.bharathh.info/pubs/codes/SBD/download.html"
@@ -72,7 +74,18 @@ def is_source(root: Path) -> bool:
     return _year(top) == "VOC2012" and all((top / folder).is_dir() for folder in _FOLDERS)
 
 
-def describe(root: Path, *, sbd: Path | None = None) -> Description:
+def describe(
+    root: Path,
+    *,
+    sbd: Annotated[
+        Path | None,
+        Option(
+            "Folder of the Semantic Boundaries Dataset (SBD), whose images make train the larger "
+            "trainaug.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+) -> Description:
     """Returns the facts.
 
     Args:
@@ -122,7 +135,7 @@ def examples(root: Path, split: str, *, sbd: Path | None = None) -> list[Example
     return [_example(root, folder, name) for name in sorted(names)]
 
 
-def read_label(example: Example, content: bytes) -> np.ndarray:
+def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads a label of VOC or of SBD.
 
     Args:
@@ -132,6 +145,9 @@ def read_label(example: Example, content: bytes) -> np.ndarray:
     Raises:
         ImageFileError: If it is damaged, or SBD's has other values than 0 to 20.
     """
+    from ..images.label_files import decode_label
+    from . import _mat
+
     if not str(example.label).endswith(".mat"):
         return decode_label(content)
     values = _mat.read_struct_field(content, "GTcls", "Segmentation")

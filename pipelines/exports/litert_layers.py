@@ -1,4 +1,4 @@
-"""Layers in the operations that LiteRT has, in the place of those that need others."""
+"""Layers that use only operations of LiteRT and replace those that use others."""
 
 import keras
 import tensorflow as tf
@@ -7,7 +7,7 @@ from kerasseg.layers import unpooling
 
 
 class Weights(tf.Module):
-    """What tracks the weights of a network, and nothing else of it."""
+    """A trackable object with the weights of a network and nothing else."""
 
     def __init__(self, weights: list):
         super().__init__()
@@ -38,7 +38,7 @@ def _flatten(model: keras.Model) -> list:
 
 
 class _MaxPoolingWithIndices(unpooling.MaxPoolingWithIndices):
-    """The same by comparisons: LiteRT has no pooling that gives indices, and these are int32."""
+    """Max pooling with int32 indices by comparisons, as LiteRT's pooling gives no indices."""
 
     def call(self, features):
         """Returns `(pooled, indices)`."""
@@ -65,7 +65,7 @@ class _MaxPoolingWithIndices(unpooling.MaxPoolingWithIndices):
 
 
 class _MaxUnpooling(unpooling.MaxUnpooling):
-    """The same with int32 indices, the only ones that LiteRT scatters by."""
+    """Unpooling with int32 indices, the only ones that LiteRT scatters by."""
 
     def call(self, features, indices, reference):
         """Returns the sparse, enlarged features."""

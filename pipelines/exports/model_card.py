@@ -1,4 +1,4 @@
-"""The model card of an export: what the model is, what it was trained on, and how good it is."""
+"""The model card of an export: the model, its training data and its scores."""
 
 import html
 import re
@@ -30,10 +30,10 @@ def write(
         path: The file.
         name: Name of the model.
         described: The run that it comes from.
-        crf: Parameters of its CRF, None if it has none.
-        scores: Its epoch in the run's history; empty if that is not known.
-        size: `(height, width)` that it computes at; None for the images' own.
-        format: What it is exported as, one of `formats.names()`.
+        crf: Parameters of its CRF; None if it has none.
+        scores: The network's epoch in the run's history; empty if unknown.
+        size: `(height, width)` at which it computes; None for the images' own size.
+        format: Format of the export, one of `formats.names()`.
     """
     options, exported = described.options, formats.module(format)
     described_input = exported.describe_input(size)
@@ -67,12 +67,12 @@ def write(
 
 
 def escape(text: str) -> str:
-    """Returns text that Markdown and HTML show as it is, within a table too."""
+    """Escapes text so that Markdown and HTML show it unchanged, also within a table."""
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", html.escape(printable(text)))
 
 
 def _code(text: str) -> str:
-    """Returns a name as code if it may stand there as it is: nothing is escaped in code."""
+    """Returns a name as code if code can show it, as nothing can be escaped there."""
     return f"`{text}`" if re.fullmatch(r"[\w.:/-]+", text) else escape(text)
 
 

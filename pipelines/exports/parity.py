@@ -1,4 +1,4 @@
-"""What an export must show before it is published: the labels of the network it came from."""
+"""Parity: an export must give the labels of its network before it is published."""
 
 import io
 from typing import Any
@@ -28,12 +28,12 @@ class Comparison:
         )
 
     def agrees(self, images, labels: np.ndarray, probabilities: np.ndarray | None = None) -> bool:
-        """Tells whether answers are the network's, but for rounding, and counts them.
+        """Tells whether answers are the network's, apart from rounding, and counts equal labels.
 
         Args:
             images: (batch, height, width, 3), RGB in [0, 255].
-            labels: Integers (batch, height, width), the export's.
-            probabilities: float32 (batch, height, width, classes), the export's; None for none.
+            labels: Integers (batch, height, width), labels of the export.
+            probabilities: float32 (batch, height, width, classes) of the export; None for none.
         """
         logits = self._logits(tf.cast(images, tf.float32)).numpy()
         if labels.shape != logits.shape[:3] or not labels_agree(labels, logits):
@@ -50,7 +50,7 @@ class Comparison:
 
 
 def labels_agree(label: np.ndarray, logits: np.ndarray, tolerance: float = TOLERANCE) -> bool:
-    """Tells whether a label map is the argmax of logits, but for ties within rounding.
+    """Tells whether a label map is the argmax of logits, apart from ties within rounding.
 
     Args:
         label: Integers (..., height, width).

@@ -1,8 +1,8 @@
-"""Runs `.tflite` and `.onnx` files the way a device does: with LiteRT or ONNX Runtime alone.
+"""Running `.tflite` and `.onnx` files as a device does: with LiteRT or ONNX Runtime alone.
 
 As a program (`python -m kerasseg.pipelines.exports.portable FILE IN OUT`) it answers the arrays of
-the archive IN in the archive OUT. Running a file in the exporting process, or by TensorFlow's own
-interpreter, would prove little: that one has TensorFlow's operations at hand.
+the archive IN in the archive OUT. Running a file in the exporting process or with TensorFlow's own
+interpreter would prove little, as that has all of TensorFlow's operations.
 """
 
 import sys
@@ -26,10 +26,10 @@ def predict_in_clean_process(
 
     Args:
         file: `.tflite` or `.onnx`.
-        batches: uint8 (batch, height, width, 3) each, of sizes that the file takes.
+        batches: uint8 arrays (batch, height, width, 3) of sizes that the file takes.
 
     Returns:
-        The outputs by name, for each batch.
+        The outputs of each batch by name.
 
     Raises:
         InputError: If the file cannot be loaded or run there.
@@ -51,7 +51,7 @@ def predict_in_clean_process(
 
 
 def describe_input(size: tuple[int, int] | None) -> str:
-    """Says what a file takes and gives, for its model card."""
+    """Describes inputs and outputs of a file for its model card."""
     taken = f"of {size[0]} x {size[1]} (height x width)" if size else "of any size"
     return f"Takes RGB images {taken}, uint8 in [0, 255]; gives a class for each pixel, uint8."
 

@@ -1,4 +1,4 @@
-"""What the exports that are one file have in common: `.tflite` and `.onnx`."""
+"""Steps that the exports to a single file share: `.tflite` and `.onnx`."""
 
 import importlib
 from importlib import metadata
@@ -24,7 +24,7 @@ def require(extra: str, *modules: str) -> None:
     """Checks that the packages of an extra are there.
 
     Raises:
-        InputError: If one is not, with the command that installs it.
+        InputError: If one is missing; names the command that installs it.
     """
     for module in modules:
         try:
@@ -32,7 +32,7 @@ def require(extra: str, *modules: str) -> None:
         except ModuleNotFoundError as error:
             raise InputError(
                 f"{error.name} must be installed to export {extra}; "
-                f"pip install 'kerasseg[{extra}]' does it."
+                f"run pip install 'kerasseg[{extra}]'."
             ) from error
 
 

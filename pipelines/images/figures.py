@@ -17,7 +17,7 @@ _INK = (32, 32, 32)
 
 
 def label_picture(label: np.ndarray, classes: ClassSpace) -> PIL.Image.Image:
-    """Makes a palette picture, whose values are the classes and whose look is their colours."""
+    """Makes a palette picture: its values are the classes and its palette has their colours."""
     picture = PIL.Image.fromarray(label, "L")
     picture.putpalette(visualize.palette(classes.colors).tobytes())
     return picture
@@ -29,8 +29,8 @@ def comparison(
     """Lays out pictures in rows under column titles, with a legend of the classes below.
 
     Args:
-        rows: One list of uint8 (height, width, 3) pictures a row, all of one size.
-        titles: One title a column.
+        rows: One list of uint8 (height, width, 3) pictures per row, all of one size.
+        titles: One title per column.
         classes: Names and colours of the legend.
 
     Returns:

@@ -1,7 +1,8 @@
-"""Image formats: which are read, told by a file's content, and what their pixels are.
+"""Image formats, recognised by a file's content, and the pixels of their files.
 
-PNG and JPEG are what TensorFlow decodes, and go into records byte for byte. The others are decoded
-by Pillow, whole: a file that is cut short or damaged is refused. A file must hold one picture.
+TensorFlow decodes PNG and JPEG files, which go into records byte for byte. Pillow decodes the
+others completely, so that files that are cut short or damaged are refused. A file must hold one
+picture.
 """
 
 import io
@@ -13,50 +14,15 @@ import PIL.Image
 
 from ..errors import ImageFileError
 from . import jpeg, png
-
-# Pillow's name of each format that is read, and the endings of its files.
-ENDINGS = {
-    "PNG": (".png", ".apng"),
-    "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo"),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "DIB": (".dib",),
-    "WEBP": (".webp",),
-    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
-    "GIF": (".gif",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
-    "AVIF": (".avif", ".avifs"),
-    "QOI": (".qoi",),
-    "SGI": (".sgi", ".rgb", ".rgba", ".bw"),
-    "SUN": (".ras",),
-    "PCX": (".pcx",),
-    "TGA": (".tga", ".icb", ".vda", ".vst"),  # last, as it has no signature
-}
-# What Pillow opens besides, and why it is not read.
-NOT_READ = {
-    "several sizes or layers in one file": ("ICO", "ICNS", "CUR", "PSD", "DCX"),
-    "textures and brushes": ("DDS", "BLP", "FTEX", "GBR"),
-    "text and pictures of the desktop": ("XBM", "XPM", "MSP", "XVTHUMB"),
-    "values that Pillow does not scale": ("FITS", "SPIDER", "MCIDAS", "IM", "IMT"),
-    "a program must be run": ("EPS", "WMF"),
-    "no decoder in Pillow": ("BUFR", "GRIB", "HDF5", "MPEG", "IPTC"),
-    "films": ("FLI",),
-    "one size only of a photograph": ("PCD", "PIXAR"),
-}
-# Endings of images that are not read: a label whose image is one of these is told so.
-UNREAD_ENDINGS = (
-    *(".heic", ".heif", ".jxl", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raw"),
-    *(".psd", ".ico", ".dds", ".fits", ".fit", ".dcm", ".nii", ".svg", ".eps", ".npy"),
-)
-IMAGE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
+from .endings import ENDINGS
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_KIND, _TIFF_PHOTOMETRIC = 254, 262
-_SMALLER_OR_MASK = 0b101  # of the kind of a page: a smaller copy, or a mask
+_SMALLER_OR_MASK = 0b101  # bits of the kind of a page: a smaller copy or a mask
 _WHITE_IS_ZERO = 0
 _PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}  # by their transparency
 _SIGNATURE_SIZE = 16
-_J2K_SIZES, _J2K_DEPTH = b"\xff\x4f\xff\x51", 42  # begins a codestream; where its depth stands
+_J2K_SIZES, _J2K_DEPTH = b"\xff\x4f\xff\x51", 42  # start of a codestream; place of its depth
 
 
 def is_native(content: bytes) -> bool:
@@ -65,9 +31,9 @@ def is_native(content: bytes) -> bool:
 
 
 def name_of(content: bytes) -> str | None:
-    """Returns Pillow's name of the format that a file's first bytes have; None if it is not read.
+    """Returns Pillow's name of a file's format by its first bytes; None for formats not read.
 
-    TGA files have no signature, and are told by a plausible header.
+    TGA files have no signature and are recognised by a plausible header.
     """
     PIL.Image.init()
     prefix = content[:_SIGNATURE_SIZE].ljust(_SIGNATURE_SIZE, b"\0")
@@ -76,7 +42,7 @@ def name_of(content: bytes) -> str | None:
         if name == "TGA":
             found = _is_plausible_tga(content)
         else:
-            # Text instead of a truth value tells why this Pillow cannot open it.
+            # Pillow returns a text instead of a truth value if it cannot open the format.
             found = accepts is not None and accepts(prefix) is True
         if found:
             return name
@@ -109,24 +75,24 @@ def open_picture(content: bytes) -> PIL.Image.Image:
             f"read are {', '.join(ENDINGS)}",
         )
     try:
-        # Not `PIL.Image.open`, which only warns of a picture that is too large.
+        # Not `PIL.Image.open`, which only warns about a picture that is too large.
         picture = PIL.Image.OPEN[name][0](io.BytesIO(content), "")
         png.check_size(*picture.size)
         count = _count_pictures(picture)
     except ImageFileError:
         raise
-    except Exception as error:  # Pillow raises many kinds on damaged headers
+    except Exception as error:  # Pillow raises many kinds of errors for damaged headers
         raise ImageFileError("image cannot be opened", _describe(name, error)) from error
     if count != 1:
         raise ImageFileError(
             f"file must hold one picture, got {count} ({name})",
-            "save the one that the label is of to a file of its own",
+            "save the picture that belongs to the label as a separate file",
         )
     return picture
 
 
 def _count_pictures(picture: PIL.Image.Image) -> int:
-    """Counts the pictures of a file, less smaller copies and masks of a TIFF's first one."""
+    """Counts the pictures of a file, without smaller copies and masks of a TIFF's first one."""
     frames = getattr(picture, "n_frames", 1)
     tags: Any = getattr(picture, "tag_v2", None)
     if tags is None or frames == 1:
@@ -141,7 +107,7 @@ def _count_pictures(picture: PIL.Image.Image) -> int:
 
 
 def orientation_of(picture: PIL.Image.Image) -> int:
-    """Returns how EXIF says that a picture must be turned, 1 for not at all.
+    """Returns the EXIF orientation of a picture; 1 means upright.
 
     Raises:
         ImageFileError: If its EXIF is damaged.
@@ -153,7 +119,7 @@ def orientation_of(picture: PIL.Image.Image) -> int:
 
 
 def is_deep(content: bytes, picture: PIL.Image.Image) -> bool:
-    """Tells whether a picture has more than 8 bits a channel."""
+    """Tells whether a picture has more than 8 bits per channel."""
     if content.startswith(png.SIGNATURE):
         return png.read_kind(content)[0] > 8
     return picture.mode.startswith(("I", "F")) or _is_cut_to_8_bits(content, picture)
@@ -167,7 +133,7 @@ def _is_cut_to_8_bits(content: bytes, picture: PIL.Image.Image) -> bool:
 
 
 def _announced_maximum(content: bytes, picture: PIL.Image.Image) -> int:
-    """Returns the largest value that a JPEG 2000 or PPM file says that it may hold."""
+    """Returns the largest value that a JPEG 2000 or PPM file declares."""
     if picture.format == "JPEG2000":
         at = content.find(_J2K_SIZES) + _J2K_DEPTH
         return 2 ** ((content[at] & 0x7F) + 1) - 1 if at < len(content) else 255
@@ -185,7 +151,7 @@ def deep_values(content: bytes, picture: PIL.Image.Image) -> np.ndarray:
         uint16, int32 or float32 (height, width), or uint16 (height, width, channels).
 
     Raises:
-        ImageFileError: If Pillow would drop bits of it, or turns its gray round.
+        ImageFileError: If Pillow would drop bits or invert gray.
     """
     if content.startswith(png.SIGNATURE):
         return png.decode(content)
@@ -193,13 +159,13 @@ def deep_values(content: bytes, picture: PIL.Image.Image) -> np.ndarray:
     inverted = picture.mode != "F" and tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
     if not picture.mode.startswith(("I", "F")) or inverted:
         raise ImageFileError(
-            f"image of more than 8 bits a channel must be gray or a PNG, got {picture.format} of "
+            f"image of more than 8 bits per channel must be gray or a PNG, got {picture.format} of "
             f"{'white as 0' if inverted else picture.mode}",
             "save it as a 16-bit PNG",
         )
     values = np.asarray(picture)
     if picture.mode != "F" and picture.format in ("JPEG2000", "PPM"):
-        # Pillow has scaled them to 16 bits; users know the numbers of the file.
+        # Pillow has scaled the values to 16 bits; users know those of the file.
         maximum = _announced_maximum(content, picture)
         if picture.format == "PPM":
             return np.rint(values * (maximum / 65535)).astype(np.uint16)
@@ -208,16 +174,16 @@ def deep_values(content: bytes, picture: PIL.Image.Image) -> np.ndarray:
 
 
 def shallow_picture(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Decodes a picture of up to 8 bits a channel: gray (L) stays gray, all else becomes RGB.
+    """Decodes a picture of up to 8 bits per channel: gray (L) stays gray, the rest becomes RGB.
 
-    What TensorFlow does to PNGs is done to all formats: transparency is dropped, and the colours
-    are kept as they are stored; those of CMYK are converted without a colour profile.
+    All formats are decoded as TensorFlow decodes PNG: transparency is dropped and stored colours
+        are kept; CMYK is converted without a colour profile.
 
     Raises:
         ImageFileError: If its colours have no conversion to RGB.
     """
     picture.load()
-    picture.info.pop("transparency", None)  # of a palette, on whose bytes Pillow warns
+    picture.info.pop("transparency", None)  # of a palette; Pillow warns about its bytes
     if picture.mode == "L":
         return picture
     try:

@@ -1,4 +1,4 @@
-"""The images that a user gives to a command: files, and folders with all below."""
+"""The images that a user gives to a command: files, and folders with their subfolders."""
 
 import io
 import os
@@ -23,14 +23,14 @@ def find(
     """Lists images.
 
     Args:
-        paths: Image files, whatever their names end in, and folders; or one of them.
+        paths: Image files with any ending, and folders; or a single one.
 
     Returns:
-        Each image's file, and its place below the folder that was given, its name for a file; and
-        the other files of the folders, with the reason why they are no images to be read.
+        Each image's file with its place below the given folder (for a given file, its name); and
+        the other files in the folders, each with the reason why it is not read.
 
     Raises:
-        InputError: If a path is not there, or a folder holds no image.
+        InputError: If a path does not exist, or a folder holds no image.
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
@@ -54,7 +54,7 @@ def find(
 
 
 def describe(passed_over: Iterable[PassedOver], shown: int = 5) -> list[str]:
-    """Describes files that are passed over, a line for each reason."""
+    """Describes the files that are passed over, one line per reason."""
     by_reason: dict[str, list[str]] = {}
     for file, reason in passed_over:
         by_reason.setdefault(reason, []).append(str(file))
@@ -74,11 +74,11 @@ def read(path: Path | str, stretch: Stretch | None = None) -> bytes:
 
     Args:
         path: The file.
-        stretch: What becomes black and white in images of more than 8 bits a channel; None where
-            these are errors.
+        stretch: Values that become black and white in images with more than 8 bits per channel;
+            None refuses such images.
 
     Returns:
-        The file's own bytes if it is a PNG or JPEG of 8 bits, else a PNG that has lost nothing.
+        The file's own bytes if it is a PNG or JPEG of 8 bits, or else a lossless PNG.
 
     Raises:
         ImageFileError: If it cannot be read, or is damaged.
@@ -87,7 +87,7 @@ def read(path: Path | str, stretch: Stretch | None = None) -> bytes:
 
 
 def decode(content: bytes) -> np.ndarray:
-    """Decodes what `read` returns.
+    """Decodes a file that `read` returned.
 
     Returns:
         uint8 (height, width, 3), RGB, turned upright as EXIF says.
@@ -98,5 +98,5 @@ def decode(content: bytes) -> np.ndarray:
     try:
         with PIL.Image.open(io.BytesIO(content)) as opened:
             return np.asarray(PIL.ImageOps.exif_transpose(opened).convert("RGB"))
-    except Exception as error:  # whatever Pillow meets in a broken file
+    except Exception as error:  # errors of any kind that Pillow raises for a broken file
         raise ImageFileError("image cannot be decoded", str(error)) from error

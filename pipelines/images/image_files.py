@@ -1,17 +1,17 @@
-"""Files of images: read, and as PNG or JPEG checked without being decoded."""
+"""Image files: reading them, and checking PNG and JPEG without decoding."""
 
 import errno
 import io
 import os
-import stat
 from pathlib import Path
 
 import PIL.Image
 
 from ..errors import ImageFileError
 from . import formats, jpeg, png
+from .image_folders import special_kind
 
-# The chunk of PNG 1.5, and the text chunks in one of which older ImageMagick hides the same.
+# EXIF stands in this chunk of PNG 1.5, or in text chunks that older ImageMagick writes.
 _EXIF_IN_PNG = frozenset((b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
 _NO_IMAGE = "no image is in it"
 
@@ -27,22 +27,22 @@ def check_image(content: bytes) -> tuple[int, int]:
 
     Raises:
         ImageFileError: If it is not a PNG or JPEG, is cut short, damaged or rotated by EXIF, or has
-            more than 8 bits a channel.
+            more than 8 bits per channel.
     """
     may_have_exif = check_complete(content)
     if content.startswith(png.SIGNATURE) and png.read_kind(content)[0] > 8:
         raise too_deep()
     if not may_have_exif:
-        # A PNG, whose header has been checked: to open it would take as long again.
+        # A PNG whose header has been checked; opening it would double the time.
         return png.read_size(content)
     return check_upright(content, "image")
 
 
 def too_deep() -> ImageFileError:
-    """Returns the error of an image of more than 8 bits a channel, of which training sees 8."""
+    """Returns the error for an image of more than 8 bits per channel, as training takes 8."""
     return ImageFileError(
-        "image must have 8 bits a channel, got more",
-        "say which values are black and white: --stretch LOW,HIGH (0,4095 for 12 bits, 0,65535 "
+        "image must have 8 bits per channel, got more",
+        "choose the values of black and white: --stretch LOW,HIGH (0,4095 for 12 bits, 0,65535 "
         "for all 16) or percentiles of each image (p1,p99)",
     )
 
@@ -58,13 +58,13 @@ def check_upright(content: bytes, what: str) -> tuple[int, int]:
         `(height, width)`.
 
     Raises:
-        ImageFileError: If it does, or Pillow cannot open the file.
+        ImageFileError: If EXIF rotates it, or Pillow cannot open the file.
     """
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
             orientation = formats.orientation_of(image)
             size = image.height, image.width
-    except Exception as error:  # Pillow raises many kinds on damaged headers
+    except Exception as error:  # Pillow raises many kinds of errors for damaged headers
         raise ImageFileError(f"{what} cannot be opened", str(error)) from error
     if orientation != 1:
         raise ImageFileError(
@@ -75,27 +75,27 @@ def check_upright(content: bytes, what: str) -> tuple[int, int]:
 
 
 def check_decodable(content: bytes) -> None:
-    """Decodes an image for nothing but to see that it can be decoded.
+    """Decodes an image only to check that this is possible.
 
     Raises:
-        ImageFileError: If it cannot.
+        ImageFileError: If it cannot be decoded.
     """
     if content.startswith(png.SIGNATURE):
         png.check_pixels(content)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
-            # At an eighth of its size too a JPEG's stream is read to its end.
+            # Even at an eighth of the size, the whole stream of a JPEG is read.
             image.draft(None, (1, 1))
             image.load()
-    except Exception as error:  # Pillow raises many kinds on damaged data
+    except Exception as error:  # Pillow raises many kinds of errors for damaged data
         raise ImageFileError("image cannot be decoded", str(error)) from error
 
 
 def check_complete(content: bytes) -> bool:
-    """Walks the chunks of a PNG or the markers of a JPEG to its end.
+    """Reads the chunks of a PNG or the markers of a JPEG to the end.
 
     Returns:
-        Whether it may hold EXIF: whether it is a JPEG, or a PNG with such a chunk.
+        Whether the file may hold EXIF: a JPEG always, a PNG if it has such a chunk.
 
     Raises:
         ImageFileError: If the file is of another format, cut short or damaged, or has a header that
@@ -124,13 +124,13 @@ def read_file(path: str | Path | None, what: str) -> bytes:
     if path is None:
         raise ImageFileError(f"{what} is missing", f"no {what} file of this name")
     try:
-        # Without waiting: a pipe may never have a writer.
+        # Without waiting, as a pipe may never have a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             return _read_whole(descriptor, what)
         finally:
             os.close(descriptor)
-    # A name with a NUL, or with half a character, is a ValueError.
+    # A name with a NUL or a part of a character raises a ValueError.
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise ImageFileError(f"{what} is missing", _why_missing(path, what)) from error
     except OSError as error:
@@ -140,7 +140,7 @@ def read_file(path: str | Path | None, what: str) -> bytes:
 
 
 def _read_whole(descriptor: int, what: str) -> bytes:
-    """Reads a file in as few calls as can be: a dataset has many."""
+    """Reads a file with as few calls as possible, as a dataset has many files."""
     status = os.fstat(descriptor)
     if special := special_kind(status.st_mode):
         raise ImageFileError(f"{what} must be a file, got a {special}", _NO_IMAGE)
@@ -156,14 +156,3 @@ def _why_missing(path: str | Path, what: str) -> str:
         return f"a link to {os.readlink(path)}, where no file is"  # noqa: PTH115
     except (OSError, ValueError):
         return f"no {what} file of this name"
-
-
-def special_kind(mode: int) -> str:
-    """Names what is neither a file nor a folder, by its `st_mode`; empty for those two."""
-    kinds = {
-        stat.S_IFIFO: "named pipe",
-        stat.S_IFSOCK: "socket",
-        stat.S_IFCHR: "device",
-        stat.S_IFBLK: "device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "")

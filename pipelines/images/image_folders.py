@@ -1,17 +1,17 @@
-"""Folders of images: what is below them, and which of it are images."""
+"""Folders of images: the files below them, and which of these are images."""
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ..errors import InputError
-from .formats import IMAGE_ENDINGS
-from .image_files import special_kind
+from .endings import IMAGE_ENDINGS
 
-# What operating systems leave behind, in lower case. Hidden files and folders begin with a dot, as
-# the `._NAME.jpg` of archives that were made on a Mac.
+# Files that operating systems leave behind, in lower case. Hidden files and folders begin with a
+# dot, such as `._NAME.jpg` in archives made on a Mac.
 _LEFT_BEHIND = frozenset(("thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"))
 # Reasons to pass a file over.
 HIDDEN, NO_IMAGE = "hidden", "not the ending of an image"
@@ -20,12 +20,12 @@ _SHOWN = 3
 
 
 class Entry(NamedTuple):
-    """A file below a folder, or a hidden folder, which is not looked into.
+    """A file below a folder, or a hidden folder, whose content is not listed.
 
     Attributes:
-        path: Its path, which begins with that of the folder.
-        name: Its path relative to the folder, with "/".
-        is_hidden: Whether it is hidden, or left behind by an operating system.
+        path: Path, which begins with the path of the folder.
+        name: Path relative to the folder, with "/".
+        is_hidden: Whether it is hidden or was left behind by an operating system.
     """
 
     path: str
@@ -37,16 +37,16 @@ def walk(folder: Path | str, without: Collection[str] = ()) -> Iterator[Entry]:
     """Yields the files below a folder, in the order of their names; links are followed.
 
     Args:
-        folder: Where to look; nothing is found if it is absent.
+        folder: Folder to look into; nothing is found if it is absent.
         without: Paths of folders that are not looked into.
 
     Raises:
         InputError: If a link leads back to a folder above it, a folder cannot be read, or something
-            is neither file nor folder: to read a pipe would wait for ever.
+            is neither a file nor a folder, as reading a pipe could wait forever.
     """
     folder = os.fspath(folder)
     if os.path.isdir(folder):  # noqa: PTH112 (text: this runs for every file of large datasets)
-        # Else a link above the folder would be followed until it comes round.
+        # Otherwise a link above the folder would be followed until it comes round.
         above = tuple(map(_identity, Path(os.path.realpath(folder)).parents))
         yield from _walk(folder, "" if folder == "." else f"{folder}/", "", without, above)
 
@@ -78,9 +78,9 @@ def _walk(
 
 
 def _list(folder: str) -> tuple[list[str], set[str], set[str]]:
-    """Lists the names in a folder, in order; which are hidden, and which of the others are folders.
+    """Lists the names in a folder in order, with the hidden ones and the folders among them.
 
-    Names take a quarter of the memory of the directory's entries.
+    Names take a quarter of the memory of directory entries.
     """
     names, hidden, folders = [], set(), set()
     with os.scandir(folder) as found:
@@ -96,7 +96,7 @@ def _list(folder: str) -> tuple[list[str], set[str], set[str]]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Tells a file, or a link to nowhere, which whoever reads it will report, from a folder."""
+    """Tells whether an entry is a folder; a broken link counts as a file, and reading it fails."""
     try:
         if entry.is_file() or entry.is_dir():
             return entry.is_file()
@@ -110,11 +110,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 @dataclass
 class PassedOver:
-    """Files that were not used, for one reason.
+    """Files that were not used for the same reason.
 
     Attributes:
         why: The reason.
-        count: How many they are.
+        count: Number of files.
         first: The names of the first few.
     """
 
@@ -129,7 +129,7 @@ class PassedOver:
             self.first.append(name)
 
     def __str__(self) -> str:
-        """Returns all of it in one line."""
+        """Returns one line on the files."""
         more = ", ..." if self.count > len(self.first) else ""
         return f"{self.count} passed over ({self.why}): {', '.join(self.first)}{more}"
 
@@ -138,8 +138,8 @@ class ImageFolder(NamedTuple):
     """The images below a folder.
 
     Attributes:
-        images: Their paths, in order.
-        passed_over: The other files, each with the reason why it is no image to be read.
+        images: Paths of the images, in order.
+        passed_over: The other files, each with the reason why it is not read.
     """
 
     images: list[Path]
@@ -149,8 +149,8 @@ class ImageFolder(NamedTuple):
 def readable_images(folder: Path | str) -> ImageFolder:
     """Finds the images below a folder by the endings of their names, in any case.
 
-    Each folder is looked into once, whatever links lead to it. What is neither file nor folder is
-    listed like a file: whoever reads it says so.
+    Each folder is read once, even if several links lead to it. An entry that is neither a file nor
+    a folder is listed as a file, and reading it fails.
 
     Raises:
         InputError: If a folder cannot be read.
@@ -194,5 +194,16 @@ def _is_hidden(name: str) -> bool:
 
 
 def has_image_ending(name: str) -> bool:
-    """Tells whether a name ends as those of images do."""
+    """Tells whether a name has the ending of an image format."""
     return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def special_kind(mode: int) -> str:
+    """Returns the kind of a special file by its `st_mode`; empty for files and folders."""
+    kinds = {
+        stat.S_IFIFO: "named pipe",
+        stat.S_IFSOCK: "socket",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "")

@@ -1,4 +1,4 @@
-"""JPEG files: their markers walked to the end, without decoding a pixel."""
+"""JPEG files: checking their markers to the end without decoding a pixel."""
 
 import re
 import struct
@@ -7,11 +7,11 @@ from ..errors import ImageFileError
 from . import png
 
 SIGNATURE = b"\xff\xd8"
-# Markers; none but restarts, 0xD0 to 0xD7, stands among compressed pixels.
+# Markers; only restarts, 0xD0 to 0xD7, stand among compressed pixels.
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: what TensorFlow decodes
+_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, which TensorFlow decodes
 
 
 def walk(content: bytes) -> None:

@@ -5,16 +5,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ImageFileError
-from . import png
+from . import formats, label_pictures, png
 from .image_files import check_complete, check_upright
 
 
 class RawLabel(NamedTuple):
-    """What a label file holds.
+    """The content of a label file.
 
     Attributes:
         values: uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
-        palette: uint8 (entries, 3) colours of the values; None where the file has no palette.
+        palette: uint8 (entries, 3) colours of the values; None if the file has no palette.
         has_alpha: Whether the file is gray with an opaque channel of alpha.
     """
 
@@ -30,9 +30,11 @@ def read_label(content: bytes) -> RawLabel:
         content: The file's bytes.
 
     Raises:
-        ImageFileError: As `decode_label`.
+        ImageFileError: If `decode_label` refuses the file.
     """
-    values = decode_label(content)
+    if content and not formats.is_native(content):
+        return RawLabel(*label_pictures.read(content))
+    values = _decode_png(content)
     _, color_type = png.read_kind(content)
     palette = png.read_palette(content) if color_type == png.PALETTE else None
     return RawLabel(values, palette, color_type == png.GRAY_ALPHA)
@@ -50,13 +52,17 @@ def decode_label(content: bytes) -> np.ndarray:
         uint8 or uint16 (height, width) values, or uint8 (height, width, 3) colours.
 
     Raises:
-        ImageFileError: If the file is damaged, a JPEG, rotated by EXIF, transparent, or has 16-bit
-            colours.
+        ImageFileError: If the file is damaged, no PNG, TIFF or BMP, rotated by EXIF, transparent,
+            has 16-bit colours, or is stored in a way that loses numbers.
     """
+    return read_label(content).values
+
+
+def _decode_png(content: bytes) -> np.ndarray:
     depth, color_type = _check_png(content)
     if depth > 8 and color_type != png.GRAY:
         raise ImageFileError(
-            f"label must have 8 bits a channel, got {depth} bits",
+            f"label must have 8 bits per channel, got {depth} bits",
             "save class numbers as gray PNG",
         )
     values = png.decode(content)
@@ -65,14 +71,14 @@ def decode_label(content: bytes) -> np.ndarray:
     if (values[..., -1] == 255).all():  # alpha
         return values[..., :3] if color_type == png.RGBA else np.ascontiguousarray(values[..., 0])
     raise ImageFileError(
-        "label must be opaque, have 8 bits a pixel or be RGB, got mode "
+        "label must be opaque, have 8 bits per pixel or be RGB, got mode "
         f"{'RGBA' if color_type == png.RGBA else 'LA'}",
         "save class numbers as 8-bit PNG",
     )
 
 
 def _check_png(content: bytes) -> tuple[int, int]:
-    """Checks that a label is a whole, upright PNG; returns its bits a channel and colour type."""
+    """Checks that a label is a complete, upright PNG; returns bit depth and colour type."""
     may_have_exif = check_complete(content)
     if not content.startswith(png.SIGNATURE):
         raise ImageFileError("label must not be a JPEG", "lossy: it changes labels; use PNG")
@@ -82,7 +88,7 @@ def _check_png(content: bytes) -> tuple[int, int]:
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes by nearest neighbour, with half-pixel centres: no value is mixed of others.
+    """Resizes by nearest neighbour with half-pixel centres, so that no values are mixed.
 
     Args:
         label: uint8 (height, width).
@@ -96,7 +102,7 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def check_gray_label(content: bytes) -> tuple[int, int]:
-    """Checks, without decoding it, that a label file is a whole 8-bit gray PNG.
+    """Checks without decoding that a label file is a complete 8-bit gray PNG.
 
     Args:
         content: The file's bytes.

@@ -1,10 +1,13 @@
-"""Names for what is written for images: no result overwrites another, or an image that was given.
+"""Names for what is written for images: no result overwrites another, or a file of someone else.
 
 The files written for `sub/a.jpg` are called `sub/a.png`, `sub/a_overlay.png` and so on. Where two
 images would share one of these names, both keep their own ending: `a.jpg` and `a.png` give
 `a.jpg.png` and `a.png.png`. Names that differ only in capital letters, or in how Unicode composes
 their characters, count as the same, because file systems such as macOS's cannot tell them apart;
 the second of `A.jpg` and `a.jpg` gets a number: `A.jpg.png` and `a.jpg-2.png`.
+
+A result replaces an earlier one, which its mark tells (`marks`), and no other file unless that is
+asked for: labels drawn by hand have the same names as predictions of the same images.
 """
 
 import errno
@@ -20,6 +23,8 @@ from pathlib import Path
 from kerasseg import atomic_files
 
 from ..errors import ImageFileError, InputError, writing_to
+from . import marks
+from .image_files import read_file
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,11 @@ class Output:
 
 
 def plan(
-    images: Iterable[tuple[Path, Path]], output: Path, endings: Collection[str]
+    images: Iterable[tuple[Path, Path]],
+    output: Path,
+    endings: Collection[str],
+    *,
+    refuse_others: bool = False,
 ) -> list[Output]:
     """Names the results of all images before the first is written.
 
@@ -51,13 +60,15 @@ def plan(
             listed twice is planned once.
         output: Folder of the results.
         endings: What is written for each image, such as `(".png", "_overlay.png")`.
+        refuse_others: Whether to refuse now what `write` would; only where every result is written
+            for every image.
 
     Returns:
         One entry an image.
 
     Raises:
         InputError: If images of two folders have the same place there, or a result would overwrite
-            an image.
+            an image, or a file of someone else.
     """
     found: dict[Path, Path] = {}
     for image, place in images:
@@ -70,22 +81,34 @@ def plan(
     names = _distinct_names(found, endings)
     outputs = [Output(image, output / place.parent, names[place]) for place, image in found.items()]
     _refuse_to_overwrite_images(outputs, endings)
+    if refuse_others:
+        _refuse_to_overwrite_others(output, outputs, endings)
     return outputs
 
 
-def write(contents: Mapping[Path, bytes]) -> None:
+def write(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
     """Writes all results of an image, or none; each appears when it is whole.
+
+    Args:
+        contents: What to write, by name.
+        overwrite: Whether to replace files that are no earlier results.
 
     Raises:
         ImageFileError: If their names cannot be had; those of other images may.
         InputError: If the folder cannot be written.
     """
+    if others := [] if overwrite else list(filter(_is_of_someone_else, contents)):
+        raise ImageFileError(
+            f"results must not replace a file of someone else, got {others[0]}",
+            "choose another --output, or give --overwrite",
+        )
     folder = next(iter(contents)).parent
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             # They can be made again: to wait for the disk after each would take longer than them.
-            atomic_files.write_files(contents, durable=False)
+            marked = {path: marks.mark(content) for path, content in contents.items()}
+            atomic_files.write_files(marked, durable=False)
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EISDIR):
                 raise
@@ -140,6 +163,31 @@ def _refuse_to_overwrite_images(outputs: list[Output], endings: Collection[str])
             # What the name itself may link to is not written to.
             if _key(real_folder(output.folder) / file.name) in images:
                 raise InputError(f"{file}: would overwrite an image; choose another --output.")
+
+
+def _refuse_to_overwrite_others(
+    folder: Path, outputs: list[Output], endings: Collection[str]
+) -> None:
+    files = (output.file(ending) for output in outputs for ending in endings)
+    others = [file for file in files if _is_of_someone_else(file)]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InputError(
+            f"{folder}: results must have names that are free or of earlier results, got "
+            f"{others[0]}{more}, which would be lost: other programs or people wrote or changed "
+            "what is there; choose another --output, or give --overwrite."
+        )
+
+
+def _is_of_someone_else(file: Path) -> bool:
+    """Tells whether a name is that of a file that is no result, or of a link to none.
+
+    Not of a folder: nothing can be written in its place.
+    """
+    try:
+        return not marks.is_marked(read_file(file, "result"))
+    except ImageFileError:
+        return os.path.lexists(file) and not file.is_dir()
 
 
 def _key(path: Path) -> str:

@@ -112,7 +112,7 @@ class Treatment:
             of PNG and JPEG files, and makes PNG of all others.
         quality: Of the JPEGs that are encoded anew, in [1, 100].
         upright: Whether images that EXIF rotates are turned, because their labels are upright.
-        stretch: What becomes black and white in images of more than 8 bits a channel; None where
+        stretch: What becomes black and white in images of more than 8 bits per channel; None where
             these are errors.
     """
 
@@ -194,7 +194,7 @@ def decodable(content: bytes, stretch: Stretch | None = None) -> bytes:
 
     Args:
         content: The file's bytes, of any format that is read.
-        stretch: What becomes black and white in images of more than 8 bits a channel.
+        stretch: What becomes black and white in images of more than 8 bits per channel.
 
     Returns:
         The very bytes of PNG and JPEG files of 8 bits, which may have an orientation; of all others

@@ -3,12 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
+
+from kerasseg import lazy
 
 from . import augmentation, sources
 from .service import distribute
 from .sources import decode
+
+if TYPE_CHECKING:
+    from . import cache as cache
+    from . import service as service
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 # Records that are shuffled together; fewer where they are so large that memory would suffer.
 _SHUFFLE_BLOCK = 2048
@@ -37,7 +46,7 @@ def training_batches(
 
     Every epoch is one pass in an order of its own that depends on the seed and the epoch's number
     only, so that a stream begun at a later epoch, or within one, goes on as the uninterrupted one
-    would have. What is passed over is read, but not decoded.
+    would have. Skipped examples are read but not decoded.
     Neither the decoded cache nor a data service changes what the batches of an epoch hold; several
     workers of a service may deliver them in another order.
 
@@ -50,12 +59,13 @@ def training_batches(
         scale: Range of the random scale.
         flip: Whether to mirror at random.
         policy: Colour policy, one of `training_options.AUGMENT`.
-        seed: Of order and augmentation.
+        seed: Seed of order and augmentation.
         first_epoch: Number of the first epoch.
-        first_batch: Number of its batches that are passed over.
+        first_batch: Number of its batches that are skipped.
         epochs: Number of the epoch to stop before.
         decoded: The same records decoded, `cache.DecodedRecords`; None to read and decode.
-        service: HOST:PORT of a tf.data service whose workers make the batches; None for here.
+        service: HOST:PORT of a tf.data service whose workers make the batches; None to make them
+            here.
 
     Returns:
         Batches of images (batch, *crop_size, 3), uint8 (float32 for policy "rand"), and uint8
@@ -79,7 +89,7 @@ def training_batches(
     numbers = tf.data.Dataset.range(first_epoch, epochs)
     if service is None:
         return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
-    # Not flat_map: this asks for the next epoch early, which a service takes a second to begin.
+    # Not flat_map: this asks for the next epoch early, as a service needs a second to begin it.
     batches = numbers.interleave(
         lambda number: distribute(epoch.made_anywhere(number), service),
         cycle_length=1,
@@ -124,14 +134,14 @@ class _Epoch:
     batch_size: int
     seed: int
     block: int
-    first: tuple[int, int]  # epoch, and the number of its batches that are passed over
+    first: tuple[int, int]  # epoch and the number of its batches that are skipped
 
     def elements(self, number) -> tf.data.Dataset:
         """Shuffles the elements of the source."""
         return _shuffled_elements(self.source, self.seed, self.block, number)
 
     def made_here(self, number) -> tf.data.Dataset:
-        """Goes through the elements from the first to the last."""
+        """Keeps the order of the elements."""
         numbered = self.elements(number).enumerate(start=number * self.examples)
         return self._batches(
             numbered.skip(self._batches_passed_over(number) * self.batch_size),
@@ -139,7 +149,7 @@ class _Epoch:
         )
 
     def made_anywhere(self, number) -> tf.data.Dataset:
-        """Gives the same batches, from a range of their numbers that workers can share."""
+        """Makes the same batches from a range of their numbers, which workers can share."""
         order = self.elements(number).batch(self.examples).get_single_element()
         size, first = self.batch_size, number * self.examples
         numbers = tf.data.Dataset.range(self._batches_passed_over(number), self.examples // size)
@@ -173,7 +183,7 @@ def _shuffled_elements(source: sources.Source, seed: int, block: int, epoch) -> 
 
 
 def _shuffled(block, seed) -> tf.data.Dataset:
-    """Shuffles elements by their numbers, which spares a copy of every record."""
+    """Shuffles elements by their numbers, which avoids a copy of every record."""
     numbers = _shuffle(tf.range(tf.shape(block)[0]), seed)
     return tf.data.Dataset.from_tensor_slices(numbers).map(lambda number: block[number])
 
@@ -186,13 +196,13 @@ def _shuffle_block(files: list[str], examples: int) -> int:
 def records_of_batch(
     files: list[str], *, examples: int, batch_size: int, seed: int, epoch: int, batch: int
 ) -> list[bytes]:
-    """Reads the records that a batch of `training_batches` was made of.
+    """Reads the records of a batch of `training_batches`.
 
     Args:
         files: TFRecord shards.
         examples: Number of records in them.
         batch_size: Global batch size.
-        seed: Of the order.
+        seed: Seed of the order.
         epoch: Number of the epoch.
         batch: Number of the batch within the epoch.
 
@@ -206,7 +216,7 @@ def records_of_batch(
 
 
 def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Keeps the operations of an example on one thread: other examples want the others."""
+    """Keeps the operations of an example on one thread; other threads work on other examples."""
     options = tf.data.Options()
     options.threading.max_intra_op_parallelism = 1
     return batches.with_options(options)

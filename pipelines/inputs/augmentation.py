@@ -1,4 +1,4 @@
-"""Augmentation: one random window of image and label, always together, then colour.
+"""Augmentation: one random window of image and label together, then the colours.
 
 The window is drawn before the image is decoded, from the label's shape alone, so that only its
 pixels need be decoded, mirrored and resized. All randomness is stateless: an example's augmentation
@@ -26,7 +26,7 @@ _RAND_OPERATIONS = 2
 _PIXELS_TOGETHER = 8
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _TO_RGB = np.linalg.inv(_TO_YIQ)
-# What a colour is made of: its luma, its chroma, and its chroma turned by a right angle.
+# Components of a colour: its luma, its chroma, and its chroma turned by a right angle.
 _YIQ_PARTS = np.array(
     [
         [[1, 0, 0], [0, 0, 0], [0, 0, 0]],
@@ -37,7 +37,7 @@ _YIQ_PARTS = np.array(
 
 
 class Window(NamedTuple):
-    """Where a crop's pixels come from in the source, and where they go to.
+    """The window of the source whose pixels fill a crop, and their place in the crop.
 
     Attributes:
         corner: int32 (2,), row and column of the window's upper left corner in the source.
@@ -61,8 +61,8 @@ def draw_window(
 ) -> Window:
     """Draws the window that makes a crop of exactly `crop_size`.
 
-    It is chosen in whole source pixels and only it is resized, so that the cost does not depend on
-    the scale. A window larger than the image is filled up at random sides.
+    It is chosen in whole source pixels, and only the window is resized, so that the cost does not
+    depend on the scale. A window larger than the image is filled up at random sides.
 
     Args:
         size: int32 (2,), `(height, width)` of the source.
@@ -72,7 +72,7 @@ def draw_window(
         flip: Whether to mirror left and right with probability one half.
         seed: int32 (2,), stateless seed.
     """
-    # One draw for all: the many small operations of an example add up.
+    # One draw for all values: the many small operations of an example add up.
     draws = tf.random.stateless_uniform((6,), seed)
     factor = base_scale * (scale[0] + draws[0] * (scale[1] - scale[0]))
     target = tf.constant(crop_size)
@@ -95,7 +95,7 @@ def _offset(room, draw):
 
 
 def fit_image(image, window: Window, colors=None):
-    """Makes the crop of an image out of the window's pixels.
+    """Makes the crop of an image from the window's pixels.
 
     Args:
         image: uint8 (*window.size, 3).
@@ -104,7 +104,7 @@ def fit_image(image, window: Window, colors=None):
 
     Returns:
         uint8 (*crop_size, 3): resized by bilinear interpolation with half-pixel centres, distorted
-        and rounded once; where the image does not reach, the mean of where it does.
+            and rounded once; padding has the mean of the image's pixels.
     """
     # tf.reverse is 20 times faster than the slice [:, ::-1], and the resizing of float32 twice as
     # fast as that of uint8.
@@ -133,7 +133,7 @@ def _to_float(image, offset):
 
 
 def _multiply(image, matrix):
-    """Multiplies pixels by a matrix, some at once: a third of the time of products so narrow."""
+    """Multiplies pixels by a matrix, several at once, in a third of the time of narrow products."""
     together = 3 * _PIXELS_TOGETHER
     blocks = np.eye(_PIXELS_TOGETHER, dtype=np.float32)[:, np.newaxis, :, np.newaxis]
     values = tf.reshape(image, (-1,))
@@ -156,7 +156,7 @@ def _round_to_uint8(image):
 
 
 def _pad_with_mean(image, window: Window):
-    """Pads uint8 (height, width * 3); in two dimensions concatenation copies whole rows."""
+    """Pads uint8 (height, width * 3), as concatenation in two dimensions copies whole rows."""
     height, width = window.crop_size
     top, left = tf.unstack(window.before)
 
@@ -177,15 +177,14 @@ def _pad_with_mean(image, window: Window):
 
 
 def fit_label(label, window: Window):
-    """Makes the crop of a label out of the window's pixels.
+    """Makes the crop of a label from the window's pixels.
 
     Args:
         label: uint8 (*window.size).
         window: The window.
 
     Returns:
-        uint8 (*crop_size): resized by nearest neighbour, never mixed, with 255 where the image does
-        not reach.
+        uint8 (*crop_size): resized by nearest neighbour, with 255 as padding.
     """
     # As two copies of whole rows, each behind a transposition: a fifth of the time of
     # tf.image.resize, and the padding comes with it. Columns first, while there are fewer rows.
@@ -199,9 +198,9 @@ def _with_ignored_row(label):
 
 
 def _nearest_indices(window: Window):
-    """For each row and then each column of the crop, that of the window, or its size for padding.
+    """Returns the window's row or column for each row and column of the crop; its size for padding.
 
-    Both axes at once: the many small operations of an example add up.
+    Both axes are computed at once, as the many small operations of an example add up.
     """
     axis = np.repeat([0, 1], window.crop_size)
     parts = tf.stack([window.before, window.content, window.size])
@@ -288,9 +287,9 @@ def rand_augment(image, seed):
 
 @functools.cache
 def _rand_operations() -> list[Callable]:
-    """Builds keras-cv layers of fixed magnitude; equal ends of a range leave nothing to chance.
+    """Builds keras-cv layers of fixed magnitude: both ends of each range are equal.
 
-    Without its Equalization, which cannot be traced into a graph under Python 3.13.
+    Equalization is left out because it cannot be traced into a graph under Python 3.13.
     """
     import keras_cv
 

@@ -1,4 +1,4 @@
-"""The decoded cache: all pixels of a split in memory or on disk, so that no epoch decodes again."""
+"""The decoded cache: all pixels of a split in memory or on disk, so that they are decoded once."""
 
 import contextlib
 import os
@@ -15,20 +15,20 @@ from . import sources
 
 _ALIGNMENT = 64
 _BYTES_A_PIXEL = 4  # three of the image and one of the label
-# Share of the available memory that "auto" takes; the network and other processes want theirs.
+# Share of the available memory that "auto" takes; the rest is for the network and others.
 _SHARE = 0.5
 
 
 class DecodedRecords:
-    """A decoded split: numbers of records whose pixels are at hand.
+    """A decoded split, whose records are identified by numbers.
 
-    The pixels lie in one row, image after image, so that images of any size can share a tensor and
-    a window's rows are copied without touching the rest.
+    The pixels of all images lie in one array, one image after another, so that images of any size
+    share a tensor and a window's rows are copied without reading the rest.
 
     Args:
-        files: TFRecord shards, which are read here, once.
+        files: TFRecord shards, which are read once, here.
         pixels: Number of pixels of all their images.
-        folder: Where the pixels go, into files without a name that end with the process; None for
+        folder: Folder for the pixels, in files without a name that end with the process; None for
             memory.
 
     Raises:
@@ -83,7 +83,7 @@ class DecodedRecords:
 
 
 def _aligned(size: int) -> np.ndarray:
-    """Allocates uint8 (size,) where TensorFlow wants its tensors to begin."""
+    """Allocates uint8 (size,) at an address to which TensorFlow aligns its tensors."""
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     skipped = -memory.ctypes.data % _ALIGNMENT
     return memory[skipped : skipped + size]
@@ -93,7 +93,7 @@ def _on_disk(size: int, folder: Path) -> np.ndarray:
     """Maps a new file, uint8 (size,); the system reads its pages when they are used."""
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
-            # A page for which the disk turns out to have no room would end the process.
+            # Writing to a page for which the disk has no room would end the process.
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
@@ -101,26 +101,26 @@ def _on_disk(size: int, folder: Path) -> np.ndarray:
 
 
 def _shared_tensor(array: np.ndarray) -> tf.Tensor:
-    """Makes a tensor of an array without a copy, for which there might be no memory."""
+    """Makes a tensor from an array without a copy, which might not fit into the memory."""
     return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def load(choice: str, dataset: records.Dataset, epochs: int, folder: Path) -> DecodedRecords | None:
-    """Decodes the training split, if that is wished and can be.
+    """Decodes the training split if the choice asks for it and there is room.
 
     Args:
-        choice: "none"; "memory"; "disk", into files of the folder that end with the process; or
-            "auto" for memory if it takes at most half of what is available and more than one epoch
-            remains.
+        choice: "none"; "memory"; "disk", in files in the folder that end with the process; or
+            "auto" for memory if the split takes at most half of the available memory and more than
+            one epoch remains.
         dataset: The converted dataset.
         epochs: Number of epochs for which the split will be read.
-        folder: The run.
+        folder: The run folder.
 
     Returns:
         The split, or None.
 
     Raises:
-        InputError: If it does not fit where the choice wants it, or a record is damaged.
+        InputError: If the split does not fit into the chosen place, or a record is damaged.
     """
     if choice == "none" or (choice == "auto" and epochs < 2):
         return None
@@ -139,15 +139,15 @@ def load(choice: str, dataset: records.Dataset, epochs: int, folder: Path) -> De
 
 
 def check(choice: str, dataset: records.Dataset, folder: Path) -> None:
-    """Checks that the training split fits in memory or on disk, if that is where it has to be.
+    """Checks that the training split fits into the memory or onto the disk that is chosen.
 
     Args:
-        choice: As for `load`.
-        dataset: As for `load`.
-        folder: The run, which need not exist yet.
+        choice: One of the choices of `load`.
+        dataset: The converted dataset.
+        folder: The run folder, which need not exist yet.
 
     Raises:
-        InputError: If it does not.
+        InputError: If the split does not fit.
     """
     if choice not in ("memory", "disk"):
         return
@@ -167,7 +167,7 @@ def check(choice: str, dataset: records.Dataset, folder: Path) -> None:
 
 
 def _needed_bytes(dataset: records.Dataset) -> int:
-    """Returns how much the split takes decoded; 0 if its pixels were not counted."""
+    """Returns the bytes of the decoded split; 0 if its pixels were not counted."""
     split = dataset.splits["train"]
     return _BYTES_A_PIXEL * (sum(split.class_pixels) + split.ignored_pixels)
 
@@ -178,7 +178,7 @@ def _available_disk(folder: Path) -> int:
 
 
 def available_memory() -> int | None:
-    """Returns the bytes of memory that this process may still take; None if that is unknown."""
+    """Returns the bytes of memory that this process may still allocate; None if unknown."""
     found = [size for size in (_left_to_machine(), _left_to_container()) if size is not None]
     return max(0, min(found)) if found else None
 
@@ -192,7 +192,7 @@ def _left_to_machine() -> int | None:
 
 
 def _left_to_container() -> int | None:
-    """Reads version 2 of the kernel's control groups; files that are cached give way."""
+    """Reads version 2 of the kernel's control groups; cached files do not count as used."""
     group = Path("/sys/fs/cgroup")
     with contextlib.suppress(OSError, ValueError, KeyError):
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))

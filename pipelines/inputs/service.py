@@ -1,4 +1,4 @@
-"""The side of a tf.data service that trains: batches that its workers make."""
+"""The training's side of a tf.data service: its workers make the batches."""
 
 import socket
 import warnings
@@ -14,17 +14,18 @@ _GET_WORKERS = "/tensorflow.data.DispatcherService/GetWorkers"
 
 
 def distribute(batches: tf.data.Dataset, address: str) -> tf.data.Dataset:
-    """Lets the workers of a service make a dataset's batches, each one once.
+    """Lets the workers of a service make each of a dataset's batches once.
 
-    With one worker they come in the dataset's order; with several, as they are ready. If a worker
-    dies, what it was about to deliver is lost to this pass.
+    One worker delivers them in the dataset's order; several workers deliver each as soon as it is
+    ready. If a worker dies, the batches that it had not delivered are missing from this pass.
 
     Args:
-        batches: The dataset; parts of its first source are given to the workers.
+        batches: The dataset; its first source is divided among the workers.
         address: HOST:PORT of the dispatcher.
     """
     with warnings.catch_warnings():
-        # It reads the dataset's options, which in a graph gives defaults: it has none.
+        # The service reads the dataset's options, which are the defaults in a graph: there are
+        # none.
         warnings.filterwarnings("ignore", "To make it possible to preserve tf.data options")
         return batches.apply(
             _service.distribute(
@@ -34,7 +35,7 @@ def distribute(batches: tf.data.Dataset, address: str) -> tf.data.Dataset:
 
 
 def check_dispatcher(address: str) -> str:
-    """Checks that a dispatcher with at least one worker answers: TensorFlow would wait for ever.
+    """Checks that a dispatcher with at least one worker answers; TensorFlow would wait forever.
 
     Args:
         address: HOST:PORT of the dispatcher.
@@ -43,8 +44,7 @@ def check_dispatcher(address: str) -> str:
         The address.
 
     Raises:
-        InputError: If it is no address, nothing answers there, what answers is no dispatcher, or
-            it has no worker.
+        InputError: If it is not an address, no dispatcher answers there, or it has no worker.
     """
     connect(address)
     with grpc.insecure_channel(address) as channel:
@@ -67,7 +67,7 @@ def connect(address: str) -> None:
     """Checks that something answers at HOST:PORT.
 
     Raises:
-        InputError: If not, or it is no address.
+        InputError: If nothing answers, or it is not an address.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:

@@ -1,7 +1,7 @@
-"""Where training examples come from: what their order is made of, and how one is opened.
+"""Sources of training examples: the elements that are shuffled, and how each is opened.
 
-A source has shards, the elements of a shard in their order, and a way to open an element: the
-label's size comes first, so that the window of the crop can be drawn before the image is decoded.
+A source has shards, an order of the elements in each shard, and a way to open an element: the
+label's size is read first, so that the window of the crop can be drawn before the image is decoded.
 Sources over the same records give the same examples in the same order.
 """
 
@@ -28,7 +28,7 @@ class Opened(NamedTuple):
 
     Attributes:
         size: int32 (2,), `(height, width)`.
-        cut: Function of a window's corner and size, int32 (2,) each, that gives its pixels: uint8
+        cut: Function from a window's corner and size, int32 (2,) each, to its pixels: uint8
             image (*size, 3) and uint8 label (*size).
     """
 
@@ -37,7 +37,7 @@ class Opened(NamedTuple):
 
 
 class Source(Protocol):
-    """What the order of training examples is made of.
+    """A source of training examples.
 
     Attributes:
         shards: Tensor whose rows stand for the shards.
@@ -77,7 +77,7 @@ def _decode_label(content):
 
 
 def open_record(record) -> Opened:
-    """Opens a serialised `tf.train.Example`: decodes its label, and of its image what is cut."""
+    """Opens a serialised `tf.train.Example`: decodes its label, and the image's window only."""
     features = tf.io.parse_single_example(record, _FEATURES)
     label = _decode_label(features["segmentation_mask"])
 
@@ -89,10 +89,10 @@ def open_record(record) -> Opened:
 
 
 def decode_window(content, image_size, corner, size):
-    """Decodes a window of an image, exactly the pixels that decoding all of it would give.
+    """Decodes a window of an image to exactly the pixels of the whole decoded image.
 
-    Of a JPEG only the blocks that the window touches are decoded. Chroma of half the resolution is
-    interpolated between neighbours, which a window's border lacks: hence the margin around it.
+    Only the blocks of a JPEG that touch the window are decoded. Chroma of half the resolution is
+    interpolated between neighbours, which are missing at the border: the window needs a margin.
 
     Args:
         content: Encoded image, a string scalar.
@@ -162,7 +162,7 @@ class IndexedRecords:
         return tf.data.Dataset.range(shard[0], shard[1])
 
     def open(self, element) -> Opened:
-        """Reads and opens the record of a number."""
+        """Reads and opens the record with a number."""
         before, length, behind = tf.unstack(self._spans[element])
         file = self._files[self._file[element]]
         record = tf.data.FixedLengthRecordDataset(file, length, before, behind)
@@ -176,14 +176,14 @@ def shard_ranges(examples: list[int]) -> tf.Tensor:
         examples: Number of examples in each shard.
 
     Returns:
-        int64 (shards, 2), number of the first example of each and of the one behind its last.
+        int64 (shards, 2), number of each shard's first example and of the example after its last.
     """
     ends = np.cumsum(examples)
     return tf.constant(np.stack([ends - examples, ends], axis=1), tf.int64)
 
 
 def _record_spans(file: Path) -> np.ndarray:
-    """Finds int64 (records, 3): the bytes before each record's content, in it and behind it."""
+    """Finds int64 (records, 3): the number of bytes before, in and after each record's content."""
     total = file.stat().st_size
     try:
         found = [(start, len(content)) for start, content in wire.mapped_records(file)]

@@ -18,12 +18,19 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from kerasseg import lazy
 
 from ..classes import ClassSpace
 from ..errors import InputError
 from . import reader
 from .wire import field, masked_crc
+
+if TYPE_CHECKING:
+    from . import wire as wire
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 MANIFEST = "manifest.json"
 # Suffixes of folders that are not, or no longer, a converted dataset.

@@ -1,4 +1,4 @@
-"""The fully connected CRF of a run: its parameters, kept in the run, and networks with it."""
+"""The fully connected CRF of a run: its parameters in the run folder, and networks with it."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -21,13 +21,13 @@ class CRFParameters:
     Attributes:
         num_iterations: Number of mean-field iterations.
         bilateral_weight: Weight of the kernel of positions and colours.
-        theta_alpha: Its range in pixels.
-        theta_beta: Its range in intensities of [0, 255].
+        theta_alpha: Range of the bilateral kernel in pixels.
+        theta_beta: Range of the bilateral kernel in intensities of [0, 255].
         gaussian_weight: Weight of the kernel of positions alone.
-        theta_gamma: Its range in pixels.
+        theta_gamma: Range of the Gaussian kernel in pixels.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If a parameter is out of range.
     """
 
     num_iterations: int = 10
@@ -38,23 +38,23 @@ class CRFParameters:
     theta_gamma: float = 3.0
 
     def __post_init__(self) -> None:
-        """Checks the ranges, as the layer does."""
+        """Checks the ranges with the layer."""
         try:
             self.layer()
         except ValueError as error:
             raise InputError(str(error)) from error
 
     def layer(self) -> DenseCRF:
-        """Makes the layer."""
+        """Makes the layer of the CRF."""
         return DenseCRF(**asdict(self), dtype="float32", name="crf")
 
 
 def load(folder: Path | str, num_iterations: int | None = None) -> CRFParameters:
-    """Returns the parameters that `crf-tune` chose for a run, DeepLab's where it has not been run.
+    """Returns the parameters that `crf-tune` chose for a run, or DeepLab's if it has not run.
 
     Args:
-        folder: The run.
-        num_iterations: Instead of the run's; None for these.
+        folder: The run folder.
+        num_iterations: Number of iterations instead of the run's; None for the run's.
 
     Raises:
         InputError: If the file in the run is damaged.
@@ -75,7 +75,7 @@ def load(folder: Path | str, num_iterations: int | None = None) -> CRFParameters
 
 
 def save(folder: Path, parameters: CRFParameters, report: dict) -> None:
-    """Writes parameters, and how they were found, into a run.
+    """Writes parameters and the report on their choice into a run.
 
     Raises:
         InputError: If the file cannot be written.
@@ -86,13 +86,13 @@ def save(folder: Path, parameters: CRFParameters, report: dict) -> None:
 
 
 def refine(model: keras.Model, parameters: CRFParameters) -> keras.Model:
-    """Puts a CRF behind a network; the result takes and gives what the network does.
+    """Puts a CRF behind a network and keeps the network's inputs and outputs.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        parameters: Of the CRF.
+        parameters: Parameters of the CRF.
 
     Returns:
-        A model from the same images to logits whose softmax are the CRF's marginals.
+        A model from the same images to logits, whose softmax is the marginals of the CRF.
     """
     return inference.refined(model, parameters.layer())

@@ -1,11 +1,11 @@
-"""Code of a user's own: a network, an encoder or a loss that stands in a file or module of theirs.
+"""The user's own code: a network, an encoder or a loss in the user's file or module.
 
 `--model FILE.py:FUNCTION` names it, or `package.module:FUNCTION`. The run folder keeps a copy of
 the file in `code/` and its SHA-256 in `run.json`. A run folder may come from anyone, so the copy is
-never executed by itself: later commands need the code named again by `--code`, and compare it with
-the hash before they execute it.
+never executed on its own: later commands need the code named again with `--code` and compare it
+with the hash before they execute it.
 
-A file has to be complete: modules beside it are not found, and not copied.
+A file must be complete: modules beside it are neither found nor copied.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ _NAMED = re.compile(r"(.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
 @dataclass(frozen=True)
 class Guest:
-    """A function or class of a user's own.
+    """The user's own function or class.
 
     Attributes:
-        option: What it stands for: "model", "encoder" or "loss".
+        option: Option that names it: "model", "encoder" or "loss".
         source: `FILE.py` or `package.module`.
-        name: Its name there.
+        name: Name of the function or class in the source.
         value: The function or class itself.
-        content: The source's bytes, as they were executed.
+        content: Bytes of the source that were executed.
     """
 
     option: str
@@ -47,7 +47,7 @@ class Guest:
     content: bytes
 
     def __str__(self) -> str:
-        """Returns it as it was named."""
+        """Returns the text that names it."""
         return f"{self.source}:{self.name}"
 
 
@@ -57,21 +57,21 @@ def is_named(text: str) -> bool:
 
 
 def sources_of(options: Any) -> list[str]:
-    """Lists the files and modules that the options of a training name, each once."""
+    """Lists each file and module that the options of a training name, once."""
     return list(dict.fromkeys(source for source, _ in _named_in(options).values()))
 
 
 def load(options: Any) -> dict[str, Guest]:
-    """Loads what the options of a new training name, which executes it.
+    """Executes and loads the code that the options of a new training name.
 
     Args:
         options: `TrainingOptions`.
 
     Returns:
-        The user's own by option; empty if all is the project's.
+        The user's functions and classes by option; empty if there are none.
 
     Raises:
-        InputError: If a file or name is not there, or fails when it is imported.
+        InputError: If a file or name is not there, or its import fails.
     """
     read = {source: _read(source) for source in sources_of(options)}
     return _look_up(_named_in(options), {source: (source, read[source]) for source in read})
@@ -80,7 +80,7 @@ def load(options: Any) -> dict[str, Guest]:
 def load_again(
     options: Any, recorded: Sequence[Mapping[str, str]], given: Sequence[str], run: Path
 ) -> dict[str, Guest]:
-    """Loads the code of a run whose training goes on.
+    """Loads the code of a run whose training continues.
 
     Args:
         options: The run's `TrainingOptions`.
@@ -89,31 +89,33 @@ def load_again(
         run: The run's folder.
 
     Raises:
-        InputError: If code is missing, or is not what the run was trained with.
+        InputError: If code is missing or differs from the code that the run was trained with.
     """
     named = _named_in(options)
     if sorted(named) != sorted(entry["option"] for entry in recorded):
-        # Nothing is executed whose hash is not known, whatever its options name.
+        # Code without a known hash is never executed, whatever the run's options name.
         wanted = ", ".join(named) or "none"
-        raise InputError(f"{run}: its run.json is damaged: it must record the code of {wanted}.")
+        raise InputError(
+            f"{run}: run.json must record the code of {wanted}, got none; it is damaged."
+        )
     by_hash = _compare(given, recorded, run)
     missing = [entry for entry in recorded if entry["sha256"] not in by_hash]
     if missing:
-        raise InputError(f"{run}: needs code to go on. {describe_missing(missing, run)}")
+        raise InputError(f"{run}: needs code to continue. {describe_missing(missing, run)}")
     sources = {named[entry["option"]][0]: by_hash[entry["sha256"]] for entry in recorded}
     return _look_up(named, sources)
 
 
 def allow(given: Sequence[str], recorded: Sequence[Mapping[str, str]] | None, run: Path) -> None:
-    """Executes the code that the command line names, so that a network of it can be loaded.
+    """Executes the code that the command line names, so that a network made with it can be loaded.
 
     Args:
         given: Files and modules.
-        recorded: What the run says of its code; None for a network of no run.
+        recorded: The run's record of its code; None for a network that belongs to no run.
         run: The run's folder.
 
     Raises:
-        InputError: If it is not what the run was trained with, or fails when it is imported.
+        InputError: If the run was not trained with it, or its import fails.
     """
     if recorded is None:
         found: Iterable[tuple[str, bytes]] = [(source, _read(source)) for source in given]
@@ -124,10 +126,10 @@ def allow(given: Sequence[str], recorded: Sequence[Mapping[str, str]] | None, ru
 
 
 def store(run: Path, guests: Mapping[str, Guest]) -> list[dict[str, str]]:
-    """Copies the code into the run folder.
+    """Copies the user's code into the run folder.
 
     Returns:
-        For `run.json`: option, source, name, file and SHA-256 of each.
+        The entries for `run.json`: option, source, name, file and SHA-256 of each.
     """
     recorded = []
     for option, guest in guests.items():
@@ -147,7 +149,7 @@ def store(run: Path, guests: Mapping[str, Guest]) -> list[dict[str, str]]:
 
 
 def describe_missing(recorded: Iterable[Mapping[str, str]], run: Path) -> str:
-    """Says which code of a run has to be named again, and how."""
+    """Describes which code of a run must be named again, and how."""
     copies = {entry["sha256"]: entry for entry in recorded}.values()
     listed = "; ".join(
         f"{entry['option']} {Path(entry['source']).name}:{entry['name']}, a copy of which is "
@@ -155,8 +157,8 @@ def describe_missing(recorded: Iterable[Mapping[str, str]], run: Path) -> str:
         for entry in copies
     )
     return (
-        f"It was trained with code that is not kerasseg's ({listed}). Code is executed only where "
-        "it is named: read it, then give it by --code FILE.py."
+        f"It was trained with code that is not kerasseg's ({listed}). Code is executed only if it "
+        "is named: read it, then give it with --code FILE.py."
     )
 
 
@@ -172,7 +174,7 @@ def place(error: BaseException, source: str) -> str:
 
 
 def _named_in(options: Any) -> dict[str, tuple[str, str]]:
-    """Returns source and name of each option that is of the user's own."""
+    """Returns source and name of each option that names the user's own code."""
     texts = {
         "model": options.model,
         "encoder": options.model_options.get("encoder"),
@@ -215,7 +217,7 @@ def _look_up(
 def _compare(
     given: Sequence[str], recorded: Sequence[Mapping[str, str]], run: Path
 ) -> dict[str, tuple[str, bytes]]:
-    """Reads the sources that are given, and returns those of the run by their hash."""
+    """Reads the given sources and returns those of the run by their hash."""
     if given and not recorded:
         raise InputError(f"code must be left out for {run}, which has none of its own.")
     known = {entry["sha256"]: entry for entry in recorded}
@@ -252,23 +254,23 @@ def _read(source: str) -> bytes:
 def _file_of(module: str) -> Path:
     try:
         found = importlib.util.find_spec(module)
-    except Exception as error:  # of a package around it, which Python imports first
+    except Exception as error:  # Python imports the package around it first
         raise InputError(f"{module}: cannot be imported ({place(error, '')}).") from error
     if found is None or not (found.origin or "").endswith(".py"):
         raise InputError(
-            f"{module}: must be a Python file, named with its end .py, or a module that Python "
-            "finds, as by PYTHONPATH; got none."
+            f"{module}: must be a Python file whose name ends in .py, or a module that Python "
+            "finds, for example on PYTHONPATH; got neither."
         )
     return Path(str(found.origin))
 
 
 def _execute(source: str, content: bytes) -> ModuleType:
-    """Imports a source, a file only once.
+    """Imports a source; a file is imported only once.
 
     Raises:
-        InputError: If it fails.
+        InputError: If the import fails.
     """
-    # A file's stem may be that of a module that is there; saved networks tell this name.
+    # A file may have the name of an existing module; saved networks record the name used here.
     name = f"guest_{Path(source).stem}_{_hash(content)[:8]}" if source.endswith(".py") else source
     if name not in sys.modules or not source.endswith(".py"):
         try:
@@ -289,7 +291,7 @@ def _execute(source: str, content: bytes) -> ModuleType:
 def _execute_file(source: str, content: bytes, name: str) -> None:
     module = ModuleType(name)
     module.__file__ = source
-    sys.modules[name] = module  # first, as Python's import does: classes look for their module
+    sys.modules[name] = module  # first, as Python's import does: classes look up their module
     try:
         exec(compile(content, source, "exec"), vars(module))
     except BaseException:
@@ -298,7 +300,7 @@ def _execute_file(source: str, content: bytes, name: str) -> None:
 
 
 def _let_keras_find(module: ModuleType) -> None:
-    """Lets Keras load objects of a module's classes, where the module does not register them."""
+    """Lets Keras load objects of a module's classes that the module does not register."""
     import keras
 
     custom = keras.saving.get_custom_objects()

@@ -1,4 +1,4 @@
-"""The weights a training begins with: an encoder's from ImageNet, or those of another run."""
+"""Initial weights of a training: ImageNet weights of an encoder, or the weights of another run."""
 
 import inspect
 import sys
@@ -18,18 +18,18 @@ from .training_options import TrainingOptions
 
 
 def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset) -> dict[str, Any]:
-    """Gives a network the weights with which its training begins.
+    """Loads the initial weights of a training into its network.
 
     Args:
-        model: The network, which has random ones.
-        options: Of the training; they name the weights.
-        dataset: The training's.
+        model: The network, with random weights.
+        options: Options of the training, which name the weights.
+        dataset: The dataset of the training.
 
     Returns:
-        What was loaded, for the run's description.
+        Facts on the loaded weights for the run's description.
 
     Raises:
-        InputError: If weights cannot be read, or are not those of such a network and such classes.
+        InputError: If the weights cannot be read, or belong to another network or other classes.
     """
     loaded: dict[str, Any] = {}
     try:
@@ -55,10 +55,10 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
 
 
 def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool) -> bool:
-    """Tells whether a run knows the dataset's classes; another number of them shows otherwise.
+    """Tells whether a run has the dataset's classes; False if their number differs.
 
     Raises:
-        InputError: If it knows as many others, and its classifiers are not to start anew.
+        InputError: If it has as many other classes and its classifiers keep their weights.
     """
     if not (source / run_folder.DESCRIPTION).is_file():
         return True
@@ -75,19 +75,19 @@ def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool)
 
 
 def _default_encoder(model: str) -> str:
-    """Returns the encoder that an architecture has unless told otherwise.
+    """Returns the default encoder of an architecture.
 
     Raises:
-        InputError: If it takes none.
+        InputError: If the architecture has no choice of encoder.
     """
     option = inspect.signature(kerasseg.models.builder(model)).parameters.get("encoder")
     if option is None:
-        raise InputError(f"encoder_weights must be none for {model}: it has no encoder to choose.")
+        raise InputError(f"encoder_weights must be none for {model}: it has no choice of encoder.")
     return option.default
 
 
 def _load_source(path: Path) -> keras.Model:
-    """Loads a network, once its file is known to hold no more than its size allows."""
+    """Loads a network after checking that its file holds no more than its size allows."""
     try:
         file = inference.model_of_run(path) if path.is_dir() else path
         if file.is_file():
@@ -99,5 +99,5 @@ def _load_source(path: Path) -> keras.Model:
         raise InputError(
             f"init_from must be a run or a .keras file, got {path}: {error}"
         ) from error
-    except Exception as error:  # Keras raises many kinds on a damaged archive
+    except Exception as error:  # Keras raises many kinds of errors for a damaged archive
         raise InputError(f"{path}: cannot be loaded ({error}).") from error

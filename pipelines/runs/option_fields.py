@@ -1,8 +1,9 @@
-"""How an option is declared: once, as the annotation of a dataclass's field.
+"""How an option is declared: once, as the annotation of a dataclass's field or of a parameter.
 
     epochs: Annotated[int, Option("Number of passes over the data.", "Steps", at_least(1))] = 50
 
-The command line, its help, what recipes may hold, and the checks of the dataclass come from there.
+The command line, its help, the reference page, what recipes may hold, and the checks of values are
+made from these declarations.
 """
 
 import dataclasses
@@ -12,8 +13,9 @@ import math
 import numbers
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
@@ -27,43 +29,46 @@ class Range:
 
     Attributes:
         words: They complete "must be", as in "at least 1".
-        holds: Tells whether a value is one of them.
-        choices: All of them, or those that can be listed.
-        guest: Form of the others, such as "FILE.py:CLASS"; empty if there are none.
+        holds: Function that tells whether a value is in the range.
+        choices: All values, or those that can be listed.
+        guest: Form of the other values, such as "FILE.py:CLASS"; empty if there are none.
     """
 
     words: str
     holds: Callable[[Any], bool]
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     guest: str = ""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What is told of an option beside its name, type and default.
+    """The declaration of an option, besides its name, type and default.
 
     Attributes:
-        help: Sentences that are understood without those of other options.
-        group: Title under which the command line lists it.
-        must_be: Its range; None for every value of its type. None itself, as default, always is.
-        metavar: What a tuple's numbers are, such as "HEIGHT,WIDTH".
+        help: Sentences that can be understood without those of other options.
+        group: Title under which the command line lists it; empty for a title of the command's own.
+        must_be: Range of the values; None for every value of the type. A default of None is always
+            allowed.
+        metavar: What the value is: the numbers of a tuple or a list, such as "HEIGHT,WIDTH" or
+            "VALUE,..."; `FILE` or `FOLDER` for a path that must exist; any word for a text.
     """
 
     help: str
-    group: str
+    group: str = ""
     must_be: Range | None = None
     metavar: str = ""
 
 
 @dataclass(frozen=True)
 class Field:
-    """An option as declared in a dataclass.
+    """An option as it was declared.
 
     Attributes:
-        name: Of the dataclass's field.
-        kind: `str`, `int`, `float`, `bool`, `dict`, or `tuple[int, int]` and the like.
-        default: None if there is none.
-        option: What its annotation tells.
+        name: Name of the dataclass's field, or of the parameter.
+        kind: `str`, `int`, `float`, `bool`, `dict`, `Path`, or `tuple[int, int]`, `Sequence[int]`
+            and the like.
+        default: Default value; None if there is none.
+        option: Declaration in the annotation.
     """
 
     name: str
@@ -75,7 +80,7 @@ class Field:
         """Checks a value.
 
         Raises:
-            InputError: If it is of another type, not finite or out of range.
+            InputError: If the value has another type, is not finite or is out of range.
         """
         if value is None and self.default is None:
             return
@@ -94,15 +99,37 @@ def fields_of(cls: type) -> dict[str, Field]:
     Raises:
         TypeError: If a field has no `Option`: it would be missing on the command line.
     """
-    hints = get_type_hints(cls, include_extras=True)
+    missing = dataclasses.MISSING
+    defaults = {
+        f.name: None if f.default is missing else f.default for f in dataclasses.fields(cls)
+    }
+    return _declared(cls, defaults)
+
+
+@functools.cache
+def keywords_of(function: Callable[..., Any]) -> dict[str, Field]:
+    """Lists the options that a function declares: its keyword-only parameters with a default.
+
+    Raises:
+        TypeError: If one of these has no `Option`.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    keywords = [p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return _declared(function, {p.name: p.default for p in keywords if p.default is not p.empty})
+
+
+def _declared(owner: Any, defaults: Mapping[str, Any]) -> dict[str, Field]:
+    """Reads the declarations of the names that have these defaults."""
+    hints = get_type_hints(owner, include_extras=True)
     found = {}
-    for field in dataclasses.fields(cls):
-        kind, *told = get_args(hints[field.name]) or (hints[field.name],)
+    for name, default in defaults.items():
+        kind, *told = get_args(hints[name]) or (hints[name],)
         option = next((each for each in told if isinstance(each, Option)), None)
         if option is None:
-            raise TypeError(f"{cls.__name__}.{field.name} must be Annotated with an Option.")
-        default = None if field.default is dataclasses.MISSING else field.default
-        found[field.name] = Field(field.name, _without_none(kind), default, option)
+            raise TypeError(
+                f"{owner.__module__}.{owner.__qualname__}.{name} must be Annotated with an Option."
+            )
+        found[name] = Field(name, _without_none(kind), default, option)
     return found
 
 
@@ -126,39 +153,52 @@ def _is_of(value: Any, kind: Any) -> bool:
         if not isinstance(value, tuple | list) or len(value) != len(kinds):
             return False
         return all(map(_is_of, value, kinds))
+    if get_origin(kind) is Sequence:
+        (each,) = get_args(kind)
+        is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        return is_list and all(_is_of(part, each) for part in value)
     if kind in (int, float):
         number = numbers.Integral if kind is int else numbers.Real
         return isinstance(value, number) and not isinstance(value, bool)
-    return isinstance(value, (str, os.PathLike) if kind is str else kind)
+    return isinstance(value, (str, os.PathLike) if kind in (str, Path) else kind)
 
 
 def _words_of(kind: Any) -> str:
     """Returns what completes "must be" for an option that may have every value of its type."""
-    return {str: "a text", bool: "true or false", dict: "values by name"}.get(kind, "a number")
+    if get_origin(kind) in (tuple, Sequence):
+        return "numbers"
+    words = {
+        str: "a text",
+        int: "a whole number",
+        bool: "true or false",
+        dict: "values by name",
+        Path: "a path",
+    }
+    return words.get(kind, "a number")
 
 
 def at_least(least: float) -> Range:
-    """Returns the range of numbers from one on."""
+    """Returns the range of numbers from a smallest one upwards."""
     return Range(f"at least {least}", lambda value: value >= least)
 
 
 def above(bound: float) -> Range:
-    """Returns the range of numbers above one."""
+    """Returns the range of numbers above a bound."""
     return Range(f"above {bound}", lambda value: value > bound)
 
 
 def from_to(least: float, bound: float) -> Range:
-    """Returns the range of numbers from one to below another."""
+    """Returns the range of numbers from a smallest one to below a bound."""
     return Range(f"in [{least}, {bound})", lambda value: least <= value < bound)
 
 
-def one_of(*choices: str) -> Range:
-    """Returns the range of some texts."""
-    return Range(f"one of {', '.join(choices)}", lambda value: value in choices, choices)
+def one_of(*choices: Any) -> Range:
+    """Returns the range of some texts or numbers."""
+    return Range(f"one of {', '.join(map(str, choices))}", lambda value: value in choices, choices)
 
 
 def is_finite(value: Any) -> bool:
-    """Tells whether no number in a value is infinite, none at all, or whole and above 63 bits."""
+    """Tells whether all numbers in a value are finite, and the whole ones below 2**63."""
     if isinstance(value, tuple | list):
         return all(map(is_finite, value))
     return math.isfinite(value) if isinstance(value, float) else not _is_huge(value)

@@ -1,4 +1,4 @@
-"""The run folder: what `fit` writes and the later stages read.
+"""The run folder: `fit` writes it and the later stages read it.
 
 run.json            options, versions, seed, dataset, classes: the run describes itself
 history.csv, .json  loss and scores of each epoch
@@ -28,21 +28,21 @@ from .training_options import TrainingOptions
 DESCRIPTION = "run.json"
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
-# Which of a run's networks to take: the file's name without its suffix.
+# The networks of a run: the names of their files without the suffix.
 BEST, LAST = "best", "last"
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, opened.
+    """An opened run folder.
 
     Attributes:
-        folder: Where it is.
+        folder: The folder.
         options: The resolved options of `fit`.
         classes: Names and colours of the classes.
-        dataset: `{"name", "path", "fingerprint"}` of the dataset it was trained on.
-        code: What `guests.store` told of code that is not the project's.
+        dataset: `{"name", "path", "fingerprint"}` of the training's dataset.
+        code: Entries of `guests.store` for the user's own code.
     """
 
     folder: Path
@@ -53,17 +53,17 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the folder."""
+        """Returns the name of the folder."""
         return self.folder.resolve().name
 
     def open_dataset(self, data: Path | None = None) -> records.Dataset:
-        """Opens the dataset of the run, or another of the same classes.
+        """Opens the dataset of the run, or another one with the same classes.
 
         Raises:
             InputError: If it is not there, or its classes differ from the run's.
         """
         if data is None and not self.dataset["path"]:
-            raise InputError(f"{self.folder}: weights that were imported need --data.")
+            raise InputError(f"{self.folder}: imported weights need --data.")
         dataset = records.load(data or self.dataset["path"])
         unnamed = has_placeholders(self.classes, dataset.classes.count)
         if dataset.classes != self.classes and not unnamed:
@@ -81,12 +81,12 @@ def placeholder_classes(count: int) -> ClassSpace:
 
 
 def has_placeholders(classes: ClassSpace, count: int) -> bool:
-    """Tells whether classes are `count` placeholders, in whatever colours their release gave."""
+    """Tells whether classes are `count` placeholders, whose colours depend on the release."""
     return classes.names == tuple(f"class_{index}" for index in range(count))
 
 
 def describe_difference(expected: ClassSpace, received: ClassSpace) -> str:
-    """Lists the classes in which two class spaces differ, a line each."""
+    """Lists the classes in which two class spaces differ, one per line."""
     lines = []
     for index in range(max(len(expected.names), len(received.names))):
         one, other = (_describe_class(classes, index) for classes in (expected, received))
@@ -105,11 +105,11 @@ def check_new(folder: Path) -> None:
     """Checks that a folder holds no run yet.
 
     Raises:
-        InputError: If it holds one, or what is left of one.
+        InputError: If it holds a run or remains of one.
     """
     if (folder / DESCRIPTION).exists():
         raise InputError(
-            f"{folder}: holds a run already; give --resume to go on with it, or another --run."
+            f"{folder}: holds a run already; give --resume to continue it, or another --run."
         )
     if (folder / CHECKPOINTS).exists():
         raise InputError(
@@ -119,7 +119,7 @@ def check_new(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what a training that was killed was writing; call it while the folder is locked."""
+    """Removes unfinished files of a killed training; the folder must be locked."""
     atomic_files.remove_leftovers(folder)
     atomic_files.remove_leftovers(folder / CHECKPOINTS)
 
@@ -130,8 +130,8 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
     Args:
         folder: Folder of the run; must not hold one already.
         options: The resolved options of `fit`.
-        dataset: What it is trained on.
-        **facts: More to record, such as the number of parameters.
+        dataset: Dataset of the training.
+        **facts: Further facts to record, such as the number of parameters.
 
     Raises:
         InputError: If there is a run already, or the folder cannot be written.
@@ -156,10 +156,10 @@ def describe(
 
     Args:
         folder: Folder of the run.
-        options: How it is, or would be, trained.
+        options: Options of the training.
         classes: Names and colours of the classes.
         origin: `{"name", "path", "fingerprint"}` of the dataset.
-        **facts: More to record.
+        **facts: Further facts to record.
 
     Raises:
         InputError: If the folder cannot be written.
@@ -211,17 +211,17 @@ def _read_code(stored: Any) -> Mapping[str, str]:
 
 
 def choose_network(run: Run, wanted: str | None = None) -> str:
-    """Tells which network of a run to take.
+    """Chooses a network of a run.
 
     Args:
         run: The run.
-        wanted: `BEST`, `LAST`, or None for the best, or the last where none was evaluated yet.
+        wanted: `BEST`, `LAST`, or None for the best, or the last if none was evaluated yet.
 
     Returns:
         `BEST` or `LAST`.
 
     Raises:
-        InputError: If the run has none, or not the one that is wanted.
+        InputError: If the run does not have this network, or none at all.
     """
     found = [name for name in (BEST, LAST) if network_file(run, name).is_file()]
     if wanted is None and found:
@@ -235,13 +235,13 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
 
 
 def has_epochs(run: Run) -> bool:
-    """Tells whether anything of a trained epoch, or imported weights, is there."""
+    """Tells whether the run has a finished epoch or imported weights."""
     networks = [network_file(run, name) for name in (BEST, LAST)]
     return any(file.exists() for file in (*networks, run.folder / HISTORY))
 
 
 def network_file(run: Run, name: str) -> Path:
-    """Returns the file of a run's network, `BEST` or `LAST`, which may not be there."""
+    """Returns the path of a run's network, `BEST` or `LAST`, which may not exist."""
     return run.folder / CHECKPOINTS / f"{name}.keras"
 
 
@@ -249,11 +249,11 @@ def load_model(run: Run, name: str):
     """Loads a network of a run, `BEST` or `LAST`, at native resolution.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the network cannot be read.
     """
     try:
         return kerasseg.load(run.folder, name)
-    except Exception as error:  # Keras raises many kinds on a damaged archive
+    except Exception as error:  # Keras raises many kinds of errors for a damaged archive
         raise InputError(f"{network_file(run, name)}: cannot be loaded ({error}).") from error
 
 
@@ -265,7 +265,7 @@ def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
         name: `BEST`, `LAST`, or None for another network.
 
     Returns:
-        Empty if there is none, as for weights that were imported.
+        The epoch, or an empty dict if there is none, for example for imported weights.
     """
     epochs = history(run.folder) if name else []
     if name == LAST:
@@ -275,7 +275,7 @@ def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions that a result depends on."""
+    """Returns the versions of the packages that a result depends on."""
     packages = ("kerasseg", "tensorflow", "keras", "numpy", "pillow")
     return {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}}
 

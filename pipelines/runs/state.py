@@ -1,4 +1,4 @@
-"""The states of a run: all that a training needs to go on, in folders that are whole or unused.
+"""The states of a run: everything that a training needs to continue, in one folder per state.
 
     checkpoints/epoch-3-step-0/   the state after 3 epochs and 0 steps of the fourth
         variables.*               weights, optimizer, random generators (tf.train.Checkpoint)
@@ -6,8 +6,8 @@
         best.keras                the best network so far, once there is one
         manifest.json             size and checksum of each of these files
 
-A state is written under another name, brought to the disk, and renamed: one that a kill or a full
-disk cut short never has a name. What happens to a file later, its size or checksum tells.
+A state is written under another name, flushed to the disk and renamed, so that a kill or a full
+disk never leaves an incomplete state under its name. Sizes and checksums show later damage.
 """
 
 import contextlib
@@ -31,11 +31,11 @@ _CHUNK = 2**20
 
 
 class Position(NamedTuple):
-    """Where a training stands.
+    """The position of a training.
 
     Attributes:
-        epoch: Number of whole epochs done, their evaluations included.
-        step: Number of steps done of the next one; all of them if its evaluation is to come.
+        epoch: Number of finished epochs, including their evaluations.
+        step: Number of finished steps of the next epoch; all of them before its evaluation.
     """
 
     epoch: int
@@ -44,10 +44,10 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """A state that was found whole.
+    """A state whose files are undamaged.
 
     Attributes:
-        position: Where the training stood.
+        position: Position of the training.
         content: `best`, the best score or None; `history`, a dict an epoch; `last`, the checksum of
             the last network; `metrics`, the sums of the metrics over the epoch's steps, by replica.
         variables: Prefix of the files of variables.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from kerasseg import models
 
 from ..errors import InputError
+from . import loss_terms
 from .guests import is_named
 from .option_fields import (
     Option,
@@ -45,32 +46,30 @@ _MODEL = Range(
     tuple(models.names()),
     "FILE.py:FUNCTION",
 )
-_CROSS_ENTROPY = "cross-entropy"
 _LOSSES = Range(
-    f"{_CROSS_ENTROPY}, FILE.py:CLASS or package.module:CLASS",
-    lambda name: name == _CROSS_ENTROPY or is_named(name),
-    (_CROSS_ENTROPY,),
-    "FILE.py:CLASS",
+    f"a sum such as ce + 0.5*lovasz of {', '.join(loss_terms.CLASSES)}; or FILE.py:CLASS or "
+    "package.module:CLASS",
+    lambda text: is_named(text) or loss_terms.is_sum(text),
 )
 
 
 @documented
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Everything that decides a training run, but for the place of its files.
+    """Everything that decides a training run, except for the place of its files.
 
-    A field that is added here is an option of `kerasseg fit` and a key of its recipes, its range is
-    checked in all places, and `run.json` records it; those of older releases have its default.
+    A new field becomes an option of `kerasseg fit` and a key of its recipes. Its range is checked
+    everywhere, and `run.json` records it. Runs of older releases have its default.
 
     Raises:
-        InputError: If one is out of range.
+        InputError: If a value is out of range.
     """
 
     model: Annotated[
         str,
         Option(
-            "Architecture of the network; or a function of your own in a file, or in a module as "
-            "package.module:FUNCTION, that is called with num_classes and input_shape and returns "
+            "Architecture of the network, or your own function in a file, or in a module as "
+            "package.module:FUNCTION. The function takes num_classes and input_shape and returns "
             "a Keras model of logits.",
             _NETWORK,
             _MODEL,
@@ -79,7 +78,7 @@ class TrainingOptions:
     model_options: Annotated[
         dict[str, Any],
         Option(
-            "Argument of the architecture, or of your own function, such as variant=milesial; may "
+            "Argument of the architecture or of your own function, such as variant=milesial. May "
             "be repeated.",
             _NETWORK,
         ),
@@ -87,25 +86,29 @@ class TrainingOptions:
     encoder_weights: Annotated[
         str,
         Option(
-            "Weights that the encoder starts from: none, imagenet, hub:PRESET, or a file of "
-            "ImageNet weights.",
+            "Initial weights of the encoder: none, imagenet, hub:PRESET, or a file with ImageNet "
+            "weights.",
             _WEIGHTS,
         ),
     ] = "none"
     init_from: Annotated[
         str | None,
-        Option("Run folder or .keras file whose weights the network starts from.", _WEIGHTS),
+        Option(
+            "Run folder or .keras file that holds the initial weights of the network.", _WEIGHTS
+        ),
     ] = None
     reset_head: Annotated[
         bool,
-        Option("Let classifiers start anew where --init-from has other classes.", _WEIGHTS),
+        Option(
+            "Give the classifiers random weights if --init-from has different classes.", _WEIGHTS
+        ),
     ] = False
     batch_norm: Annotated[
         str,
         Option(
-            "What of batch normalisation stays as it is at the start: nothing (train); the moving "
-            "statistics of all layers (frozen-statistics); statistics, scale and offset of the "
-            "encoder's layers (frozen-encoder) or of all layers (frozen).",
+            "Parts of batch normalisation that keep their initial values: none (train); the "
+            "moving statistics of all layers (frozen-statistics); statistics, scale and offset of "
+            "the encoder's layers (frozen-encoder) or of all layers (frozen).",
             _NORMALISATION,
             one_of("train", "frozen-statistics", "frozen-encoder", "frozen"),
         ),
@@ -114,7 +117,7 @@ class TrainingOptions:
         float,
         Option(
             "Momentum of batch normalisation's moving averages; small batches need more, such as "
-            "0.99. Step n uses (1 + n) / (10 + n) as long as that is less.",
+            "0.99. Step n uses (1 + n) / (10 + n) while this is smaller.",
             _NORMALISATION,
             from_to(0, 1),
         ),
@@ -128,8 +131,8 @@ class TrainingOptions:
     image_size: Annotated[
         tuple[int, int] | None,
         Option(
-            "Box that whole images are resized to fit, in training and in every later stage; "
-            "images keep their size if not given.",
+            "Box that whole images are resized to fit, in training and in every later stage. "
+            "Unless given, images keep their size.",
             _IMAGES,
             _SIZE,
             _HEIGHT_WIDTH,
@@ -138,7 +141,7 @@ class TrainingOptions:
     crop_size: Annotated[
         tuple[int, int] | None,
         Option(
-            "Size of the training crops; --image-size if not given, or else 512,512.",
+            "Size of the training crops. Unless given, --image-size, or 512,512 without it.",
             _IMAGES,
             _SIZE,
             _HEIGHT_WIDTH,
@@ -157,7 +160,7 @@ class TrainingOptions:
     augment: Annotated[
         str,
         Option(
-            "Random changes of the training images' colours; rand is RandAugment of keras-cv.",
+            "Random changes of the training images' colours; rand is RandAugment from keras-cv.",
             _IMAGES,
             one_of(*AUGMENT),
         ),
@@ -168,13 +171,13 @@ class TrainingOptions:
     ] = "adamw"
     learning_rate: Annotated[
         float,
-        Option("Highest learning rate; it falls by a poly schedule.", _OPTIMIZER, above(0)),
+        Option("Highest learning rate; it falls with a poly schedule.", _OPTIMIZER, above(0)),
     ] = 1e-3
     encoder_learning_rate_factor: Annotated[
         float,
         Option(
-            "Learning rate and weight decay of the encoder as a share of the other layers', such "
-            "as 0.1 with ImageNet weights. 0 keeps its weights; its moving statistics follow "
+            "Factor of the encoder's learning rate and weight decay, such as 0.1 with ImageNet "
+            "weights. With 0 the encoder keeps its weights; its moving statistics follow "
             "--batch-norm.",
             _OPTIMIZER,
             at_least(0),
@@ -186,13 +189,15 @@ class TrainingOptions:
     warmup_epochs: Annotated[
         float,
         Option(
-            "Number of first epochs over which the learning rate rises.", _OPTIMIZER, at_least(0)
+            "Number of epochs at the start over which the learning rate rises.",
+            _OPTIMIZER,
+            at_least(0),
         ),
     ] = 0.0
     weight_decay: Annotated[
         float,
         Option(
-            "Decoupled weight decay of the kernels; biases and normalisation have none.",
+            "Decoupled weight decay of the kernels; biases and normalisation do not decay.",
             _OPTIMIZER,
             at_least(0),
         ),
@@ -200,17 +205,18 @@ class TrainingOptions:
     loss: Annotated[
         str,
         Option(
-            "Loss of the network; or a class of your own in a file, or in a module as "
-            "package.module:CLASS, a keras.losses.Loss that takes labels and logits and ignores "
-            "label 255.",
+            "Loss of the network: one loss, or a sum of several, each with an optional factor and "
+            "arguments, as in 'ce + 0.5*lovasz' or 'focal(gamma=3) + dice'. ce is cross-entropy; "
+            "ohem is the cross-entropy of the hardest pixels only. Or your own class: a "
+            "keras.losses.Loss that takes labels and logits and ignores label 255.",
             _LOSS,
             _LOSSES,
         ),
-    ] = _CROSS_ENTROPY
+    ] = "cross-entropy"
     loss_options: Annotated[
         dict[str, Any],
         Option(
-            "Argument of the constructor of a loss of your own, such as gamma=2; may be repeated.",
+            "Argument of the constructor of your own loss, such as gamma=2. May be repeated.",
             _LOSS,
         ),
     ] = field(default_factory=dict)
@@ -225,24 +231,29 @@ class TrainingOptions:
     class_weights: Annotated[
         str,
         Option(
-            "How classes are weighted in the loss: all alike (none), by median frequency as in "
-            "SegNet, or by its square root, which costs frequent classes less.",
+            "How classes are weighted in the losses ce, focal and ohem: all equally (none), by "
+            "median frequency as in SegNet, by its square root, which reduces the weight of "
+            "frequent classes less, or in inverse proportion to their pixels.",
             _LOSS,
-            one_of("none", "median-frequency", "sqrt-median-frequency"),
+            one_of("none", "median-frequency", "sqrt-median-frequency", "inverse-frequency"),
         ),
     ] = "none"
     dice_weight: Annotated[
         float,
-        Option("Weight of a Dice loss that is added to the cross-entropy.", _LOSS, at_least(0)),
+        Option(
+            "Weight of a Dice loss that is added to --loss: the same as + WEIGHT*dice there.",
+            _LOSS,
+            at_least(0),
+        ),
     ] = 0.0
     evaluate_every: Annotated[
-        int, Option("Number of epochs from one evaluation to the next.", _SAVING, at_least(1))
+        int, Option("Number of epochs between two evaluations.", _SAVING, at_least(1))
     ] = 1
     keep: Annotated[
         int,
         Option(
-            "Number of the newest states of the training that are kept; if one is damaged, "
-            "--resume goes on from the one before.",
+            "Number of the newest training states to keep; if one is damaged, --resume continues "
+            "from the one before.",
             _SAVING,
             at_least(1),
         ),
@@ -250,8 +261,8 @@ class TrainingOptions:
     cache: Annotated[
         str,
         Option(
-            "Where decoded training images are kept: in memory, on disk in the run's folder, or "
-            "nowhere (none); auto is memory if they fit into half of what is available.",
+            "Where decoded training images are kept: in memory, on disk in the run folder, or "
+            "nowhere (none); auto is memory if they fit into half of the available memory.",
             _INPUT,
             one_of("auto", "memory", "disk", "none"),
         ),
@@ -259,7 +270,7 @@ class TrainingOptions:
     dtype_policy: Annotated[
         str,
         Option(
-            "Precision of the computation, as a dtype policy of Keras.",
+            "Precision of the computation, a dtype policy of Keras.",
             _COMPUTATION,
             one_of("float32", "mixed_bfloat16", "mixed_float16"),
         ),
@@ -267,7 +278,7 @@ class TrainingOptions:
     seed: Annotated[
         int,
         Option(
-            "Seed of initial weights, order of the images and augmentation.",
+            "Seed of the initial weights, the order of the images and the augmentation.",
             _COMPUTATION,
             Range("at least 0 and below 2**32", lambda seed: 0 <= seed < 2**32),
         ),
@@ -283,7 +294,7 @@ class TrainingOptions:
         """Reads options back from `run.json`, where tuples are lists.
 
         Raises:
-            InputError: If they are not those of this version.
+            InputError: If they are not options of this version.
         """
         known = fields_of(cls)
         if stored.keys() - known.keys() or "model" not in stored:

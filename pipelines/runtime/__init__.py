@@ -1,1 +1,16 @@
 """The process and the machine it runs on: allocator, devices, environment, clean processes."""
+
+from typing import TYPE_CHECKING
+
+from kerasseg import lazy
+
+if TYPE_CHECKING:
+    from . import allocator as allocator
+    from . import clean_process as clean_process
+    from . import devices as devices
+    from . import environment as environment
+    from . import interruption as interruption
+    from . import locks as locks
+    from . import progress as progress
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -1,4 +1,4 @@
-"""Modules of this package, run as programs in processes of their own."""
+"""Modules of this package that run as programs in separate processes."""
 
 import subprocess
 import sys
@@ -8,18 +8,18 @@ from ..errors import InputError
 
 
 def run(module: str, subject: Path, *arguments: Path) -> None:
-    """Runs `python -m MODULE SUBJECT ARGUMENTS`, which inherits nothing that this process loaded.
+    """Runs `python -m MODULE SUBJECT ARGUMENTS` without anything that this process loaded.
 
     Args:
         module: Full name of the module.
-        subject: What it runs: the folder or file of a model.
+        subject: Folder or file of the model that it runs.
         *arguments: Further paths.
 
     Raises:
-        InputError: If it fails, with the last line that it wrote.
+        InputError: If it fails; quotes the last line that it wrote.
     """
     command = [sys.executable, "-m", module, str(subject), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise InputError(f"{subject}: does not run in a process of its own: {reason[0]}")
+        raise InputError(f"{subject}: does not run in a separate process: {reason[0]}")

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 def mirrored_strategy(devices: Sequence[str] | None = None) -> tf.distribute.MirroredStrategy:
-    """Makes the strategy that training and evaluation run under.
+    """Makes the strategy of training and evaluation.
 
     Args:
-        devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
+        devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
     """
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     return _strategy(tuple(devices or gpus or ["CPU:0"]))
@@ -18,7 +18,7 @@ def mirrored_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Mir
 
 @functools.cache
 def _strategy(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
-    # One strategy a process and set of devices: each new one numbers its collective operations from
-    # the start again, and TensorFlow takes them for the earlier one's ("Shape mismatch in the
+    # One strategy per process and set of devices: a new one numbers its collective operations from
+    # the start again, and TensorFlow confuses them with the earlier ones ("Shape mismatch in the
     # collective instance").
     return tf.distribute.MirroredStrategy(list(devices))

@@ -1,4 +1,4 @@
-"""Signals that ask to stop: work ends where it can go on again."""
+"""Signals that ask to stop: work stops at a point from which it can continue."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ _NOTICE = b"\nstopping after this step; Ctrl-C aborts at once\n"
 
 
 class Stop:
-    """Whether a signal has asked to stop.
+    """A flag that is set when a signal asks to stop.
 
     Attributes:
-        signal: The signal; None before there was one.
+        signal: The signal; None before it arrives.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Stop:
 
     @contextlib.contextmanager
     def checked(self) -> Iterator[None]:
-        """Lets a signal interrupt the block where it checks, and nowhere else."""
+        """Lets a signal interrupt the block only at the points where it checks."""
         self._checked = True
         try:
             yield
@@ -42,7 +42,7 @@ class Stop:
             self._checked = False
 
     def handle(self, number, frame) -> None:
-        """Takes note of a signal; a Ctrl-C after it raises KeyboardInterrupt at once."""
+        """Records a signal; a further Ctrl-C raises KeyboardInterrupt at once."""
         self.signal = signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if not self._checked:
@@ -66,11 +66,11 @@ class _Checking:
 def handled() -> Iterator[Stop]:
     """Handles SIGINT and SIGTERM while the block runs: they raise `Interrupted`.
 
-    Only in the main thread, where Python lets signals be handled; a signal that is ignored, as
-    SIGINT is in the background of a shell, stays so.
+    This works only in the main thread, where Python allows handling signals. A signal that is
+    ignored, such as SIGINT for background jobs of a shell, stays ignored.
 
     Yields:
-        The `Stop`, by which the block can choose where.
+        The `Stop`, with which the block chooses the points where it can be interrupted.
     """
     stop = Stop()
     before = {}

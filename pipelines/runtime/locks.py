@@ -1,4 +1,4 @@
-"""Locks on folders: one process at a time writes there, and the kernel frees what it held."""
+"""Locks on folders: only one process at a time writes there, and the kernel releases its lock."""
 
 import contextlib
 import fcntl
@@ -20,11 +20,11 @@ _SECONDS_FOR_A_NAME = 2.0
 def exclusive(folder: Path) -> Iterator[None]:
     """Holds a folder for this process while the block runs.
 
-    The lock is the kernel's, on a file that stays: it ends with the process, however that ends. It
-    holds among hosts too where the file system passes locks on, as NFS does.
+    The kernel holds the lock on a file that stays, and releases it when the process ends for any
+    reason. The lock also works between hosts if the file system supports that, as NFS does.
 
     Args:
-        folder: The folder, which is made if it is not there.
+        folder: The folder, which is created if it does not exist.
 
     Raises:
         InputError: If another process holds it, or the folder cannot be written.
@@ -58,7 +58,7 @@ def _lock(folder: Path, descriptor: int) -> None:
 
 
 def _read_holder(descriptor: int) -> str:
-    """Reads who holds the lock, and waits a moment for one that has only just taken it."""
+    """Reads who holds the lock, and waits a moment for a process that has just taken it."""
     end = time.monotonic() + _SECONDS_FOR_A_NAME
     while True:
         holder = os.pread(descriptor, 200, 0).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""The line that training shows: loss, images a second, time left."""
+"""The progress of a training: loss, images per second and remaining time."""
 
 import time
 
@@ -8,11 +8,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 
 class TrainingProgress(keras.callbacks.Callback):
-    """Shows a bar within each epoch, and prints a line after it.
+    """Shows a bar during each epoch and prints a line after it.
 
     Args:
-        console: Where to print; the bar is left out where it is no terminal.
-        batch_size: Number of images a step.
+        console: Console to print to; without a terminal there is no bar.
+        batch_size: Number of images per step.
     """
 
     def __init__(self, console: Console, batch_size: int):
@@ -56,7 +56,7 @@ class TrainingProgress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the bar."""
         elapsed = time.monotonic() - self._begun
-        self._done += 1  # fewer than batch + 1 where a resumed training begins within an epoch
+        self._done += 1  # fewer than batch + 1 if a resumed training begins within an epoch
         self._rate = self._done * self._batch_size / elapsed
         step_time = elapsed / self._done
         left = self._time_left(step_time * self._steps, step_time * (self._steps - batch - 1))
@@ -67,7 +67,7 @@ class TrainingProgress(keras.callbacks.Callback):
         """Prints the epoch's line; runs last, when the scores are in the logs."""
         logs = logs or {}
         elapsed = time.monotonic() - self._begun
-        if self._done == self._steps:  # else the training was resumed within the epoch
+        if self._done == self._steps:  # otherwise the training was resumed within the epoch
             self._seconds += elapsed
             self._epochs += 1
         names = ("loss", "mean_iou", "pixel_accuracy")
@@ -84,7 +84,7 @@ class TrainingProgress(keras.callbacks.Callback):
         return f"epoch {epoch + 1}/{self._total_epochs}"
 
     def _time_left(self, epoch_time: float, rest_of_epoch: float) -> float:
-        """Estimates from whole epochs, validation included, once there is one."""
+        """Estimates the remaining time from whole epochs with validation, once there is one."""
         if self._epochs:
             epoch_time = self._seconds / self._epochs
         return rest_of_epoch + epoch_time * (self._total_epochs - self._epoch - 1)

@@ -13,3 +13,16 @@ pixels: processors agree on those to the last bit, so the images are the same on
 
 Imports go up this list only.
 """
+
+from typing import TYPE_CHECKING
+
+from kerasseg import lazy
+
+if TYPE_CHECKING:
+    from . import canvas as canvas
+    from . import cars as cars
+    from . import scene as scene
+    from . import street as street
+    from . import things as things
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests: read, unpacked and passed over, within limits of size and time."""
+"""Bodies of HTTP requests: reading, unpacking and skipping them within limits of size and time."""
 
 import asyncio
 import time
@@ -8,22 +8,22 @@ from starlette.requests import Request
 
 from .refusals import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, ServingError, invalid
 
-GRACE = 10.0  # seconds within which a body must come, or the next part of it
-LEAST_RATE = 8 * 1024  # bytes per second that must come, seen over that time
-_TOGETHER = 8  # bodies of the largest size that may be in memory before they are whole
-_DRAIN = 5.0  # seconds for which a refused body is read on, so that the client sees the answer
+GRACE = 10.0  # seconds within which a body or its next part must arrive
+LEAST_RATE = 8 * 1024  # least bytes per second over that time
+_TOGETHER = 8  # bodies of the largest size that fit into the memory for incomplete bodies
+_DRAIN = 5.0  # seconds for which a refused body is still read, so that the client sees the answer
 
 Content = bytes | bytearray
 
 
 class Bodies:
-    """Reads bodies, and bounds the memory of those that are arriving.
+    """Reads bodies and limits the memory of those that are arriving.
 
-    If they become too many bytes, the one that has been arriving for the longest time is given up:
-    those of good clients arrive within a moment.
+    If they take too many bytes, the one that has been arriving for the longest time is given up, as
+    bodies of well-behaved clients arrive within a moment.
 
     Args:
-        limit: Bytes of a body.
+        limit: Largest number of bytes of a body.
     """
 
     def __init__(self, limit: int):
@@ -35,7 +35,8 @@ class Bodies:
         """Reads the body.
 
         Raises:
-            ServingError: If it is larger than the limit, comes too slowly, or gives way to others.
+            ServingError: If the body is larger than the limit, arrives too slowly or gives way to
+                others.
         """
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limit:
@@ -82,7 +83,8 @@ def decompress(body: Content, encoding: str, limit: int) -> Content:
     """Undoes a Content-Encoding.
 
     Raises:
-        ServingError: If it is unknown, the body is not of it, or is larger than the limit without.
+        ServingError: If the encoding is unknown or the body does not have it, or the unpacked body
+            is larger than the limit.
     """
     if encoding == "identity":
         return body
@@ -126,7 +128,7 @@ def _gave_way() -> ServingError:
 
 
 async def drain(request: Request) -> None:
-    """Reads what is left of a body: a client that is still sending would not see the answer."""
+    """Reads the rest of a body, as a client that is still sending would not see the answer."""
     end = time.monotonic() + _DRAIN
     while time.monotonic() < end:
         try:

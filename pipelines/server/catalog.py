@@ -1,4 +1,4 @@
-"""The models below a folder: which versions there are, and which of them answer."""
+"""The models below a folder: their versions, and the versions that answer requests."""
 
 import contextlib
 import re
@@ -14,13 +14,13 @@ from .versions import END, Files, Loaded, Version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
-_MOST_ASKED_FOR = 2  # versions of a model that are kept in memory besides the default one
-_MOST_WAITING = 16  # requests that wait for one version, which is not in memory yet
+_MOST_ASKED_FOR = 2  # versions of a model that stay in memory besides the default one
+_MOST_WAITING = 16  # requests that may wait for one version that is being loaded
 
 
 @dataclass
 class _Model:
-    """A model's versions, and the numbers of those asked for, the one asked for last at the end."""
+    """A model's versions, and the numbers of the requested ones, the latest request last."""
 
     versions: dict[int, Version] = field(default_factory=dict)
     asked_for: list[int] = field(default_factory=list)
@@ -29,12 +29,12 @@ class _Model:
         return [self.versions[number] for number in sorted(self.versions, reverse=True)]
 
     def default(self) -> Version | None:
-        """Finds the highest version in memory, one whose folder is gone only without another."""
+        """Finds the highest version in memory; one without a folder only if there is no other."""
         loaded = [version for version in self.descending() if version.loaded]
         return next((version for version in loaded if version.present), next(iter(loaded), None))
 
     def down_to_default(self) -> list[Version]:
-        """Lists the versions that may become the default one, and that which is."""
+        """Lists the versions that may become the default one, and the default one itself."""
         found = []
         for version in self.descending():
             found.append(version)
@@ -46,15 +46,15 @@ class _Model:
 class Catalog:
     """The models of a folder: `FOLDER/NAME/VERSION/saved_model.pb`.
 
-    The highest version that can be loaded is a model's default. Others are loaded when they are
-    asked for by number, and two of a model stay in memory besides. A `watcher.Watcher` looks at
-    the folder, loads and unloads; requests take what is in memory.
+    The highest version that can be loaded is a model's default. Other versions are loaded when they
+    are requested by number, and two per model stay in memory. A `watcher.Watcher` watches the
+    folder, loads and unloads; requests use the versions in memory.
 
     Args:
         folder: The folder.
 
     Raises:
-        InputError: If there is no model in it.
+        InputError: If the folder holds no model.
     """
 
     def __init__(self, folder: Path):
@@ -77,13 +77,13 @@ class Catalog:
             return sorted(self._models)
 
     def versions(self, name: str) -> list[Version]:
-        """Lists a model's versions, the highest first; none if there is no such model."""
+        """Lists a model's versions, the highest first; empty if there is no such model."""
         with self._lock:
             model = self._models.get(name)
             return model.descending() if model else []
 
     def usable(self, name: str) -> list[Version]:
-        """Lists the default version of a model, and those below that have not failed to load."""
+        """Lists the default version of a model and the lower ones that have not failed to load."""
         with self._lock:
             model = self._models.get(name)
             default = model.default() if model else None
@@ -94,14 +94,14 @@ class Catalog:
 
     @contextlib.contextmanager
     def use(self, name: str, number: int | None = None) -> Iterator[Loaded]:
-        """Lends a version that is in memory, where it stays until it is given back.
+        """Lends a version in memory, which stays there until it is given back.
 
         Args:
             name: Name of the model.
             number: Number of the version; None for the default one.
 
         Raises:
-            ServingError: If it is not there.
+            ServingError: If the version is not in memory.
         """
         with self._lock:
             version = self._find(name, number)
@@ -116,10 +116,10 @@ class Catalog:
 
     @contextlib.contextmanager
     def lend(self, loaded: Loaded) -> Iterator[None]:
-        """Lends a version that is lent already once more, to a thread that may outlive its caller.
+        """Lends a lent version once more, to a thread that may run longer than its caller.
 
         Raises:
-            ServingError: If it has been given back and unloaded meanwhile.
+            ServingError: If the version has been given back and unloaded meanwhile.
         """
         with self._lock:
             if loaded.closed:
@@ -137,15 +137,15 @@ class Catalog:
             self.call_watcher()
 
     def ask_for(self, name: str, number: int | None) -> Future | None:
-        """Has a version loaded that is asked for by its number.
+        """Requests the loading of a version by its number.
 
         Returns:
-            What is done when it has been loaded, or could not be; None if there is nothing to wait
-            for.
+            A future that is done after the version was loaded or failed to load; None if there is
+            nothing to wait for.
 
         Raises:
-            ServingError: If there is no such version, it cannot be loaded, or too many are waited
-                for.
+            ServingError: If there is no such version, it cannot be loaded, or too many requests
+                wait for versions.
         """
         with self._lock:
             version, model = self._find(name, number), self._models[name]
@@ -173,7 +173,7 @@ class Catalog:
         version = None
         if model is not None:
             version = model.versions.get(number) if number is not None else model.default()
-            if number is None and version is None:  # say what is the matter with the highest
+            if number is None and version is None:  # say what is wrong with the highest version
                 version = model.descending()[0]
         if version is None:
             which = f"Latest({name})" if number is None else f"Specific({name}, {number})"
@@ -187,7 +187,7 @@ class Catalog:
         return version
 
     def _make_room(self, model: _Model, version: Version) -> None:
-        """Forgets of too many versions asked for the one that has not been for the longest time."""
+        """Forgets the version whose last request is the oldest, if too many were requested."""
         if len(model.asked_for) < _MOST_ASKED_FOR:
             return
         for number in model.asked_for:
@@ -196,12 +196,12 @@ class Catalog:
                 return
         raise _not_yet(version)
 
-    # What follows is for the watcher.
+    # The following methods are for the watcher.
 
     def look(self) -> None:
-        """Looks which versions there are, and which files those have that may have to be loaded."""
+        """Finds the versions, and the files of those that may have to be loaded."""
         names = _list(self._folder)
-        if names is None:  # out of reach for now: what is in memory answers
+        if names is None:  # out of reach for now: the versions in memory answer
             return
         found = {name: _folders(self._folder / name) for name in names if _NAME.fullmatch(name)}
         with self._lock:
@@ -222,7 +222,7 @@ class Catalog:
         self._tidy(name)
 
     def _tidy(self, name: str) -> None:
-        """Retires versions that requests may not use any more, and forgets those that are gone."""
+        """Retires versions that requests may no longer use, and forgets those that are gone."""
         model = self._models.get(name)
         if model is None:
             return
@@ -246,10 +246,10 @@ class Catalog:
         self._retired.append((version, loaded))
 
     def next_due(self, *, settled: bool = True) -> Version | None:
-        """Finds a version to load now: the highest of a model, then those asked for by number.
+        """Finds a version to load now: the highest of a model, then those requested by number.
 
         Args:
-            settled: Whether only if nothing is being written to it.
+            settled: Whether to skip versions whose files are still being written.
         """
         with self._lock:
             for _, model in sorted(self._models.items()):
@@ -260,7 +260,7 @@ class Catalog:
         return None
 
     def put(self, version: Version, loaded: Loaded) -> None:
-        """Has a version answer from now on, and retires that in whose place it comes."""
+        """Lets a version answer from now on and retires the one that it replaces."""
         with self._lock:
             before, version.loaded = version.loaded, loaded
             version.loading, version.failure = False, None
@@ -270,7 +270,7 @@ class Catalog:
             self._tidy(version.name)
 
     def fail(self, version: Version, reason: str, files: Files) -> None:
-        """Notes that a version could not be loaded from these files."""
+        """Records that a version could not be loaded from these files."""
         with self._lock:
             version.loading = False
             version.fail(reason, files)
@@ -281,10 +281,10 @@ class Catalog:
             self._tidy(version.name)
 
     def take_unused(self) -> tuple[list[Loaded], bool]:
-        """Takes what was retired and is used by no request any more, to be closed.
+        """Takes the retired versions that no request uses any more, to be closed.
 
         Returns:
-            These, and whether there are others, which are still in use.
+            These versions, and whether others are still in use.
         """
         with self._lock:
             unused = [(version, loaded) for version, loaded in self._retired if not loaded.users]
@@ -302,7 +302,8 @@ def _candidates(model: _Model) -> list[Version]:
     candidates = []
     for version in model.down_to_default():
         candidates.append(version)
-        # With one in memory, do not go back to a lower one before the highest is whole or fails.
+        # With one version in memory, a lower one is not loaded before the highest is complete or
+        # fails.
         if version.present and not version.loaded and version.failure is None and model.default():
             break
     asked_for = [model.versions[number] for number in model.asked_for]
@@ -310,7 +311,7 @@ def _candidates(model: _Model) -> list[Version]:
 
 
 def _release(version: Version) -> None:
-    """Tells those who wait for a version to look what became of it."""
+    """Wakes the requests that wait for a version, so that they look at its state."""
     for future in version.waiting:
         if future.set_running_or_notify_cancel():
             future.set_result(None)
@@ -325,7 +326,7 @@ def _not_yet(version: Version) -> ServingError:
 
 
 def _list(folder: Path) -> list[str] | None:
-    """Lists a folder; None if it is out of reach, and nothing if it is none."""
+    """Lists a folder; None if it is out of reach, and empty if it is not a folder."""
     try:
         return sorted(path.name for path in folder.iterdir())
     except NotADirectoryError:

@@ -1,4 +1,4 @@
-"""A connection of HTTP that does not wait for its client forever."""
+"""An HTTP connection that does not wait forever for its client."""
 
 import asyncio
 import resource
@@ -10,17 +10,18 @@ _MOST = 8192  # connections
 
 
 def most_connections() -> int:
-    """Tells how many there may be at once: as many as half of the files that may be open."""
+    """Returns the largest number of connections: half of the files that may be open."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _MOST if files == resource.RLIM_INFINITY else min(_MOST, max(16, files // 2))
 
 
 class Connection(H11Protocol):
-    """uvicorn's, which by itself times only the pause between an answer and the next request.
+    """A connection of uvicorn with time limits for slow clients.
 
-    Closes when a request's head has not come within `PATIENCE`, however slowly its bytes do, and
-    when a client takes nothing of an answer for so long. If there are too many connections, the one
-    that has been without a request for the longest time gives way to a new one.
+    uvicorn itself limits only the pause between an answer and the next request. This connection
+    closes if a request's head does not arrive within `PATIENCE`, or if a client reads nothing of an
+    answer for so long. If there are too many connections, the one without a request for the longest
+    time gives way to a new one.
     """
 
     _head: asyncio.TimerHandle | None = None
@@ -57,7 +58,7 @@ class Connection(H11Protocol):
         self._head = self.loop.call_later(PATIENCE, self.transport.abort)
 
     def _make_room(self) -> None:
-        """Closes the connection whose patience ends first, of those without a request."""
+        """Closes the connection without a request whose time limit ends first."""
         waiting = [
             (one._head.when(), one.transport)
             for one in self.connections

@@ -1,4 +1,4 @@
-"""Answers requests: how many at once, how long, how large; whichever protocol they came by."""
+"""Answering requests of both protocols within limits of number, time and size."""
 
 import asyncio
 import contextlib
@@ -30,15 +30,16 @@ IMAGES = "image_bytes"  # the input of encoded images
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server bears.
+    """The limits of a server.
 
     Attributes:
-        max_request_bytes: Size of a request.
-        max_concurrency: Requests computed at once; more wait.
-        max_waiting: Requests that wait; more are refused.
+        max_request_bytes: Largest size of a request.
+        max_concurrency: Number of requests computed at the same time; further ones wait.
+        max_waiting: Number of requests that may wait; further ones are refused.
         timeout: Seconds from the arrival of a request to its answer.
-        max_pixels: Size of an image: of a small file, a decoder makes any number of pixels.
-        max_crf_pixels: The same for models with a CRF, which takes up to 2 kB for each.
+        max_pixels: Largest number of pixels of an image, as a small file may decode to any number.
+        max_crf_pixels: Largest number of pixels for models with a CRF, which takes up to 2 kB per
+            pixel.
     """
 
     max_request_bytes: int
@@ -54,15 +55,15 @@ class Engine:
 
     Args:
         catalog: The models.
-        limits: What it bears.
+        limits: The limits of the server.
 
     Attributes:
-        places: For requests that have come whole.
-        large_places: For those of them that are compressed, or JSON of many values.
+        places: Places for requests that have arrived completely.
+        large_places: Places for those of them that are compressed or JSON with many values.
         computing: Threads that run models.
         unpacking: Threads that undo compression.
-        reading: Threads that wait for JSON of many values.
-        json: The processes that read and write it.
+        reading: Threads that wait for JSON with many values.
+        json: Processes that read and write such JSON.
     """
 
     def __init__(self, catalog: Catalog, limits: Limits):
@@ -77,10 +78,10 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def in_time(self, timeout: float | None = None) -> AsyncIterator[float]:
-        """Gives a request its time, from its first byte on; yields its end in `time.monotonic()`.
+        """Limits the time of a request from its first byte; yields its end in `time.monotonic()`.
 
         Args:
-            timeout: Seconds that the client waits; None if it did not tell.
+            timeout: Seconds that the client waits; None if unknown.
 
         Raises:
             ServingError: If the time is over.
@@ -93,7 +94,7 @@ class Engine:
             raise _late(seconds) from None
 
     async def load(self, name: str, number: int | None) -> None:
-        """Returns when the version has been loaded, if it is one that is loaded when asked for.
+        """Waits until the version has been loaded, if it is loaded on request.
 
         Raises:
             ServingError: If there is no such version, or it cannot be loaded now.
@@ -111,7 +112,7 @@ class Engine:
         deadline: float,
         outputs: list[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Runs a model's signature, in the calling thread, while the version stays in memory.
+        """Runs a model's signature in the calling thread and keeps the version in memory meanwhile.
 
         Raises:
             ServingError: If the model refuses it, or the time is over.
@@ -146,7 +147,7 @@ class Engine:
                     raise invalid(f"{name} must have 1 to {most} pixels{whose}, got {pixels}.")
 
     def close(self) -> None:
-        """Waits for what is being computed."""
+        """Waits for the requests that are being computed."""
         for pool in (self.computing, self.unpacking, self.reading):
             pool.close()
         self.json.close()

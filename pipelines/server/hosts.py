@@ -1,7 +1,7 @@
 """The hosts and origins that requests may name.
 
-A page of any site can have its own name lead to 127.0.0.1 and then ask the server there, as if it
-were the site's (DNS rebinding); or post a form to it. The browser tells the name in `Host` and the
+A page of any site can let its own name lead to 127.0.0.1 and then use the server there as if it
+were the site's (DNS rebinding), or post a form to it. The browser sends the name in `Host` and the
 page's site in `Origin`.
 """
 
@@ -33,7 +33,7 @@ class Hosts:
         allowed: Further names; `*` for all.
 
     Raises:
-        InputError: If one of the names is none.
+        InputError: If one of the names is not a host name.
     """
 
     def __init__(self, bound: str, allowed: Collection[str] = ()):
@@ -43,12 +43,12 @@ class Hosts:
         self._beyond = not _is_loopback(bound)
 
     def refusal(self, scope) -> str | None:
-        """Says what is wrong with the headers of a request; None if nothing is."""
+        """Describes what is wrong with the headers of a request; None if nothing is."""
         if ANY in self._allowed:
             return None
         headers = [(name, value.decode("latin1").lower()) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
-        for host in hosts:  # HTTP/1.0 without it is no browser's
+        for host in hosts:  # HTTP/1.0 without it does not come from a browser
             if not self._is_known(host, scope):
                 return self._message("Host", host, _HOST.fullmatch(host))
         for origin in (value for name, value in headers if name == b"origin"):
@@ -101,7 +101,7 @@ def _normal_name(name: str) -> str:
 
 
 def _normal(name: str) -> str:
-    """Writes an address in its one form, and a name in small letters, without the last dot."""
+    """Writes an address in its canonical form, and a name in lower case without the last dot."""
     name = name.lower().strip("[]").removesuffix(".")
     try:
         address = ipaddress.ip_address(name)

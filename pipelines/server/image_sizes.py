@@ -1,4 +1,4 @@
-"""What decoding a file would cost, told from its headers: a small file may unpack to anything."""
+"""The cost of decoding a file, read from its headers, as a small file may unpack to any size."""
 
 import io
 import re
@@ -9,15 +9,15 @@ import PIL.Image
 _MOST_SCANS = 100  # of a JPEG; progressive ones have ten
 _START_OF_SCAN = b"\xff\xda"
 _UNBOUNDED = 2**31  # pixels, more than any limit
-_SIZE = re.compile(r"\(([0-9]+) pixels\)")  # in Pillow's refusal
-_IMAGE, _EXTENSION = 0x2C, 0x21  # how the parts of a GIF begin
+_SIZE = re.compile(r"\(([0-9]+) pixels\)")  # number in Pillow's message
+_IMAGE, _EXTENSION = 0x2C, 0x21  # first bytes of the parts of a GIF
 
 
 def decoded_pixels(content: bytes) -> int:
-    """Counts the pixels that decoding an image makes, without doing it.
+    """Counts the pixels that decoding an image would make, without decoding it.
 
-    Those of all pictures of an animated GIF, of which only the first is used: TensorFlow decodes
-    them nevertheless.
+    An animated GIF counts with all its pictures: only the first is used, but TensorFlow decodes
+        all.
 
     Args:
         content: The file's bytes.
@@ -26,8 +26,8 @@ def decoded_pixels(content: bytes) -> int:
         The number of pixels.
 
     Raises:
-        ValueError: If it is no image, or one that cannot be decoded in reasonable time or rightly,
-            with a message that says what it must be.
+        ValueError: If it is not an image, or cannot be decoded correctly and in reasonable time;
+            the message says what it must be.
     """
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:

@@ -1,7 +1,7 @@
-"""JSON of many values, read and written in processes of their own: `python -m ...json_process N`.
+"""JSON with many values, read and written in separate processes: `python -m ...json_process N`.
 
-Python's JSON lets no other thread run meanwhile: ten megabytes of numbers would stop a server for
-up to a second. What has few values is read at once: small requests, and encoded images of any size.
+Python's JSON module blocks all other threads: ten megabytes of numbers would stop a server for up
+to a second. JSON with few values is read at once: small requests, and encoded images of any size.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from ..serving.signatures import Signature
 from . import json_tensors
 from .refusals import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ServingError
 
-FEW = 20_000  # values that are read or written within some milliseconds
+FEW = 20_000  # number of values that are read or written within a few milliseconds
 _WINDOW = 2**16  # bytes
-_MEMORY = 2**30  # bytes of a process, and so many times the size of a request:
-_TIMES = 64  # what is read of JSON takes up to 30 times its size
+_MEMORY = 2**30  # memory of a process in bytes, plus so many times the size of a request:
+_TIMES = 64  # values read from JSON take up to 30 times its size
 _NICENESS = 10  # small requests come first
 _PIPE = 2**20  # bytes
 
 
 def has_few_values(body: bytes | bytearray) -> bool:
-    """Tells whether reading JSON takes some milliseconds only, by its marks."""
+    """Tells by its separators whether reading JSON takes only a few milliseconds."""
     values = 0
     for at in range(0, len(body), _WINDOW):
         values += sum(body.count(mark, at, at + _WINDOW) for mark in (b",", b"[", b"{", b"\\"))
@@ -43,10 +43,10 @@ def has_few_values(body: bytes | bytearray) -> bool:
 
 
 class Processes:
-    """Processes that read and write JSON of many values; each thread uses one at a time.
+    """Processes that read and write JSON with many values; each thread uses one at a time.
 
     Args:
-        limit: Bytes of a request.
+        limit: Largest number of bytes of a request.
     """
 
     def __init__(self, limit: int):
@@ -56,18 +56,18 @@ class Processes:
     def read(
         self, body: bytes | bytearray, signatures: Mapping[str, Signature], deadline: float
     ) -> json_tensors.Asked:
-        """Does `json_tensors.read`, until a deadline in `time.monotonic()`.
+        """Runs `json_tensors.read` until a deadline in `time.monotonic()`.
 
         Raises:
-            ServingError: As that, or if the time is over, or the memory.
+            ServingError: If it raises one, or the time is over, or the memory does not suffice.
         """
         return self._call("read", (body, dict(signatures)), {}, deadline)
 
     def write(self, outputs: Mapping[str, np.ndarray], *, rows: bool, deadline: float) -> bytes:
-        """Does `json_tensors.write`, until a deadline in `time.monotonic()`.
+        """Runs `json_tensors.write` until a deadline in `time.monotonic()`.
 
         Raises:
-            ServingError: As that, or if the time is over, or the memory.
+            ServingError: If it raises one, or the time is over, or the memory does not suffice.
         """
         return self._call("write", (dict(outputs),), {"rows": rows}, deadline)
 
@@ -95,7 +95,7 @@ class Processes:
 
 class _Process:
     def __init__(self, most: int):
-        # -P: modules in the folder that it is started in are not meant.
+        # -P: modules in the current folder must not be imported.
         command = [sys.executable, "-P", "-m", __name__, str(most)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=-1)
@@ -105,7 +105,7 @@ class _Process:
                 fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE)
 
     def call(self, order: tuple, deadline: float) -> tuple[bool, Any]:
-        """Sends an order, and returns whether it was done, and its result or the refusal's parts.
+        """Sends an order; returns whether it succeeded, and its result or the parts of the refusal.
 
         Raises:
             ServingError: If there is no answer in time, or the process ended.
@@ -124,7 +124,7 @@ class _Process:
 
     def kill(self) -> None:
         self._process.kill()
-        with contextlib.suppress(BrokenPipeError):  # of what was not sent
+        with contextlib.suppress(BrokenPipeError):  # from data that was not sent
             self._process.communicate()
 
 
@@ -133,7 +133,7 @@ def _too_much() -> ServingError:
 
 
 def main() -> None:
-    """Does orders until there are no more; see the module's description."""
+    """Executes orders until there are no more; see the module's description."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this
     os.nice(_NICENESS)
     most = int(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Arrays as TensorFlow Serving's REST API writes them in JSON.
+"""Arrays in the JSON of TensorFlow Serving's REST API.
 
 A request has `instances`, a list of examples (the row format), or `inputs`, whole tensors (the
 column format); with one input, its name may be left out. Bytes are `{"b64": "..."}`.
@@ -17,12 +17,12 @@ from ..serving.signatures import Signature
 from ..serving.tensors import DTYPES, NAMES, STRING
 from .refusals import ServingError, invalid, no_signature
 
-_BYTES = "_bytes"  # ends the names of outputs that are given in base64
+_BYTES = "_bytes"  # end of the names of outputs that are given in base64
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request asks for: a signature of arrays, and whether the answer shall be rows."""
+    """A request: its signature and arrays, and whether the answer consists of rows."""
 
     signature: str
     inputs: dict[str, np.ndarray]
@@ -34,10 +34,10 @@ def read(body: bytes | bytearray, signatures: Mapping[str, Signature]) -> Asked:
 
     Args:
         body: JSON.
-        signatures: The model's.
+        signatures: Signatures of the model.
 
     Raises:
-        ServingError: If it is no JSON object with `instances` or `inputs`, or does not fit the
+        ServingError: If it is not a JSON object with `instances` or `inputs`, or does not fit the
             signature that it names.
     """
     request = _parse(body)
@@ -141,7 +141,7 @@ def _to_strings(values: Any) -> np.ndarray:
 
 
 def _flatten(values: Any, flat: list[bytes]) -> tuple[int, ...]:
-    """Appends the strings of nested lists, and returns their shape."""
+    """Appends the strings of nested lists and returns their shape."""
     if not isinstance(values, list):
         flat.append(_to_bytes(values))
         return ()
@@ -163,10 +163,10 @@ def _to_bytes(value: Any) -> bytes:
 
 
 def write(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
-    """Writes the answer: `predictions`, which are rows, or `outputs`.
+    """Writes the answer: rows as `predictions`, or `outputs`.
 
     Raises:
-        ServingError: If rows are asked for, and outputs are not batches of the same size.
+        ServingError: If rows are requested and outputs are not batches of the same size.
     """
     columns = {name: _to_json(name, array) for name, array in outputs.items()}
     if not rows:

@@ -1,4 +1,4 @@
-"""Messages of gRPC calls: received within limits of number and time."""
+"""Messages of gRPC calls, received within limits of number and time."""
 
 import asyncio
 import contextlib
@@ -8,19 +8,20 @@ import grpc
 
 from .refusals import RESOURCE_EXHAUSTED, ServingError, invalid
 
-_TOGETHER = 2**30  # bytes that messages which are not whole yet may take
-_FEWEST, _MOST = 8, 128  # messages that are received at once
-_PATIENCE = 2.0  # seconds after which one gives way to another that waits
+_TOGETHER = 2**30  # bytes that incomplete messages may take
+_FEWEST, _MOST = 8, 128  # messages that are received at the same time
+_PATIENCE = 2.0  # seconds after which a message gives way to another that waits
 
 
 class Messages:
-    """Receives messages, and bounds how many are being received, and with it their memory.
+    """Receives messages and limits how many are received at once, and so their memory.
 
-    gRPC does not tell how much of a message has come. If the places are taken, the one that has
-    been arriving for the longest time is given up: those of good clients arrive within a moment.
+    gRPC does not tell how much of a message has arrived. If all places are taken, the message that
+    has been arriving for the longest time is given up, as those of well-behaved clients arrive
+    within a moment.
 
     Args:
-        limit: Bytes of a message.
+        limit: Largest number of bytes of a message.
     """
 
     def __init__(self, limit: int):
@@ -32,7 +33,7 @@ class Messages:
         """Receives the message of a call.
 
         Raises:
-            ServingError: If there is none, or it gives way to others.
+            ServingError: If there is no message, or it gives way to others.
         """
         await self._wait_for_place()
         clock = asyncio.timeout(None)

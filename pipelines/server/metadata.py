@@ -1,4 +1,4 @@
-"""What a server tells of its models: their versions' states, and their signatures."""
+"""Metadata of the models of a server: the states of their versions, and their signatures."""
 
 from google.protobuf.any_pb2 import Any
 
@@ -12,9 +12,9 @@ _FAILED = 2  # gRPC's UNKNOWN, with which TensorFlow Serving reports a load that
 def status(catalog: Catalog, name: str, number: int | None):
     """Makes the GetModelStatusResponse.
 
-    As in TensorFlow Serving, a version is AVAILABLE when requests are answered with it, and at its
-    END, with the reason, when it could not be loaded. At START are those that are loaded when they
-    are asked for, and those that are still being written.
+    As in TensorFlow Serving, a version is AVAILABLE if it answers requests, and at its END, with
+    the reason, if it could not be loaded. Versions that are loaded on request or are still being
+    written are at START.
 
     Raises:
         ServingError: If there is no such model or version.

@@ -14,11 +14,11 @@ _Result = TypeVar("_Result")
 
 
 class Places:
-    """A number of places; who finds none is refused.
+    """A number of places; a request that finds none is refused.
 
     Args:
-        number: How many there are.
-        name: What takes them.
+        number: Number of places.
+        name: Name for the requests that take them.
     """
 
     def __init__(self, number: int, name: str):
@@ -30,7 +30,7 @@ class Places:
         """Takes a place until the block ends.
 
         Raises:
-            ServingError: If there is none.
+            ServingError: If no place is free.
         """
         if self.taken >= self._number:
             raise ServingError(
@@ -49,17 +49,17 @@ class Pool:
     """Threads for work that the asyncio loop waits for.
 
     Args:
-        size: How many there are.
-        name: What they are called.
+        size: Number of threads.
+        name: Name of the threads.
     """
 
     def __init__(self, size: int, name: str):
         self._threads = ThreadPoolExecutor(size, f"kerasseg-{name}")
 
     async def do(self, work: Callable[[], _Result]) -> _Result:
-        """Does something in one of the threads, in its turn.
+        """Runs a function in one of the threads, in its turn.
 
-        If the caller is cancelled, the work is forgotten, or goes on if it is already being done.
+        If the caller is cancelled, waiting work is forgotten, and running work continues.
 
         Raises:
             ServingError: If the work does, or fails otherwise.
@@ -79,12 +79,12 @@ class Pool:
             del outcome  # an error holds this frame: a circle that only garbage collection opens
 
     def close(self) -> None:
-        """Waits for what is being done."""
+        """Waits for running work."""
         self._threads.shutdown(cancel_futures=True)
 
 
 def _outcome(order: list[Callable]) -> Any:
-    """Does work; an error is returned, without the frames that would keep the request in memory."""
+    """Runs work; an error is returned without frames, which would keep the request in memory."""
     try:
         work = order.pop()
     except IndexError:  # cancelled

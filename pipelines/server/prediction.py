@@ -1,4 +1,4 @@
-"""A prediction asked for in JSON: from the body of the request to that of the answer."""
+"""A prediction in JSON: from the body of the request to the body of the answer."""
 
 import contextlib
 import functools
@@ -12,13 +12,13 @@ from .versions import Loaded
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is asked of which version.
+    """A version of a model and the engine that runs it, for one request.
 
     Attributes:
-        engine: What answers.
+        engine: The engine that runs the model.
         name: Name of the model.
         number: Number of the version; None for the default one.
-        deadline: When it must be answered, in `time.monotonic()`.
+        deadline: Time by which it must be answered, in `time.monotonic()`.
     """
 
     engine: Engine
@@ -29,11 +29,11 @@ class Prediction:
     async def answer(self, content: Content, encoding: str) -> bytes:
         """Answers a body.
 
-        Compressed bodies and JSON of many values are read by others than the threads that run
-        models, so that small requests need not wait for them.
+        Other threads than those that run models read compressed bodies and JSON with many values,
+        so that small requests need not wait for these.
 
         Raises:
-            ServingError: If it is refused.
+            ServingError: If the request is refused.
         """
         engine, deadline = self.engine, self.deadline
         with contextlib.ExitStack() as stack:
@@ -64,5 +64,5 @@ class Prediction:
         )
         if sum(array.size for array in outputs.values()) <= json_process.FEW:
             return json_tensors.write(outputs, rows=asked.rows)
-        # Waited for here: outputs that wait for their turn might be too much for the memory.
+        # Waited for here: too many outputs that wait for their turn might not fit into the memory.
         return self.engine.json.write(outputs, rows=asked.rows, deadline=self.deadline)

@@ -17,10 +17,10 @@ from ..errors import InputError
 
 @contextlib.contextmanager
 def _empty_tensorflow() -> Iterator[None]:
-    """Puts a package without content, but with TensorFlow's folder, in TensorFlow's place.
+    """Replaces TensorFlow by an empty package with TensorFlow's folder.
 
-    It is gone afterwards: a later `import tensorflow` loads the real one, which goes on with the
-    messages that are there.
+    It is removed afterwards: a later `import tensorflow` loads the real package, which uses the
+        messages that are already there.
     """
     spec = importlib.util.find_spec("tensorflow") if "tensorflow" not in sys.modules else None
     if spec is None or spec.submodule_search_locations is None:
@@ -48,7 +48,7 @@ try:
         prediction_service = _load(f"{_APIS}.prediction_service_pb2_grpc")
 except ModuleNotFoundError as error:
     raise InputError(
-        f"{error.name} must be installed to serve; pip install 'kerasseg[serving]' does it."
+        f"{error.name} must be installed to serve; run pip install 'kerasseg[serving]'."
     ) from error
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Refusals, in gRPC's codes, which are TensorFlow's, and in the HTTP codes that stand for them."""
+"""Refusals with gRPC's codes, which are TensorFlow's, and the corresponding HTTP codes."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ UNIMPLEMENTED = 12
 INTERNAL = 13
 UNAVAILABLE = 14
 
-# As TensorFlow Serving translates them.
+# The translation of TensorFlow Serving.
 _HTTP = {
     1: 499,
     3: 400,
@@ -30,11 +30,11 @@ _HTTP = {
 _NODE = re.compile(r"\s*\[\[.*\]\].*|\{\{function_node [^}]*\}\}\s*", re.DOTALL)
 
 
-_LONGEST = 1000  # characters of a message: gRPC's clients take no longer ones
+_LONGEST = 1000  # characters of a message: gRPC's clients refuse longer ones
 
 
 class ServingError(Exception):
-    """A request that is refused or fails.
+    """The error of a request that is refused or fails.
 
     Attributes:
         code: gRPC's code.
@@ -42,19 +42,19 @@ class ServingError(Exception):
     """
 
     def __init__(self, message: str, code: int, *, http: int | None = None):
-        # What it quotes from a request may be of any size, and no text that can be encoded.
+        # Quotations from a request may have any size and may not be encodable.
         message = message.encode(errors="backslashreplace").decode()
         super().__init__(message if len(message) <= _LONGEST else message[:_LONGEST] + " ...")
         self.code = code
         self.http = http or _HTTP.get(code, 500)
 
     def without_origin(self) -> "ServingError":
-        """Copies it without the frames that it came through, which hold the request's content."""
+        """Copies the error without its traceback, whose frames hold the request's content."""
         return ServingError(str(self), self.code, http=self.http)
 
 
 def invalid(message: str) -> ServingError:
-    """Makes the error for a request that cannot be right."""
+    """Makes the error for an invalid request."""
     return ServingError(message, INVALID_ARGUMENT)
 
 
@@ -67,5 +67,5 @@ def no_signature(name: str, signatures: Iterable[str]) -> ServingError:
 
 
 def without_nodes(message: str) -> str:
-    """Cuts from TensorFlow's message the graph's internals."""
+    """Removes the graph's internals from TensorFlow's message."""
     return _NODE.sub("", message).strip()

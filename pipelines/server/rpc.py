@@ -29,17 +29,18 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STRING_SIZE = 24  # bytes that TensorFlow takes for an empty one
 _HANDSHAKE = 10_000  # milliseconds
 _MOST_DIMENSIONS = 254  # as in TensorFlow
-_LARGE = 2**18  # bytes that are not parsed in the loop, which would hold it up
+_LARGE = 2**18  # bytes of messages that are not parsed in the loop, which they would block
 _STREAMS = 256  # calls of a connection
 
 
 def server(engine: Engine) -> grpc.aio.Server:
-    """Makes the server, which has no port yet."""
+    """Makes the server, still without a port."""
     made = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", engine.limits.max_request_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # else two servers would share a port, each half the calls
+            # Otherwise two servers could share a port, with half of the calls each.
+            ("grpc.so_reuseport", 0),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE),
             ("grpc.max_concurrent_streams", _STREAMS),
         ],
@@ -53,7 +54,7 @@ def server(engine: Engine) -> grpc.aio.Server:
 
 
 class _Unread(grpc.aio.ServerInterceptor):
-    """Leaves it to the methods to read their message, for which gRPC itself would wait for ever."""
+    """Lets the methods read their message themselves, as gRPC would wait for it forever."""
 
     async def intercept_service(self, continuation, handler_call_details):
         handler: Any = await continuation(handler_call_details)
@@ -65,7 +66,7 @@ class _Unread(grpc.aio.ServerInterceptor):
 
 
 def _method(handler):
-    """Makes a method that reads its message in time, and whose failures are gRPC's."""
+    """Makes a method that reads its message within a time limit and fails with gRPC's errors."""
 
     @functools.wraps(handler)
     async def method(self, _, context: grpc.aio.ServicerContext):
@@ -172,9 +173,9 @@ def _predict(engine: Engine, request, deadline: float):
 
 
 def _inputs(request, signature: Signature, limit: int) -> dict[str, np.ndarray]:
-    """Makes the arrays. What cannot be right is refused before it takes time and memory.
+    """Makes the arrays; invalid tensors are refused before they take time and memory.
 
-    A tensor may name any shape and leave out values that repeat: it counts as if they were there.
+    A tensor may declare any shape and leave out repeated values; these count as if they were there.
     """
     if request.inputs.keys() != signature.inputs.keys():
         got = ", ".join(sorted(request.inputs)) or "none"

@@ -22,7 +22,7 @@ Files = tuple[tuple[str, int, int], ...]
 
 
 def list_files(folder: Path) -> tuple[Files, float]:
-    """Lists path, size and time of writing of all files below a folder.
+    """Lists path, size and modification time of all files below a folder.
 
     Returns:
         The list, and when the last change of one of them was, in `time.time()`.
@@ -40,7 +40,7 @@ def list_files(folder: Path) -> tuple[Files, float]:
 
 
 def read_classes(folder: Path) -> dict[str, Any]:
-    """Reads what the labels mean; nothing if the export does not tell."""
+    """Reads the meaning of the labels; empty if the export does not include it."""
     try:
         content = json.loads((folder / "assets.extra" / "classes.json").read_text("utf-8"))
     except (OSError, ValueError):

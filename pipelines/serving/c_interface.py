@@ -46,7 +46,7 @@ def load() -> ctypes.CDLL:
         (*folder.glob("libtensorflow_framework*"), *folder.glob("libtensorflow_cc*")),
         key=lambda path: "framework" not in path.name,
     )
-    # Not RTLD_GLOBAL: its own OpenSSL would take the place of Python's in what is imported later.
+    # Not RTLD_GLOBAL: TensorFlow's own OpenSSL would replace Python's in later imports.
     ctypes.CDLL(str(framework))
     library = ctypes.CDLL(str(interface))
     _declare(library)
@@ -54,7 +54,7 @@ def load() -> ctypes.CDLL:
 
 
 def _declare(library: ctypes.CDLL) -> None:
-    """Without these, ctypes would pass pointers and sizes as 32-bit integers."""
+    """Declares the types of functions; without them ctypes would pass 32-bit pointers and sizes."""
     pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     text, nothing = ctypes.c_char_p, None
     outputs, tensors = (pointer, pointer, number), (pointer, pointer, number)
@@ -99,7 +99,7 @@ def _declare(library: ctypes.CDLL) -> None:
 
 
 def to_tensor(array: np.ndarray) -> int:
-    """Copies an array into a new tensor, which TF_DeleteTensor gives back, strings and all."""
+    """Copies an array into a new tensor, which TF_DeleteTensor frees together with its strings."""
     c = load()
     code = next(code for code, dtype in DTYPES.items() if dtype == array.dtype)
     shape = (ctypes.c_int64 * max(array.ndim, 1))(*array.shape)

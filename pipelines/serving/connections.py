@@ -47,11 +47,11 @@ class RequestError(InputError):
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked.
+    """The model, version and signature that a request is for.
 
     Attributes:
-        model: Its name.
-        version: Number of its version; None for the server's choice.
+        model: Name of the model.
+        version: Number of the version; None for the server's choice.
         signature: Name of the signature.
     """
 
@@ -69,14 +69,14 @@ class Layout:
 
 
 class Connection(Protocol):
-    """What both kinds of connection do; each method raises RequestError."""
+    """The interface of both kinds of connection; each method raises RequestError."""
 
     def layouts(self, target: Target) -> dict[str, Layout]:
         """Asks for the signatures of a model."""
         ...
 
     def models(self) -> list[str]:
-        """Asks for the names of the models; empty if this server does not tell."""
+        """Asks for the names of the models; empty if this server does not list them."""
         ...
 
     def encode(self, target: Target, inputs: Mapping[str, np.ndarray]) -> bytes:
@@ -84,7 +84,7 @@ class Connection(Protocol):
         ...
 
     def send(self, target: Target, request: bytes) -> bytes:
-        """Sends a request, and returns the answer."""
+        """Sends a request and returns the answer."""
         ...
 
     def decode(self, answer: bytes, layout: Layout) -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ def connect(url: str, *, timeout: float = 60) -> Connection:
         timeout: Seconds that a request may take.
 
     Raises:
-        InputError: If it is no such address.
+        InputError: If it is not such an address.
     """
     if timeout <= 0:
         raise InputError(f"timeout must be greater than 0, got {timeout}.")
@@ -123,7 +123,7 @@ def connect(url: str, *, timeout: float = 60) -> Connection:
 
 
 def with_retries(call: Callable[[], _Result], retries: int) -> _Result:
-    """Calls again what failed for reasons that may pass, waiting longer each time."""
+    """Repeats a call that failed for a temporary reason, waiting longer each time."""
     for attempt in range(retries):
         try:
             return call()
@@ -131,7 +131,7 @@ def with_retries(call: Callable[[], _Result], retries: int) -> _Result:
             if not error.retry:
                 raise
         wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt)
-        time.sleep(wait * random.uniform(0.5, 1))  # clients must not come back all at once
+        time.sleep(wait * random.uniform(0.5, 1))  # clients must not all try again at the same time
     return call()
 
 
@@ -232,7 +232,9 @@ class _Rest:
 
     def _strange(self) -> RequestError:
         return RequestError(
-            f"{self._url}: the answer is not TensorFlow Serving's; is the port that of REST?", 2
+            f"{self._url}: must be answered by TensorFlow Serving, got another answer; is it the "
+            "port of REST?",
+            2,
         )
 
 
@@ -244,11 +246,11 @@ class _Grpc:
 
         self._messages = messages
         self._address, self._timeout = address, timeout
-        # gRPC's own limit for what comes back is 4 MiB: less than a label map may have.
+        # gRPC's own limit for answers is 4 MiB, which a label map may exceed.
         options = [
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
-            # A channel of its own for each connection, which a benchmark has several of.
+            # A separate channel per connection, as a benchmark uses several connections.
             ("grpc.use_local_subchannel_pool", 1),
         ]
         if secure:
@@ -342,7 +344,7 @@ def _innermost(error: BaseException) -> str:
     while (cause := error.__context__ or error.__cause__) is not None:
         error = cause
     if isinstance(error, http.client.BadStatusLine):
-        return "what answers does not speak HTTP"
+        return "the server does not speak HTTP"
     return str(error)
 
 

@@ -1,7 +1,7 @@
 """The messages of TensorFlow Serving's gRPC services that a client needs, without TensorFlow.
 
-The official ones import TensorFlow. These have the same numbers and types of fields, which is all
-that goes over the wire, and live in a pool of their own: a program may load both.
+The official ones import TensorFlow. These have the same numbers and types of fields, and nothing
+else is sent. They live in a separate pool, so that a program may load both.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
-# A line a field: name, number, type. `*` is repeated, `map` from string; `.X` another message.
+# One field per entry: name, number, type. `*` is repeated, `map` from string; `.X` another message.
 # Enumerations are numbers here.
 _MESSAGES = {
     "Dim": "size 1 int64",

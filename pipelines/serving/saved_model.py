@@ -25,10 +25,10 @@ INVALID_ARGUMENT, NOT_FOUND = 3, 5  # TensorFlow's status codes are gRPC's
 
 
 class SavedModelError(RuntimeError):
-    """What TensorFlow says of a SavedModel that it cannot load or run.
+    """An error of TensorFlow's while it loads or runs a SavedModel.
 
     Attributes:
-        code: TensorFlow's status code, which is gRPC's: 3 for an argument that is refused.
+        code: TensorFlow's status code, the same as gRPC's: 3 for an invalid argument.
     """
 
     def __init__(self, message: str, code: int):
@@ -47,7 +47,7 @@ class SavedModel:
         meta_graph: The serialized MetaGraphDef.
 
     Raises:
-        SavedModelError: If TensorFlow cannot load it, with its message.
+        SavedModelError: If TensorFlow cannot load it; has TensorFlow's message.
     """
 
     def __init__(self, folder: Path | str):
@@ -71,14 +71,14 @@ class SavedModel:
         self.signatures = signatures.read(self.meta_graph)
 
     def _check_variables(self, folder: Path) -> None:
-        """Refuses a graph with variables without their values, which TensorFlow loads silently."""
+        """Refuses a graph whose variables have no values, which TensorFlow loads silently."""
         index = folder / "variables" / "variables.index"
         kinds = (b"VarHandleOp", b"VariableV2")
         if any(kind in self.meta_graph for kind in kinds) and not index.is_file():
             raise SavedModelError(f"{index} must be there, got no such file.", NOT_FOUND)
 
     def close(self) -> None:
-        """Frees its memory; it must not be running, and cannot be run any more."""
+        """Frees the memory; the model must not be running and cannot be run again."""
         self._finalizer()
 
     def run(
@@ -92,9 +92,9 @@ class SavedModel:
         """Runs a signature.
 
         Args:
-            inputs: An array for each input; strings as arrays of the dtype object.
-            signature: Its name.
-            outputs: Names of the outputs wanted; None for all.
+            inputs: One array per input; strings as arrays of the dtype object.
+            signature: Name of the signature.
+            outputs: Names of the outputs to compute; None for all.
             timeout: Seconds after which TensorFlow gives up; None for never.
 
         Returns:
@@ -115,7 +115,7 @@ class SavedModel:
                 raise _invalid("output", list(described.outputs), name)
         for name, array in inputs.items():
             _check_input(name, described.inputs[name], array)
-        # All outputs, in one order: TensorFlow keeps what it makes of each choice for ever.
+        # All outputs in one order, as TensorFlow keeps a compiled graph per choice forever.
         feeds = [(info, inputs[name]) for name, info in described.inputs.items()]
         answers = self._run(feeds, list(described.outputs.values()), timeout)
         found = dict(zip(described.outputs, answers, strict=True))
@@ -192,7 +192,7 @@ def _run_options(stack: ExitStack, timeout: float | None) -> int | None:
 
 @contextmanager
 def _checked_status() -> Iterator[int]:
-    """Yields a TF_Status, one a call because threads must not share it; raises what it says."""
+    """Yields a TF_Status, one per call as threads must not share it, and raises its error."""
     c = c_interface.load()
     status = c.TF_NewStatus()
     try:
@@ -220,7 +220,7 @@ def predict_in_clean_process(folder: Path, images: list[bytes]) -> list[bytes]:
         images: Encoded images.
 
     Returns:
-        One PNG label map an image.
+        One PNG label map per image.
 
     Raises:
         InputError: If the SavedModel cannot be loaded or run there.

@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel, read off its protocol buffers without TensorFlow."""
+"""The signatures of a SavedModel, read from its protocol buffers without TensorFlow."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class TensorInfo:
     Attributes:
         name: Its name in the graph, such as `serving_default_image_bytes:0`.
         dtype: TensorFlow's number of its dtype.
-        shape: Its sizes, None where any will do; None if even their number is open.
+        shape: Its sizes, each None if any is allowed; None if their number is unknown.
     """
 
     name: str
@@ -32,14 +32,14 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a SavedModel offers under a name: its inputs and outputs by their names."""
+    """A signature of a SavedModel: its inputs and outputs by name."""
 
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
 
 
 def read(meta_graph: bytes) -> dict[str, Signature]:
-    """Reads the signatures off a serialized MetaGraphDef.
+    """Reads the signatures of a serialized MetaGraphDef.
 
     Layout: MetaGraphDef{5: {1: key, 2: SignatureDef{1: inputs, 2: outputs}}}, where both are
     {1: key, 2: TensorInfo}. The signature for the initializer, whose name begins with two
@@ -78,7 +78,7 @@ def _signed(values: list[int]) -> int:
 
 
 def _parse(message: bytes) -> dict[int, list[Any]]:
-    """Splits a protocol-buffer message into numbers and bytes; passes over fixed-size fields."""
+    """Splits a protocol-buffer message into numbers and bytes; skips fixed-size fields."""
     fields: dict[int, list[Any]] = defaultdict(list)
     position = 0
     while position < len(message):

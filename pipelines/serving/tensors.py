@@ -10,7 +10,7 @@ import numpy as np
 
 STRING = 7  # DT_STRING
 
-# DataType of tensorflow/core/framework/types.proto, as far as NumPy has it.
+# The part of DataType in tensorflow/core/framework/types.proto that NumPy has.
 DTYPES = {
     1: np.dtype(np.float32),
     2: np.dtype(np.float64),
@@ -30,7 +30,7 @@ NAMES = {
     code: "string" if code == STRING else np.dtype(dtype).name for code, dtype in DTYPES.items()
 }
 
-# Where a sender that does not fill tensor_content puts the numbers.
+# Fields for the numbers of a sender that does not fill tensor_content.
 _FIELDS = {
     1: "float_val",
     2: "double_val",
@@ -78,7 +78,7 @@ def write(array: np.ndarray, proto) -> None:
 
 
 def read(proto) -> np.ndarray:
-    """Reads an array out of a `TensorProto`.
+    """Reads an array from a `TensorProto`.
 
     Raises:
         ValueError: If the dtype is unknown, or there are too many or too few values for the shape.
@@ -117,7 +117,7 @@ def _to_array(values, dtype: np.dtype) -> np.ndarray:
 
 
 def _repeat_last(values: np.ndarray, count: int) -> np.ndarray:
-    """A sender may leave out what repeats the last value; without any, TensorFlow takes zeros."""
+    """Repeats the last value, which a sender may leave out; without any value fills in zeros."""
     if len(values) == 0:
         return np.zeros(count, values.dtype)
     return np.concatenate((values, np.repeat(values[-1:], count - len(values))))

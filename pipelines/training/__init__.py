@@ -1,1 +1,13 @@
 """The training of a run: steps and epochs, and what is saved and checked between them."""
+
+from typing import TYPE_CHECKING
+
+from kerasseg import lazy
+
+if TYPE_CHECKING:
+    from . import checkpoints as checkpoints
+    from . import epochs as epochs
+    from . import guest_parts as guest_parts
+    from . import loss_guard as loss_guard
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)

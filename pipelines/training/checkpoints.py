@@ -1,8 +1,7 @@
-"""What a training leaves in `checkpoints/`: its states, and the best and the last network.
+"""The files of a training in `checkpoints/`: its states, and the best and the last network.
 
-The state is the truth. `best.keras`, `last.keras` and the history beside it are made after it and
-from it, and made again from it when training goes on, so that whatever a kill comes between, they
-are of one piece.
+The state decides. `best.keras`, `last.keras` and the history are made from it, and made again when
+the training continues, so that they fit together wherever the process was killed.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ import tensorflow as tf
 from kerasseg import atomic_files
 from kerasseg.callbacks import SegmentationMetrics
 
-from ..errors import InputError
+from ..errors import InputError, why_not_written
 from ..runs import state
 from ..runs.state import Position, State
 
@@ -27,15 +26,16 @@ LAST = "last.keras"
 class Checkpoints(keras.callbacks.Callback):
     """Saves the state of a training, and its best and its last network, after each epoch.
 
-    The best network is the one of the highest `mean_iou`, the last that of the last whole epoch;
-    both are at native resolution. A state has a copy of the best: `best.keras` is a second name for
-    that of the newest state, and damage to one state does not reach the other. TensorBoard's events
-    are no part of it: those of an epoch that is done twice are there twice, with the same values.
+    The best network is the one with the highest `mean_iou` and the last one is that of the last
+    whole epoch; both are scored at native resolution. Each state has a copy of the best network, so
+    that damage to one state does not reach the other; `best.keras` is a second name for the copy of
+    the newest state. TensorBoard's events are not part of the state: an epoch that is repeated has
+    its events twice, with the same values.
 
     Args:
         folder: Folder to write into.
         scoring: Runs before this callback.
-        strategy: That the network is trained under.
+        strategy: The `tf.distribute` strategy of the training.
         keep: Number of states to keep, at least 1.
     """
 
@@ -58,7 +58,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._last_checksum: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves the network, and the state after the epoch."""
+        """Saves the network and the state after the epoch."""
         score = (logs or {}).get("mean_iou")
         better = score is not None and (self._best_score is None or score > self._best_score)
         if better:
@@ -69,7 +69,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._save(Position(epoch + 1, 0), last if better else None)
 
     def save(self, position: Position) -> None:
-        """Saves the state at the begin of the training, or within an epoch.
+        """Saves the state at the beginning of the training or within an epoch.
 
         Raises:
             InputError: If it cannot be written.
@@ -102,12 +102,12 @@ class Checkpoints(keras.callbacks.Callback):
         if new_best is None and copied != self._best_checksum:
             raise InputError(
                 f"{source}: must stay as it was written, got other content; the states before this "
-                "one are kept, and --resume goes on from the newest that is whole."
+                "one are kept, and --resume continues from the newest undamaged one."
             )
         self._best_checksum = copied
 
     def restore(self, found: State) -> None:
-        """Restores weights, optimizer, random generators, history, and what is made from them.
+        """Restores weights, optimizer, random generators and history, and the files made from them.
 
         Raises:
             InputError: If the state is not one of this network.
@@ -142,7 +142,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._metric_variables(), found.content["metrics"], strict=True
         ):
             replicas = self._strategy.experimental_local_results(variable.value)
-            if len(values) != len(replicas):  # it goes on with other devices
+            if len(values) != len(replicas):  # the training continues on other devices
                 values = [sum(values), *[0.0] * (len(replicas) - 1)]
             for replica, value in zip(replicas, values, strict=True):
                 replica.assign(value)
@@ -166,10 +166,10 @@ class Checkpoints(keras.callbacks.Callback):
         try:
             yield
         except (OSError, tf.errors.OpError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "message", error)
             raise InputError(
-                f"{self._folder}: the state of the training cannot be written ({reason}); the "
-                "states before it are kept, and --resume goes on from them."
+                f"{self._folder}: the state of the training cannot be written "
+                f"({why_not_written(error)}); the states before it are kept, and --resume "
+                "continues from them."
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""The steps and epochs of a training, from a state or from the beginning."""
+"""The steps and epochs of a training, from the beginning or from a saved state."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,19 @@ from .loss_guard import LossGuard
 
 @dataclass(frozen=True)
 class Training:
-    """Trains a network.
+    """Trains a compiled network.
 
-    Not by `Model.fit`, which begins at whole epochs only.
+    `Model.fit` is not used because it can begin at whole epochs only.
 
     Attributes:
         described: The run.
-        dataset: What it is trained on.
+        dataset: The converted dataset.
         model: The compiled network, built under the strategy.
-        strategy: That it is trained under.
-        stop: Asked after each step, and before each batch of an evaluation.
-        service: HOST:PORT of a tf.data service that makes the training batches; None for here.
-        extra_callbacks: Called after those of the run.
+        strategy: The `tf.distribute` strategy of the training.
+        stop: Checked after each step and before each batch of an evaluation.
+        service: HOST:PORT of a tf.data service that makes the training batches; None to make them
+            here.
+        extra_callbacks: Keras callbacks that are called after those of the run.
     """
 
     described: run_folder.Run
@@ -46,7 +47,7 @@ class Training:
         """Trains to the last epoch.
 
         Args:
-            found: The state to go on from; None to begin with the network's weights.
+            found: The state to continue from; None to begin with the network's weights.
 
         Raises:
             InputError: If a record is damaged, the loss is not finite, or nothing can be written.
@@ -120,7 +121,7 @@ class Training:
         try:
             called.on_epoch_end(epoch, dict(self.model.get_metrics_result()))
         except Interrupted:
-            # In the evaluation, which comes before anything of the epoch is written.
+            # During the evaluation, before anything of the epoch is written.
             checkpoints.save(Position(epoch, self._steps))
             raise
 

@@ -1,4 +1,4 @@
-"""Networks and losses of a user's own, checked before a training begins."""
+"""The user's own networks and losses, checked before a training begins."""
 
 import tempfile
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ _INPUT_SHAPE = (None, None, 3)
 
 
 def check_options(options: TrainingOptions, found: Mapping[str, Guest]) -> None:
-    """Checks the options that are for the project's own networks or losses, or for others' only.
+    """Checks the options that apply only to kerasseg's own networks or losses, or only to others.
 
     Raises:
-        InputError: If one of them could not have an effect.
+        InputError: If an option would have no effect.
     """
     for option in ("model", "encoder"):
         if option in found:
@@ -41,7 +41,7 @@ def check_options(options: TrainingOptions, found: Mapping[str, Guest]) -> None:
             check_option(name, value == neutral, f"{neutral} with {found['loss']}", value)
     else:
         given = options.loss_options
-        requirement = "left out without a loss of your own"
+        requirement = "left out without your own loss"
         check_option("loss_options", not given, requirement, given)
 
 
@@ -50,7 +50,7 @@ def build_network(guest: Guest, options: TrainingOptions, arguments: dict[str, A
 
     Args:
         guest: The function.
-        options: Of the training.
+        options: Options of the training.
         arguments: `num_classes` and the options of the model.
 
     Returns:
@@ -86,10 +86,10 @@ def _check_encoder(guest: Guest, options: TrainingOptions, network: keras.Model)
 
 
 def check_saving(guest: Guest, network: keras.Model) -> None:
-    """Saves a network and loads it again, which else would fail after an epoch only.
+    """Saves a network and loads it again, so that a failure shows before the first epoch.
 
     Raises:
-        InputError: If it cannot be, as with a Lambda layer.
+        InputError: If it cannot be saved or loaded, for example because of a Lambda layer.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "network.keras"
@@ -99,8 +99,8 @@ def check_saving(guest: Guest, network: keras.Model) -> None:
         except Exception as error:  # Keras raises many kinds
             raise InputError(
                 f"{guest} must return a network that Keras can save and load, got an error "
-                f"({adapters.in_one_line(error)}); a layer of your own needs get_config() with the "
-                "arguments of its constructor, and Lambda layers are not loaded."
+                f"({adapters.in_one_line(error)}); your own layers need get_config() with the "
+                "arguments of their constructor, and Lambda layers are not loaded."
             ) from error
 
 
@@ -112,13 +112,14 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
             Keras converts to float32, and logits (batch, height, width, num_classes); pixels
             labelled 255 do not count. Keras averages what its `call` returns, so a mean over the
             pixels that count is for the loss itself to compute.
-        options: Of the training.
+        options: Options of the training.
         num_classes: Number of classes.
 
     Raises:
-        InputError: If it is no such class, or not finite where a pixel is labelled 255.
+        InputError: If it is not such a class, or its value is not finite when a pixel is labelled
+            255.
     """
-    # Before it is called: a run folder of someone else's could name another function of the file.
+    # Checked before the call: someone else's run folder could name another function of the file.
     if not (isinstance(guest.value, type) and issubclass(guest.value, keras.losses.Loss)):
         raise InputError(f"{guest} must be a keras.losses.Loss class, got {guest.value!r}.")
     try:
@@ -145,7 +146,7 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
             f"{guest} must give one finite number for labels in [0, {num_classes}) and "
             f"{IGNORE_LABEL}, which is ignored, got {value}."
         )
-    # Keras divides what it averages by the number of replicas, but not what comes as one number.
+    # Keras divides averages by the number of replicas, but not a loss that is a single number.
     averaged = type(loss).__call__ is not keras.losses.Loss.__call__
     averaged = averaged or np.ndim(loss.call(labels.astype(np.float32), logits)) > 0
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -153,7 +154,7 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
 
 
 class _Share(keras.losses.Loss):
-    """The share that a replica has of a loss: the shares of all are added up."""
+    """One replica's share of a loss; Keras adds up the shares of all replicas."""
 
     def __init__(self, loss: keras.losses.Loss, replicas: int):
         super().__init__(name=loss.name)

@@ -1,4 +1,4 @@
-"""A loss that is not finite ends a training, and the reason is looked for in the labels."""
+"""The guard of the loss: one that is not finite ends the training, with the reason if found."""
 
 import math
 from collections.abc import Iterable
@@ -18,12 +18,12 @@ _LISTED = 10
 
 
 class LossGuard(keras.callbacks.Callback):
-    """Stops a training whose loss is not finite, before it saves what it has become.
+    """Stops a training whose loss is not finite before its weights are saved.
 
     Args:
-        options: Of the training.
-        dataset: That it is trained on.
-        in_order: Whether the batches come in their order, so that the one at fault is known.
+        options: Options of the training.
+        dataset: The converted dataset.
+        in_order: Whether the batches come in a known order, so that the faulty one can be found.
     """
 
     def __init__(self, options: TrainingOptions, dataset: records.Dataset, *, in_order: bool):
@@ -34,7 +34,7 @@ class LossGuard(keras.callbacks.Callback):
         self._epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Takes note of the epoch."""
+        """Stores the number of the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
@@ -53,7 +53,8 @@ class LossGuard(keras.callbacks.Callback):
             listed = "; ".join(invalid[:_LISTED]) + ("; ..." if len(invalid) > _LISTED else "")
             raise InputError(
                 f"labels must be in [0, {classes}) or {IGNORE_LABEL} (ignored), or the loss is "
-                f"{loss} as {place}, got {listed}; 'kerasseg check {self._dataset.root}' finds all."
+                f"{loss} as {place}, got {listed}; 'kerasseg check {self._dataset.root}' lists all "
+                "of them."
             )
         raise InputError(
             f"loss must be finite, got {loss} {place}: its labels are valid, so the training has "
@@ -76,7 +77,7 @@ class LossGuard(keras.callbacks.Callback):
 
 
 def _invalid_labels(contents: Iterable[bytes], classes: int) -> list[str]:
-    """Describes the labels with values that are neither a class nor ignored, a text a record."""
+    """Describes labels with values that are neither a class nor ignored, one text per record."""
     found = []
     for content in contents:
         features = reader.parse_example(content)

@@ -2,6 +2,7 @@
 
 import random
 import re
+import unicodedata
 
 import pytest
 
@@ -114,6 +115,21 @@ def read(folder, text, name="classes.txt"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return class_file.read(path)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_composed_however_unicode_writes_them(tmp_path, form):
+    text = unicodedata.normalize(
+        form, "0 Straße\n1 Fußgänger\n2 Straße\n3 \uff43\uff41\uff52\n4 car\n"
+    )
+    names = read(tmp_path, text).classes.names
+    # Characters of another width are others, as capitals are.
+    assert names == ("Straße", "Fußg\u00e4nger", "\uff43\uff41\uff52", "car")
+
+
+def test_two_ways_to_write_a_name_are_no_two_classes(tmp_path):
+    with pytest.raises(InputError, match="line 2: class names must differ"):
+        read(tmp_path, "caf\u00e9\ncafe\u0301\nroad\n")
 
 
 @pytest.mark.parametrize("name", COLORED)

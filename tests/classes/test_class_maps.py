@@ -1,4 +1,5 @@
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -37,6 +38,22 @@ def test_classes_are_merged_by_name_in_the_order_of_the_map(tmp_path):
     assert description.classes.colors == ((0, 0, 142), (128, 64, 128))
     assert description.raw_values == {0: 255, 7: 1, 26: 0, 28: 0}
     assert description.raw_colors == {(9, 9, 9): 0, (0, 0, 0): 255}
+
+
+def test_names_that_differ_in_the_way_unicode_writes_them_are_one_class(tmp_path):
+    composed, decomposed = (
+        unicodedata.normalize(form, "Fußgängerübergang") for form in ("NFC", "NFD")
+    )
+    own = ClassSpace((composed, "car"), ((1, 1, 1), (2, 2, 2)))
+    table = {decomposed: decomposed, "car": composed}
+    (tmp_path / "map.json").write_text(json.dumps(table))
+    assert mapped(tmp_path / "map.json", Description(own, {0: 0, 1: 1})).classes.names == (
+        composed,
+    )
+    assert mapped(f"9:{decomposed}", Description(own, {0: 0})).raw_values[9] == 0
+    (tmp_path / "map.json").write_text(json.dumps({composed: "a", decomposed: "b"}))
+    with pytest.raises(InputError, match="keys must differ, got a value or class more than once"):
+        mapped(tmp_path / "map.json")
 
 
 def test_the_classes_of_a_map_decide_order_and_colours(tmp_path):

@@ -239,7 +239,7 @@ def test_an_interrupted_check_says_so(run_cli, folder_tree, monkeypatch):
 
     monkeypatch.setattr(check, "run", interrupt)
     result = run_cli("check", folder_tree)
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert result.stderr == "Error: interrupted; nothing was written.\n"
 
 
@@ -442,3 +442,21 @@ def test_a_report_replaces_a_report_and_no_other_file(run_cli, folder_tree, tmp_
     assert classes.read_bytes() == before
     for _ in range(2):
         assert run_cli("check", folder_tree, option, tmp_path / "report").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "content"),
+    [
+        ("--json", '{"images": [], "annotations": []}'),  # as COCO's
+        ("--json", '{\n "dataset": "folder",\n "errors": 0}'),  # a conversion's outcome
+        ("--html", '<!DOCTYPE html>\n<html lang="en">\n<head>\n<title>mine</title>'),
+    ],
+)
+def test_a_report_replaces_no_file_that_is_like_one(
+    run_cli, folder_tree, tmp_path, option, content
+):
+    (tmp_path / "mine").write_text(content)
+    result = run_cli("check", folder_tree, option, tmp_path / "mine")
+    assert result.exit_code == 1
+    assert "must be a new file or an earlier report, got one that begins with" in result.stderr
+    assert (tmp_path / "mine").read_text() == content

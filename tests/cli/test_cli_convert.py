@@ -152,9 +152,9 @@ def test_an_interrupted_conversion_tells_how_to_go_on(convert_camvid, tmp_path, 
 
     monkeypatch.setattr(convert, "run", interrupt)
     result = convert_camvid()
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert result.stderr == (
-        f"Error: interrupted; the same command goes on with {tmp_path / 'data' / 'camvid'}.\n"
+        f"Error: interrupted; the same command continues with {tmp_path / 'data' / 'camvid'}.\n"
     )
 
 
@@ -209,8 +209,8 @@ def test_ctrl_c_in_the_middle_leaves_nothing_that_looks_finished(tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         output = process.stdout.read().decode()
-        assert process.wait(60) == 1
-    assert "interrupted; the same command goes on" in " ".join(output.split())
+        assert process.wait(60) == 130
+    assert "interrupted; the same command continues" in " ".join(output.split())
     assert "Traceback" not in output
     assert {path.name for path in (tmp_path / "scenes").iterdir()} == {".lock", "1.0.0.incomplete"}
     assert not list(tmp_path.rglob("*.tmp"))

@@ -41,7 +41,7 @@ def test_an_interrupted_fit_exits_as_a_shell_would_and_says_how_to_go_on(
     monkeypatch.setattr(fit, "run", interrupting(error, begun=True))
     run = tmp_path / "my run"
     result = run_cli("fit", *TINY, "--data", tiny_data, "--run", run)
-    said = f"interrupted; 'kerasseg fit --resume --run {shlex.quote(str(run))}' goes on."
+    said = f"interrupted; 'kerasseg fit --resume --run {shlex.quote(str(run))}' continues."
     fails(result, said, code=code)
 
 
@@ -77,11 +77,11 @@ def test_a_stopped_fit_goes_on_with_the_command_that_it_prints(tiny_data, tmp_pa
     code, output = stopped([*python, *map(str, command)], signal.SIGTERM, run)
     assert code == 143
     assert "Traceback" not in output
-    printed = output.partition("interrupted; '")[2].partition("' goes on.")[0]
+    printed = output.partition("interrupted; '")[2].partition("' continues.")[0]
     assert printed == f"kerasseg fit --resume --run {run}"
     code, output = stopped([*python, *shlex.split(printed)], signal.SIGINT, run)
     assert code == 130
-    assert "going on after epoch" in output
+    assert "continuing after epoch" in output
     assert "Traceback" not in output
     assert [entry["epoch"] for entry in history(run)] == list(range(1, len(history(run)) + 1))
 
@@ -105,7 +105,7 @@ def not_evaluated(tiny_data, tiny_training, tmp_path_factory):
     return folder
 
 
-SAID = "last.keras is used, the network after epoch 2 of 9: none was evaluated yet"
+SAID = "last.keras is used, the network after epoch 2 of 9: no network was evaluated yet"
 
 
 def test_a_run_that_was_not_evaluated_is_scored_by_its_last_network(run_cli, not_evaluated):

@@ -151,7 +151,9 @@ def test_a_damaged_file_about_the_source_is_refused_with_the_remedy(tree, tmp_pa
     content = path.read_bytes()
     for damaged in (content[:-30], b"", content[:200] + b"\xff" * 40 + content[240:]):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"source\.npz: is damaged.*--overwrite"):
+        with pytest.raises(
+            InputError, match=r"source\.npz: must be undamaged to tell.*--overwrite"
+        ):
             run(tree, tmp_path / "out")
 
 

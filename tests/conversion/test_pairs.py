@@ -112,7 +112,7 @@ def test_checksums_alone_still_find_what_is_damaged_or_no_gray_label(tree, tmp_p
         convert_tree(tree, tmp_path, verify="checksums")
     found = {problem.file.rpartition("/")[2]: problem.what for problem in refusal.value.problems}
     assert found == {
-        "deep.png": "image must have 8 bits a channel, got more",
+        "deep.png": "image must have 8 bits per channel, got more",
         "large.png": "PNG is cut short",
         "photo.jpg": "label must have the image's size 90x120, got 9x9",
         "small.png": "label must be an 8-bit gray PNG to be copied, got 8 bits of colour type 2",

@@ -457,7 +457,7 @@ def test_sizes_are_official_where_there_are_any(tmp_path):
     assert coco.describe(tmp_path).split_sizes == official
     assert coco.describe(tmp_path, task="stuff").split_sizes == official
     assert coco.describe(tmp_path, task="voc").split_sizes == {"validation": 5000}
-    assert datasets.option_names(coco) == ["task"]
+    assert list(datasets.options_of(coco)) == ["task"]
 
 
 @pytest.mark.parametrize("tree", ["panoptic", "stuff"])

@@ -340,11 +340,23 @@ def test_an_image_that_is_used_is_not_passed_over_whatever_its_ending(tree):
 
 def test_a_label_of_another_format_is_told_so(tree, tmp_path):
     add_splits(tree, ["train", "val"])
-    add(tree, "images/train/b.png", "labels/train/b.tif")
+    add(tree, "images/train/b.png", "labels/train/b.webp")
     with pytest.raises(convert.ConversionError) as refusal:
         convert.run("folder", tree, tmp_path / "out")
     (problem,) = refusal.value.problems
-    assert problem.cause == "it is a TIFF file: save it as PNG"
+    assert problem.what == "label must be a PNG, TIFF or BMP, got WEBP"
+
+
+@pytest.mark.parametrize("ending", [".tif", ".bmp"])
+def test_a_label_in_tiff_or_bmp_is_converted_as_one_in_png(tree, tmp_path, ending):
+    add_splits(tree, ["train", "val"])
+    add(tree, "images/train/b.png", "labels/train/b.png")
+    before = convert.run("folder", tree, tmp_path / "before")
+    with PIL.Image.open(tree / "labels/train/b.png") as picture:
+        picture.save(tree / f"labels/train/b{ending}")
+    (tree / "labels/train/b.png").unlink()
+    after = convert.run("folder", tree, tmp_path / "after")
+    assert after.fingerprint == before.fingerprint
 
 
 # What is not used
@@ -361,7 +373,7 @@ def test_every_file_that_is_not_used_is_counted_with_the_reason(tree):
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_text("x")
     assert sorted(passed_over(tree)) == [
-        "1 passed over (lists, though folders tell the splits): train.txt",
+        "1 passed over (lists, although folders give the splits): train.txt",
         "1 passed over (not the ending of an image): labels/val/notes.txt",
         "2 passed over (beside the folders of the splits): images/loose.png, labels/loose.png",
         "2 passed over (in images/train_extra/, which is no split): images/train_extra/x.png, "
@@ -435,7 +447,7 @@ def test_images_without_a_label_are_errors_unless_they_are_to_be_skipped(tree, t
     refused = run_cli(*command)
     assert refused.exit_code == 1
     assert refused.stdout.count("label is missing") == 4
-    assert "--skip-unlabelled leaves images without a label out." in refused.stderr
+    assert "--skip-unlabelled leaves out images without a label." in refused.stderr
     result = run_cli(*command, "--skip-unlabelled")
     assert result.exit_code == 0, result.output
     assert "train: 1 images" in result.stdout
@@ -497,7 +509,7 @@ def test_deep_images_are_an_error_in_convert_and_check_until_they_are_stretched(
     command = ("convert", "--dataset", "folder", "--source", tree, "--output", tmp_path / "out")
     for refused in (run_cli(*command), run_cli("check", tree)):
         assert refused.exit_code == 1
-        assert "image must have 8 bits a channel" in refused.stdout
+        assert "image must have 8 bits per channel" in refused.stdout
         assert "--stretch LOW,HIGH" in refused.stdout
     stretched = run_cli(*command, "--stretch", "0,4095")
     assert stretched.exit_code == 0, stretched.output

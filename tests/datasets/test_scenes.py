@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from kerasseg.pipelines.datasets import scenes
-from kerasseg.pipelines.scenery import canvas
+from kerasseg.pipelines.scenery import canvas, scene
 from kerasseg.pipelines.scenery.scene import draw
 
 ROOT = Path()
@@ -63,7 +63,7 @@ def test_train_and_validation_share_no_image(monkeypatch):
         seeds.append(seed)
         return np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
 
-    monkeypatch.setattr(scenes, "draw", remember)
+    monkeypatch.setattr(scene, "draw", remember)
     for example in listed("train") + listed("validation"):
         scenes.read(example)
     assert len(set(seeds)) == len(seeds) == 280

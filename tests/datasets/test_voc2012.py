@@ -197,7 +197,7 @@ def test_official_sizes_follow_the_option(tmp_path):
     assert voc2012.describe(tmp_path).split_sizes == {"train": 1464, "validation": 1449}
     augmented = voc2012.describe(tmp_path, sbd=tmp_path).split_sizes
     assert augmented == {"train": 10582, "validation": 1449}
-    assert datasets.option_names(voc2012) == ["sbd"]
+    assert list(datasets.options_of(voc2012)) == ["sbd"]
 
 
 def test_a_value_above_20_is_an_error(voc):

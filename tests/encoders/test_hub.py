@@ -5,8 +5,8 @@ import pytest
 import kerasseg
 from kerasseg.encoders import hub, resnet
 from kerasseg.layers import BatchNormalization
-from kerasseg.pipelines import fit
 from kerasseg.pipelines.runs.training_options import TrainingOptions
+from kerasseg.pipelines.training import compiled_model
 
 keras_hub = pytest.importorskip("keras_hub", reason="keras-hub is an extra")
 
@@ -128,7 +128,7 @@ def test_a_backbone_that_lacks_a_level_is_refused_where_it_is_needed(preset, mon
 def test_its_normalisation_is_ours_and_can_be_frozen(preset):
     model = kerasseg.build("pspnet", num_classes=3, encoder=f"hub:{preset[0]}", filters=8)
     options = TrainingOptions(model="pspnet", batch_norm="frozen-encoder")
-    fit._set_batch_norm(model.layers, options, lambda: 0)
+    compiled_model.set_batch_norm(model.layers, options, lambda: 0)
     encoder = model.get_layer("encoder_hub")
     found = [la for la in encoder.layers if isinstance(la, keras.layers.BatchNormalization)]
     assert len(found) == 53  # one for each convolution of a ResNet-50

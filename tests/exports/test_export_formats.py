@@ -391,5 +391,7 @@ def test_an_output_that_cannot_be_written_is_a_clear_error(form, tiny_run, tmp_p
 
 def test_litert_asks_for_a_size_where_the_run_has_none(network, tmp_path):
     run = make_run(tmp_path / "run", "unet", network, count=3)
-    with pytest.raises(InputError, match="was trained without an image size and a crop size"):
+    with pytest.raises(
+        InputError, match="must have been trained with an image size or a crop size"
+    ):
         export.run(run, output=tmp_path / "out", format="litert")

@@ -71,7 +71,7 @@ def png(depth, color_type, rows, *, interlace=0):
 
 
 def deep_gray_png():
-    """16 bits a pixel: the high byte is that of the gray picture, the low one is noise."""
+    """16 bits per pixel: the high byte is that of the gray picture, the low one is noise."""
     high = np.asarray(picture().convert("L")).astype(np.uint16)
     low = np.random.default_rng(4).integers(0, 256, high.shape, np.uint16)
     return png(16, 0, [row.astype(">u2").tobytes() for row in (high << 8) + low])

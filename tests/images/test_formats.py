@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from kerasseg.pipelines.errors import ImageFileError
-from kerasseg.pipelines.images import formats
+from kerasseg.pipelines.images import endings, formats
 
 SIZE = (21, 35)
 PIXELS = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
@@ -38,12 +38,12 @@ def pixels(content):
 
 def test_every_format_that_pillow_opens_is_read_or_named_with_the_reason_why_not():
     PIL.Image.init()
-    named = {*formats.ENDINGS, *(name for names in formats.NOT_READ.values() for name in names)}
+    named = {*formats.ENDINGS, *(name for names in endings.NOT_READ.values() for name in names)}
     assert set(PIL.Image.OPEN) <= named
-    assert not set(formats.ENDINGS) & {n for names in formats.NOT_READ.values() for n in names}
+    assert not set(formats.ENDINGS) & {n for names in endings.NOT_READ.values() for n in names}
     for ending, name in PIL.Image.registered_extensions().items():
         expected = name in formats.ENDINGS or name == "MPO"
-        assert (ending in formats.IMAGE_ENDINGS) == expected, ending
+        assert (ending in endings.IMAGE_ENDINGS) == expected, ending
 
 
 @pytest.mark.parametrize("format_", LOSSLESS)
@@ -95,7 +95,7 @@ def test_files_of_several_pictures_are_refused_with_their_number(format_):
     content = encode(frames[0], format_, save_all=True, append_images=frames[1:])
     with pytest.raises(ImageFileError, match="must hold one picture, got 3") as refusal:
         formats.open_picture(content)
-    assert "to a file of its own" in refusal.value.cause
+    assert "as a separate file" in refusal.value.cause
 
 
 def test_a_tiff_with_smaller_copies_of_itself_is_one_picture():

@@ -163,6 +163,66 @@ def test_a_label_of_another_kind_is_refused_with_what_it_is(content, what, cause
     assert cause in refusal.value.cause
 
 
+def with_palette(indices):
+    picture = PIL.Image.fromarray(indices)
+    picture.putpalette([9, 8, 7, 128, 64, 128, 0, 0, 142])
+    return picture
+
+
+COLORS = np.array([[[128, 64, 128], [0, 0, 142], [9, 8, 7]]], np.uint8)
+TIFF = {"compression": "tiff_lzw"}
+OTHER_FORMATS = {
+    "TIFF": (PIL.Image.fromarray(VALUES), "TIFF", {}),
+    "TIFF, deflate": (PIL.Image.fromarray(VALUES), "TIFF", {"compression": "tiff_adobe_deflate"}),
+    "TIFF, 16 bits": (PIL.Image.fromarray(VALUES.astype(np.uint16) * 300), "TIFF", TIFF),
+    "TIFF, 32 bits": (PIL.Image.fromarray(VALUES.astype(np.int32) * 300), "TIFF", {}),
+    "TIFF, 1 bit": (PIL.Image.fromarray(VALUES == 1), "TIFF", {"compression": "group4"}),
+    "TIFF, palette": (with_palette(VALUES), "TIFF", TIFF),
+    "TIFF, RGB": (PIL.Image.fromarray(COLORS), "TIFF", TIFF),
+    "BMP": (PIL.Image.fromarray(VALUES), "BMP", {}),
+    "BMP, 1 bit": (PIL.Image.fromarray(VALUES == 1), "BMP", {}),
+    "BMP, palette": (with_palette(VALUES), "BMP", {}),
+    "BMP, RGB": (PIL.Image.fromarray(COLORS), "BMP", {}),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FORMATS)
+def test_a_tiff_or_bmp_holds_the_numbers_of_the_png_of_the_same_picture(kind):
+    picture, format_, options = OTHER_FORMATS[kind]
+    label = read_label(save(picture, format_, **options))
+    np.testing.assert_array_equal(label.values, np.asarray(picture))
+    assert label.values.dtype in (np.uint8, np.uint16)
+    if picture.mode == "P":
+        assert label.palette is not None
+        assert label.palette[:3].tolist() == [[9, 8, 7], [128, 64, 128], [0, 0, 142]]
+    else:
+        assert label.palette is None
+
+
+@pytest.mark.parametrize(
+    ("picture", "format_", "options", "what"),
+    [
+        (PIL.Image.fromarray(COLORS), "TIFF", {"compression": "jpeg"}, "without loss, got a TIFF"),
+        (PIL.Image.fromarray(VALUES), "TIFF", {"tiffinfo": {262: 0}}, r"a TIFF of L \(L;I\)"),
+        (PIL.Image.fromarray(VALUES.astype(np.float32)), "TIFF", {}, "a TIFF of F"),
+        (
+            PIL.Image.fromarray(VALUES.astype(np.int32) - 1),
+            "TIFF",
+            {},
+            r"in \[0, 65535\], got -1 to 1",
+        ),
+        (PIL.Image.fromarray(VALUES), "TIFF", {"tiffinfo": {274: 6}}, "rotated by its EXIF"),
+        (PIL.Image.fromarray(VALUES), "WEBP", {}, "PNG, TIFF or BMP, got WEBP"),
+        (PIL.Image.fromarray(VALUES), "GIF", {}, "PNG, TIFF or BMP, got GIF"),
+        (PIL.Image.fromarray(VALUES), "PPM", {}, "PNG, TIFF or BMP, got PPM"),
+    ],
+    ids=["JPEG in TIFF", "white is 0", "floats", "negative", "rotated", "WebP", "GIF", "PGM"],
+)
+def test_a_label_that_a_decoder_would_change_is_refused(picture, format_, options, what):
+    with pytest.raises(ImageFileError, match=what):
+        decode_label(save(picture, format_, **options))
+
+
 def test_a_label_that_is_cut_short_empty_or_no_image_is_refused():
     content = save(PIL.Image.fromarray(VALUES))
     for damaged, what in ((content[:-5], "cut short"), (b"", "empty"), (b"0 1 2", "must be a PNG")):
@@ -240,6 +300,19 @@ def test_a_black_and_white_mask_is_recognised():
     with pytest.raises(ImageFileError, match=r"got 255 \(2 pixels\)") as refusal:
         LabelMap(describe({0: 0, 1: 1, 2: 2}))(np.array([[0, 255, 255]], np.uint8))
     assert "did you mean --map 255:1?" in refusal.value.cause
+
+
+@pytest.mark.parametrize("values", [[0, 65535], [65535]])
+def test_a_black_and_white_mask_of_16_bits_is_recognised(values):
+    with pytest.raises(ImageFileError, match="got 65535") as refusal:
+        LabelMap(describe())(np.array([values], np.uint16))
+    assert "did you mean --map 65535:1?" in refusal.value.cause
+
+
+def test_the_largest_value_of_16_bits_beside_classes_may_mean_ignored():
+    with pytest.raises(ImageFileError, match="got 65535") as refusal:
+        LabelMap(describe())(np.array([[0, 1, 65535]], np.uint16))
+    assert "did you mean --map 65535:ignore?" in refusal.value.cause
 
 
 @pytest.mark.parametrize("ignored", [[], [255]])

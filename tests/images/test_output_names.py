@@ -1,11 +1,15 @@
+import io
 import itertools
+import os
 import unicodedata
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from kerasseg.pipelines.errors import ImageFileError, InputError
-from kerasseg.pipelines.images import output_names
+from kerasseg.pipelines.images import marks, output_names, png
 
 ENDINGS = (".png", "_overlay.png")
 
@@ -104,10 +108,74 @@ def test_an_image_that_a_link_leads_to_is_not_overwritten(tmp_path):
 def test_a_link_in_the_place_of_a_result_is_replaced_and_not_written_through(tmp_path):
     (tmp_path / "kept.txt").write_text("kept")
     (tmp_path / "a.png").symlink_to(tmp_path / "kept.txt")
-    output_names.write({tmp_path / "a.png": b"new"})
+    output_names.write({tmp_path / "a.png": b"new"}, overwrite=True)
     assert (tmp_path / "kept.txt").read_text() == "kept"
     assert not (tmp_path / "a.png").is_symlink()
     assert (tmp_path / "a.png").read_bytes() == b"new"
+
+
+def encoded(value):
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.full((5, 7), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def edit(path):
+    with PIL.Image.open(path) as picture:
+        pixels = np.array(picture)
+    pixels[0, 0] += 1
+    PIL.Image.fromarray(pixels).save(path)
+
+
+OTHERS = {
+    "drawn by hand": lambda path: path.write_bytes(encoded(1)),
+    "an edited result": lambda path: (output_names.write({path: encoded(1)}), edit(path)),
+    "a damaged result": lambda path: path.write_bytes(marks.mark(encoded(1))[:-1]),
+    "text": lambda path: path.write_text("mine"),
+    "empty": lambda path: path.touch(),
+    "a link": lambda path: path.symlink_to(OTHERS["drawn by hand"](path.with_name("x")) and "x"),
+    "a link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "a pipe": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_file_of_someone_else_is_replaced_only_if_that_is_asked_for(tmp_path, other):
+    result = tmp_path / "a.png"
+    OTHERS[other](result)
+    before = result.lstat()
+    images = [(Path("/given", name), Path(name)) for name in ("a.jpg", "b.jpg")]
+    with pytest.raises(InputError, match=r"a\.png, which would be lost.*--output, or.*--overwrite"):
+        output_names.plan(images, tmp_path, ENDINGS, refuse_others=True)
+    with pytest.raises(
+        ImageFileError, match=r"must not replace a file of someone else, got .*a\.png"
+    ):
+        output_names.write({result: encoded(2), tmp_path / "a_overlay.png": encoded(3)})
+    assert result.lstat() == before
+    assert not (tmp_path / "a_overlay.png").exists()
+    output_names.write({result: encoded(2)}, overwrite=True)
+    assert marks.is_marked(result.read_bytes())
+
+
+def test_an_earlier_result_is_replaced(tmp_path):
+    result = tmp_path / "a.png"
+    for value in (1, 1, 2):
+        output_names.plan([(Path("/a.jpg"), Path("a.jpg"))], tmp_path, ENDINGS, refuse_others=True)
+        output_names.write({result: encoded(value)})
+        with PIL.Image.open(result) as picture:
+            assert (np.array(picture) == value).all()
+
+
+def test_a_marked_png_is_a_sound_png_with_the_same_pixels():
+    content = encoded(200)
+    marked = marks.mark(content)
+    assert marks.mark(marked) == marked
+    assert png.walk(marked) - png.walk(content) == {b"keSG"}
+    assert (png.decode(marked) == png.decode(content)).all()
+    assert not marks.is_marked(content)
+    assert marks.mark(b"no PNG") == b"no PNG"
+    # As PNG 1.2 has it in 3.3: ancillary, private, and not to be copied by who changes pixels.
+    assert [letter.islower() for letter in "keSG"] == [True, True, False, False]
 
 
 def test_results_of_an_image_are_written_all_or_none(tmp_path):

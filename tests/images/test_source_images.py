@@ -182,7 +182,9 @@ def test_images_of_8_bits_are_not_stretched():
 @pytest.mark.parametrize("format_", ["PNG", "TIFF", "JPEG2000", "PPM"])
 def test_deep_images_are_refused_with_the_option_that_tells_black_and_white(format_):
     for read in (lambda content: prepare(content, ASKED), decodable):
-        with pytest.raises(ImageFileError, match="must have 8 bits a channel, got more") as refusal:
+        with pytest.raises(
+            ImageFileError, match="must have 8 bits per channel, got more"
+        ) as refusal:
             read(encode(DEEP, format_))
         assert "--stretch LOW,HIGH" in refusal.value.cause
 

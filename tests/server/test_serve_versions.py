@@ -220,6 +220,28 @@ def test_a_version_that_crashes_tensorflow_is_only_tried_in_another_process(tmp_
         assert offset_of(url) == 1
 
 
+def test_a_trial_that_gets_no_processor_is_given_the_priority_of_requests(tmp_path, monkeypatch):
+    python, told = tmp_path / "python", tmp_path / "told"
+    python.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        f"with open({str(told)!r}, 'a') as file: print(os.nice(int(sys.argv[-1])), file=file)\n"
+        "time.sleep(60 * int(sys.argv[-1]))\n"
+    )
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(trial, "_PATIENCE", 2.0)
+    trials, own = trial.Trials(), os.nice(0)
+
+    def run():  # as the watcher, whose thread has a lower priority
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), own + 5)
+        trials.run(tmp_path)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert told.read_text().split() == [str(min(own + 10, 19)), str(own)]
+
+
 def test_a_version_that_fails_is_tried_again_later_and_later(tmp_path, monkeypatch):
     folder = write_version(tmp_path / "street" / "1")
     version, now = versions.Version("street", 1, folder), 1000.0

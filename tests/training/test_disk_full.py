@@ -4,7 +4,6 @@ import contextlib
 import os
 import resource
 import signal
-import subprocess
 
 import pytest
 from run_ends import At, assert_same_end
@@ -13,19 +12,6 @@ from kerasseg.pipelines import fit
 from kerasseg.pipelines.errors import InputError
 
 MEBIBYTE = 2**20
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 8 MiB; skips the test where none can be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    done = subprocess.run(mount, capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("must be root to mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(folder, left):

@@ -11,6 +11,7 @@ from kerasseg import IGNORE_LABEL
 from kerasseg.pipelines import fit, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.records import reader
+from kerasseg.pipelines.training import compiled_model
 from kerasseg.pipelines.training.loss_guard import LossGuard
 
 BAD = 7
@@ -56,7 +57,7 @@ class NotFinite(keras.losses.Loss):
 
 
 def test_a_training_names_the_records_of_invalid_labels(data, tiny_training, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "_build_loss", lambda *arguments: NotFinite())
+    monkeypatch.setattr(compiled_model, "_build_loss", lambda *arguments: NotFinite())
     with pytest.raises(InputError, match=r"labels must be in \[0, 3\) or 255") as refusal:
         fit.run(tiny_training, data, tmp_path / "run")
     assert "got 7 in '" in str(refusal.value)

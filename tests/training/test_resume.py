@@ -58,7 +58,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on_from_there(
     assert f"epoch-{at[0]}-step-{at[1] + 1}" in positions(tmp_path / "run")
     notices = []
     fit.resume(tmp_path / "run", on_notice=notices.append)
-    assert notices == [f"going on after epoch {at[0]} and {at[1] + 1} steps"]
+    assert notices == [f"continuing after epoch {at[0]} and {at[1] + 1} steps"]
     assert_same_end(tmp_path / "run", ends(training, tiny_data))
 
 
@@ -152,7 +152,7 @@ def test_a_run_killed_before_its_first_state_begins_again_and_says_so(
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "epoch-0-step-0")
     notices = []
     fit.resume(tmp_path / "run", on_notice=notices.append)
-    assert "it begins again, with init_from" in notices[0]
+    assert "it starts again, with init_from" in notices[0]
     assert_same_end(tmp_path / "run", ends(from_another_run, tiny_data))
 
 
@@ -169,7 +169,7 @@ def test_a_damaged_state_costs_an_epoch_and_nothing_else(training, tiny_data, tm
         (newest / name).write_bytes(content)
     notices = []
     fit.resume(run, on_notice=notices.append)
-    assert notices[-1] == "going on after epoch 1"
+    assert notices[-1] == "continuing after epoch 1"
     assert [f"{newest}: {name}" in text for text in notices[:-1]] == [True] * (name != "folder")
     assert_same_end(run, ends(training, tiny_data))
 
@@ -193,7 +193,7 @@ def test_a_run_that_has_lost_its_states_is_not_begun_again(tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     for folder in (run / "checkpoints").glob("epoch-*"):
         shutil.rmtree(folder)
-    with pytest.raises(InputError, match="must hold a state to go on from, got none"):
+    with pytest.raises(InputError, match="must hold a state to continue from, got none"):
         fit.resume(run)
 
 

@@ -1,7 +1,7 @@
-"""Export formats, one a file, found by file name.
+"""Export formats, one per file, found by file name.
 
-Importing one loads neither TensorFlow nor NumPy, for `--help` shows all. A format's file is named
-as the format, and as the extra that installs what it needs. It has
+Importing one loads neither TensorFlow nor NumPy, as `--help` shows all formats. The file has the
+name of the format, which is also the name of the extra with its packages. It has
 
     HELP: str                          what it is for and what it takes, a phrase for the help
     PACKAGES: tuple                    the modules of its extra; () if it needs none
@@ -25,22 +25,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from kerasseg import lazy
+
 if TYPE_CHECKING:
     from ...classes import ClassSpace
+    from . import litert as litert
+    from . import onnx as onnx
+    from . import savedmodel as savedmodel
+else:
+    __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 DEFAULT = "savedmodel"
 
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported.
+    """An export: the model's name and properties.
 
     Attributes:
         name: Name of the model.
-        classes: Those of its labels.
-        facts: What the labels mean and what it takes, as `classes.json` has it.
-        size: `(height, width)` that it computes at; None for the images' own.
-        probabilities: Whether it gives them beside the labels.
+        classes: Classes of its labels.
+        facts: Meaning of the labels and form of the inputs, for `classes.json`.
+        size: `(height, width)` at which it computes; None for the images' own size.
+        probabilities: Whether it gives probabilities besides the labels.
     """
 
     name: str

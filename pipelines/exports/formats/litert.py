@@ -30,8 +30,8 @@ def write(model, folder: Path, export: Export) -> Path:
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        folder: To write `FILE` into.
-        export: What is exported; its size is known.
+        folder: Folder to write `FILE` into.
+        export: The export, whose size is known.
 
     Returns:
         The folder.
@@ -47,7 +47,7 @@ def write(model, folder: Path, export: Export) -> Path:
     model = litert_layers.with_builtin_operations(model)
     shape = (1, *export.size, 3)
     function = single_file.signature(model, shape, export.probabilities).get_concrete_function()
-    # What is not tracked is not converted: given a Keras model, the converter loses its weights.
+    # Untracked weights are not converted: the converter loses the weights of a Keras model.
     tracked = litert_layers.Weights([variable.value for variable in model.variables])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)
     try:

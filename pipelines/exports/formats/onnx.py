@@ -29,12 +29,12 @@ def adapt(model, size: tuple[int, int] | None):
 
 
 def write(model, folder: Path, export: Export) -> Path:
-    """Converts a network; what the labels mean stands in the file's `metadata_props`.
+    """Converts a network and stores the meaning of the labels in the file's `metadata_props`.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        folder: To write `FILE` into.
-        export: What is exported.
+        folder: Folder to write `FILE` into.
+        export: The export.
 
     Returns:
         The folder.
@@ -50,7 +50,7 @@ def write(model, folder: Path, export: Export) -> Path:
     sides = export.size or (None, None)
     function = single_file.signature(model, (None, *sides, 3), export.probabilities)
     handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
-    # It logs each node that it does not know as an error; one message says it below.
+    # tf2onnx logs each unknown node as an error; one message below names them all.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     proto, _ = tf2onnx.convert.from_function(
         function,
@@ -99,7 +99,7 @@ def _replace(ctx, node, operation: str, inputs: list[str]) -> None:
 
 
 def _floor_mod(ctx, node, name: str, args: Any) -> None:
-    # tf2onnx's own gives the remainder the sign of the dividend, where integers are.
+    # tf2onnx's own remainder of integers has the sign of the dividend.
     _replace(ctx, node, "Mod", list(node.input))
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ...errors import InputError, why_not_written
 from . import Export
 
 HELP = "for TensorFlow Serving: takes encoded images, gives label maps of their own size as PNG"
@@ -16,30 +16,30 @@ NOTES = (
     "",
 )
 
-EXTRA = "assets.extra"  # TensorFlow Serving does not look into it
+EXTRA = "assets.extra"  # TensorFlow Serving ignores this folder
 _TEST_IMAGES = ((61, 83, "PNG"), (97, 64, "JPEG"))
 
 
 def adapt(model, size: tuple[int, int] | None):
-    """Returns the network that resizes images to a size, and logits back."""
+    """Returns a network that resizes images to a size and logits back."""
     from kerasseg import adapters
 
     return model if size is None else adapters.at_size(model, size)
 
 
 def write(model, folder: Path, export: Export) -> Path:
-    """Writes a SavedModel, and the requests that warm it up.
+    """Writes a SavedModel and its warm-up requests.
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: The version's folder.
-        export: What is exported; overlays leave a background undrawn.
+        export: The export; its overlays do not draw a background.
 
     Returns:
-        The folder for what describes the model.
+        The folder for the files that describe the model.
 
     Raises:
-        InputError: If it cannot be written.
+        InputError: If the SavedModel cannot be written.
     """
     import tensorflow as tf
 
@@ -57,7 +57,7 @@ def write(model, folder: Path, export: Export) -> Path:
             undrawn=export.classes.undrawn,
         )
     except tf.errors.OpError as error:  # such as that of a full disk
-        raise InputError(f"{folder}: cannot be written ({error.message}).") from error
+        raise InputError(f"{folder}: cannot be written ({why_not_written(error)}).") from error
     extra = folder / EXTRA
     extra.mkdir()
     warmup_requests.write(extra / warmup_requests.FILE, export.name, _encoded(*_TEST_IMAGES[0]))
@@ -65,15 +65,15 @@ def write(model, folder: Path, export: Export) -> Path:
 
 
 def check(model, folder: Path, export: Export) -> dict[str, Any]:
-    """Compares a SavedModel with the network it came from, on images of odd sizes.
+    """Compares a SavedModel with its network on images of odd sizes.
 
     Args:
-        model: As for `write`.
-        folder: Where the SavedModel is.
-        export: As for `write`.
+        model: The model of `write`.
+        folder: Folder of the SavedModel.
+        export: The export.
 
     Returns:
-        What was compared, and the operations that the SavedModel consists of.
+        Facts on the comparison, and the operations of the SavedModel.
 
     Raises:
         InputError: If labels differ, or there are operations that a server does not have.
@@ -124,7 +124,7 @@ def _encoded(height: int, width: int, format_: str) -> bytes:
 
 
 def describe_input(size: tuple[int, int] | None) -> str:
-    """Says what the model takes and gives."""
+    """Describes the inputs and outputs of the model."""
     resized = (
         f", which the network sees resized to {size[0]} x {size[1]} (height x width)"
         if size

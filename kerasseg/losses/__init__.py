@@ -1,0 +1,10 @@
+"""Losses over label maps with ignored pixels."""
+
+from .cross_entropy import CrossEntropy as CrossEntropy
+from .cross_entropy import Focal as Focal
+from .cross_entropy import OnlineHardExamples as OnlineHardExamples
+from .lovasz import LovaszSoftmax as LovaszSoftmax
+from .overlap import Dice as Dice
+from .overlap import Jaccard as Jaccard
+from .overlap import Tversky as Tversky
+from .weighted_sum import WeightedSum as WeightedSum

@@ -1,0 +1,182 @@
+"""The network of a run, compiled with its optimizer and its loss."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+import kerasseg
+from kerasseg import losses, optimizers, schedules
+from kerasseg.layers import BatchNormalization
+from kerasseg.layers.outputs import SegmentationModel
+
+from .. import records
+from ..errors import InputError
+from ..runs import loss_terms
+from ..runs.guests import Guest
+from ..runs.option_fields import check_option
+from ..runs.training_options import TrainingOptions
+from . import class_weights, guest_parts
+
+
+def build(
+    options: TrainingOptions,
+    dataset: records.Dataset,
+    strategy,
+    own: Mapping[str, Guest] = types.MappingProxyType({}),
+) -> keras.Model:
+    """Builds the network of a run and compiles it with its optimizer and its loss.
+
+    Sets the random seed and the dtype policy of Keras, too.
+
+    Args:
+        options: The options of the training.
+        dataset: The converted dataset, for its classes, its sizes and its class weights.
+        strategy: A `tf.distribute.Strategy`, in whose scope the variables are made.
+        own: The user's own model, encoder and loss, by the option that names them.
+
+    Returns:
+        The compiled model, from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        logits `(batch, height, width, num_classes)`, or to a dict of them with auxiliary logits.
+
+    Raises:
+        InputError: If the model or the loss cannot be built with these options.
+    """
+    guest_parts.check_options(options, own)
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.dtype_policy)
+    steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
+    try:
+        with strategy.scope():
+            model = _build_network(options, dataset, own)
+            set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
+            _refuse_frozen(model, options)
+            with_auxiliary = isinstance(model, SegmentationModel)
+            model.compile(
+                optimizer=_build_optimizer(options, steps),
+                loss=_build_loss(options, dataset, own),
+                loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
+            )
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    except TypeError as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.model_options.items())
+        raise InputError(f"{options.model} cannot be built with {given} ({error}).") from error
+    return model
+
+
+def _build_network(
+    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
+) -> keras.Model:
+    arguments = {"num_classes": len(dataset.classes.names), **options.model_options}
+    if "encoder" in own:
+        arguments["encoder"] = own["encoder"].value
+    if "model" in own:
+        model = guest_parts.build_network(own["model"], options, arguments)
+    else:
+        architecture: Any = options.model  # known at run time only
+        model = kerasseg.build(architecture, **arguments)
+    for option in own.keys() - {"loss"}:
+        guest_parts.check_saving(own[option], model)
+    return model
+
+
+def set_batch_norm(
+    layers: list[keras.layers.Layer], options: TrainingOptions, steps_done: Callable, part: str = ""
+) -> None:
+    """Sets what batch normalisation does in training, as the options say.
+
+    Args:
+        layers: The layers of the network.
+        options: The options of the training.
+        steps_done: Called for the variable that counts the finished steps.
+        part: Name of the part of the network that holds the layers; empty for the network itself.
+
+    Raises:
+        ValueError: If a layer of Keras would have to use frozen statistics.
+    """
+    for layer in layers:
+        if isinstance(layer, keras.Model):  # an encoder of keras-hub
+            set_batch_norm(layer.layers, options, steps_done, layer.name)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            encoder = (part or layer.name).startswith("encoder_")
+            if options.batch_norm == "frozen" or (
+                options.batch_norm == "frozen-encoder" and encoder
+            ):
+                layer.trainable = False  # else as it is: someone may have frozen a part of theirs
+            layer.momentum = options.batch_norm_momentum
+            if isinstance(layer, BatchNormalization):
+                layer.frozen_statistics = options.batch_norm == "frozen-statistics"
+                layer.steps_done = steps_done
+            elif options.batch_norm == "frozen-statistics":
+                raise ValueError(
+                    f"batch_norm must not be {options.batch_norm} with layer {layer.name} of "
+                    "Keras, which cannot freeze statistics as "
+                    "kerasseg.layers.BatchNormalization can."
+                )
+
+
+def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
+    """Refuses a network of which no weight would change, however long it trained."""
+    factor = options.encoder_learning_rate_factor
+    if not any(factor or not v.path.startswith("encoder_") for v in model.trainable_variables):
+        total, frozen = len(model.variables), len(model.non_trainable_variables)
+        raise ValueError(
+            f"network must have weights that are trained, got {frozen} of {total} frozen and "
+            f"encoder_learning_rate_factor {factor:g} for the others."
+        )
+
+
+def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
+    schedule: Any = schedules.Poly(
+        options.learning_rate,
+        steps,
+        options.power,
+        warmup_steps=round(steps * options.warmup_epochs / options.epochs),
+    )
+    factor = {"encoder_factor": options.encoder_learning_rate_factor}
+    if options.optimizer == "sgd":
+        optimizer = optimizers.SGD(
+            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **factor
+        )
+    else:
+        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **factor)
+    if options.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _build_loss(
+    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
+) -> keras.losses.Loss:
+    if "loss" in own:
+        return guest_parts.build_loss(own["loss"], options, len(dataset.classes.names))
+    terms = loss_terms.parse(options.loss)
+    if options.dice_weight:
+        terms.append(loss_terms.Term(options.dice_weight, "dice", {}))
+    weights = class_weights.of(options, dataset)
+    parts = [_build_term(term, weights) for term in terms]
+    _check_class_weights(options, parts)
+    if len(parts) == 1 and terms[0].weight == 1:
+        return parts[0]
+    return losses.WeightedSum(parts, [term.weight for term in terms])
+
+
+def _build_term(term: loss_terms.Term, weights: list[float] | None) -> keras.losses.Loss:
+    made: Any = getattr(losses, loss_terms.CLASSES[term.name])
+    taken = set(inspect.signature(made).parameters) - {"ignore_label", "name", "kwargs"}
+    unknown = sorted(term.arguments.keys() - (taken - {"class_weights"}))
+    if unknown:
+        known = ", ".join(sorted(taken - {"class_weights"})) or "none"
+        raise ValueError(f"arguments of loss {term.name} must be among {known}, got {unknown[0]}.")
+    of_classes = {"class_weights": weights} if "class_weights" in taken else {}
+    return made(**term.arguments, **of_classes)
+
+
+def _check_class_weights(options: TrainingOptions, parts: list[keras.losses.Loss]) -> None:
+    if not any(hasattr(part, "class_weights") for part in parts):
+        requirement = f"none with loss {options.loss}, which has no class weights"
+        value = options.class_weights
+        check_option("class_weights", value == "none", requirement, value)
