@@ -27,14 +27,14 @@ class _EncoderFactor:
         super().build(variables)  # pyright: ignore[reportAttributeAccessIssue]
 
     def _apply_weight_decay(self, variables):
-        """Does nothing: `update_step` decays, where a variable's own rate is known."""
+        """Does nothing, as `update_step`, which knows a variable's own rate, applies the decay."""
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates a variable at its own rate, with the arithmetic of Keras' optimizer.
 
-        One operation reads and writes each array once, where Keras composes ten. What
-        `exclude_from_weight_decay(var_names=["bias"])` excludes goes by the variable's own name;
-        Keras looks for it in the layer's name too, and would not decay the kernel of `debias`.
+        One operation reads and writes each array once, where Keras composes ten.
+        `exclude_from_weight_decay(var_names=["bias"])` compares the variable's own name; Keras also
+        searches the layer's name and would not decay the kernel of `debias`.
         """
         this: Any = self
         index = this._get_variable_index(variable)
@@ -62,7 +62,7 @@ def _handle(variable):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
-    """AdamW, with a learning rate of its own for the encoder.
+    """AdamW with a separate learning rate for the encoder.
 
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of
@@ -99,10 +99,10 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class SGD(_EncoderFactor, keras.optimizers.SGD):
-    """Gradient descent with momentum, with a learning rate of its own for the encoder.
+    """Gradient descent with momentum and a separate learning rate for the encoder.
 
-    DeepLab and PSPNet are trained so: their encoders learn at a tenth of the rate of the
-    layers that follow.
+    DeepLab and PSPNet are trained in this way: their encoders learn at a tenth of the rate of the
+        later layers.
 
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of

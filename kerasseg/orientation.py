@@ -1,20 +1,21 @@
-"""The orientation that cameras write into EXIF, read and undone with TensorFlow's own operations.
+"""The EXIF orientation of photographs, read and applied with TensorFlow's own operations.
 
-Its decoders ignore it, and a network would see the photographs of telephones lie on their side.
+TensorFlow's decoders ignore it, so that a network would see photographs of phones lying on their
+side.
 """
 
 import tensorflow as tf
 
 _ORIENTATION = 0x0112  # the tag's number
 _ENTRY = 12  # bytes
-# What stands before EXIF in a JPEG and in a PNG; then the byte order, with which offsets begin.
+# Bytes before EXIF in a JPEG and in a PNG; then the byte order, from which offsets count.
 _PREFIXES = (b"Exif\0\0", b"eXIf")
 _LITTLE_ENDIAN, _BIG_ENDIAN = b"II*\0", b"MM\0*"
 _LONGEST = 2**16  # bytes of EXIF: what a JPEG's segment holds
 
 
 def upright(content, image):
-    """Turns a decoded image as its file says it is to be shown; in graphs, too.
+    """Turns a decoded image upright as its file says; also works in graphs.
 
     Args:
         content: String scalar, the encoded image: a JPEG or PNG with EXIF, or any other.
@@ -33,7 +34,7 @@ def upright(content, image):
 
 
 def _orientation(content):
-    """Reads the orientation, 1 where there is none, as an int32 scalar."""
+    """Reads the orientation as an int32 scalar; 1 if there is none."""
     found = tf.constant(1)
     for order in (_LITTLE_ENDIAN, _BIG_ENDIAN):
         for prefix in _PREFIXES:
@@ -48,7 +49,7 @@ def _orientation(content):
 
 
 def _read(exif, big_endian: bool):
-    """Finds the orientation in EXIF, which is given from behind its byte order on.
+    """Finds the orientation in EXIF; `content` begins behind the byte order.
 
     Layout: offset of the directory (4 bytes, counted from the byte order); there, the number of
     entries (2 bytes), and for each: tag (2), type (2), count (4), value (the first 2 of 4).
@@ -62,7 +63,7 @@ def _read(exif, big_endian: bool):
         order = weights[:length][::-1] if big_endian else weights[:length]
         return tf.reduce_sum(digits * tf.constant(order, tf.int64), axis=-1)
 
-    # Whatever a damaged file says, nothing is read from outside it.
+    # Nothing is read from outside the file, whatever a damaged one declares.
     data = tf.pad(data, [[0, _ENTRY]])
     start = tf.minimum(number(data[:4]) - 4, tf.size(data, tf.int64) - _ENTRY)
     start = tf.maximum(start, 0)

@@ -1,4 +1,4 @@
-"""What losses and scores take: labels, logits and weights, checked once and pixel by pixel.
+"""Pixels: the labels, logits and weights of losses and scores, checked once in one place.
 
 Shapes are checked where Python sees them: at each call, or when a graph is traced. Values inside a
 graph can only be marked as invalid, for the caller to turn into NaN. An assertion in the graph
@@ -26,8 +26,8 @@ class Pixels(NamedTuple):
         invalid: bool maps: whether the label is neither a class nor ignored, or the weight is not
             a finite number of at least 0.
         weights: float32, broadcasts to the maps; None for equal weights.
-        given: The labels as they came.
-        expected: What labels must be, in words.
+        given: The labels before any conversion.
+        expected: The allowed labels in words.
     """
 
     labels: Any
@@ -86,7 +86,7 @@ def read(
         sample_weight: One weight for all pixels, one per image (batch,), or one per pixel of shape
             `shape`, each with or without further axes of size 1; None for equal weights.
         shape: Shape of the maps as far as it is known, (batch, height, width).
-        size: The same as a tensor, known when the graph runs.
+        size: Shape of the maps as a tensor, known when the graph runs.
         num_classes: Number of classes.
         ignore_label: Label of the pixels that do not count.
 
@@ -111,7 +111,7 @@ def read(
 
 
 def refuse_invalid(pixels: Pixels) -> None:
-    """Raises a ValueError for invalid pixels if values can be seen, that is eagerly."""
+    """Raises a ValueError for invalid pixels in eager mode, where values can be read."""
     if not tf.executing_eagerly() or not tf.reduce_any(pixels.invalid):
         return
     weights = 1.0 if pixels.weights is None else pixels.weights.numpy()
@@ -148,12 +148,12 @@ def _read_labels(y_true, shape: tf.TensorShape):
             f"labels must have the shape {shape}, a number for each pixel predicted, got {given}"
             f"{remedy}."
         )
-    # An unknown rank, as tf.py_function leaves it, is looked at when the graph runs.
+    # An unknown rank, as after tf.py_function, is checked when the graph runs.
     return labels if labels.shape.rank is not None else tf.ensure_shape(labels, shape)
 
 
 def _read_weights(sample_weight, labels):
-    """Returns float32 weights, and where they cannot be used; both broadcast to the labels."""
+    """Returns float32 weights and where they are invalid; both broadcast to the labels."""
     weights: Any = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
     given, rank = weights.shape, labels.shape.rank
     if given.rank == rank + 1 and given[-1] in (1, None):

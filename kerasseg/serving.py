@@ -45,10 +45,10 @@ def label_png(model: Callable, content):
 
 
 def overlay_png(model: Callable, content, colors, undrawn: Sequence[int] = ()):
-    """Predicts an encoded image, and lays the classes' colours over it, half and half.
+    """Predicts an encoded image and draws the classes' colours over it with opacity one half.
 
     Args:
-        model: As for `label_png`.
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         content: String scalar, an encoded image.
         colors: uint8 (classes, 3), RGB.
         undrawn: Classes over which the image stays as it is, such as a background.
@@ -65,10 +65,10 @@ def overlay_png(model: Callable, content, colors, undrawn: Sequence[int] = ()):
 
 
 def class_shares(model: Callable, content, num_classes: int):
-    """Predicts which share of an encoded image's pixels each class has.
+    """Predicts the share of each class among an encoded image's pixels.
 
     Args:
-        model: As for `label_png`.
+        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         content: String scalar, an encoded image.
         num_classes: Number of classes.
 
@@ -104,25 +104,25 @@ def save(
 
     Args:
         model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        folder: Where to write.
+        folder: Folder to write.
         colors: (red, green, blue) of each class, in [0, 255].
-        probabilities: Whether the last signature is wanted, whose answers are large.
+        probabilities: Whether to add the last signature, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
-        undrawn: Classes that overlays leave out, such as a background.
+        undrawn: Classes that overlays do not draw, such as a background.
 
     Raises:
-        ValueError: If the model takes images of other channels than red, green and blue, or tells
-            more classes apart than a label of 8 bits can.
+        ValueError: If the model takes images with other channels than red, green and blue, or has
+            more classes than an 8-bit label can hold.
     """
     channels = model.input_shape[-1]
     if channels != 3:
         raise ValueError(
             f"model must take images of 3 channels, red, green and blue, got {channels}."
         )
-    # Before anything is traced: TensorFlow's `map_fn` leaves its mark on the process when an error
-    # ends its tracing, and no strategy can be entered there any more.
+    # Before anything is traced: if an error ends the tracing of TensorFlow's `map_fn`, the process
+    # can no longer enter a strategy.
     check_classes_of_labels(model.output_shape[-1])
-    # The variables alone: where a tf.Module holds the Keras model, Python finds its variables and
+    # Only the variables: if a tf.Module holds the Keras model, Python finds its variables but
     # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
     variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])
 

@@ -44,14 +44,14 @@ def overlay(
     opacity: float = 0.5,
     undrawn: Sequence[int] = (),
 ) -> np.ndarray:
-    """Lays the classes' colours over an image; ignored pixels stay as they are.
+    """Draws the classes' colours over an image; ignored pixels stay unchanged.
 
     Args:
         image: (height, width, 3), RGB in [0, 255].
         label: Integers (height, width).
         colors: (red, green, blue) of each class, in [0, 255].
         opacity: Share of the colour, in [0, 1].
-        undrawn: Classes whose pixels stay as they are, too, such as a background.
+        undrawn: Classes whose pixels also stay unchanged, such as a background.
 
     Returns:
         uint8 (height, width, 3), RGB.

@@ -337,7 +337,7 @@ def test_an_output_s_name_cannot_lead_out_of_the_folder(images, tmp_path):
 def test_two_label_maps_of_one_image_are_both_written(tmp_path):
     item = Output(tmp_path / "a.jpg", tmp_path, "a")
     outputs = {"labels": np.zeros((2, 3), np.uint8), "second": np.ones((2, 3), np.uint8)}
-    answer = client._write(item, outputs)
+    answer = client._write(item, outputs, overwrite=False)
     assert [path.name for path in answer.files] == ["a.png", "a_second.png"]
     assert decode(answer.files[1].read_bytes()).all()
 

@@ -1,4 +1,4 @@
-"""Published weights in our models: readers, and one rename table a source."""
+"""Published weights in our models: readers, and one rename table per source."""
 
 import importlib
 from collections.abc import Callable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
-# Sources and the file of each; a file tells in MODELS which architectures it has.
+# Sources and their files; a file lists its architectures in MODELS.
 SOURCES = (
     "deeplab-pytorch",
     "keras-deeplab",
@@ -91,22 +91,23 @@ def from_state_dict(
         state: Arrays by their published names, in the layout of their framework.
         source: One of `SOURCES`, the implementation that they come from; it implies the variant.
         model: Name of the architecture, or "encoders.FAMILY" for an encoder alone.
-        num_classes: Number of classes; read off the tensors if None.
+        num_classes: Number of classes; None to read it from the tensors.
         preprocessing: "source" for images in [0, 255] normalised as the source does, or a preset;
             None for already normalised input.
-        resize_logits: Whether to end at the input's resolution; None for where the source's own
-            network ends.
-        reset_head: Whether the classifier may start anew when it has another number of classes.
-        prefix: What the names of the network's tensors begin with, such as "student."; "" for those
-            that begin with nothing. None to remove a prefix where exactly one makes all tensors
-            fit; what begins otherwise is left out.
+        resize_logits: Whether to end at the input's resolution; None to end like the source's
+            network.
+        reset_head: Whether the classifier may keep its initial weights if it has another number of
+            classes.
+        prefix: Beginning of the names of the network's tensors, such as "student."; "" for no
+            prefix. None removes a prefix if exactly one makes all tensors fit, and leaves out other
+            tensors.
         allow_non_finite: Whether weights may be NaN or infinite.
         report: Called with a sentence if a prefix was removed or tensors were left out.
         **options: Further arguments of the architecture, such as `encoder` and `output_stride`;
-            what the tensors tell need not be given.
+            those that follow from the tensors need not be given.
 
     Returns:
-        The model, in the architecture's form of that source.
+        The model, in the source's variant of the architecture.
 
     Raises:
         ValueError: If source or architecture are unknown, several networks fit, or a tensor is left

@@ -1,4 +1,4 @@
-"""Zip archives, whose entries may inflate to no more than the file's size allows, and `.npz`."""
+"""Zip archives, whose unpacked size is limited by the size of the file, and `.npz`."""
 
 import io
 import math
@@ -25,14 +25,14 @@ _ENCRYPTED = 1
 
 
 class Archive:
-    """A zip archive, checked before anything of it is read.
+    """A zip archive that is checked before any entry is read.
 
     Args:
         path: The file.
 
     Raises:
-        CheckpointError: If entries lie upon each other, share a name, are encrypted, or would
-            inflate to more than the file's size allows.
+        CheckpointError: If entries overlap, share a name, are encrypted, or would inflate to more
+            than the file's size allows.
     """
 
     def __init__(self, path: Path):
@@ -45,7 +45,7 @@ class Archive:
             raise
 
     def __enter__(self) -> "Archive":
-        """Returns itself, to be closed in the end."""
+        """Returns itself, to be closed at the end."""
         return self
 
     def __exit__(self, *_exception) -> None:
@@ -112,7 +112,7 @@ def read_npz(archive: Archive) -> dict[str, np.ndarray]:
 
 
 def _read_npy(name: str, raw: np.ndarray) -> np.ndarray:
-    """Reads an array of numbers; its header must say what is there, no more and no less."""
+    """Reads an array of numbers, whose header must describe the content exactly."""
     head = io.BytesIO(raw[:_LARGEST_HEADER].tobytes())
     version = np.lib.format.read_magic(head)
     readers = {

@@ -1,4 +1,4 @@
-"""Fills a model with the tensors of a state dict, and accepts no leftovers."""
+"""Filling a model with the tensors of a state dict, without leftovers."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ from .. import models
 from . import prefixes
 from .prefixes import State
 
-# A table: pairs of a pattern and what it becomes; the first full match counts.
+# A table: pairs of a pattern and its replacement; the first full match counts.
 # A pattern matches the name of a PyTorch module ("backbone.bn1") and becomes the name of one of our
 # layers; or a tensor's whole name and becomes "LAYER/VARIABLE" ("=LAYER/VARIABLE" if the values are
 # in Keras' layout already), or "" if nobody needs it.
@@ -26,7 +26,7 @@ _VARIABLES = {
     "running_var": ("moving_variance",),
 }
 
-# What parallel training puts before every name.
+# Parallel training puts this before every name.
 _PARALLEL = "module."
 
 # Layers whose shape the number of classes decides.
@@ -34,7 +34,7 @@ HEADS = re.compile(r"(.*_)?logits\d*|(up)?score.*|class_embedding|mask_norm")
 
 
 def clean(state: State) -> State:
-    """Drops what trainings wrap around a state: the prefix `module.` and batch counters."""
+    """Removes additions of a training: the prefix `module.` and batch counters."""
     if _is_parallel(state):
         state = {name.removeprefix(_PARALLEL): values for name, values in state.items()}
     return {
@@ -68,11 +68,11 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
         options: Arguments of its `build`.
 
     Raises:
-        ValueError: If one is not known or not valid.
+        ValueError: If an argument is unknown or invalid.
     """
     if not model.startswith("encoders."):
         known = inspect.signature(models.builder(model)).parameters
-        # What an architecture that always ends at full resolution cannot choose.
+        # Arguments that architectures which always end at full resolution do not have.
         if "resize_logits" not in known:
             options = {key: value for key, value in options.items() if key != "resize_logits"}
         architecture: Any = model  # known at run time only
@@ -90,7 +90,7 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
 
 
 class NonFiniteError(ValueError):
-    """Weights are NaN or infinite: its message lists them."""
+    """Weights are NaN or infinite; the message lists them."""
 
 
 class Pair(NamedTuple):
@@ -122,11 +122,11 @@ def match(
         state: Arrays in PyTorch's layout.
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
-        only: What the names of the layers to fill begin with.
+        only: Beginning of the names of the layers to fill.
 
     Returns:
-        The pairs, in Keras' layout, and what does not fit: tensors that are left over, missing, or
-        of another shape.
+        The pairs, in Keras' layout, and descriptions of tensors that are left over, missing, or of
+        another shape.
     """
     table = _compile(renames)
     layers = {layer.name: layer for layer in model.layers if layer.name.startswith(only)}
@@ -177,7 +177,7 @@ def fill(
         state: Arrays in PyTorch's layout.
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
-        only: What the names of the layers to fill begin with.
+        only: Beginning of the names of the layers to fill.
         allow_non_finite: Whether weights may be NaN or infinite.
 
     Returns:
@@ -212,10 +212,10 @@ def set_values(pairs: Iterable[Pair], *, allow_non_finite: bool = False) -> None
 
 
 def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Checks that weights are numbers: one NaN makes every prediction NaN.
+    """Checks that weights are finite, as one NaN makes every prediction NaN.
 
     Raises:
-        NonFiniteError: If some are NaN or infinite.
+        NonFiniteError: If some weights are NaN or infinite.
     """
     problems = []
     for name, values in named:
@@ -227,7 +227,7 @@ def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
 
 
 def describe(name: str, problems: list[str]) -> str:
-    """Returns the message of what does not fit a network."""
+    """Returns the message about tensors that do not fit a network."""
     return _list(f"weights must fit {name} one by one, got:", problems)
 
 
@@ -238,7 +238,7 @@ def _list(heading: str, problems: list[str]) -> str:
 
 
 def _is_fixed(layer) -> bool:
-    """Bilinear upsampling kernels need no tensor: they are what they are made as."""
+    """Tells whether a layer needs no tensor, as fixed bilinear upsampling kernels do not."""
     return not layer.trainable and layer.name.startswith("upscore")
 
 

@@ -1,4 +1,4 @@
-"""HDF5 files, as Keras writes them; `hdf5_process.py` reads them in a process of its own."""
+"""HDF5 files as written by Keras; `hdf5_process.py` reads them in a separate process."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from .limits import (
 
 _PROGRAM = Path(__file__).with_name("hdf5_process.py")
 _LONGEST_LIST = 64 * 2**20
-# Processor time: a network of 1000 tensors takes .3 s, inflating 100 MB a second.
+# Processor time: a network of 1000 tensors takes .3 s, inflating 100 MB per second.
 _SECONDS, _BYTES_A_SECOND = 2, 5_000_000
 
 
@@ -35,11 +35,11 @@ def read(path: Path, entry: str = "") -> dict[str, np.ndarray]:
         entry: The entry of the archive that is an HDF5 file.
 
     Returns:
-        Arrays by `GROUP/GROUP/NAME`, as the file has them.
+        Arrays by their path in the file, `GROUP/GROUP/NAME`.
 
     Raises:
-        CheckpointError: If it is damaged, or holds links, values in other files or of other kinds,
-            or more than its size allows.
+        CheckpointError: If the file is damaged, or holds links, values in other files or of other
+            kinds, or more than its size allows.
     """
     size = path.stat().st_size
     seconds = _SECONDS + size // _BYTES_A_SECOND
@@ -68,7 +68,7 @@ def read(path: Path, entry: str = "") -> dict[str, np.ndarray]:
 
 
 def _explain(process: subprocess.Popen, seconds: int) -> str:
-    """Says why the program ended before it had written everything."""
+    """Describes why the program ended before it had written everything."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
     out_of_time = getattr(signal, "SIGXCPU", None)
@@ -83,7 +83,7 @@ def _explain(process: subprocess.Popen, seconds: int) -> str:
 
 
 def _receive(pipe, most_bytes: int) -> dict[str, np.ndarray]:
-    """Receives the tensors, checking them again: a file may have taken the process over."""
+    """Receives the tensors and checks them again, as a file may have taken over the process."""
     answer = json.loads(pipe.readline(_LONGEST_LIST))
     if "error" in answer:
         raise _RefusedError(answer["error"])
@@ -104,4 +104,4 @@ def _receive(pipe, most_bytes: int) -> dict[str, np.ndarray]:
 
 
 class _RefusedError(CheckpointError):
-    """The program says what is wrong with the file."""
+    """The program's message on what is wrong with the file."""

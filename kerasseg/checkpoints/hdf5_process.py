@@ -1,7 +1,7 @@
-"""Reads an HDF5 file in a process of its own: a program that takes a path and limits.
+"""A program that reads an HDF5 file in a separate process, within limits.
 
-The HDF5 library crashes on some damaged files (a node of a group that is its own child), and loops
-on others. Here that ends this process, and is an error in the one that waits for it.
+The HDF5 library crashes on some damaged files (a node of a group that is its own child) and loops
+on others. Then only this process ends, which is an error in the one that waits for it.
 
 It writes a line of JSON, `{"tensors": [[name, dtype, shape], ...]}` or `{"error": message}`, and
 then the values of each tensor. Arguments: the path; the entry of the zip archive that it is, or "";
@@ -22,7 +22,7 @@ DEEPEST = 32
 
 
 class RefusedError(Exception):
-    """The file holds what is not read."""
+    """The file holds values that are not read."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def write_line(content: dict) -> None:
 
 
 def limit_process(most_bytes: int, seconds: int) -> None:
-    """Limits memory and time, where the system can."""
+    """Limits memory and time, if the system supports it."""
     try:
         import resource
     except ImportError:
@@ -73,7 +73,7 @@ def limit_process(most_bytes: int, seconds: int) -> None:
 
 
 def limit(kind: int, value: int) -> None:
-    """Sets a limit, unless a lower one holds already."""
+    """Sets a limit, unless a lower one is already set."""
     import resource
 
     _, hard = resource.getrlimit(kind)
@@ -140,13 +140,13 @@ def check(h5py, name: str, item) -> int:
         return size if whole else refuse_absent(name, size)
     pairs = zip(item.shape, item.chunks, strict=True)
     whole = item.id.get_num_chunks() == math.prod(-(-side // chunk) for side, chunk in pairs)
-    # A chunk is inflated whole, however little of it the shape needs.
+    # A chunk is inflated completely, however little of it the shape needs.
     largest = math.prod(item.chunks) * item.dtype.itemsize
     return max(size, largest) if whole else refuse_absent(name, size)
 
 
 def refuse_absent(name: str, size: int) -> int:
-    """Refuses a dataset that says how large it is, and does not have the values."""
+    """Refuses a dataset that declares a size but does not have the values."""
     raise RefusedError(f"{name} must have its {size} bytes of values in the file, got fewer.")
 
 

@@ -10,7 +10,7 @@ RESIZES_LOGITS = False
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of an architecture off its tensors."""
+    """Reads the arguments of an architecture from its tensors."""
     if model == "segmenter":
         return _infer_segmenter(state)
     found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
@@ -40,7 +40,7 @@ def _infer_segmenter(state: dict) -> dict:
 
 
 def resnet_name(state: dict, prefix: str) -> str:
-    """Tells which ResNet the tensors `PREFIXlayerN.BLOCK.convK` belong to."""
+    """Returns the ResNet to which the tensors `PREFIXlayerN.BLOCK.convK` belong."""
     depth = sum(
         name.startswith(f"{prefix}layer") and name.endswith("conv1.weight") for name in state
     )

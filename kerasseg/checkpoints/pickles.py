@@ -1,8 +1,8 @@
-"""Pickles of tensors, read without executing anything that they name.
+"""Pickles of tensors, read without executing any code that they name.
 
-Python's own reader runs in C: it hashes, copies and allocates whatever a pickle says, for hours and
-gigabytes, and Ctrl-C does not reach it. Here `pickletools` takes the file apart into instructions,
-and each is carried out in Python, as far as tensors and plain values need it.
+Python's own reader runs in C: it hashes, copies and allocates whatever a pickle demands, for hours
+and gigabytes, and Ctrl-C does not stop it. Here `pickletools` splits the file into instructions,
+and Python executes those that tensors and plain values need.
 """
 
 import pickletools
@@ -12,7 +12,7 @@ from typing import Any
 from .limits import MOST_DIMENSIONS, CheckpointError
 from .storages import IGNORED, INERT, KINDS, Kind, LazyTensor, Storage
 
-# A tensor takes some 40 instructions. As many as these take about a second and 100 MB.
+# A tensor takes some 40 instructions. So many instructions take about a second and 100 MB.
 _MOST_STEPS = 1_000_000
 _LONGEST_LINE = 2**20
 
@@ -21,8 +21,8 @@ class Loader:
     """Reads a pickle of tensors and plain values; any class but the listed ones is refused.
 
     Args:
-        file: A binary file at the beginning of the pickle; it is left at its end.
-        limit: The most bytes to read.
+        file: A binary file at the beginning of the pickle; left at the end of the pickle.
+        limit: Largest number of bytes to read.
 
     Attributes:
         storages: The storages that the tensors view, by key.
@@ -37,11 +37,11 @@ class Loader:
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """Reads one object: of dicts, only the entries whose keys are strings.
+        """Reads one object; dicts keep only the entries whose keys are strings.
 
         Raises:
-            CheckpointError: If the pickle takes too many steps, names a class that is not allowed,
-                or does what no file of tensors needs.
+            CheckpointError: If the pickle takes too many steps, names a forbidden class, or uses an
+                instruction that no file of tensors needs.
         """
         source: Any = self._source
         for opcode, argument, _ in pickletools.genops(source):
@@ -125,7 +125,7 @@ class Loader:
             )
 
     def _find(self, module_name: Any, global_name: Any) -> Any:
-        """Returns what stands for a global of the pickle; never imports."""
+        """Returns a substitute for a global of the pickle; never imports it."""
         place = (module_name, global_name)
         if type(module_name) is str and type(global_name) is str:
             if place in IGNORED:
@@ -188,7 +188,7 @@ class Loader:
         self._push(storage)
 
     def _ordered_dict(self, items: Any = ()) -> dict[str, Any]:
-        """Python 3 fills an empty one, Python 2 gave a list of pairs."""
+        """Makes an OrderedDict, which Python 3 leaves empty and Python 2 gives a list of pairs."""
         if type(items) is dict:
             return items
         if not isinstance(items, (tuple, list)):
@@ -218,14 +218,14 @@ class Loader:
 
 
 class _Source:
-    """The file of a pickle, as far as it may be read."""
+    """The file of a pickle, up to a largest number of bytes."""
 
     def __init__(self, file, limit: int):
         self._file = file
         self._left = limit
 
     def read(self, count: int) -> bytes:
-        """Reads, unless a pickle claims more than there is: that much is not even reserved."""
+        """Reads bytes; refuses more than the file has before it reserves memory for them."""
         if count > self._left:
             raise CheckpointError("must be a whole PyTorch file, got a pickle that is cut off.")
         self._left -= count
@@ -247,10 +247,10 @@ def _shown(text: Any) -> str:
 
 
 def _update(target: dict[str, Any], keys: list[Any], values: list[Any]) -> None:
-    """Sets entries; those under other keys than strings name no tensor.
+    """Sets entries whose keys are strings, as only these name tensors.
 
-    Hashing anything else may take for ever: a tuple that holds one tuple twice, which holds one
-    twice, and so on, is hashed anew at each place.
+    Hashing other keys may take forever: a tuple that holds a tuple twice, which again holds one
+        twice, and so on, is hashed again at each place.
     """
     for key, value in zip(keys, values, strict=True):
         if type(key) is str:
@@ -266,7 +266,7 @@ _CALLS: dict[tuple[str, str], Callable[..., Any]] = {
 _CALLABLE = tuple(_CALLS.values())
 
 
-# Instructions that push what comes with them.
+# Instructions that push their own argument.
 _PLAIN = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),

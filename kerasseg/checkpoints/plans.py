@@ -1,4 +1,4 @@
-"""How the tensors of a source become a network, tried before a network of values is made."""
+"""Plans: how the tensors of a source become a network, tried before memory is taken."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -11,14 +11,15 @@ from .prefixes import Chosen, SeveralNetworksError, State, choose
 
 
 class Plan:
-    """A network of a source, as far as the caller determines it.
+    """A network of a source, with the arguments that the caller determines.
 
     Args:
         source: The module of the source, with its rename tables.
         model: Name of the architecture.
-        num_classes: Number of classes; read off the tensors if None.
-        reset_head: Whether the classifier may start anew when it has another number of classes.
-        options: Arguments of the architecture that the tensors do not tell.
+        num_classes: Number of classes; None to read it from the tensors.
+        reset_head: Whether the classifier may keep its initial weights if it has another number of
+            classes.
+        options: Arguments of the architecture that do not follow from the tensors.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class Plan:
     def build(self, state: State, *, allow_non_finite: bool) -> keras.Model:
         """Builds the network with the tensors as its weights.
 
-        It is drawn first, without memory for values: sizes that the tensors tell, and do not have
-        themselves, would take any amount.
+        It is first built without memory for values, as wrong sizes in the tensors could demand any
+        amount.
 
         Raises:
             ValueError: If a tensor is left over, missing, of another shape, or not finite.
@@ -85,7 +86,7 @@ class Plan:
         return not assign.match(drawn, state, self._renames, keep_heads=keep_heads)[1]
 
     def _arguments(self, state: State) -> tuple[dict[str, Any], bool]:
-        """Returns the arguments of the architecture, and whether its classifier starts anew."""
+        """Returns the architecture's arguments, and whether its classifier starts again."""
         try:
             inferred = self._source.infer(state, self._model)
         except KeyError as error:
@@ -110,7 +111,7 @@ class Plan:
         return self._source.__name__.rpartition(".")[2].replace("_", "-")
 
     def _draw(self, arguments: dict[str, Any]) -> keras.Model:
-        """Builds the network without values: its variables have names and shapes only."""
+        """Builds the network without values; its variables have only names and shapes."""
 
         def draw() -> keras.Model:
             with keras.StatelessScope(initialize_variables=False):

@@ -1,4 +1,4 @@
-"""Which tensors of a file are the network's: those whose names begin alike."""
+"""Prefixes: the tensors of a network are those whose names have the same beginning."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ _MOST_TRIED = 64
 
 
 class SeveralNetworksError(ValueError):
-    """Weights are those of several networks: its message says what their names begin with."""
+    """The weights belong to several networks; the message lists the beginnings of their names."""
 
 
 class Chosen(NamedTuple):
@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
 
     @property
     def notice(self) -> str:
-        """What a user must know, or "" if all tensors are taken as they are."""
+        """Returns a message for the user, or "" if all tensors are used unchanged."""
         if not self.left_out:
             return f"prefix {self.prefix!r} was removed from all names" if self.prefix else ""
         more = f", ... ({len(self.left_out)})" if len(self.left_out) > 3 else ""
@@ -52,9 +52,9 @@ def choose(
 
     Args:
         state: Arrays by name.
-        alike: Tells quickly whether names are those of the network.
-        fits: Tells whether tensors are those of the network, one by one.
-        prefix: What the names begin with; "" for those that begin with nothing; None to find out.
+        alike: Function that tells quickly whether names are those of the network.
+        fits: Function that tells whether tensors fit the network one by one.
+        prefix: Beginning of the names; "" for no prefix; None to find it.
 
     Returns:
         All tensors if their names are the network's, or if there is no such prefix.
@@ -105,7 +105,7 @@ def _under(state: State, prefix: str) -> Chosen:
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
-    """Lists what names begin with, the most frequent and of those the shortest first."""
+    """Lists beginnings of names, the most frequent first, and among equals the shortest."""
     counts = Counter(
         ".".join(parts[:count]) + "."
         for parts in (name.split(".")[:-1] for name in names)

@@ -1,4 +1,4 @@
-"""PyTorch's files: zip archives, and the older ones of several pickles in a row."""
+"""PyTorch's files: zip archives, and older files of several pickles in a row."""
 
 import io
 import math
@@ -31,7 +31,7 @@ def read_zip(archive: Archive) -> dict[str, np.ndarray]:
     """Reads the tensors of an archive that `torch.save` wrote.
 
     Raises:
-        CheckpointError: If there is no pickle of tensors in it, or a tensor is not whole.
+        CheckpointError: If the archive has no pickle of tensors, or a tensor is incomplete.
     """
     pickled = [name for name in archive.names if name.rpartition("/")[2] == "data.pkl"]
     if len(pickled) != 1:
@@ -56,7 +56,7 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
     """Reads a file as `torch.save` wrote it before version 1.6.
 
     Raises:
-        CheckpointError: If it is another pickle, or a tensor is not whole.
+        CheckpointError: If it is another pickle, or a tensor is incomplete.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -84,15 +84,14 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
 
 
 def select(content: Any) -> dict[str, LazyTensor]:
-    """Finds the tensors by name in what a training saved.
+    """Finds the tensors by name in the object that a training saved.
 
     Returns:
-        The state dict, be it at the top or under a key such as `state_dict`. Where there are
-        several that may be meant, such as `student` and `teacher`, all, with the key before each
-        name.
+        The state dict, at the top or under a key such as `state_dict`. If there are several
+        candidates, such as `student` and `teacher`, all of them, with the key before each name.
 
     Raises:
-        CheckpointError: If there are none.
+        CheckpointError: If there are no tensors.
     """
     found = _collect(content, 0, {}) if type(content) is dict else {}
     if not found:
@@ -104,7 +103,7 @@ def select(content: Any) -> dict[str, LazyTensor]:
 
 
 def _collect(content: dict, depth: int, known: dict[int, dict]) -> dict[str, LazyTensor]:
-    """Collects the tensors of nested dicts; one that is met again, maybe in itself, is known."""
+    """Collects the tensors of nested dicts; skips a dict that was visited before."""
     if id(content) in known:
         return known[id(content)]
     known[id(content)] = {}
@@ -126,7 +125,7 @@ def _join(direct: dict, nested: dict[str, dict]) -> dict[str, LazyTensor]:
         raise CheckpointError(f"must hold at most {MOST_TENSORS} tensors, got {count}.")
     wrapper = next((key for key in _WRAPPERS if key in nested), None)
     if wrapper is not None:
-        # What else is there counts if it holds the same network once more: an average, a teacher.
+        # Other entries count if they hold the same network again: an average or a teacher.
         first = next(iter(nested[wrapper]))
         nested = {key: inner for key, inner in nested.items() if _has(inner, first)}
         direct = {}
@@ -171,7 +170,7 @@ def _materialize(
     load: Callable[[Storage], np.ndarray],
     byte_order: Literal["<", ">"],
 ) -> dict[str, np.ndarray]:
-    """Returns the views of their storages, each of which is read once and not copied."""
+    """Returns views of the storages, each of which is read once and not copied."""
     check_names(tensors)
     _check_views(set(tensors.values()))
     storages: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Reads the tensors of published checkpoints. Needs neither TensorFlow nor PyTorch."""
+"""Readers of published checkpoints, without TensorFlow or PyTorch."""
 
 import contextlib
 from pathlib import Path
@@ -11,13 +11,13 @@ from .limits import CheckpointError
 
 __all__ = ["CheckpointError", "check_keras_file", "read"]
 
-# What files of these formats begin with.
+# First bytes of files in these formats.
 _ZIP, _HDF5 = b"PK", b"\x89HDF"
 _KERAS_WEIGHTS = "model.weights.h5"
 
 
 def read(path: Path | str) -> dict[str, np.ndarray]:
-    """Reads a checkpoint; its kind is told by its content.
+    """Reads a checkpoint, whose kind is recognised by its content.
 
     Nothing in the file is executed, and nothing outside it is read: a pickle may hold tensors and
     plain values only, an HDF5 file no links and no values of other files. Memory and time are
@@ -28,9 +28,9 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
         path: A PyTorch file (zip or legacy format), `.safetensors`, Keras `.h5`, or `.npz`.
 
     Returns:
-        Arrays of numbers by name. What training code keeps beside the network is left out; where
-        several networks are kept (`student` and `teacher`), each name begins with the key of its
-        network. Half precision becomes float32. Tied weights share their memory.
+        Arrays of numbers by name. Other data of the training is left out. If there are several
+        networks (`student` and `teacher`), each name begins with the key of its network. Half
+        precision becomes float32. Tied weights share their memory.
 
     Raises:
         CheckpointError: If the file is missing, damaged, of another kind, without tensors, takes
@@ -46,7 +46,7 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _naming(path: Path):
-    """Turns whatever is raised into an error that names the file."""
+    """Turns any error into one that names the file."""
     try:
         yield
     except CheckpointError as error:
@@ -63,15 +63,15 @@ def _naming(path: Path):
 
 
 def _printable(message: object) -> str:
-    """Returns what may be shown on a terminal, whatever names from the file are in it."""
+    """Escapes text with names from the file so that a terminal can show it safely."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(message)[:1000])
 
 
 def check_keras_file(path: Path) -> None:
-    """Checks the weights of a `.keras` or `.h5` file as `read` checks its files, for Keras to read.
+    """Checks the weights of a `.keras` or `.h5` file as `read` does, before Keras reads it.
 
     Raises:
-        CheckpointError: As `read` does.
+        CheckpointError: If `read` would refuse the weights.
     """
     with _naming(path):
         with path.open("rb") as file:

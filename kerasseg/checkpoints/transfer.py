@@ -27,16 +27,16 @@ def copy_weights(
             them.
     """
     given, ours = _layers_with_weights(source), _layers_with_weights(model)
-    problems, anew, pairs = [], [], []
+    problems, restarted, pairs = [], [], []
     for name, layer in ours.items():
         shapes = [tuple(weight.shape) for weight in layer.weights]
         other = [tuple(weight.shape) for weight in given[name].weights] if name in given else None
         if shapes == other and (same_classes or not HEADS.fullmatch(name)):
             pairs.append((layer, given[name]))
-        elif _may_start_anew(name, missing=other is None, reset_head=reset_head):
-            anew.append(name)
+        elif _may_start_again(name, missing=other is None, reset_head=reset_head):
+            restarted.append(name)
         else:
-            advice = "; --reset-head lets it start anew" if HEADS.fullmatch(name) else ""
+            advice = "; --reset-head gives it random weights" if HEADS.fullmatch(name) else ""
             problems.append(f"{name}: must be {shapes}, got {other or 'none'}{advice}")
     problems += [
         f"{name}: no place for it"
@@ -53,10 +53,10 @@ def copy_weights(
     )
     for layer, arrays in values:
         layer.set_weights(arrays)
-    return anew
+    return restarted
 
 
-def _may_start_anew(name: str, *, missing: bool, reset_head: bool) -> bool:
+def _may_start_again(name: str, *, missing: bool, reset_head: bool) -> bool:
     if missing:
         return name.startswith("auxiliary")
     return reset_head and bool(HEADS.fullmatch(name))

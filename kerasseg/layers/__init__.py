@@ -1,7 +1,7 @@
 """Keras layers of segmentation networks, all registered under the package name `kerasseg`.
 
-Importing the folder imports each file in it: Keras loads a saved network only if every class in it
-is registered, and the architecture that would import the file is not imported then.
+Importing the folder imports each file in it, because Keras loads a saved network only if all of its
+classes are registered, and the architecture that uses a layer is then not imported.
 """
 
 import importlib

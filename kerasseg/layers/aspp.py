@@ -22,10 +22,10 @@ def separable_conv_bn(
     Args:
         features: `(batch, height, width, channels)`.
         filters: Number of output channels.
-        name: The layers are called `NAME_depthwise_*` and `NAME_pointwise_*`.
-        dilation_rate: Of the depthwise convolution.
-        normalize_depthwise: Whether normalisation and ReLU stand after the depthwise convolution
-            too, as in the authors' code.
+        name: Prefix of the layers' names, `NAME_depthwise_*` and `NAME_pointwise_*`.
+        dilation_rate: Dilation of the depthwise convolution.
+        normalize_depthwise: Whether normalisation and ReLU also follow the depthwise convolution,
+            as in the authors' code.
 
     Returns:
         `(batch, height, width, filters)`.
@@ -49,14 +49,14 @@ def atrous_spatial_pyramid_pooling(
     pool_first: bool = True,
     project_kernel: int = 1,
 ):
-    """Applies parallel convolutions of several dilations, and the image's mean, to features.
+    """Applies parallel convolutions with several dilations and the image's mean to features.
 
     Args:
         features: The encoder's last features `(batch, height, width, channels)`.
         atrous_rates: Dilations of the 3 x 3 convolutions; there is a 1 x 1 convolution besides.
         filters: Channels of each branch and of the result.
         separable: Whether the 3 x 3 convolutions are depthwise separable.
-        normalize_depthwise: As for `separable_conv_bn`.
+        normalize_depthwise: Whether normalisation and ReLU also follow depthwise convolutions.
         pool_first: Whether the image's mean comes first in the concatenation, as in the authors'
             code, or last, as in torchvision's.
         project_kernel: Side of the kernel of the last convolution, 1 in the paper.

@@ -1,4 +1,4 @@
-"""Convolutions that keep the centre of the kernel on the pixel, dilated ones at full speed."""
+"""Convolutions centred on their pixel, with dilated ones at full speed."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ _TRUNCATION = 0.87962566103423978
 
 
 def _symmetric_padding(kernel_size, dilation_rate) -> list[tuple[int, int]]:
-    """Returns the zeros before and after rows and columns: as many on either side."""
+    """Returns the number of zeros on each side of rows and columns."""
     return [
         (rate * (size - 1) // 2,) * 2 for size, rate in zip(kernel_size, dilation_rate, strict=True)
     ]
@@ -36,8 +36,8 @@ def _padded_shape(input_shape, padding):
 class _SymmetricPadding:
     """Mixed into Keras' convolutions: adds `padding="symmetric"`.
 
-    Keras' "same" puts one zero more at the bottom and right when a strided convolution meets an
-    even size: half a pixel off from Caffe and PyTorch, in which the published networks were
+    For a strided convolution of an even size, Keras' "same" puts one zero more at the bottom and
+    right. That is half a pixel off from Caffe and PyTorch, in which the published networks were
     trained.
     """
 
@@ -49,7 +49,7 @@ class _SymmetricPadding:
         this: Any = self
         if not self.symmetric:
             return features, this.padding.upper()
-        # Without a stride TensorFlow's own padding is the same, and saves a copy.
+        # Without a stride TensorFlow's own padding is the same and saves a copy.
         if max(this.strides) == 1 and all(size % 2 for size in this.kernel_size):
             return features, "SAME"
         padding = _symmetric_padding(this.kernel_size, this.dilation_rate)
@@ -71,7 +71,7 @@ class _SymmetricPadding:
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
-    """Convolution by TensorFlow's native operation, dilated or not.
+    """Convolution with TensorFlow's native operation, dilated or not.
 
     Keras' layer computes a dilated convolution as an undilated one over rearranged batches, which
     takes 5 to 100 times as long and several times the memory.
@@ -80,9 +80,9 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
         filters: Number of output channels.
         kernel_size: Side of the kernel, or `(height, width)`.
         strides: Step, the same along both axes.
-        padding: "symmetric" (zeros on all sides alike, so that stride 1 keeps the size), or Keras'
-            "same" and "valid".
-        kernel_initializer: How the kernel starts.
+        padding: "symmetric" (equally many zeros on all sides, so that stride 1 keeps the size), or
+            Keras' "same" and "valid".
+        kernel_initializer: Initializer of the kernel.
         **kwargs: Further arguments of `keras.layers.Conv2D`, such as `dilation_rate`, the distance
             between neighbouring taps.
 
@@ -138,18 +138,18 @@ class Conv2D(_SymmetricPadding, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
-    """Depthwise convolution: one filter a channel.
+    """Depthwise convolution: one filter per channel.
 
-    Dilated ones go the slow way of rearranged batches: TensorFlow's native operation takes a
-    dilation in one CPU library only, and there its gradient is silently that of rate 1.
+    Dilated ones use slow rearranged batches, because TensorFlow's native operation takes a dilation
+    in one CPU library only, where its gradient is silently that of rate 1.
 
     Args:
         kernel_size: Side of the kernel, or `(height, width)`.
         strides: Step, the same along both axes; 1 if dilated.
         padding: "symmetric", "same" or "valid", as for `Conv2D`.
-        depthwise_initializer: Of the kernel; None for He's normal distribution over the inputs that
-            an output really has, the taps of one channel. (Keras' "he_normal" counts all channels
-            in, and its depthwise kernels begin smaller by the root of their number.)
+        depthwise_initializer: Initializer of the kernel; None for He's normal distribution over the
+            real inputs of an output, the taps of one channel. (Keras' "he_normal" counts the taps
+            of all channels, so its depthwise kernels start smaller by the root of their number.)
         **kwargs: Further arguments of `keras.layers.DepthwiseConv2D`.
 
     Input: features (batch, height, width, channels).
@@ -191,7 +191,7 @@ class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class BilinearConv2DTranspose(keras.layers.Layer):
-    """Enlarges a map by a fixed bilinear kernel, as a transposed convolution (FCN's upscore).
+    """Enlarges a map with a fixed bilinear kernel, as a transposed convolution (FCN's upscore).
 
     The kernel has the side 2 * factor - factor % 2 and no padding, so the map grows by its border:
     the output has (side - 1) * factor + kernel side rows. It is not trained, as in the authors'
@@ -216,7 +216,7 @@ class BilinearConv2DTranspose(keras.layers.Layer):
         self.side = 2 * factor - factor % 2
 
     def build(self, input_shape):
-        """Makes the kernel: a triangle for each channel, no mixing between them."""
+        """Makes the kernel: a triangle per channel, without mixing channels."""
         channels = input_shape[-1]
         self.kernel = self.add_weight(
             name="kernel",
@@ -274,13 +274,13 @@ def conv_bn(
         features: `(batch, height, width, channels)`.
         filters: Number of output channels.
         kernel_size: Side of the kernel.
-        name: The layers are called `NAME_conv`, `NAME_bn` and `NAME_relu`.
+        name: Prefix of the layers' names, `NAME_conv`, `NAME_bn` and `NAME_relu`.
         strides: Step of the convolution.
         dilation_rate: Distance between neighbouring taps.
         activation: Keras' name of the activation, or None.
         use_bias: Whether the convolution has a bias too.
-        epsilon: Of the batch normalisation.
-        padding: As for `Conv2D`.
+        epsilon: Epsilon of the batch normalisation.
+        padding: Padding of `Conv2D`.
 
     Returns:
         The activated features.
@@ -315,13 +315,13 @@ def depthwise_bn(
 
     Args:
         features: `(batch, height, width, channels)`.
-        name: The layers are called `NAME_conv`, `NAME_bn` and by the activation.
+        name: Prefix of the layers' names, `NAME_conv`, `NAME_bn` and `NAME_ACTIVATION`.
         kernel_size: Side of the kernel.
         strides: Step of the convolution.
         dilation_rate: Distance between neighbouring taps.
         activation: Keras' name of the activation, or None.
-        epsilon: Of the batch normalisation.
-        padding: As for `DepthwiseConv2D`.
+        epsilon: Epsilon of the batch normalisation.
+        padding: Padding of `DepthwiseConv2D`.
 
     Returns:
         The activated features.

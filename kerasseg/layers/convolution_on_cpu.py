@@ -1,4 +1,4 @@
-"""Convolutions written anew where a CPU computes TensorFlow's own slowly."""
+"""Convolutions that replace TensorFlow's own where these are slow on a CPU."""
 
 import contextlib
 import contextvars
@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from . import winograd
 
-# Where a product of patches is faster: 1.4 to 1.7 times with 36 and 392 MiB of weights, and not yet
-# with 18.
+# From here on a product of patches is faster: 1.4 to 1.7 times with 36 and 392 MiB of weights, but
+# not with 18.
 _MANY_WEIGHTS, _FEW_PIXELS = 2**23, 512
 
 _native = contextvars.ContextVar("native", default=False)
@@ -16,9 +16,9 @@ _native = contextvars.ContextVar("native", default=False)
 
 @contextlib.contextmanager
 def native_operations():
-    """Has what is traced inside convolve by TensorFlow's own operations only.
+    """Lets functions that are traced inside convolve with TensorFlow's own operations only.
 
-    For exports: they must not depend on the machine that wrote them, and run on any.
+    This is for exports, which must run on any machine and not depend on the one that wrote them.
     """
     token = _native.set(True)
     try:
@@ -28,12 +28,12 @@ def native_operations():
 
 
 def is_wanted() -> bool:
-    """Tells whether `convolution` shall be used: without a GPU, outside `native_operations`."""
+    """Tells whether to use `convolution`: without a GPU and outside `native_operations`."""
     return not _native.get() and not tf.config.list_physical_devices("GPU")
 
 
 def convolution(features, kernel, rate):
-    """Convolves with stride 1 in the way that is fastest on a CPU.
+    """Convolves with stride 1 by the fastest method on a CPU.
 
     Args:
         features: `(batch, height, width, in_channels)`.
@@ -41,7 +41,7 @@ def convolution(features, kernel, rate):
         rate: `[vertical, horizontal]` distance between neighbouring taps.
 
     Returns:
-        `(batch, height, width, out_channels)`, beyond the border counting as zeros.
+        `(batch, height, width, out_channels)`; pixels beyond the border count as zeros.
     """
     if winograd.is_faster(features, kernel, rate):
         return winograd.winograd_convolution(features, kernel, rate[0])
@@ -53,11 +53,11 @@ def convolution(features, kernel, rate):
 
 
 def dilated_convolution(features, kernel, rate):
-    """Convolves with dilation; its gradients need none of the native operation.
+    """Convolves with dilation and gradients that do not use the native operation's.
 
-    For a CPU: there only oneDNN, which TensorFlow uses on some CPUs, has native gradients for
-    dilation. For the kernel ours is faster, for it leaves out the taps that lie beyond the border:
-    with a rate of 36 on maps of 32 x 32 only the middle one of nine counts.
+    On a CPU, only oneDNN, which TensorFlow uses on some CPUs, has native gradients for dilation.
+    The kernel's gradient is faster here because it skips the taps beyond the border: with a rate of
+    36 on maps of 32 x 32, only the middle one of nine counts.
 
     Args:
         features: `(batch, height, width, in_channels)`.
@@ -65,7 +65,7 @@ def dilated_convolution(features, kernel, rate):
         rate: `[vertical, horizontal]` distance between neighbouring taps.
 
     Returns:
-        `(batch, height, width, out_channels)`, beyond the border counting as zeros.
+        `(batch, height, width, out_channels)`; pixels beyond the border count as zeros.
     """
 
     @tf.custom_gradient
@@ -83,7 +83,7 @@ def dilated_convolution(features, kernel, rate):
 
 
 def _gradient_of_taps(features, upstream, kernel_shape, rate):
-    """Sums, for each tap, features times upstream over the pixels where both lie in the map."""
+    """Sums features times upstream for each tap, over the pixels where both lie in the map."""
     rows, columns, in_channels, out_channels = kernel_shape
     size = tf.shape(features)[1:3]
     taps = []
@@ -105,20 +105,20 @@ def _gradient_of_taps(features, upstream, kernel_shape, rate):
 def convolution_of_patches(features, kernel):
     """Convolves with stride 1 as one product of all patches with the kernel.
 
-    For a CPU, maps of few pixels and large kernels: convolutions by tiles read the kernel once a
-    tile, and where it does not fit into the cache, that is what they wait for.
+    This is for CPUs, maps with few pixels and large kernels: convolutions by tiles read the kernel
+        once per tile, which takes most of the time if it does not fit into the cache.
 
     Args:
         features: `(batch, height, width, in_channels)`, static.
         kernel: `(rows, columns, in_channels, out_channels)` of the same dtype, sides odd.
 
     Returns:
-        `(batch, height, width, out_channels)`, beyond the border counting as zeros.
+        `(batch, height, width, out_channels)`; pixels beyond the border count as zeros.
     """
     rows, columns, in_channels, out_channels = kernel.shape
     margins = [[0, 0], [rows // 2] * 2, [columns // 2] * 2, [0, 0]]
     padded = tf.pad(features, margins)
-    # tf.slice, for the gradient of a strided slice takes several times as long.
+    # tf.slice, because the gradient of a strided slice takes several times as long.
     patches = tf.concat(
         [
             tf.slice(padded, [0, row, column, 0], features.shape)

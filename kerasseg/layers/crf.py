@@ -1,4 +1,4 @@
-"""The fully connected conditional random field that DeepLab refines its label maps with."""
+"""The fully connected conditional random field with which DeepLab refines its label maps."""
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ class DenseCRF(keras.layers.Layer):
         **kwargs: As for `keras.layers.Layer`.
 
     Raises:
-        ValueError: If an argument is out of range, or the inputs' shapes do not go together.
+        ValueError: If an argument is out of range, or the inputs' shapes do not match.
 
     Reference:
         Krähenbühl and Koltun, Efficient Inference in Fully Connected CRFs with Gaussian Edge
@@ -74,7 +74,7 @@ class DenseCRF(keras.layers.Layer):
         trainable_weights: bool = False,
         **kwargs,
     ):
-        # Casting the image to half precision would move every point of the lattice.
+        # Casting the image to half precision would move all points of the lattice.
         super().__init__(**{"autocast": False, **kwargs})
         for name, value in (
             ("num_iterations", num_iterations),
@@ -99,7 +99,7 @@ class DenseCRF(keras.layers.Layer):
         self.supports_jit = False  # the size of the lattice depends on the image
 
     def build(self, input_shape) -> None:
-        """Checks the shapes, and makes the weights if these are trained."""
+        """Checks the shapes and makes the weights if they are trained."""
         image, logits = (tuple(shape) for shape in input_shape)
         if len(image) != 4 or len(logits) != 4 or image[-1] != 3 or logits[-1] is None:
             raise ValueError(
@@ -126,7 +126,7 @@ class DenseCRF(keras.layers.Layer):
         """Infers the marginals of each image of a batch.
 
         Args:
-            inputs: `[image, logits]`, as the class tells.
+            inputs: `[image, logits]`, as described for the class.
 
         Returns:
             float32 (batch, height, width, classes), which sum to 1 over the classes.
@@ -177,19 +177,19 @@ def mean_field(
     compatibility=None,
     differentiable_weights: bool = False,
 ):
-    """Infers the marginals of one image; `DenseCRF` tells what of.
+    """Infers the marginals of one image; see `DenseCRF`.
 
     Args:
         image: float32 (height, width, 3), RGB in [0, 255].
         logits: float32 (height, width, classes).
         num_iterations: Number of iterations, at least 0.
-        bilateral_weight: Number or scalar tensor, at least 0, as are the next four.
-        theta_alpha: Above 0.
-        theta_beta: Above 0.
-        gaussian_weight: At least 0.
-        theta_gamma: Above 0.
+        bilateral_weight: Weight w1, a number or scalar tensor of at least 0.
+        theta_alpha: Range in pixels, a number or scalar tensor above 0.
+        theta_beta: Range in intensities, a number or scalar tensor above 0.
+        gaussian_weight: Weight w2, a number or scalar tensor of at least 0.
+        theta_gamma: Range in pixels, a number or scalar tensor above 0.
         compatibility: float32 (classes, classes), None for Potts.
-        differentiable_weights: Whether gradients reach the two weights, which takes one filter a
+        differentiable_weights: Whether gradients reach the two weights, which takes one filter per
             kernel instead of one for both.
 
     Returns:
@@ -211,7 +211,7 @@ def mean_field(
             )
         ]
         weights = [1.0]
-    # All is done in two halves of the pixels, each a task for one thread.
+    # Everything is computed in two halves of the pixels, each a task for one thread.
     sizes = tf.stack(lattices[0].points)
     unary = tf.split(tf.reshape(logits, (-1, logits.shape[-1])), sizes, num=2)
     marginals = [tf.nn.softmax(half) for half in unary]
@@ -223,12 +223,12 @@ def mean_field(
 
 
 def _sum_messages(filtered, weights, compatibility):
-    """Sums up, for each half of the pixels, what all pixels say to each about its label."""
+    """Sums the messages of all pixels to each pixel about its label, in two halves."""
     if len(filtered) > 1:
         filtered = [[w * half for half in f] for w, f in zip(weights, filtered, strict=True)]
     messages = [tf.add_n(halves) for halves in zip(*filtered, strict=True)]
     if compatibility is None:
-        # Potts: -sum of the other labels, which is the label's own but for a constant.
+        # Potts: -sum of the other labels, which is the label's own value up to a constant.
         return messages
     return [-tf.linalg.matmul(m, compatibility, transpose_b=True) for m in messages]
 

@@ -1,4 +1,4 @@
-"""Batch normalisation by TensorFlow's fused operation."""
+"""Batch normalisation with TensorFlow's fused operation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,14 +11,15 @@ import tensorflow as tf
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation over the channels of a feature map, synchronised between replicas.
 
-    The same arithmetic as Keras' layer over the last axis, by one fused operation where Keras
-    composes six: training is about four times faster on a CPU and needs less memory. Under a
+    The arithmetic is that of Keras' layer over the last axis, in one fused operation where Keras
+        uses six: training is about four times faster on a CPU and needs less memory. Under a
     `tf.distribute` strategy of several replicas the statistics are those of the global batch.
 
     Attributes:
-        frozen_statistics: Whether training, too, normalises by the moving averages and leaves them
-            as they are, while scale and offset are trained: for batches too small for statistics,
-            as DeepLab's authors fine-tune. (`trainable = False` keeps scale and offset as well.)
+        frozen_statistics: Whether training also normalises with the moving averages and keeps them,
+            while scale and offset are trained. This is for batches too small for statistics, as in
+            the fine-tuning of DeepLab's authors. (`trainable = False` keeps scale and offset as
+            well.)
         steps_done: Function that gives the number n of training steps before this one, an integer
             tensor or variable. The averages then keep `min(momentum, (1 + n) / (10 + n))` of the
             old, as TensorFlow's `ExponentialMovingAverage` does with `num_updates`: with momentum
@@ -93,13 +94,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
 def _global_moments(features, replica):
     """Mean and variance of each channel over all replicas' features.
 
-    Keras takes the mean of the squares minus the square of the mean, which costs a digit where the
-    mean is a few deviations from zero; here the squares are of the centred features.
+    Keras computes the mean of the squares minus the square of the mean, which loses a digit if the
+    mean is a few deviations from zero. Here the centred features are squared.
     """
     count = tf.cast(tf.size(features) // features.shape[-1], tf.float32)
     sums = tf.concat([tf.reduce_sum(features, axis=(0, 1, 2)), [count]], axis=0)
     sums = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
     mean, count = sums[:-1] / sums[-1], sums[-1]
-    # The variance does not change with the mean to first order: no gradient need go that way.
+    # To first order the variance does not change with the mean, so no gradient is needed there.
     squares = tf.reduce_sum(tf.square(features - tf.stop_gradient(mean)), axis=(0, 1, 2))
     return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, squares) / count

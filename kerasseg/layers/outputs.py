@@ -1,4 +1,4 @@
-"""How a network ends: its logits, and an auxiliary head that counts in training only."""
+"""The outputs of a network: its logits, and an auxiliary head that counts in training only."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ _AUXILIARY_WEIGHT = 0.4  # of PSPNet's paper, section 4.2
 
 @dataclasses.dataclass
 class _Compiled:
-    """What `compile` was given, hidden from Keras, which tracks losses and metrics it finds."""
+    """The arguments of `compile`, hidden from Keras, which would track their losses and metrics."""
 
     arguments: dict[str, Any]
     auxiliary_losses: dict[str, tuple[keras.losses.Loss, float]]
@@ -26,7 +26,7 @@ class SegmentationModel(keras.Model):
     Called for training it returns `{"logits": ..., "auxiliary": ...}`, the auxiliary head's logits
     being for a second loss; otherwise the logits alone. Its weights are those of all heads.
 
-    `compile` and `fit` are used as for a model of one output. The loss of training is that of the
+    `compile` and `fit` are used as for a model with one output. The loss of training is that of the
     logits and 0.4 times that of the auxiliary head, with the same labels and sample weights;
     evaluation has the loss of the logits. Metrics are those of the logits, under their own names.
 
@@ -53,18 +53,20 @@ class SegmentationModel(keras.Model):
         """Configures training, see `keras.Model.compile`.
 
         Args:
-            optimizer: As in Keras.
+            optimizer: Optimizer, or its name or configuration, as in Keras.
             loss: One loss for all heads; or one per head by name, such as
                 `{"logits": ..., "auxiliary": ...}`, where a head that is left out has no loss.
             loss_weights: Factor of all losses; or one per head by name, such as
-                `{"auxiliary": 0.4}`. Not named, that of the logits is 1 and others' are 0.4.
+                `{"auxiliary": 0.4}`. Heads that are not named have 1 for the logits and 0.4 for
+                others.
             metrics: Metrics of the logits; a dict may name "logits" only.
-            weighted_metrics: Likewise, with sample weights.
+            weighted_metrics: Metrics of the logits that use sample weights; a dict may name
+                "logits" only.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
             ValueError: If a dict names a head that does not exist, or the losses or their weights
-                are a list, whose order no one can know.
+                are a list, whose order would be unknown.
         """
         arguments = {
             "loss": loss,
@@ -110,12 +112,12 @@ class SegmentationModel(keras.Model):
         return losses, weights
 
     def get_compile_config(self):
-        """Returns what `compile` was given, for `compile_from_config`."""
+        """Returns the arguments of `compile` for `compile_from_config`."""
         arguments: Any = keras.saving.serialize_keras_object(self._compiled.arguments)
         return {**super().get_compile_config(), **arguments} if self.compiled else {}
 
     def compile_from_config(self, config):
-        """Compiles as the configuration says, and makes the optimizer's variables."""
+        """Compiles with a configuration and makes the optimizer's variables."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
@@ -160,7 +162,7 @@ def _as_dict(value) -> dict[str, Any]:
 
 
 def _of(head: str, value):
-    """What belongs to a head, where labels, weights or outputs are given for each by name."""
+    """Returns the part of labels, weights or outputs that belongs to a head."""
     return value.get(head, value[_MAIN]) if isinstance(value, dict) else value
 
 
@@ -174,17 +176,17 @@ def _metrics_of_logits(metrics):
 
 
 def pad_for_aligned_corners(images, output_stride: int):
-    """Pads images so that features lie on pixels: with aligned corners at other sizes they drift.
+    """Pads images so that features lie on pixels; with aligned corners other sizes shift them.
 
     DeepLab's and PSPNet's authors train and test at such sizes only (513, 473), padding images with
     their mean, which is zero once they are normalised.
 
     Args:
         images: Normalised images `(batch, height, width, 3)`.
-        output_stride: Of the encoder.
+        output_stride: Output stride of the encoder.
 
     Returns:
-        Images of sides k * output_stride + 1.
+        Images whose sides are k * output_stride + 1.
     """
     return PadToMultiple(output_stride, extra=1, name="encoder_pad")(images)
 
@@ -208,12 +210,13 @@ def end(
         logits: Float32 logits at the decoder's stride.
         auxiliary: Float32 logits of the auxiliary head, or None.
         resize_logits: Whether to resize both to the size of the images.
-        align_corners: Of that resizing.
-        name: Of the model.
-        padded: What `pad_for_aligned_corners` made of the images; the logits of the padding are cut
-            off. None if it was not called.
-        stride: Of the logits before resizing, if there is padding.
-        auxiliary_stride: Of the auxiliary head's.
+        align_corners: Whether the resizing aligns the corners.
+        name: Name of the model.
+        padded: Result of `pad_for_aligned_corners`, whose padding is cut off the logits; None if it
+            was not called.
+        stride: Stride of the logits before resizing, needed with padding.
+        auxiliary_stride: Stride of the auxiliary head's logits before resizing, needed with
+            padding.
 
     Returns:
         A `keras.Model`, or a `SegmentationModel` if there is an auxiliary head.
@@ -235,7 +238,7 @@ def end(
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
-    """Returns the model without its auxiliary head, sharing its weights; others as they are."""
+    """Returns the model without its auxiliary head, with shared weights; other models unchanged."""
     if not isinstance(model, SegmentationModel):
         return model
     outputs: Any = model.output

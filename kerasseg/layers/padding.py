@@ -1,4 +1,4 @@
-"""Images smaller than the least that a network can pool and convolve."""
+"""Padding of images that are too small for a network's pooling and convolutions."""
 
 import keras
 import tensorflow as tf
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class PadToLeast(keras.layers.Layer):
-    """Pads images with zeros at the bottom and right to sides of at least so many pixels.
+    """Pads images with zeros at the bottom and right to a minimum size.
 
-    Larger images pass unchanged. Zero is the mean of normalised images, and what convolutions pad
-    with.
+    Larger images pass unchanged. Zero is the mean of normalised images and the padding of
+    convolutions.
 
     Args:
         least: Side of the smallest image that the network takes, in pixels.
@@ -46,7 +46,7 @@ class PadToLeast(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class CropPadding(keras.layers.Layer):
-    """Cuts off the rows and columns of features in which there is padding only.
+    """Cuts off the rows and columns of features that hold padding only.
 
     Args:
         stride: Side of the images / side of the features.

@@ -27,7 +27,7 @@ class Lattice(NamedTuple):
     """The sparse matrices that filter a set of points.
 
     Attributes:
-        splat: One matrix a part of the points, points by vertices: `(indices, values)`, of int32
+        splat: One matrix per part of the points, points by vertices: `(indices, values)`, of int32
             (entries, 2) and float32 (entries,).
         axes: For each direction the pairs of a vertex and the next, int32 (pairs, 2).
         points: Number of points of each part, int32 scalars.
@@ -53,7 +53,7 @@ def build(features: list[tf.Tensor], parts: int = 2) -> Lattice:
     """
     dimensions = len(features)
     remainder_zero, rank, barycentric = _locate(features)
-    # Many points lie in the same simplex: from here on only one of them is looked at.
+    # Many points lie in the same simplex: from here on only one of them is used.
     keys = _hash([8 * r + k for r, k in zip(remainder_zero, rank, strict=True)][:dimensions])
     _, simplex_of_point = tf.unique(keys)
     first = _first_occurrences(simplex_of_point)
@@ -173,7 +173,7 @@ def _wrap(value: int) -> np.int64:
 
 
 def _axes(vertices: _Vertices) -> list[tf.Tensor]:
-    """Finds the next vertex of each along every direction, where there is one.
+    """Finds the next vertex of each vertex along every direction, if there is one.
 
     A step along direction j is -1 in every coordinate, and d more in coordinate j: it leads from
     class k to class k - 1.
@@ -198,7 +198,7 @@ def _axes(vertices: _Vertices) -> list[tf.Tensor]:
     return axes
 
 
-# Functions of their own, so that what the graph holds dozens of times is traced once.
+# Separate functions, so that parts that the graph holds dozens of times are traced once.
 @tf.function(
     input_signature=[
         tf.TensorSpec((None,), tf.int64),
@@ -242,7 +242,7 @@ def normalized(features: list[tf.Tensor], weight) -> Lattice:
     With K the plain filter and D the diagonal of its row sums, it filters by w D^-1/2 K D^-1/2.
 
     Args:
-        features: The d coordinates of the points, as for `build`.
+        features: The d coordinates of the points, float32 (points,) each.
         weight: w, a number or float32 scalar, at least 0.
     """
     lattice = build(features)
@@ -260,17 +260,17 @@ def normalized(features: list[tf.Tensor], weight) -> Lattice:
 
 
 def add(first: Lattice, second: Lattice) -> Lattice:
-    """Makes one lattice of two over the same points, whose filter is the sum of theirs.
+    """Joins two lattices over the same points to one whose filter is the sum of theirs.
 
     Args:
         first: The lattice of more dimensions.
-        second: The other.
+        second: The other lattice.
     """
     splat = [
         (tf.concat([i, j + tf.stack([0, first.vertices])], axis=0), tf.concat([v, w], axis=0))
         for (i, v), (j, w) in zip(first.splat, second.splat, strict=True)
     ]
-    # No pair joins vertices of the two, so that a direction of each is blurred in one step.
+    # No pair joins vertices of the two, so one step blurs a direction of each.
     axes = list(first.axes)
     for j, pairs in enumerate(second.axes):
         axes[j] = tf.concat([axes[j], pairs + first.vertices], axis=0)
@@ -315,8 +315,8 @@ def _blur(values, pairs):
 def _multiply(matrix, shape, dense, *, transposed: bool = False) -> Any:
     """Multiplies a sparse matrix, or its transpose, by a dense one.
 
-    Differentiable in the dense one. TensorFlow's own gradient is that of the sparse values too,
-    which nobody wants, at many times the cost.
+    Differentiable in the dense one. TensorFlow's own gradient also covers the sparse values, which
+    is not needed and costs many times as much.
     """
     indices, values = matrix
 

@@ -11,7 +11,7 @@ class MaxPooling2D(keras.layers.Layer):
     Args:
         pool_size: Side of the window.
         strides: Step; None for `pool_size`.
-        padding: Width of the border on each side, never the maximum itself.
+        padding: Width of the border on each side, whose values are never the maximum.
         ceil: Whether a last, partial window counts (Caffe; `ceil_mode=True` in PyTorch).
 
     Input: features (batch, height, width, channels).
@@ -43,7 +43,7 @@ class MaxPooling2D(keras.layers.Layer):
     def call(self, features):
         """Returns the pooled features."""
         sides = tf.shape(features)[1:3]
-        # The last border is as long as the number of windows asks for.
+        # The last border has the length that the number of windows needs.
         windows = tf.stack(
             [
                 self._windows(sides[0], tf.minimum, tf.maximum),
@@ -87,7 +87,7 @@ class MaxPooling2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class AdaptiveAveragePooling2D(keras.layers.Layer):
-    """Averages a map into a fixed number of bins a side, of any input size.
+    """Averages a map of any size into a fixed number of bins per side.
 
     Bin i covers the rows from floor(i height / bins) to ceil((i + 1) height / bins), exclusive.
     One bin is global average pooling that keeps its axes.

@@ -23,13 +23,13 @@ PRESETS = {
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class Preprocessing(keras.layers.Layer):
-    """Standardises an image: `(image - mean) / std`, a channel at a time, in float32.
+    """Standardises an image: `(image - mean) / std`, for each channel, in float32.
 
-    Float32 whatever the policy: bfloat16 has 8 bits of precision, which the subtraction would lose.
+    It computes in float32 under any policy, as the subtraction would lose the 8 bits of bfloat16.
 
     Args:
-        mean: One value a channel, in the image's range [0, 255].
-        std: One positive value a channel, in the same unit.
+        mean: One value per channel, in the image's range [0, 255].
+        std: One positive value per channel, in the same unit.
         channel_order: "rgb", or "bgr" for networks that take blue first; mean and std are in this
             order.
 
@@ -47,14 +47,14 @@ class Preprocessing(keras.layers.Layer):
         self.channel_order = channel_order
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(
-                "mean and std must have one value a channel, std above 0, "
-                f"got mean={tuple(mean)}, std={tuple(std)}."
+                "mean and std must have one value per channel, std above 0, got "
+                "mean={tuple(mean)}, std={tuple(std)}."
             )
         self.mean = tuple(float(value) for value in mean)
         self.std = tuple(float(value) for value in std)
 
     def build(self, input_shape):
-        """Checks the channels: one too few or too many would be broadcast."""
+        """Checks the number of channels, as a wrong number could be broadcast."""
         if input_shape[-1] != len(self.mean):
             raise ValueError(
                 f"images must have {len(self.mean)} channels, one for each mean, "
@@ -89,7 +89,7 @@ def preprocess(images, preprocessing: str | None, of_encoder: str = "imagenet"):
             normalises.
         preprocessing: A name in `PRESETS`, "encoder" for the encoder's own, or None when the caller
             normalises.
-        of_encoder: The encoder's own.
+        of_encoder: Name of the encoder's own preprocessing.
 
     Returns:
         The tensor that the encoder sees.

@@ -27,7 +27,7 @@ from ..images.source_images import Treatment, prepare
 from .report import ERROR, WARNING, Color, Finding
 
 DIGEST_SIZE = 16
-LABEL_HEAD = 26  # bytes of a PNG up to its depth and colour type
+LABEL_HEAD = 26  # bytes of a PNG up to and including its depth and colour type
 # A photograph given as a label has 100,000 colours; the most frequent tell enough.
 _MOST_COLORS = 1024
 _MODES = {"L": "gray", "LA": "gray with alpha", "P": "palette", "1": "1-bit", "I;16": "16-bit gray"}
@@ -36,23 +36,23 @@ _COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGB
 
 @dataclass(slots=True)
 class Examined:
-    """A pair, and what is known of it.
+    """A pair and the results of its examination.
 
     Attributes:
-        split: Where it is from.
+        split: Split of the pair.
         file: Name of the image.
-        where: What its source needs to read it again.
+        where: Position from which its source reads it again.
         image_bytes: Size of the image's file; 0 if the image cannot be used.
         digest: Hash of the image's file; empty if the image cannot be used.
         size: `(height, width)` of the image; None if it cannot be used.
-        image_kind: Its format and mode.
+        image_kind: Format and mode of the image.
         label_kind: Bits and colour type of the label's file.
         counts: int64 (256,) pixels of each class; None if the label cannot be used.
         raw_counts: Pixels of each raw value or colour of a label that has some outside the table.
         is_drawable: Whether image and label have one size.
-        palette: uint8 (entries, 3) palette of the label, if it has one that is looked at.
-        notes: What the label's colours say, for the comparison with the others.
-        findings: What is wrong.
+        palette: uint8 (entries, 3) palette of the label, if it has one that is examined.
+        notes: Notes on the label's colours for the comparison with the others.
+        findings: Everything that is wrong.
     """
 
     split: str
@@ -76,7 +76,7 @@ class Examined:
 
 
 def encodable(name: str) -> str:
-    """Escapes what is not UTF-8 in a file name, so that it can be written anywhere."""
+    """Escapes parts of a file name that are not UTF-8, so that it can be written anywhere."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -86,8 +86,8 @@ class Examiner:
     Args:
         description: Facts of the dataset.
         full: Whether to decode images.
-        treatment: What a conversion would do to the images; None for images in records, which are
-            PNG and JPEG files, upright.
+        treatment: Changes that a conversion would make to the images; None for images in records,
+            which are upright PNG and JPEG files.
     """
 
     def __init__(self, description: Description, full: bool, treatment: Treatment | None = None):
@@ -99,7 +99,7 @@ class Examiner:
     def examine_image(
         self, pair: Examined, content: bytes, label_size: tuple[int, int] | None = None
     ) -> None:
-        """Checks an image, and notes its kind, size and hash; a label's size may tell its turn."""
+        """Checks an image and records its kind, size and hash; a label's size may show its turn."""
         try:
             if self._treatment is None:
                 stored, size = content, check_image(content)
@@ -117,7 +117,7 @@ class Examiner:
             pair.image_kind = f"{(image.format or '').lower()} {_MODES.get(image.mode, image.mode)}"
 
     def examine_label(self, pair: Examined, raw: RawLabel, file: str) -> None:
-        """Checks the values of a label, and its size if the image's is known."""
+        """Checks the values of a label and its size, if the image's size is known."""
         height, width = raw.values.shape[:2]
         if raw.palette is not None:
             pair.palette = raw.palette.tobytes()
@@ -144,7 +144,7 @@ class Examiner:
                 "all ignored",
                 file,
                 "label must have a pixel of some class, got ignored ones only",
-                "an image that nobody labelled, or another class table",
+                "an unlabelled image, or another class table",
                 WARNING,
             )
 
@@ -163,7 +163,7 @@ def _kind_of_image_fault(content: bytes) -> str:
 
 
 def kind_of_label_fault(content: bytes) -> str:
-    """Names the kind of what is wrong with a label file that cannot be decoded."""
+    """Returns the kind of the finding for a label file that cannot be decoded."""
     try:
         if content and not formats.is_native(content):
             formats.open_picture(content).close()
@@ -185,11 +185,11 @@ def kind_of_label_fault(content: bytes) -> str:
 
 
 def label_kind(head: bytes, ending: str) -> str:
-    """Tells the kind of a label's file.
+    """Returns the kind of a label's file.
 
     Args:
         head: Its first `LABEL_HEAD` bytes.
-        ending: Of its name, for files that are no pictures.
+        ending: Ending of its name, for files that are not pictures.
     """
     if head.startswith(png.SIGNATURE) and len(head) >= LABEL_HEAD:
         depth, color_type = head[24], head[25]

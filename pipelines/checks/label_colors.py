@@ -1,4 +1,4 @@
-"""The palettes of all labels, compared, and what the labels' colours leave open."""
+"""The palettes of all labels, compared, and labels whose colours do not decide their meaning."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from ..classes.label_notes import LabelNotes, contradictions, remarks
 from .examiner import Examined
 from .report import ERROR, Finding, PaletteReport
 
-_MOST_FILES = 10  # that are named of a palette
+_MOST_FILES = 10  # files that are named per palette
 _MOST_PALETTES = 1000
 
 
 class LabelColors:
-    """Collects what palettes there are, and what is noted of labels.
+    """Collects the palettes and the notes on labels.
 
     Args:
         description: Facts of the dataset.
@@ -27,7 +27,7 @@ class LabelColors:
         self._labels: dict[bytes, int] = {}
 
     def add(self, pair: Examined) -> None:
-        """Takes a pair in."""
+        """Adds a pair."""
         self._notes.add(pair.file, pair.notes)
         if not pair.palette:
             return
@@ -39,12 +39,12 @@ class LabelColors:
             files.append(pair.file)
 
     def findings(self) -> Iterator[Finding]:
-        """Yields what convert refuses."""
+        """Yields the findings that convert refuses."""
         for file, what, remedy in contradictions(self._description, self._notes):
             yield Finding(ERROR, "label colours", "", file, what, remedy)
 
     def remarks(self) -> list[str]:
-        """Returns a line for each way in which labels were understood that is not plain."""
+        """Returns one line per unusual way in which labels were understood."""
         return [] if list(self.findings()) else list(remarks(self._notes))
 
     def palettes(self) -> list[PaletteReport]:

@@ -1,4 +1,4 @@
-"""Class lists as JSON, and what has the same structure: Python's literals and TensorFlow's maps.
+"""Class lists as JSON or in its structure: Python's literals and TensorFlow's label maps.
 
     ["NAME", ...]    [{"name": ..., "color": ..., "id": ...}, ...]
     {"NAME": [R, G, B], ...}    {"NAME": 1, ...}    {"0": "NAME", ...}    {"#4682b4": "NAME", ...}
@@ -43,7 +43,7 @@ def parse_json(path: Path, text: str) -> Any:
     """Parses JSON; objects become tuples of pairs.
 
     Raises:
-        InputError: If it is none.
+        InputError: If it is not JSON.
     """
     try:
         return json.loads(text, object_pairs_hook=tuple)
@@ -60,7 +60,7 @@ def parse_python(path: Path, text: str) -> Any:
         The structure that JSON would give.
 
     Raises:
-        InputError: If it is no Python, or has no list of classes, or more than one.
+        InputError: If it is not Python, or does not have exactly one list of classes.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -122,7 +122,7 @@ def _literal(path: Path, node: ast.expr) -> Any:
 
 
 def _key(key: Any) -> Any:
-    """Returns a key as JSON would have it: text."""
+    """Returns a key as text, as in JSON."""
     return ",".join(map(str, key)) if isinstance(key, list) else str(key)
 
 
@@ -144,7 +144,7 @@ def parse_pbtxt(path: Path, text: str) -> Any:
     """Parses a label map of TensorFlow: items of id, name and display_name.
 
     Raises:
-        InputError: If it is none; the message has the line.
+        InputError: If it is not one; the message has the line.
     """
     items: list[list[tuple[str, Any]]] = []
     depth, position = 0, 0
@@ -219,7 +219,7 @@ def _entries(path: Path, content: Any) -> list[Entry]:
 
 
 def _is_colors(value: Any) -> bool:
-    """Tells whether a value is a colour: a class may be called as a section is."""
+    """Tells whether a value is a colour, as a class may have the name of a section."""
     return isinstance(value, list) and all(type(channel) is int for channel in value)
 
 
@@ -272,7 +272,7 @@ def _parse_entry(place: str, content: Any) -> Entry:
         for keys in _FIELDS.values()
     )
     if "title" in fields and "name" not in fields:
-        value = None  # Supervisely's ids are of its database
+        value = None  # Supervisely's ids belong to its database
     if value is not None and type(value) is not int:
         raise InputError(f"id must be a whole number, got {value!r}.")
     return _checked(place, name, None if color is None else _parse_color(color), value)

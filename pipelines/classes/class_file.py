@@ -1,18 +1,18 @@
 """Files of classes and their colours, as tools write them; the content tells the format.
 
-    class_lines        one class a line: `NAME`, `NAME R G B`, `R G B NAME`, `sky #4682b4`,
+    class_lines        one class per line: `NAME`, `NAME R G B`, `R G B NAME`, `sky #4682b4`,
                        `24: person`, GIMP palettes, CVAT's labelmap.txt, labelme's labels.txt
     class_tables       a header and rows: Roboflow's _classes.csv, `name;r;g;b`
     class_documents    JSON (also COCO, Supervisely, Mapillary), OpenMMLab's METAINFO and other
                        Python literals, TensorFlow's label_map.pbtxt
 
-What is not understood is refused, with its line: a name never holds separators or columns.
+A line of unknown form is refused and quoted: a name never holds separators or columns.
 
 Classes are numbered in their order; those of a table or an object with values, in the order of
 these. The name `ignore` makes no class: its colour or value is ignored, and the value 255 is in any
-case. labelme's `__ignore__` is not counted among the classes either. Where the values in the labels
-are others than the classes' numbers, they stand with the classes; several values may have the same
-name, and then are one class.
+case. labelme's `__ignore__` is not counted among the classes either. If the values in the labels
+are not the classes' numbers, they stand beside the classes; values with the same name are one
+class.
 """
 
 import codecs
@@ -28,7 +28,7 @@ from . import LABELS_ARE, ClassSpace, Description, colors, ignoring
 from .colors import Color
 from .entries import IGNORED_NAME, Entry
 
-_FORMAT = "one a line: NAME or NAME R G B"
+_FORMAT = "one per line: NAME or NAME R G B"
 _MOST_BYTES = 2**25
 _ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -49,8 +49,8 @@ def read(path: Path) -> Description:
         path: The file.
 
     Returns:
-        The classes with the values and colours that labels may have. Colours that are not given
-        are chosen; no label can have them.
+        The classes with the values and colours that labels may have. Missing colours are chosen;
+        they never occur in labels.
 
     Raises:
         InputError: If it is missing, empty, not understood or contradicts itself; the message has
@@ -80,12 +80,12 @@ def read(path: Path) -> Description:
 def describe(
     path: Path, *, ignore: Iterable[int] = (), labels_are: str | None = None
 ) -> Description:
-    """Reads a file of classes, as a dataset's options change what labels mean.
+    """Reads a file of classes and applies options that change the meaning of labels.
 
     Args:
         path: The file.
         ignore: Raw label values that are ignored.
-        labels_are: One of `LABELS_ARE`, None for what the colours of the classes tell.
+        labels_are: One of `LABELS_ARE`; None to decide by the colours of the classes.
 
     Raises:
         InputError: As `read`, or if an option is out of range.
@@ -131,7 +131,7 @@ def read_entries(path: Path) -> list[Entry]:
 
 
 def _is_python(text: str) -> bool:
-    """Tells Python's lists, which have tuples or single quotation marks, from JSON."""
+    """Tells Python's lists, with tuples or single quotation marks, from JSON."""
     return bool(re.match(r"[\[{]\s*(?:['(]|dict\b|\d+\s*:)", text))
 
 
@@ -164,7 +164,7 @@ def _key(entry: Entry) -> str:
 
 
 def _check_values(path: Path, entries: list[Entry]) -> bool:
-    """Tells whether the values are given, which must be so for all classes or for none."""
+    """Tells whether the values are given; they must be given for all classes or for none."""
     places: dict[int, str] = {}
     for entry in entries:
         if entry.value is None:
@@ -207,7 +207,7 @@ def _number_classes(path: Path, entries: list[Entry], *, may_repeat: bool):
 
 
 def _check_ignored(path: Path, position: int, entry: Entry) -> None:
-    """Refuses ignored pixels of which nothing tells where they are."""
+    """Refuses ignored pixels that no colour or value identifies."""
     if entry.color is not None or entry.value is not None:
         return
     if not entry.is_labelme_ignored:

@@ -1,4 +1,4 @@
-"""Class lists with one class a line: plain text, GIMP palettes, CVAT's label maps.
+"""Class lists with one class per line: plain text, GIMP palettes, CVAT's label maps.
 
     NAME    NAME R G B    R G B NAME    NAME #4682b4    #4682b4 NAME
     N: NAME    N NAME    NAME N    N NAME R G B    N R G B NAME    NAME N R G B
@@ -50,7 +50,7 @@ class _Line:
     """A line taken apart.
 
     Attributes:
-        name: Of the class.
+        name: Name of the class.
         is_quoted: Whether the name stood in quotation marks.
         before: Numbers before the name.
         behind: Numbers behind it.
@@ -76,7 +76,7 @@ def read(path: Path, lines: Lines) -> list[Entry]:
         lines: Its lines with their numbers, stripped.
 
     Raises:
-        InputError: If a line is not understood, or may be understood in two ways.
+        InputError: If the form of a line is unknown or ambiguous.
     """
     if any(_CVAT_HEADER.match(text) for _, text in lines):
         return _read_cvat(path, _without_comments(path, lines))
@@ -189,12 +189,12 @@ def _is_word(tokens: Iterable[re.Match[str]]) -> bool:
 
 
 def _settle_four_before(path: Path, places: list[str], lines: list[_Line]) -> list[_Line]:
-    """Tells `N R G B NAME` from `R G B A NAME`."""
+    """Decides between `N R G B NAME` and `R G B A NAME`."""
     return _settle_four(path, places, lines, lambda line: line.before, "before")
 
 
 def _settle_four_behind(path: Path, places: list[str], lines: list[_Line]) -> list[_Line]:
-    """Tells `NAME N R G B` from `NAME R G B A`; of a value that is given already, leaves alpha."""
+    """Decides between `NAME N R G B` and `NAME R G B A`; with a given value it is alpha."""
     lines = [
         replace(line, behind=line.behind[:3])
         if len(line.before) == 1 and len(line.behind) == 4
@@ -229,7 +229,7 @@ def _settle_four(
 
 
 def _settle_number_behind(path: Path, places: list[str], lines: list[_Line]) -> list[_Line]:
-    """Tells names that end in a number from values behind the names."""
+    """Decides between names that end in a number and values behind the names."""
     having = [line for line in lines if len(line.behind) in (1, 4)]
     if not having:
         return lines
@@ -255,7 +255,7 @@ def _settle_number_behind(path: Path, places: list[str], lines: list[_Line]) -> 
 
 
 def _is_in_name(line: _Line) -> bool:
-    """Tells whether spaces alone set a number off that is behind a name: else it is a column."""
+    """Tells whether only spaces separate a number from the name before it; else it is a column."""
     return (
         re.search(rf"{re.escape(line.name)} +{re.escape(line.behind[0])}\b", line.text) is not None
     )

@@ -1,9 +1,9 @@
 """Class lists as tables with a header, separated by commas, semicolons, tabs, bars or spaces.
 
-The header's words tell the columns, in any order: the name, the value in the labels, the colour in
-one column or in three. `Pixel Value, Class` (Roboflow), `name;r;g;b`, `id,label,hex` are some. Text
-in further columns is passed over; numbers are only where none of the class is missing. The rows
-have no order: classes are numbered by their values where these are given.
+The header's words name the columns, in any order: the name, the value in the labels, the colour in
+one column or in three. Examples are `Pixel Value, Class` (Roboflow), `name;r;g;b` and
+`id,label,hex`. Text in further columns is ignored; numbers only if no column of the class is
+missing. The rows have no order: classes are numbered by their values if these are given.
 """
 
 import csv
@@ -63,7 +63,7 @@ def read(path: Path, lines: Lines) -> list[Entry] | None:
         The entries; None if the first line is no header.
 
     Raises:
-        InputError: If the header leaves open what a column is, or a row does not fit it.
+        InputError: If the meaning of a column is unknown, or a row does not fit the header.
     """
     content = [(n, t) for n, t in lines if t and not t.startswith("#")]
     separator = next((s for s in (*SEPARATORS, None) if _is_header(content, s)), "")
@@ -80,10 +80,10 @@ def read(path: Path, lines: Lines) -> list[Entry] | None:
 
 
 def check_quotes(path: Path, lines: Lines) -> None:
-    """Refuses CSV in which quotation marks have no second, which else would join lines.
+    """Refuses CSV with single quotation marks, which would join lines.
 
     Raises:
-        InputError: If there are such.
+        InputError: If there are such marks.
     """
     rows = "\n".join(text for _, text in lines).rstrip().split("\n")
     reader = csv.reader(rows, skipinitialspace=True, strict=True)
@@ -166,7 +166,7 @@ def _holds_numbers(table: _Table, column: int) -> bool:
 
 
 def _choose(header: Sequence[str], role: str, found: list[int]) -> int:
-    """Chooses of several columns of a kind the one whose word is the plainest."""
+    """Chooses the column with the plainest word among several of a kind."""
     words = _WORDS[role]
     return min(found, key=lambda c: words.index(header[c]) if header[c] in words else len(words))
 

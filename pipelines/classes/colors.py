@@ -1,4 +1,4 @@
-"""The colours of classes for which nobody gave any: black for a background, others far apart."""
+"""Colours of classes without given ones: black for a background, others far apart."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ BACKGROUND_NAMES = frozenset(
         *("ignore", "ignored", "nothing", "unknown", "unannotated", "null", "clear label"),
     )
 )
-# One hexadecimal digit a channel. Each is that of the 4096 colours of this kind which is farthest,
+# One hexadecimal digit per channel. Each is the one of the 4096 such colours which is farthest,
 # by CIEDE2000 (Sharma et al., Color Research and Application 30, 2005), from those before it and
 # from black, white and mid-gray; dark, pale and grayish ones (lightness outside of 30 to 92, chroma
 # below 30) are left out, since they are hard to see upon photographs.
@@ -33,7 +33,7 @@ _FAR_APART = (
 
 
 def is_background(name: str) -> bool:
-    """Tells whether a class is what is left between the things of interest, by its name.
+    """Tells by its name whether a class is the background between the things of interest.
 
     Args:
         name: Such as "background", "_background_" (labelme) or "Void".
@@ -42,7 +42,7 @@ def is_background(name: str) -> bool:
 
 
 def color_of(index: int) -> Color:
-    """Returns one of 255 colours that are far apart, those of small indices farthest.
+    """Returns one of 255 colours that are far apart; those of small indices are farthest.
 
     Args:
         index: In [0, 255).
@@ -52,15 +52,15 @@ def color_of(index: int) -> Color:
 
 
 def complete(names: Sequence[str], given: Mapping[str, Color]) -> tuple[Color, ...]:
-    """Gives a colour of its own to each class that has none.
+    """Chooses a distinct colour for each class that has none.
 
     Args:
         names: Of all classes; from the 256th on, which `ClassSpace` refuses, they are black.
         given: The colours that are known.
 
     Returns:
-        One colour a class: the given one; black for the first background, unless another class has
-        it; else a colour that no other class has.
+        One colour per class: the given one; black for the first background unless another class is
+            black; or else a colour that no other class has.
     """
     taken = {*given.values()}
     colors = dict(given)

@@ -1,4 +1,4 @@
-"""The entries of a class list, and what they may hold: names, values and colours."""
+"""The entries of a class list: their names, values and colours."""
 
 import re
 from collections import Counter
@@ -38,10 +38,10 @@ _TRIPLE = re.compile(
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file says of one class, or of ignored pixels.
+    """An entry of a class list, for one class or for ignored pixels.
 
     Attributes:
-        place: Where, for messages, such as "line 3".
+        place: Place of the entry for messages, such as "line 3".
         name: Name of the class, or `IGNORED_NAME`.
         color: Its colour, if given.
         value: Its value in the labels, if given.
@@ -56,12 +56,12 @@ class Entry:
 
     @property
     def is_ignored(self) -> bool:
-        """Whether it is no class, but pixels to ignore."""
+        """Whether it stands for ignored pixels and not for a class."""
         return self.name.lower() in (IGNORED_NAME, _LABELME_IGNORED)
 
     @property
     def is_labelme_ignored(self) -> bool:
-        """Whether it is labelme's, which needs neither colour nor value."""
+        """Whether it is labelme's entry, which needs neither colour nor value."""
         return self.name.lower() == _LABELME_IGNORED
 
 
@@ -76,16 +76,17 @@ def make(
     """Makes an entry.
 
     Args:
-        place: Where it stands.
+        place: Place of the entry.
         name: The class's; white space around it is left out, and accents are composed.
-        color: The class's, if given.
-        value: In the labels, if given; -1 is none, and only ignored pixels have it (labelme).
-        is_quoted: Whether quotation marks, or the format, tell where the name begins and ends: it
-            may hold separators then.
+        color: Colour of the class, if given.
+        value: Value in the labels, if given; -1 means no value and is for ignored pixels only
+            (labelme).
+        is_quoted: Whether quotation marks or the format mark the begin and end of the name, which
+            may then hold separators.
 
     Raises:
-        InputError: If it is no name, or holds what looks like further columns, or the value is out
-            of range.
+        InputError: If the name is invalid or seems to hold further columns, or the value is out of
+            range.
     """
     name = compose(name.strip())
     if not name or NOT_TEXT.search(name):
@@ -103,7 +104,7 @@ def make(
 
 
 def located(path: Path, place: str, parse: Callable[..., Entry], *content) -> Entry:
-    """Calls `parse(place, *content)`, and adds to the message of an error where it stands."""
+    """Calls `parse(place, *content)` and adds the place to the message of an error."""
     try:
         return parse(place, *content)
     except ValueError as error:
@@ -113,11 +114,11 @@ def located(path: Path, place: str, parse: Callable[..., Entry], *content) -> En
 def parse_color(content: Any, shown: Any = None) -> Color:
     """Reads a colour: three numbers, `#4682b4`, `#48b`, `0x4682b4`, `70 130 180`, `rgb(70, ...)`.
 
-    A fourth number, or two more digits, are an opaque alpha.
+    A fourth number or two more digits are an opaque alpha.
 
     Args:
         content: Text or a list of numbers.
-        shown: What an error quotes; None for the content.
+        shown: Text that an error quotes; None for the content.
 
     Raises:
         InputError: If it is none.
@@ -139,16 +140,16 @@ def parse_color(content: Any, shown: Any = None) -> Color:
 
 
 def refuse_lone_numbers(path: Path, entries: list[Entry]) -> list[Entry]:
-    """Refuses names that begin or end with a number, which may be a column that is out of place.
+    """Refuses names that begin or end with a number, which may be a misplaced column.
 
-    It belongs to the name if it tells names apart, as in `lane 1` and `lane 2`, or if quotation
-    marks say so.
+    The number belongs to the name if names differ by it, as in `lane 1` and `lane 2`, or if the
+    name is quoted.
 
     Returns:
         The entries.
 
     Raises:
-        InputError: If there is such a name.
+        InputError: If a name is refused.
     """
     found = [(entry, _NUMBERED.fullmatch(entry.name)) for entry in entries if not entry.is_quoted]
     stems = Counter(match["behind"] or match["before"] for _, match in found if match)
@@ -162,7 +163,7 @@ def refuse_lone_numbers(path: Path, entries: list[Entry]) -> list[Entry]:
 
 
 def by_value(entries: list[Entry]) -> list[Entry]:
-    """Returns the entries of a table in the order of their values, where all classes have one."""
+    """Returns the entries of a table in the order of their values, if all classes have one."""
     if any(entry.value is None and not entry.is_ignored for entry in entries):
         return entries
     return sorted(entries, key=lambda e: -1 if e.value is None else e.value)

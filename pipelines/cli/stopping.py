@@ -1,4 +1,4 @@
-"""Signals that end a command: one line says what is left of its work, and the exit code which."""
+"""Signals that end a command: one line says what remains of its work, with an exit code."""
 
 import contextlib
 import signal
@@ -10,10 +10,10 @@ from ..runtime import interruption
 
 
 class StoppedError(click.ClickException):
-    """A signal has ended the command; the exit code is 128 and its number, as of shells.
+    """A signal has ended the command; the exit code is 128 plus its number, as in shells.
 
     Args:
-        then: What is left of the work, or how to go on; empty if there is nothing to say.
+        then: What remains of the work, or how to continue; empty for nothing.
         number: SIGINT or SIGTERM.
     """
 
@@ -24,7 +24,7 @@ class StoppedError(click.ClickException):
 
 @contextlib.contextmanager
 def telling(then: str) -> Iterator[None]:
-    """Says what is left of the work if a signal ends the block, see `StoppedError`."""
+    """Reports what remains of the work if a signal ends the block, see `StoppedError`."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -32,16 +32,16 @@ def telling(then: str) -> Iterator[None]:
 
 
 def signal_of(error: BaseException) -> int:
-    """Returns the number of the signal that an exception was raised for, SIGINT unless it says."""
+    """Returns the number of the signal behind an exception; SIGINT if it has none."""
     return getattr(error, "signal", signal.SIGINT)
 
 
 @contextlib.contextmanager
 def heeded() -> Iterator[None]:
-    """Turns what a signal raises in the block, wherever it was, into a `StoppedError`.
+    """Turns any exception that a signal raises in the block into a `StoppedError`.
 
-    Libraries of C raise errors of their own, such as an ImportError, in the place of that of a
-    signal that has come while they were imported.
+    C libraries raise their own errors, such as an ImportError, instead of that of a signal that
+    arrives during their import.
     """
     with interruption.handled() as stop:
         try:

@@ -1,6 +1,6 @@
 """One shard of a converted dataset: a pure function from its specification to a file.
 
-A shard is written under a temporary name and gets a sidecar that tells what went in; a later run
+A shard is written under a temporary name and gets a sidecar that describes its inputs; a later run
 keeps the shards whose sidecar still fits.
 """
 
@@ -28,13 +28,13 @@ from ..images import png
 from ..runtime import allocator
 from .pairs import Encoding, Pair, convert_pair
 
-# What reading a damaged sidecar raises.
+# The errors of reading a damaged sidecar.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class ShardSpec:
-    """All that decides a shard's bytes."""
+    """Everything that decides a shard's bytes."""
 
     dataset: str
     description: Description
@@ -44,7 +44,7 @@ class ShardSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the specification and of the state of its source files."""
+        """Returns the hash of the specification and of the state of its source files."""
         digest = hashlib.sha256(repr((self.dataset, self.description, self.encoding)).encode())
         for example in self.examples:
             digest.update(
@@ -55,21 +55,21 @@ class ShardSpec:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What came of a shard; without problems, the shard is on disk.
+    """The result of a shard; if there are no problems, the shard is on disk.
 
     Attributes:
         examples: Number of records.
         bytes: Size of the file.
-        sha256: Of the file.
-        image_formats: "png" and "jpeg", as far as there are such images.
+        sha256: SHA-256 of the file.
+        image_formats: "png" and "jpeg", each if there are such images.
         class_pixels: Number of pixels of each class; empty if labels were not decoded.
         pixels_with_class: Number of labelled pixels of the images in which each class occurs.
         ignored_pixels: Number of pixels with the ignored label.
         digests: Checksums of the source's images and labels, two for each example in order, as
             little-endian 32-bit numbers in hexadecimal digits.
-        changes: How many images were changed in each way.
-        problems: Of pairs that cannot be used.
-        notes: What the labels' colours say.
+        changes: Number of images with each kind of change.
+        problems: Problems of the pairs that cannot be used.
+        notes: Notes on the labels' colours.
     """
 
     examples: int = 0
@@ -86,21 +86,21 @@ class ShardResult:
 
 
 def file_state(path: str | None) -> tuple[int, int, int] | None:
-    """Returns size and times of change, which tell an edited file from the one converted."""
+    """Returns size and times of change, which differ if a file was edited after its conversion."""
     if path is None:
         return None
     try:
         status = os.stat(path)  # noqa: PTH116 (called for every file, more than once)
     except OSError:
         return None
-    # The last cannot be set by hand, as `cp -p` and archives set the other.
+    # The second time cannot be set by hand, as `cp -p` and archives set the first.
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def convert_or_keep(
     spec: ShardSpec, advance: Callable[[int], None] = lambda examples: None
 ) -> ShardResult:
-    """Keeps the shard of an earlier run if there is one that fits, else converts it."""
+    """Keeps a fitting shard of an earlier run, or else converts it."""
     fingerprint = spec.fingerprint
     if kept := _shard_of_earlier_run(spec.path, fingerprint):
         advance(kept.examples)
@@ -113,7 +113,7 @@ def convert_or_keep(
 
 
 def read_result(spec: ShardSpec) -> ShardResult | None:
-    """Returns what another process wrote into a shard's sidecar; None if it wrote none for it."""
+    """Returns the result in the sidecar that another process wrote; None if there is none."""
     return _read_sidecar(spec.path, spec.fingerprint)
 
 
@@ -126,7 +126,7 @@ def _read_sidecar(shard: Path, fingerprint: str) -> ShardResult | None:
 
 
 def _seal(spec: str, result: dict[str, Any]) -> str:
-    """Hashes a sidecar: a wrong digit in its counts would be published in the manifest."""
+    """Hashes a sidecar, as the manifest would publish a wrong digit in its counts."""
     return hashlib.sha256(json.dumps([spec, result], sort_keys=True).encode()).hexdigest()
 
 
@@ -139,7 +139,7 @@ def _parse_result(stored: dict[str, Any]) -> ShardResult:
 
 
 def _shard_of_earlier_run(shard: Path, fingerprint: str) -> ShardResult | None:
-    """Returns what came of a shard if its sidecar fits and its bytes are still the same."""
+    """Returns the result of a shard if its sidecar fits and its bytes are unchanged."""
     result = _read_sidecar(shard, fingerprint)
     with contextlib.suppress(OSError):
         if result is not None:
@@ -159,11 +159,11 @@ def convert_shard(
     """Writes one shard; its bytes depend on the specification and its source files only.
 
     Args:
-        spec: What to write, and where.
-        advance: Called with 1 after each example; may raise to give up.
+        spec: Specification of the shard.
+        advance: Called with 1 after each example; may raise to stop the conversion.
 
     Returns:
-        The shard's counts and hash, or the problems of its pairs, and then no file.
+        The shard's counts and hash; or the problems of its pairs, and then there is no file.
     """
     allocator.keep_freed(allocator.FILES)
     temporary = spec.path.with_name(f"{spec.path.name}.tmp")
@@ -223,12 +223,12 @@ def _write_records(spec: ShardSpec, file: BinaryIO, advance) -> ShardResult:
 
 
 def _convert_unchanging(module, example: Example, label_map: LabelMap, encoding: Encoding) -> Pair:
-    """Converts a pair whose files stay as they are meanwhile."""
+    """Converts a pair whose files do not change meanwhile."""
     before = file_state(example.image), file_state(example.label)
     pair = convert_pair(module, example, label_map, encoding)
     if (file_state(example.image), file_state(example.label)) != before:
         raise ImageFileError(
-            "files must stay as they are while they are converted",
+            "files must not change while they are converted",
             "another program writes them: wait until it has ended",
         )
     return pair

@@ -1,4 +1,4 @@
-"""The files that describe a converted dataset: our manifest, and what TensorFlow Datasets reads."""
+"""The files that describe a converted dataset: our manifest, and those of TensorFlow Datasets."""
 
 import json
 from collections.abc import Mapping
@@ -35,10 +35,10 @@ def write(
     Args:
         folder: Folder of the shards.
         dataset: Name of the dataset.
-        description: Its facts.
+        description: The facts of the dataset.
         shards: Specification and result of each shard, by split.
-        source_sha256: Hash that tells one source from another.
-        how: What else decided the contents: options, map, encoding, seed.
+        source_sha256: Hash that identifies the source.
+        how: The other inputs of the conversion: options, map, encoding, seed.
     """
     splits = {split: _describe_split(split, pairs) for split, pairs in shards.items()}
     classes = description.classes
@@ -93,7 +93,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _tfds_features(num_classes: int, image_format: str | None) -> dict[str, Any]:
-    """Describes the records to TensorFlow Datasets, as its own writer would."""
+    """Describes the records to TensorFlow Datasets in the way of its own writer."""
     prefix = "tensorflow_datasets.core.features"
 
     def image(channels: int, encoding: str | None, **more: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _tfds_info(dataset: str, description: Description, splits) -> dict[str, Any]
         "citation": "",
         "location": {"urls": [description.homepage] if description.homepage else []},
         "fileFormat": "tfrecord",
-        # What release 0.1 wrote: the same source gives the same bytes.
+        # As release 0.1 wrote it, so that the same source gives the same bytes.
         "moduleName": "kerasseg.pipelines.metadata",
         "supervisedKeys": {
             "tuple": {"items": [{"featureKey": "image"}, {"featureKey": "segmentation_mask"}]}

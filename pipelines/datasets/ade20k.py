@@ -117,7 +117,7 @@ def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads the values of a label.
 
     Args:
-        example: Whose label it is.
+        example: The example of the label.
         content: The file's bytes.
 
     Raises:

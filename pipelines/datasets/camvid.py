@@ -143,9 +143,9 @@ def examples(root: Path, split: str, *, classes: int = 11) -> list[Example]:
     """Lists the images of a split with their labels; empty if the split is absent.
 
     Args:
-        root: As in `describe`.
+        root: The folder of the release, or the one that holds it as `CamVid/`.
         split: "train", "validation" or "test".
-        classes: As in `describe`.
+        classes: 11 for SegNet's release, 32 for the original.
 
     Raises:
         InputError: If `root` does not have the layout at all.
@@ -168,7 +168,7 @@ def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Decodes a label: values or colours in SegNet's release, colours in the original.
 
     Args:
-        example: Whose label it is.
+        example: The example of the label.
         content: The file's bytes.
 
     Raises:

@@ -139,7 +139,7 @@ def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads a label: categories for panoptic and voc, for stuff what the file holds.
 
     Args:
-        example: Whose label it is.
+        example: The example of the label.
         content: The file's bytes.
 
     Raises:

@@ -1,11 +1,11 @@
-"""Your own folder: images below `images/`, labels below `labels/`, paired by name.
+"""The user's own folder: images below `images/`, labels below `labels/`, paired by name.
 
-The splits are told in one of three ways:
+The splits are given in one of three ways:
 
     images/SPLIT/**, labels/SPLIT/**    SPLIT is train or training; validation, val, valid, dev or
                                         eval; test or testing; in any case
     SPLIT.txt                           lists at the top, in `splits/` or in
-                                        `ImageSets/Segmentation/`: one image a line, relative to
+                                        `ImageSets/Segmentation/`: one image per line, relative to
                                         `images/`, with or without ending; what is in no list is
                                         left out
     split_fractions                     shares of train, validation and test, drawn at random but
@@ -19,7 +19,8 @@ where nothing else fits. Files that are not used are counted, with the reason.
 Labels are PNG files of class numbers, gray of 8 or 16 bits or with a palette, or RGB pictures in
 the classes' colours, which decide over a palette's numbers; or TIFF or BMP files of such, see
 `images.label_pictures`. The classes stand in `classes.txt` at
-the top, or in the file given as `palette`; `class_file` tells the formats. Value 255 is ignored.
+the top, or in the file given as `palette`; `class_file` describes the formats. Value 255 is
+ignored.
 """
 
 from collections.abc import Sequence
@@ -78,18 +79,19 @@ def describe(
         root: The folder.
         palette: File of the classes, instead of `classes.txt` at the top.
         images: Folder of the images below `root`; may hold `{split}`.
-        labels: The same of the labels.
-        split_fractions: Shares of train, validation and test, where nothing else tells them.
-        image_suffix: What follows the common part in the names of images, before the ending or
-            with it.
-        label_suffix: The same in the names of labels, such as "_mask" or "_mask.png".
+        labels: Folder of the labels below `root`; may hold `{split}`.
+        split_fractions: Shares of train, validation and test, if nothing else defines the splits.
+        image_suffix: End of the images' names after the common part, with or without the ending of
+            the format.
+        label_suffix: End of the labels' names after the common part, such as "_mask" or
+            "_mask.png".
         skip_unlabelled: Whether images without a label are left out.
         ignore: Raw label values that are ignored, besides those that the file names.
-        labels_are: "numbers" or "colors", whichever a palette or gray RGB labels mean; None for
-            what the colours of the classes tell.
+        labels_are: "numbers" or "colors", the meaning of labels with a palette or in gray RGB; None
+            to decide by the colours of the classes.
 
     Raises:
-        InputError: If the file is missing, empty or not understood.
+        InputError: If the file is missing, empty or of an unknown format.
     """
     return class_file.describe(_class_file(root, palette), ignore=ignore, labels_are=labels_are)
 
@@ -116,7 +118,7 @@ def survey(
 
     Args:
         root: The folder.
-        palette: As in `describe`, as are all others.
+        palette: File of the classes, instead of `classes.txt` at the top.
         images: Folder of the images.
         labels: Folder of the labels.
         split_fractions: Shares of train, validation and test.
@@ -127,11 +129,11 @@ def survey(
         labels_are: Not used here.
 
     Returns:
-        The pairs, and how many files are in none of them, for which reasons.
+        The pairs, and lines on the files that are in none of them, with the reasons.
 
     Raises:
-        InputError: If the folders are not there or do not tell the splits, two files fit one name,
-            a list names what is not there, or a link leads in a circle.
+        InputError: If the folders do not exist or do not define the splits, two files fit one name,
+            a list names a missing file, or a link leads in a circle.
     """
     layout = Layout(
         root,

@@ -72,9 +72,9 @@ def examples(root: Path, split: str, *, release: str = "v1.2") -> list[Example]:
     """Lists the images of a split with their labels; none for "test", which has no labels.
 
     Args:
-        root: As in `describe`.
+        root: The folder of the dataset, or the one that holds it.
         split: "train", "validation" or "test".
-        release: As in `describe`.
+        release: "v1.2" or "v2.0", of the labels.
 
     Raises:
         InputError: If `root` does not have the layout, or a split no labels of the release.

@@ -35,7 +35,7 @@ _FIRST_SEEDS = {"train": 0, "validation": 1_000_000}
 
 
 def is_source(root: Path) -> bool:
-    """Tells that no folder is one."""
+    """Returns False for every folder, as there is no source."""
     return False
 
 

@@ -1,8 +1,8 @@
 """Any dataset of TensorFlow Datasets, `tfds:NAME`, with an image and a segmentation mask.
 
-NAME is as `tfds.builder` takes it, such as "oxford_iiit_pet:4.0.0"; the source is its `data_dir`. A
-dataset that is not there yet is downloaded and prepared by TensorFlow Datasets. Images are taken as
-they are stored, byte for byte.
+NAME is an argument of `tfds.builder`, such as "oxford_iiit_pet:4.0.0"; the source is its
+`data_dir`. TensorFlow Datasets downloads and prepares a missing dataset. Images are copied as they
+are stored, byte for byte.
 
 The image is the feature `image_feature`, or else `image`, `image_left`, or the only one in colour;
 the mask is `label_feature`, or else the `LabeledImage`, or the image called `segmentation_mask`,
@@ -11,8 +11,8 @@ the mask is `label_feature`, or else the `LabeledImage`, or the image called `se
 split and no validation split, as `oxford_iiit_pet`, its test split becomes validation;
 `split_fractions` draws the splits that it lacks from train instead.
 
-TensorFlow Datasets needs TensorFlow, and is imported where it is used. The records are read
-without; to list them, images are skipped.
+TensorFlow Datasets needs TensorFlow and is imported where it is used. The records are read without
+it; listing them skips the images.
 """
 
 import re
@@ -49,7 +49,7 @@ _REFUSED = {
 
 
 def is_source(root: Path) -> bool:
-    """Tells that no folder is one: a builder must be named."""
+    """Returns False for every folder, as a builder must be named."""
     return False
 
 
@@ -73,11 +73,11 @@ def describe(
     Args:
         root: The `data_dir` of TensorFlow Datasets; `Path()` for its default.
         builder: What `tfds.builder` takes: name, configuration and version.
-        palette: File of the classes, where the dataset does not name them; `class_file` tells the
+        palette: File of the classes, if the dataset does not name them; `class_file` describes the
             formats.
         ignore: Raw values of the mask that are ignored.
-        labels_are: With `palette`: "numbers" or "colors", whichever masks with a palette mean; None
-            for what the colours of the classes tell.
+        labels_are: With `palette`: "numbers" or "colors", the meaning of masks with a palette; None
+            to decide by the colours of the classes.
         image_feature: Name of the feature that is the image; None for the usual ones.
         label_feature: Name of the feature that is the mask; None for the usual ones.
         split_fractions: Shares of train, validation and test, drawn from train for those that the
@@ -128,7 +128,7 @@ def examples(
     """Lists the records of a split; their images and masks are not read yet.
 
     Args:
-        root: As in `describe`, as are all others.
+        root: The `data_dir` of TensorFlow Datasets; `Path()` for its default.
         split: "train", "validation" or "test".
         builder: Name of the dataset.
         palette: Not used here.
@@ -139,8 +139,8 @@ def examples(
         split_fractions: Shares of the splits.
 
     Raises:
-        InputError: As `describe`, or if the records are damaged or not in TFRecord files, or the
-            fractions are of splits that are there.
+        InputError: If `describe` refuses the dataset, the records are damaged or not in TFRecord
+            files, or the fractions are for splits that exist.
     """
     prepared = _prepare(root, builder)
     chosen = _choose_splits(prepared, test_serves=split_fractions is None)
@@ -242,7 +242,7 @@ def _find_keys(prepared, image_feature: str | None, label_feature: str | None) -
         raise InputError(
             f"tfds:{prepared.name}: must have an image and a segmentation mask, got the features "
             f"{', '.join(_features(prepared))}, of which {', '.join(images) or 'none'} are images; "
-            "--image-feature and --label-feature tell which they are, got "
+            "--image-feature and --label-feature name them, got "
             f"{image_feature or 'none'} and {label_feature or 'none'}."
         )
     if images[mask].np_dtype not in (np.uint8, np.uint16):
@@ -281,12 +281,12 @@ def _files(prepared, split: str) -> list[Path]:
     if info.file_format is None or info.file_format.value != "tfrecord":
         raise InputError(
             f"tfds:{prepared.name}: must be stored as tfrecord, got {info.file_format}; prepare it "
-            "anew with file_format='tfrecord'."
+            "again with file_format='tfrecord'."
         )
     files = [Path(str(path)) for path in info.splits[split].filepaths]
     for path in files:
         if not path.is_file():
-            raise InputError(f"{path}: must be a file on this machine; prepare the dataset anew.")
+            raise InputError(f"{path}: must be a file on this machine; prepare the dataset again.")
     return files
 
 
@@ -301,7 +301,7 @@ def _index(
 
     Args:
         files: Each split with its files.
-        state: Sizes and times of the files: what is remembered holds for these only.
+        state: Sizes and times of the files, for which the cached index is valid.
         keys: Features of the image and of the mask.
         name_key: Feature of the file name, if there is one.
     """

@@ -4,8 +4,8 @@ Layout: `VOCdevkit/VOC2012/` with `JPEGImages/NAME.jpg`, `SegmentationClass/NAME
 `ImageSets/Segmentation/{train,val}.txt`. The boundaries of objects, value 255, are ignored.
 
 With `sbd`, the training split is the one known as trainaug: the images of VOC's train and of both
-lists of SBD (Hariharan et al. 2011) less those of VOC's val. An image that VOC has labelled keeps
-VOC's label. `sbd` is the folder of SBD, `benchmark_RELEASE/dataset/` with `{img,cls}/` and
+lists of SBD (Hariharan et al. 2011) without those of VOC's val. Images that VOC labelled keep VOC's
+label. `sbd` is the folder of SBD, `benchmark_RELEASE/dataset/` with `{img,cls}/` and
 `{train,val}.txt`, or a folder `SegmentationClassAug/` of its labels as gray PNG files.
 """
 
@@ -30,7 +30,7 @@ _FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 
 
 def color_of(value: int) -> tuple[int, int, int]:
-    """Returns the colour that the palette of the VOC devkit has for a value in [0, 255].
+    """Returns the colour of a value in [0, 255] in the palette of the VOC devkit.
 
     The bits of the value go to red, green and blue in turn, the lowest to the highest bits.
     """
@@ -96,7 +96,7 @@ def describe(
     return Description(
         classes=CLASSES,
         raw_values={**values, IGNORE_LABEL: IGNORE_LABEL},
-        # Labels whose palette was applied: some tools save them so.
+        # Labels whose palette was applied, as some tools save them.
         raw_colors={color_of(value): label for value, label in values.items()}
         | {color_of(IGNORE_LABEL): IGNORE_LABEL},
         split_sizes={"train": 1464 if sbd is None else 10582, "validation": 1449},
@@ -139,7 +139,7 @@ def read_label(example: Example, content: bytes) -> "np.ndarray":
     """Reads a label of VOC or of SBD.
 
     Args:
-        example: Whose label it is.
+        example: The example of the label.
         content: The file's bytes.
 
     Raises:
@@ -165,7 +165,7 @@ def _top(root: Path) -> Path:
 
 
 def _year(top: Path) -> str:
-    """Returns the year that a folder is of; one of another name is taken for the right one."""
+    """Returns the year of a folder; other names are assumed to be of the right year."""
     name = top.resolve().name
     return name if re.fullmatch(r"VOC(20)?\d\d", name) else "VOC2012"
 
@@ -185,7 +185,7 @@ def _check_layout(root: Path, top: Path) -> None:
 
 
 def _read_list(path: Path) -> set[str]:
-    """Reads a list of images, one name a line."""
+    """Reads a list of images, one name per line."""
     if not path.is_file():
         raise InputError(f"{path}: must be there, it names the images of the split.")
     names = set()
@@ -223,7 +223,7 @@ def _augmented(root: Path, folder: str, sbd: Path, train: set[str]) -> list[Exam
 
 
 def _find_sbd(sbd: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Returns the files of SBD's images, where they are there, and of its labels, by name."""
+    """Returns the files of SBD's images, if they exist, and of its labels, by name."""
     for top in (sbd / "benchmark_RELEASE" / "dataset", sbd / "dataset", sbd):
         if (top / "cls").is_dir():
             names = _read_list(top / "train.txt") | _read_list(top / "val.txt")

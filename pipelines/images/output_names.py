@@ -1,6 +1,6 @@
 """Names for what is written for images: no result overwrites another, or a file of someone else.
 
-The files written for `sub/a.jpg` are called `sub/a.png`, `sub/a_overlay.png` and so on. Where two
+The files written for `sub/a.jpg` are called `sub/a.png`, `sub/a_overlay.png` and so on. If two
 images would share one of these names, both keep their own ending: `a.jpg` and `a.png` give
 `a.jpg.png` and `a.png.png`. Names that differ only in capital letters, or in how Unicode composes
 their characters, count as the same, because file systems such as macOS's cannot tell them apart;
@@ -29,12 +29,12 @@ from .image_files import read_file
 
 @dataclass(frozen=True)
 class Output:
-    """Where the results of an image are written.
+    """The place of the results of an image.
 
     Attributes:
         image: The image's file.
         folder: Folder of the results.
-        name: Their name, less its ending.
+        name: Name of the results without the ending.
     """
 
     image: Path
@@ -42,7 +42,7 @@ class Output:
     name: str
 
     def file(self, ending: str) -> Path:
-        """Returns the result of an ending such as `.png` or `_overlay.png`."""
+        """Returns the path of the result with an ending such as `.png` or `_overlay.png`."""
         return self.folder / f"{self.name}{ending}"
 
 
@@ -56,15 +56,15 @@ def plan(
     """Names the results of all images before the first is written.
 
     Args:
-        images: Each image's file, and its place below the folder that it was found in. What is
-            listed twice is planned once.
+        images: Each image's file and its place below the folder that it was found in. Repeated
+            entries count once.
         output: Folder of the results.
-        endings: What is written for each image, such as `(".png", "_overlay.png")`.
+        endings: Endings of the results of each image, such as `(".png", "_overlay.png")`.
         refuse_others: Whether to refuse now what `write` would; only where every result is written
             for every image.
 
     Returns:
-        One entry an image.
+        One entry per image.
 
     Raises:
         InputError: If images of two folders have the same place there, or a result would overwrite
@@ -87,7 +87,7 @@ def plan(
 
 
 def write(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
-    """Writes all results of an image, or none; each appears when it is whole.
+    """Writes all results of an image or none; each appears when it is complete.
 
     Args:
         contents: What to write, by name.
@@ -106,7 +106,8 @@ def write(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            # They can be made again: to wait for the disk after each would take longer than them.
+            # Results can be made again: waiting for the disk after each would take longer than
+            # making them.
             marked = {path: marks.mark(content) for path, content in contents.items()}
             atomic_files.write_files(marked, durable=False)
         except OSError as error:
@@ -133,7 +134,7 @@ def _distinct_names(places: Collection[Path], endings: Collection[str]) -> dict[
         if not with_ending:
             break
         names |= with_ending
-    # Only names with their own endings are still shared: by twins that few systems tell apart.
+    # Only names with their own endings are still shared, by twins that few systems distinguish.
     taken = folders | {
         key for place, name in names.items() if place not in crowded for key in keys(place, name)
     }
@@ -160,7 +161,7 @@ def _refuse_to_overwrite_images(outputs: list[Output], endings: Collection[str])
     for output in outputs:
         for ending in endings:
             file = output.file(ending)
-            # What the name itself may link to is not written to.
+            # The name itself may be a link, whose target is not written to.
             if _key(real_folder(output.folder) / file.name) in images:
                 raise InputError(f"{file}: would overwrite an image; choose another --output.")
 
@@ -191,6 +192,6 @@ def _is_of_someone_else(file: Path) -> bool:
 
 
 def _key(path: Path) -> str:
-    """Returns what is equal for two paths that some file system takes for the same."""
+    """Returns a key that is equal for two paths that some file system treats as the same."""
     decomposed = unicodedata.normalize("NFD", path.as_posix())
     return unicodedata.normalize("NFC", decomposed.casefold())

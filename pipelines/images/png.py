@@ -1,8 +1,8 @@
-"""PNG files: their chunks checked, and their pixels decoded, with none invented.
+"""PNG files: checking their chunks and decoding their pixels without inventing any.
 
-Pillow makes pixels that a file lacks 0, which is a class. Here all of them are counted, in the same
-inflation that decodes them; Pillow is left what is slow in Python, the rows' filters. Labels are
-encoded for what decodes them once an epoch.
+Pillow fills in missing pixels with 0, which is a class. Here the pixels are counted while they are
+inflated; Pillow only undoes the rows' filters, which is slow in Python. Labels are encoded so that
+they are fast to decode, which happens once per epoch.
 """
 
 import functools
@@ -29,15 +29,15 @@ _HEADER = 16  # position of its content in the file
 _PALETTE_OR_PIXELS = frozenset((b"PLTE", b"IDAT"))
 _ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
 _CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
-_LOWER_CASE = 0x20  # of a chunk's first letter: it may be passed over
+_LOWER_CASE = 0x20  # bit of a chunk's first letter: decoders may skip the chunk
 # First column and row, and steps, of the passes of an interlaced PNG.
 _PASSES = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
-# Pillow's modes by the bytes of a pixel, to which filters refer; a letter a byte.
+# Pillow's modes by the number of bytes per pixel, to which filters refer.
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# From here on Pillow warns that a small file may unpack to an endless picture.
+# From here on Pillow warns that a small file may unpack to a huge picture.
 _MOST_PIXELS = 89_478_485
 _PART = 2**21  # bytes that are inflated at a time, which bounds the memory
 _STRIP = 512  # rows that are filtered at a time, for the same reason
@@ -55,8 +55,8 @@ def walk(content: bytes) -> set[bytes]:
         The kinds of chunks that it has.
 
     Raises:
-        ImageFileError: If the file is cut short or damaged, is not made as PNG is, or has a header
-            that TensorFlow does not read.
+        ImageFileError: If the file is cut short or damaged, breaks the rules of PNG, or has a
+            header that TensorFlow does not read.
     """
     kinds: set[bytes] = set()
     color_type, before = None, b""
@@ -117,7 +117,7 @@ def _check_header(body: memoryview) -> int:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses pictures without a pixel, and those so large that decoders take them for an attack.
+    """Refuses pictures without a pixel, and those that decoders refuse for their size.
 
     Raises:
         ImageFileError: If it is one.
@@ -136,7 +136,7 @@ def read_size(content: bytes) -> tuple[int, int]:
 
 
 def read_kind(content: bytes) -> tuple[int, int]:
-    """Returns bits a channel and colour type of a PNG that `walk` has checked."""
+    """Returns bits per channel and colour type of a PNG that `walk` has checked."""
     depth, color_type = struct.unpack_from(">BB", content, _HEADER + 8)
     return depth, color_type
 
@@ -155,7 +155,7 @@ def check_pixels(content: bytes) -> None:
     """Checks that the compressed pixels of a PNG are all there.
 
     Args:
-        content: The file's bytes, which `walk` has found to be whole.
+        content: The file's bytes, which `walk` has checked.
 
     Raises:
         ImageFileError: If they are too few, damaged, or without an end.
@@ -164,13 +164,13 @@ def check_pixels(content: bytes) -> None:
 
 
 def decode(content: bytes) -> np.ndarray:
-    """Decodes the numbers that a PNG stores: a palette's indices, gray of few bits as it is.
+    """Decodes the numbers that a PNG stores, such as palette indices, without scaling gray.
 
     Args:
-        content: The file's bytes, which `walk` has found to be whole.
+        content: The file's bytes, which `walk` has checked.
 
     Returns:
-        uint8, or uint16 for 16 bits a channel, (height, width) or (height, width, channels).
+        uint8, or uint16 for 16 bits per channel, (height, width) or (height, width, channels).
 
     Raises:
         ImageFileError: If the pixels are too few, damaged, or without an end.
@@ -186,7 +186,7 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def _decode_pass(stream: "_Pixels", pixels: np.ndarray, depth: int) -> None:
-    """Fills a picture, or one of an interlaced picture's, strip by strip."""
+    """Fills a picture, or one pass of an interlaced picture, strip by strip."""
     height, width, channels = pixels.shape
     if not pixels.size:
         return
@@ -214,8 +214,8 @@ def _unfilter(
     if pixel_bytes in _MODES:
         strip = _unfilter_rows(filtered, rows, row_bytes, _MODES[pixel_bytes])
     else:
-        # Filters refer to the byte of the same place in the pixel before: each half of the pixels'
-        # bytes is a picture of its own.
+        # Filters refer to the same byte of the pixel before: each half of the pixels' bytes is a
+        # separate picture.
         half, size = pixel_bytes // 2, row_bytes // 2
         lines = np.frombuffer(filtered, np.uint8).reshape(rows, 1 + row_bytes)
         pixels = lines[:, 1:].reshape(rows, -1, pixel_bytes)
@@ -230,7 +230,7 @@ def _unfilter(
 
 
 def _unfilter_rows(filtered: bytes, rows: int, row_bytes: int, mode: str) -> np.ndarray:
-    """Leaves it to Pillow, in the mode whose pixels have as many bytes."""
+    """Undoes the filters with Pillow, in the mode whose pixels have as many bytes."""
     lines = np.frombuffer(filtered, np.uint8).reshape(rows, 1 + row_bytes)
     if not lines[:, 0].any():  # as most programs write palettes
         return np.ascontiguousarray(lines[:, 1:])
@@ -243,7 +243,7 @@ def _unfilter_rows(filtered: bytes, rows: int, row_bytes: int, mode: str) -> np.
 
 
 def _stored(content: bytes) -> bytes:
-    """Returns a stream of zlib's that holds bytes as they are, in half the time of its level 0."""
+    """Makes an uncompressed zlib stream in half the time of zlib's level 0."""
     parts: list[bytes | memoryview] = [b"\x78\x01"]
     for start in range(0, len(content), _MOST_STORED):
         block = memoryview(content)[start : start + _MOST_STORED]
@@ -253,7 +253,7 @@ def _stored(content: bytes) -> bytes:
 
 
 def _numbers(strip: np.ndarray, depth: int) -> np.ndarray:
-    """Returns the numbers of some bits each that rows of bytes hold."""
+    """Unpacks numbers of fewer than 8 bits from rows of bytes."""
     if depth == 16:
         return strip.view(">u2")
     if depth == 8:
@@ -273,7 +273,7 @@ class _Pixels:
     """The compressed pixels of a PNG, inflated part by part and counted.
 
     Args:
-        content: The file's bytes, which `walk` has found to be whole.
+        content: The file's bytes, which `walk` has checked.
 
     Attributes:
         passes: First column and row, and steps, of the pictures that they make.
@@ -301,7 +301,7 @@ class _Pixels:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """Reads what is left to its end, where the checksum stands."""
+        """Reads the rest of the stream, up to its checksum."""
         while any(self._inflated(_PART)):
             pass
         if not self._inflate.eof or self._produced < self._expected:
@@ -336,9 +336,10 @@ def encode(label: np.ndarray) -> bytes:
     """Encodes a label as an 8-bit gray PNG.
 
     With every row as its difference from the one above, zlib's fastest level takes a third of
-    Pillow's time. Decoding is what counts, once an epoch: at this level matches lie far apart, and
-    zlib copies them whole, where runs of a byte, which higher levels and `Z_RLE` prefer, are copied
-    byte by byte: that takes 1.7 times as long on 480 x 360 labels and 2.7 times on 2048 x 1024.
+    Pillow's time. The time of decoding counts, once per epoch: at this level matches lie far apart
+    and zlib copies them at once. Higher levels and `Z_RLE` prefer runs of a byte, which are copied
+    byte by byte; decoding then takes 1.7 times as long for 480 x 360 labels and 2.7 times for 2048
+    x 1024.
 
     Args:
         label: uint8 (height, width).

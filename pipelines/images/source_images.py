@@ -1,6 +1,6 @@
-"""Images of a source on their way into records: PNG and JPEG as they are, all others encoded anew.
+"""Images of a source for records: PNG and JPEG are kept, all others are encoded again.
 
-What is encoded anew loses nothing (PNG), unless a JPEG is asked for or the image made smaller.
+Encoding again is lossless (PNG), unless JPEG is requested or the image is scaled down.
 """
 
 import io
@@ -16,7 +16,7 @@ from ..errors import ImageFileError, InputError
 from . import formats, png
 from .image_files import check_complete, too_deep
 
-_STRIP = 512  # rows that are worked on at a time, which bounds the memory
+_STRIP = 512  # rows that are processed at a time, which bounds the memory
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -33,15 +33,15 @@ _STRETCH = re.compile(rf"\s*(p?)({_NUMBER})\s*,\s*(p?)({_NUMBER})\s*")
 
 @dataclass(frozen=True)
 class Stretch:
-    """Which values of an image of more than 8 bits become black, 0, and white, 255.
+    """The values of an image of more than 8 bits that become black (0) and white (255).
 
     Attributes:
         low: The value, or the percentile of the image's own values, that becomes black.
-        high: The one that becomes white; those between are spread evenly.
-        percentiles: Whether they are percentiles, in [0, 100].
+        high: The value or percentile that becomes white; values between are spread evenly.
+        percentiles: Whether both are percentiles, in [0, 100].
 
     Raises:
-        InputError: If they are not in order, or out of range.
+        InputError: If they are not in order or out of range.
     """
 
     low: float
@@ -78,7 +78,7 @@ class Stretch:
         return cls(float(match[2]), float(match[4]), bool(match[1]))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Turns numbers into uint8; all channels of an image are stretched alike.
+        """Turns numbers into uint8, with the same stretch for all channels of an image.
 
         Args:
             values: Integers or floats, (height, width) or (height, width, channels).
@@ -103,17 +103,17 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to images.
+    """The changes that are made to images.
 
     Attributes:
-        max_side: Longest side that an image keeps, in pixels; larger ones are made smaller. None
-            leaves the size as it is.
-        image_format: "jpeg" or "png" to encode images of other formats anew; None keeps the bytes
-            of PNG and JPEG files, and makes PNG of all others.
-        quality: Of the JPEGs that are encoded anew, in [1, 100].
+        max_side: Longest side of an image in pixels; larger ones are scaled down. None keeps the
+            size.
+        image_format: "jpeg" or "png" to encode images of other formats again; None keeps the bytes
+            of PNG and JPEG files and turns all others into PNG.
+        quality: Quality of images that are encoded again as JPEG, in [1, 100].
         upright: Whether images that EXIF rotates are turned, because their labels are upright.
-        stretch: What becomes black and white in images of more than 8 bits per channel; None where
-            these are errors.
+        stretch: Values that become black and white in images with more than 8 bits per channel;
+            None refuses such images.
     """
 
     max_side: int | None = None
@@ -128,8 +128,8 @@ class SourceImage(NamedTuple):
 
     Attributes:
         content: A PNG or JPEG file.
-        size: `(height, width)` before it was made smaller.
-        changes: What was done to it, but for its size: a few words each.
+        size: `(height, width)` before it was scaled down.
+        changes: Changes of the image, except for its size, a few words each.
     """
 
     content: bytes
@@ -140,17 +140,17 @@ class SourceImage(NamedTuple):
 def prepare(
     content: bytes, treatment: Treatment, label_size: tuple[int, int] | None = None
 ) -> SourceImage:
-    """Makes an image file into one that TensorFlow decodes to the pixels that the label is of.
+    """Makes an image file that TensorFlow decodes to the pixels of the label.
 
     Args:
         content: The file's bytes.
-        treatment: What to do.
-        label_size: `(height, width)` of the label, where it is known: it tells whether the label is
-            of an image as it stands or upright, if the one is wide and the other tall. An image
-            that is encoded anew is turned then though `upright` does not say so.
+        treatment: Changes to make.
+        label_size: `(height, width)` of the label, if known. If the stored image is wide and the
+            upright one tall, or the other way round, it shows which of the two the label belongs
+            to. An image that is encoded again is then turned even without `upright`.
 
     Returns:
-        The image; the very bytes where nothing has to be done.
+        The image; the same bytes if nothing has to be changed.
 
     Raises:
         ImageFileError: If the file cannot be read, is damaged, rotated by EXIF, or has more than 8
@@ -168,12 +168,12 @@ def prepare(
             stored = _swap(stored)
         size = fit_size(stored, treatment.max_side)
         image_format = treatment.image_format or own_format or "png"
-        anew = deep or size != stored or image_format != own_format
+        is_changed = deep or size != stored or image_format != own_format
         if turn != 1 and not treatment.upright:
-            _refuse_turned(turn, stored, anew, label_size)
-        if turn != 1 and not anew:
+            _refuse_turned(turn, stored, is_changed, label_size)
+        if turn != 1 and not is_changed:
             image_format = "png"  # which loses nothing
-        elif not anew:
+        elif not is_changed:
             return SourceImage(content, stored)
         pixels = _decode(content, picture, deep, treatment.stretch, size)
         if turn != 1 and not _is_turned_by_pillow(picture):
@@ -183,7 +183,7 @@ def prepare(
     if pixels.size != _swap(size):
         pixels = pixels.resize(_swap(size), PIL.Image.Resampling.LANCZOS)
     encoded = _encode(pixels, image_format, treatment.quality)
-    changes = [] if native else [f"{picture.format} encoded anew as {image_format.upper()}"]
+    changes = [] if native else [f"{picture.format} encoded as {image_format.upper()}"]
     changes += ["stretched to 8 bits"] if deep else []
     changes += ["turned upright"] if turn != 1 else []
     return SourceImage(encoded, stored, tuple(changes))
@@ -194,11 +194,11 @@ def decodable(content: bytes, stretch: Stretch | None = None) -> bytes:
 
     Args:
         content: The file's bytes, of any format that is read.
-        stretch: What becomes black and white in images of more than 8 bits per channel.
+        stretch: Values that become black and white in images with more than 8 bits per channel.
 
     Returns:
-        The very bytes of PNG and JPEG files of 8 bits, which may have an orientation; of all others
-        a PNG, upright.
+        The same bytes for PNG and JPEG files of 8 bits, which may have an orientation; for all
+        others an upright PNG.
 
     Raises:
         ImageFileError: If it is damaged or of another format, or of more than 8 bits without
@@ -212,9 +212,9 @@ def decodable(content: bytes, stretch: Stretch | None = None) -> bytes:
 
 
 def _may_need_work(content: bytes, treatment: Treatment) -> bool:
-    """Checks a PNG or JPEG; tells whether it may be anything but upright, of 8 bits and as asked.
+    """Checks a PNG or JPEG; tells whether it may need a change.
 
-    To open a file takes as long as to check it: a PNG without EXIF is not opened.
+    Opening a file takes as long as checking it, so a PNG without EXIF is not opened.
     """
     if check_complete(content) or png.read_kind(content)[0] > 8:
         return True
@@ -223,7 +223,7 @@ def _may_need_work(content: bytes, treatment: Treatment) -> bool:
 
 
 def _swap(size: tuple[int, int]) -> tuple[int, int]:
-    """Turns `(height, width)` into `(width, height)`, as Pillow has it, or back."""
+    """Turns `(height, width)` into Pillow's `(width, height)` or back."""
     return size[1], size[0]
 
 
@@ -234,19 +234,19 @@ def _check_turn(turn: int) -> int:
 
 
 def _is_turned_by_pillow(picture: PIL.Image.Image) -> bool:
-    """Tells whether the size, and the pixels once they are decoded, are upright already."""
+    """Tells whether the size and the decoded pixels are already upright."""
     return picture.format == "TIFF"
 
 
 def _refuse_turned(
-    turn: int, stored: tuple[int, int], anew: bool, label_size: tuple[int, int] | None
+    turn: int, stored: tuple[int, int], is_changed: bool, label_size: tuple[int, int] | None
 ) -> None:
     told = turn in _QUARTER_TURNS and label_size == _swap(stored) != stored
-    if not (anew and told):
+    if not (is_changed and told):
         raise ImageFileError(
             f"image is rotated by its EXIF orientation, got {turn}",
-            "TensorFlow ignores EXIF: --upright turns the pixels where the label is upright, or "
-            "save the image upright",
+            "TensorFlow ignores EXIF: --upright turns the pixels if the label is upright; or save "
+            "the image upright",
         )
 
 
@@ -257,22 +257,22 @@ def _decode(
     stretch: Stretch | None,
     size: tuple[int, int],
 ) -> PIL.Image.Image:
-    """Decodes a picture to gray or RGB of 8 bits; a JPEG at a half or less where that is enough."""
+    """Decodes a picture to 8-bit gray or RGB; a JPEG at half the size or less if that suffices."""
     if deep and stretch is None:
         raise too_deep()
     try:
         if deep and stretch is not None:
             values = formats.deep_values(content, picture)
-            if values.ndim == 3:  # transparency is dropped, as from images of 8 bits
+            if values.ndim == 3:  # transparency is dropped, as for images of 8 bits
                 values = values[..., :3] if values.shape[-1] > 2 else values[..., 0]
             return PIL.Image.fromarray(stretch(values))
         if content.startswith(png.SIGNATURE):
-            png.check_pixels(content)  # Pillow makes those that are missing 0
+            png.check_pixels(content)  # Pillow fills in missing pixels with 0
         picture.draft(None, _swap(size))
         return formats.shallow_picture(picture)
     except ImageFileError:
         raise
-    except Exception as error:  # Pillow raises many kinds on damaged data
+    except Exception as error:  # Pillow raises many kinds of errors for damaged data
         raise ImageFileError("image cannot be decoded", str(error)) from error
 
 
@@ -287,7 +287,7 @@ def _encode(image: PIL.Image.Image, image_format: str, quality: int) -> bytes:
 
 
 def fit_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """Returns `(height, width)` reduced so that no side is longer than `max_side`; None for any."""
+    """Scales `(height, width)` down to sides of at most `max_side`; None for no limit."""
     if not max_side or max(size) <= max_side:
         return size
     factor = max_side / max(size)

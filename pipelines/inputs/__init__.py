@@ -1,4 +1,4 @@
-"""The input road: TFRecords to batches of images and labels (tf.data)."""
+"""The input pipeline: TFRecords to batches of images and labels (tf.data)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
-# Records that are shuffled together; fewer where they are so large that memory would suffer.
+# Number of records that are shuffled together; fewer if they are so large that memory would suffer.
 _SHUFFLE_BLOCK = 2048
 _SHUFFLE_BYTES = 2**30
 _shuffle = tf.random.experimental.stateless_shuffle  # pyright: ignore[reportAttributeAccessIssue]
@@ -44,11 +44,11 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Builds the stream of augmented training batches.
 
-    Every epoch is one pass in an order of its own that depends on the seed and the epoch's number
-    only, so that a stream begun at a later epoch, or within one, goes on as the uninterrupted one
-    would have. Skipped examples are read but not decoded.
-    Neither the decoded cache nor a data service changes what the batches of an epoch hold; several
-    workers of a service may deliver them in another order.
+    Every epoch is one pass in a different order that depends only on the seed and the epoch's
+    number, so that a stream that begins at a later epoch or within one continues as the
+    uninterrupted stream would. Skipped examples are read but not decoded. Neither the decoded cache
+    nor a data service changes what the batches of an epoch hold; several workers of a service may
+    deliver them in another order.
 
     Args:
         files: TFRecord shards.
@@ -172,8 +172,8 @@ class _Epoch:
 def _shuffled_elements(source: sources.Source, seed: int, block: int, epoch) -> tf.data.Dataset:
     """Shuffles the elements of a source for an epoch.
 
-    Stateless, block by block: Dataset.shuffle takes no tensor as seed once a global seed is set,
-    and its order could not be rebuilt for a later epoch.
+    The shuffle is stateless and works block by block: Dataset.shuffle takes no tensor as seed if a
+        global seed is set, and its order could not be rebuilt for a later epoch.
     """
     seeds = tf.stack([tf.constant(seed, tf.int64), epoch])
     shards = tf.data.Dataset.from_tensor_slices(_shuffle(source.shards, seeds))
@@ -225,8 +225,8 @@ def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
 def evaluation_batches(files: list[str], batch_size: int) -> tf.data.Dataset:
     """Builds the stream of a split's images at their native size, each once.
 
-    Images of one size are batched together: padding them to a common size would change what a
-    network sees near the borders, and so make scores depend on the batch size.
+    Images of one size are batched together: padding them to a common size would change the
+        network's input near the borders, so that scores would depend on the batch size.
 
     Args:
         files: TFRecord shards.

@@ -6,8 +6,8 @@ Each record is a `tf.train.Example` with three byte features:
     segmentation_mask   the label, 8-bit gray PNG: class of each pixel, 255 where ignored
     filename            path of the image relative to the source
 
-Nothing here needs TensorFlow: the format is a dozen lines, and a converter that starts at once and
-runs in 50 MB is worth them.
+Nothing here needs TensorFlow: for a dozen lines of format code, the converter starts at once and
+runs in 50 MB.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 MANIFEST = "manifest.json"
-# Suffixes of folders that are not, or no longer, a converted dataset.
+# Suffixes of folders that are not yet or no longer a converted dataset.
 INCOMPLETE, REPLACED = ".incomplete", ".replaced"
 FORMAT = 1
 VERSION = "1.0.0"
@@ -45,10 +45,10 @@ def encode_example(features: Mapping[str, bytes]) -> list[bytes]:
     Message layout: Example{1: Features{1: {1: key, 2: Feature{1: BytesList{1: value}}}}}.
 
     Args:
-        features: One value a key.
+        features: One value per key.
 
     Returns:
-        The serialised message in parts, which spares copying the images; the same features always
+        The serialised message in parts, which avoids copying the images; the same features always
         give the same bytes.
     """
     entries: list[bytes] = []
@@ -59,7 +59,7 @@ def encode_example(features: Mapping[str, bytes]) -> list[bytes]:
 
 
 class RecordWriter:
-    """Writes TFRecord framing, counting and hashing what it writes.
+    """A writer of TFRecord framing that counts and hashes its output.
 
     Args:
         file: Binary file, open for writing.
@@ -87,7 +87,7 @@ class RecordWriter:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that was written."""
+        """Returns the hash of everything that was written."""
         return self._hash.hexdigest()
 
 
@@ -131,7 +131,7 @@ class Dataset:
     fingerprint: str
 
     def files(self, split: str) -> list[str]:
-        """Lists a split's shards, after checking that each is there and whole.
+        """Lists a split's shards after checking that each is there and complete.
 
         Raises:
             InputError: If the split is unknown or a shard is missing or cut short.
@@ -156,7 +156,7 @@ class Dataset:
 
 @contextlib.contextmanager
 def reading(dataset: Dataset):
-    """Turns errors about damaged records and invalid labels into ones that name the remedy.
+    """Turns errors about damaged records and invalid labels into errors that name the remedy.
 
     Raises:
         InputError: If the checksum of a record is wrong, which names the file, or a label neither a
@@ -177,7 +177,7 @@ def reading(dataset: Dataset):
 
 
 def _find_damage(dataset: Dataset) -> tuple[Path, str] | None:
-    """Returns the first file with a damaged record, and where it is: TensorFlow does not say."""
+    """Returns the first file with a damaged record, which TensorFlow does not name."""
     shards = (shard for split in dataset.splits.values() for shard in split.shards)
     for path in (dataset.root / shard["file"] for shard in shards):
         try:
@@ -237,7 +237,7 @@ def load(folder: Path | str) -> Dataset:
 
 
 def _check_split(split: Split) -> None:
-    """Refuses fields of other types: they would be an error of another kind, and much later."""
+    """Refuses fields of other types, which would cause other errors much later."""
     kinds = {"file": str, "examples": int, "bytes": int, "sha256": str}
     for shard in split.shards:
         sound = isinstance(shard, dict) and all(

@@ -1,7 +1,7 @@
-"""Reading TFRecord shards without TensorFlow, and without believing a byte of them.
+"""Reading TFRecord shards without TensorFlow and without trusting their content.
 
-The framing and the layout of an example are told in `records`, which writes them. Whatever a file
-holds, no more is read at a time than one record, and no record can be longer than its file.
+`records`, which writes them, describes the framing and the layout of an example. Only one record is
+read at a time, and no record can be longer than its file.
 """
 
 import os
@@ -16,7 +16,7 @@ _NO_EXAMPLE = "record must be a tf.train.Example of byte features"
 
 
 class Readable(Protocol):
-    """A file, or what stands for one."""
+    """A file, or an object that reads like one."""
 
     def read(self, size: int, /) -> bytes:
         """Reads up to `size` bytes."""
@@ -27,8 +27,8 @@ class Frame(NamedTuple):
     """One record of a file.
 
     Attributes:
-        offset: Where its content begins.
-        content: What it holds.
+        offset: Position of its content.
+        content: Content of the record.
         whole: Whether its checksum is right.
     """
 
@@ -40,12 +40,12 @@ class Frame(NamedTuple):
 def frames(file: Readable, size: int) -> Iterator[Frame]:
     """Yields the records of a file.
 
-    A record whose content is damaged is yielded all the same, and the next one can be found; not so
-    after a damaged length.
+    A record with damaged content is yielded, too, and the next one can be found. After a damaged
+    length it cannot.
 
     Args:
-        file: Open at its beginning.
-        size: Of the file in bytes.
+        file: File, open at its beginning.
+        size: Size of the file in bytes.
 
     Raises:
         InputError: If the file is cut short or a length is damaged; the message has no file name.
@@ -87,14 +87,14 @@ def parse_example(content: bytes) -> dict[str, bytes]:
     """Parses a serialised `tf.train.Example` with the three features that records have.
 
     Args:
-        content: Of a record.
+        content: Content of a record.
 
     Returns:
         The bytes of each of `KEYS`.
 
     Raises:
-        ImageFileError: If it is anything else, however little: what training passes over in
-            silence is refused here.
+        ImageFileError: If it differs from that in any way; training silently ignores some
+            differences.
     """
     found: dict[str, bytes] = {}
     features = _only(memoryview(content), 1, "features")
@@ -114,7 +114,7 @@ def parse_example(content: bytes) -> dict[str, bytes]:
 
 
 def _parse_entry(entry: memoryview) -> tuple[str, bytes]:
-    """Parses an entry of the map of features: its key, and its list of one value."""
+    """Parses an entry of the map of features into its key and its only value."""
     fields = list(_fields(entry))
     if [number for number, _ in fields] != [1, 2]:
         raise _wrong("a feature that is not a key and its value")

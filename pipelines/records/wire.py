@@ -1,4 +1,4 @@
-"""The wire formats of TFRecords and of protocol buffers, as far as they are needed here."""
+"""The parts of the wire formats of TFRecords and protocol buffers that are needed here."""
 
 import functools
 import mmap
@@ -16,7 +16,7 @@ _LONGEST_VARINT = 10
 
 
 def masked_crc(parts: Sequence[bytes]) -> bytes:
-    """Returns the checksum of bytes given in parts, as TFRecords hold it: CRC-32C, masked."""
+    """Returns the checksum that TFRecords hold, a masked CRC-32C, of bytes given in parts."""
     crc = functools.reduce(google_crc32c.extend, parts, 0)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
@@ -37,7 +37,8 @@ def record_length(head: bytes) -> int:
 def mapped_records(path: Path) -> Iterator[tuple[int, memoryview]]:
     """Yields the offset and content of each record of a TFRecord file.
 
-    The file is mapped: only what is looked at is read, and checksums of contents are not verified.
+    The file is mapped into memory: only the parts that are used are read, and checksums of contents
+        are not verified.
 
     Raises:
         ValueError: If the file is cut short, or the checksum of a length is wrong.
@@ -58,12 +59,12 @@ def mapped_records(path: Path) -> Iterator[tuple[int, memoryview]]:
 
 
 def field(number: int, content: list[bytes]) -> list[bytes]:
-    """Encodes a length-delimited field, its content given in parts; the result is in parts too."""
+    """Encodes a length-delimited field from the parts of its content; also returns parts."""
     return [bytes((number << 3 | _LENGTH_DELIMITED,)) + varint(sum(map(len, content))), *content]
 
 
 def varint(value: int) -> bytes:
-    """Encodes a number as protocol buffers do."""
+    """Encodes a number as a variable-length number of protocol buffers."""
     encoded = bytearray()
     while value >= 128:
         encoded.append(value & 127 | 128)
@@ -76,7 +77,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Yields number and content of the fields of a message, all of which are length-delimited.
 
     Raises:
-        ValueError: If it is no such message; it tells what was found instead.
+        ValueError: If it is not such a message; names what was found instead.
     """
     position = 0
     while position < len(message):

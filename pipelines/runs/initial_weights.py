@@ -45,10 +45,10 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
         if options.init_from is not None:
             source = Path(options.init_from)
             same = _has_classes_of(source, dataset, reset_head=options.reset_head)
-            anew = transfer.copy_weights(
+            restarted = transfer.copy_weights(
                 _load_source(source), model, reset_head=options.reset_head, same_classes=same
             )
-            loaded["layers_started_anew"] = anew
+            loaded["layers_started_anew"] = restarted
     except ValueError as error:
         raise InputError(str(error)) from error
     return loaded

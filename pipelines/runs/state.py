@@ -48,10 +48,11 @@ class State:
 
     Attributes:
         position: Position of the training.
-        content: `best`, the best score or None; `history`, a dict an epoch; `last`, the checksum of
-            the last network; `metrics`, the sums of the metrics over the epoch's steps, by replica.
+        content: `best`, the best score or None; `history`, one dict per epoch; `last`, the checksum
+            of the last network; `metrics`, the sums of the metrics over the epoch's steps, by
+            replica.
         variables: Prefix of the files of variables.
-        best: File of the best network, None if there is none yet.
+        best: File of the best network; None if there is none yet.
     """
 
     position: Position
@@ -61,20 +62,20 @@ class State:
 
 
 class _DamagedError(Exception):
-    """A state is not whole."""
+    """A state is damaged or incomplete."""
 
 
 @contextlib.contextmanager
 def new(checkpoints: Path, position: Position, content: dict[str, Any]) -> Iterator[Path]:
-    """Yields the folder of a new state, which appears whole when the block has ended.
+    """Yields the folder of a new state, which appears complete at the end of the block.
 
     Args:
-        checkpoints: Folder of the states, which must be there.
-        position: Where the training stands.
-        content: As in `State`.
+        checkpoints: Folder of the states, which must exist.
+        position: Position of the training.
+        content: Content of the state, see `State`.
 
     Raises:
-        OSError: If it cannot be written; the other states are as before then.
+        OSError: If it cannot be written; the other states are then unchanged.
     """
     path = path_of(checkpoints, position)
     with atomic_files.new_folder(path) as folder:
@@ -83,18 +84,19 @@ def new(checkpoints: Path, position: Position, content: dict[str, Any]) -> Itera
         atomic_files.write_json(folder / _CONTENT, stored, durable=False)
         files = {file.name: checksum(file) for file in sorted(folder.iterdir())}
         atomic_files.write_json(folder / _MANIFEST, {"files": files}, durable=False)
-        # Training goes on from the newest whole state: what it comes to again was damaged.
+        # Training continues from the newest undamaged state: a state that it reaches again was
+        # damaged.
         atomic_files.remove_folder(path)
 
 
 def newest_whole(checkpoints: Path) -> tuple[State | None, list[str]]:
-    """Finds the state to go on from.
+    """Finds the state to continue from.
 
     Args:
         checkpoints: Folder of the states.
 
     Returns:
-        The newest state that is whole, or None; and what is wrong with each newer one, a line each.
+        The newest undamaged state, or None; and one line on each newer, damaged one.
     """
     damaged = []
     for position in reversed(_positions(checkpoints)):
@@ -116,7 +118,7 @@ def keep_newest(checkpoints: Path, newest: Position, count: int) -> None:
 
     Args:
         checkpoints: Folder of the states.
-        newest: Position of the newest whole state; later ones are damaged.
+        newest: Position of the newest undamaged state; later ones are damaged.
         count: Number of states to keep, the newest.
     """
     positions = _positions(checkpoints)
@@ -130,7 +132,7 @@ def keep_newest(checkpoints: Path, newest: Position, count: int) -> None:
 
 
 def checksum(file: Path) -> dict[str, Any] | None:
-    """Returns the `bytes` and the `crc32c` of a file; None if it is not there."""
+    """Returns the `bytes` and the `crc32c` of a file; None if it does not exist."""
     size, crc = 0, 0
     try:
         with file.open("rb") as opened:
@@ -155,7 +157,7 @@ def _read(folder: Path, position: Position) -> State:
     """Reads a state.
 
     Raises:
-        _DamagedError: If anything about it is not as it was written.
+        _DamagedError: If anything differs from what was written.
     """
     try:
         files = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -168,7 +170,7 @@ def _read(folder: Path, position: Position) -> State:
         stored = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
         content = {name: stored[name] for name in ("best", "history", "last", "metrics")}
         if (stored["epoch"], stored["step"]) != position or f"{VARIABLES}.index" not in files:
-            raise _DamagedError("is not the state that its name tells")
+            raise _DamagedError("is not the state that its name says")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _DamagedError(f"cannot be read ({error!r})") from error
     return State(position, content, folder / VARIABLES, folder / BEST if BEST in files else None)

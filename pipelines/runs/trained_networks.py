@@ -1,4 +1,4 @@
-"""Trained networks with what their labels mean: of run folders, and of `.keras` files alone."""
+"""Trained networks and the meaning of their labels, from run folders and `.keras` files."""
 
 import os
 from collections.abc import Sequence
@@ -25,25 +25,26 @@ def load(
     checkpoint: str | None = None,
     code: Sequence[str] = (),
 ) -> tuple[Run, keras.Model]:
-    """Opens a run, or what a `.keras` file tells of one, and loads its network.
+    """Opens a run or describes a `.keras` file, and loads the network.
 
     Args:
-        path: A run folder; or a `.keras` file, of a run or of a `model.save` of one's own. A file
-            beside no run writes its results into a folder of its name: `m.keras` into `m/`.
-        classes: A list of the classes' names and colours, for a file of no run; None for those of
-            `data`, or for class_0, class_1 and so on.
-        data: Folder of a converted dataset. A file of no run has its classes; those of a run must
-            be the same.
+        path: A run folder; or a `.keras` file, from a run or from the user's own `model.save`.
+            Results of a file that belongs to no run go into a folder of its name: `m/` for
+            `m.keras`.
+        classes: A list of the classes' names and colours, for a file that belongs to no run; None
+            for those of `data`, or for class_0, class_1 and so on.
+        data: Folder of a converted dataset. It names the classes of a file that belongs to no run;
+            a run must have the same classes.
         checkpoint: The network of a run to take, "best" or "last", see `choose`.
-        code: Files and modules with layers of the user's own, which are executed; those of a run
-            must be what it was trained with.
+        code: Files and modules with the user's own layers, which are executed; those of a run must
+            be the ones that it was trained with.
 
     Returns:
         The description, and a model from images of any size to logits of that size.
 
     Raises:
-        InputError: If the path is neither, the network cannot be used, or has another number of
-            classes than listed.
+        InputError: If the path is neither, or the network cannot be used or does not have the
+            listed number of classes.
     """
     path, checkpoint = Path(path), choose(path, checkpoint)
     run = path if path.is_dir() else _run_of(path)
@@ -69,19 +70,19 @@ def load(
 
 
 def choose(path: Path | str, checkpoint: str | None = None) -> str | None:
-    """Tells which network of a run `load` takes.
+    """Returns the network of a run that `load` takes.
 
     Args:
-        path: As for `load`.
+        path: A run folder or a `.keras` file.
         checkpoint: "best"; "last", the one after the last whole epoch; or None for the best, or the
             last if none was evaluated yet. None for a file.
 
     Returns:
-        "best" or "last"; for a file of a run the one that it is, for another file None.
+        "best" or "last", also for a file of a run; None for another file.
 
     Raises:
-        InputError: If the path is neither a run nor a `.keras` file, or the run has no network, or
-            not the one that is wanted.
+        InputError: If the path is neither a run nor a `.keras` file, or the run does not have the
+            network.
     """
     path = Path(path)
     _check_path(path)
@@ -106,7 +107,7 @@ def _check_path(path: Path) -> None:
 def _load_file_alone(
     path: Path, classes: Path | str | None, data: Path | str | None
 ) -> tuple[Run, keras.Model]:
-    # Small files first: a large network takes its time.
+    # Small files first, as loading a large network takes long.
     dataset = records.load(Path(data)) if data is not None else None
     told = class_file.read(Path(classes)).classes if classes is not None else None
     model = _load_file(path)
@@ -117,15 +118,15 @@ def _load_file_alone(
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     _check_number(path, model, space, "the class list" if told else "the dataset")
-    # That a dataset has the same classes does not say that it was the training's.
+    # A dataset with the same classes need not be that of the training.
     origin = {"name": "unknown", "fingerprint": "", "path": ""}
     return Run(path.with_suffix(""), TrainingOptions(model=path.name), space, origin), model
 
 
 def results_folder(path: Path | str) -> Path:
-    """Returns the folder into which results of a network are written, given as to `load`.
+    """Returns the folder for the results of a network, which is given as for `load`.
 
-    It is the run's, also for a file of a run, and `m` for an `m.keras` of no run.
+    It is the run folder, also for a file of a run, and `m` for an `m.keras` that belongs to no run.
     """
     path = Path(path)
     is_file = os.path.isfile(path)  # noqa: PTH113
@@ -133,7 +134,7 @@ def results_folder(path: Path | str) -> Path:
 
 
 def _run_of(file: Path) -> Path | None:
-    """Returns the run that a file is a checkpoint of, None if it is not one."""
+    """Returns the run to which a checkpoint file belongs; None if it belongs to none."""
     run = file.parent.parent
     if file.parent.name != run_folder.CHECKPOINTS or not os.path.isfile(file):  # noqa: PTH113
         return None

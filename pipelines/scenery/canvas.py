@@ -21,7 +21,7 @@ def palette(colors: str) -> np.ndarray:
     """Parses colours.
 
     Args:
-        colors: Six hexadecimal digits a colour, separated by spaces.
+        colors: Six hexadecimal digits per colour, separated by spaces.
 
     Returns:
         float32 (colours, 3) between 0 and 1.
@@ -200,7 +200,7 @@ def _unit(vector: Vector) -> Vector:
 
 
 def jitter(rng: np.random.Generator, spread: float) -> np.ndarray:
-    """Returns three random factors between 1 - spread and 1 + spread, one a channel."""
+    """Returns three random factors between 1 - spread and 1 + spread, one per channel."""
     return rng.uniform(1 - spread, 1 + spread, 3).astype(np.float32)
 
 

@@ -56,10 +56,10 @@ class Loaded:
         number: Number of the version.
         model: The SavedModel.
         files: The files that it was loaded from.
-        classes: What its labels mean.
-        users: Requests that are using it; it is closed once it is retired and has none.
+        classes: Meaning of its labels.
+        users: Number of requests that use it; once retired, it is closed when there are none.
         retired: Whether no further request may use it.
-        closed: Whether nobody uses it any more, and it cannot be used.
+        closed: Whether it is closed and cannot be used any more.
     """
 
     def __init__(self, name: str, number: int, model: SavedModel, folder: Path, files: Files):
@@ -78,11 +78,11 @@ class Version:
         number: Number of the version.
         folder: The folder that holds `saved_model.pb`.
         present: Whether the folder is still there.
-        loaded: What answers requests; None if it is not in memory.
-        leaving: What answers the last requests before it is unloaded.
+        loaded: The SavedModel that answers requests; None if it is not in memory.
+        leaving: The SavedModel that answers the last requests before it is unloaded.
         loading: Whether it is being loaded.
         failure: Why it could not be loaded; None if it could, or has not been tried.
-        waiting: Those who are told when it has been loaded, or could not be.
+        waiting: Futures that are done when it has been loaded or failed to load.
     """
 
     name: str
@@ -102,7 +102,7 @@ class Version:
 
     @property
     def state(self) -> int:
-        """TensorFlow Serving's number of its state."""
+        """Returns TensorFlow Serving's number of its state."""
         if self.loaded is not None:
             return AVAILABLE
         if self.loading:
@@ -113,7 +113,7 @@ class Version:
 
     @property
     def files(self) -> Files:
-        """Its files, as of the last look."""
+        """Returns its files at the last look."""
         return self._files
 
     def look(self) -> None:
@@ -123,10 +123,10 @@ class Version:
         self._files = files
 
     def is_due(self, *, settled: bool = True) -> bool:
-        """Tells whether to load it now: it is new, has changed or failed a while ago.
+        """Tells whether to load it now, because it is new, has changed or failed a while ago.
 
         Args:
-            settled: Whether only if nothing was being written at the last look.
+            settled: Whether to wait until no file was being written at the last look.
         """
         if not self.present or (settled and not self._settled):
             return False
@@ -135,7 +135,7 @@ class Version:
         return self._files != self._failed or time.monotonic() >= self._retry
 
     def fail(self, reason: str, files: Files) -> None:
-        """Notes that it could not be loaded from these files, and when to try again."""
+        """Records that it could not be loaded from these files, and when to try again."""
         self._failures = self._failures + 1 if files == self._failed else 0
         self._failed, self.failure = files, without_nodes(reason)[:_LONGEST_REASON]
         self._retry = time.monotonic() + min(_LAST_RETRY, _FIRST_RETRY * 2**self._failures)

@@ -1,4 +1,4 @@
-"""The requests that an export brings along, so that the first user's is not the slow first one."""
+"""Warm-up requests of an export, so that the first user's request is not slow."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +15,10 @@ _FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def run(model: SavedModel, folder: Path) -> int:
-    """Runs the Predict requests of a version's warm-up file, which need not be there.
+    """Runs the Predict requests of a version's warm-up file, if it exists.
 
     Returns:
-        How many were run.
+        The number of requests that were run.
 
     Raises:
         ValueError: If the file is damaged.

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
-from hostile_files import tensor, write_torch
+from hostile_pytorch import tensor, write_torch
 
 from kerasseg.checkpoints.readers import CheckpointError, read
 

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 import safetensors.numpy
-from hostile_files import Command, tensor, text, write_torch, write_zip
+from hostile_pytorch import Command, tensor, text, write_torch, write_zip
 
 from kerasseg.checkpoints.readers import CheckpointError, read
 

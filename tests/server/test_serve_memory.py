@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import itertools
 import re
+import statistics
 
 import grpc
 import psutil
@@ -87,15 +88,19 @@ def resident(process):
 
 
 def measure(process, size, counts):
-    """Sends refused requests, each kind in its turn; returns the memory after some numbers."""
+    """Sends refused requests, each kind in its turn; returns the memory after some numbers.
+
+    It is the median over the last round of all kinds: what a request takes while it is read comes
+    and goes.
+    """
     sizes = []
     with refusals(process, size) as found:
-        for number, send in zip(range(max(counts)), itertools.cycle(found.values()), strict=False):
+        for send, _ in zip(itertools.cycle(found.values()), range(max(counts)), strict=False):
             send()
-            if number + 1 in counts:
-                sizes.append(resident(process))
-    print(f"MiB after {counts} refused requests: {[f'{one:.0f}' for one in sizes]}")
-    return sizes
+            sizes.append(resident(process))
+        medians = [statistics.median(sizes[count - len(found) : count]) for count in counts]
+    print(f"MiB after {counts} refused requests: {[f'{one:.0f}' for one in medians]}")
+    return medians
 
 
 def test_refused_requests_leave_no_memory_behind(tmp_path):
