@@ -81,7 +81,7 @@ def _slopes(errors, truth, weights):
             context.all_gather(each, axis=0) for each in (errors, truth, weights)
         )
     slopes = tf.map_fn(
-        lambda of_class: _slopes_of_class(*of_class, weights),
+        lambda of_class: _slopes_of_class(of_class[0], of_class[1], weights),
         (tf.transpose(errors), tf.transpose(truth)),
         fn_output_signature=tf.float32,
         parallel_iterations=1,  # one class at a time, for the memory's sake
