@@ -435,7 +435,7 @@ def test_a_network_that_is_all_encoder_needs_a_learning_rate(run_cli, plain, tin
 
 def test_code_is_refused_where_there_is_nothing_for_it(run_cli, tiny_run, tmp_path, plain):
     place = ("--model", "unet", "--data", tmp_path, "--run", tmp_path / "run")
-    fails(run_cli("fit", *place, "--code", plain), "--code is for --resume", code=2)
+    fails(run_cli("fit", *place, "--code", plain), "--code must be given with --resume only", code=2)
     for command in (("evaluate", tiny_run), ("fit", "--resume", "--run", tiny_run)):
         fails(run_cli(*command, "--code", plain), "code must be left out for")
 
@@ -448,7 +448,7 @@ def test_a_keras_file_of_no_run_may_need_code(own_run, tiny_data, tmp_path):
     done = in_new_process("evaluate", file, "--data", tiny_data, "--code", NETWORK)
     assert done.returncode == 0, said(done)
     in_run = in_new_process("evaluate", own_run / "checkpoints" / "best.keras")
-    assert "give it by --code" in said(in_run)
+    assert "give it with --code" in said(in_run)
 
 
 def test_an_interrupted_run_says_how_to_go_on_with_its_code(
