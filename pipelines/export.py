@@ -17,6 +17,7 @@ from .runs.crf import CRFParameters, refine
 from .runs.option_fields import check_option
 
 _SIDES = (1, 8192)
+_LAST_VERSION = 2**63 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -159,7 +160,13 @@ def _publish(writing: Path) -> Path:
     """Gives a finished export the next version's name."""
     while True:
         numbers = [int(path.name) for path in writing.parent.iterdir() if path.name.isdecimal()]
-        version = writing.parent / str(max(numbers, default=0) + 1)
+        number = max(numbers, default=0) + 1
+        if number > _LAST_VERSION:
+            raise InputError(
+                f"{writing.parent}: versions must be at most {_LAST_VERSION}, as for servers, got "
+                f"{number - 1} there; choose another --name."
+            )
+        version = writing.parent / str(number)
         try:
             atomic_files.give_name(writing, version)
         except OSError as error:

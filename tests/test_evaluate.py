@@ -73,7 +73,17 @@ def test_a_dataset_of_other_classes_is_refused_with_the_difference(run, tiny_dat
     [
         (lambda run: (run / "run.json").unlink(), "must be a run folder, got no run.json"),
         (lambda run: (run / "run.json").write_text("{"), "damaged run description"),
-        (lambda run: shutil.rmtree(run / "checkpoints"), "not finished its first epoch"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "epochs were finished; was it removed"),
+        (
+            lambda run: (run / "checkpoints/best.keras").unlink(),
+            "best.keras: must be there, as the",
+        ),
+        (
+            lambda run: (
+                (run / "checkpoints/best.keras").unlink() or (run / "history.json").write_text("{")
+            ),
+            "history.json: damaged history",
+        ),
         (lambda run: (run / "checkpoints/best.keras").write_text("x"), "cannot be loaded"),
     ],
 )

@@ -70,6 +70,14 @@ def test_a_full_disk_is_told_by_its_folder_and_in_the_system_s_words(small_disk,
     assert list((small_disk / "wide").iterdir()) == []
 
 
+def test_a_version_that_no_server_can_load_is_not_made(tmp_path):
+    (tmp_path / "tiny" / str(2**63 - 1)).mkdir(parents=True)
+    writing = tmp_path / "tiny" / "writing"
+    writing.mkdir()
+    with pytest.raises(InputError, match="versions must be at most 9223372036854775807"):
+        export._publish(writing)
+
+
 def test_the_next_export_is_the_next_version(tiny_run, tmp_path):
     (tmp_path / "street" / "7").mkdir(parents=True)
     (tmp_path / "street" / "notes").mkdir()

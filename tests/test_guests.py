@@ -435,7 +435,9 @@ def test_a_network_that_is_all_encoder_needs_a_learning_rate(run_cli, plain, tin
 
 def test_code_is_refused_where_there_is_nothing_for_it(run_cli, tiny_run, tmp_path, plain):
     place = ("--model", "unet", "--data", tmp_path, "--run", tmp_path / "run")
-    fails(run_cli("fit", *place, "--code", plain), "--code must be given with --resume only", code=2)
+    fails(
+        run_cli("fit", *place, "--code", plain), "--code must be given with --resume only", code=2
+    )
     for command in (("evaluate", tiny_run), ("fit", "--resume", "--run", tiny_run)):
         fails(run_cli(*command, "--code", plain), "code must be left out for")
 

@@ -241,6 +241,17 @@ def test_true_labels_of_the_same_names_are_kept(run_cli, tiny_run, photos, tmp_p
         assert (labels / "a.png").read_bytes() != before
 
 
+def test_results_below_the_images_are_no_images(run_cli, tiny_run, photos):
+    command = ("predict", tiny_run, photos, "--output", photos / "masks")
+    first = run_cli(*command)
+    assert first.exit_code == 0, first.output
+    written = sorted((photos / "masks").rglob("*"))
+    again = run_cli(*command)
+    assert again.exit_code == 0, again.output
+    assert "passed over (a result of an earlier prediction)" in again.output
+    assert sorted((photos / "masks").rglob("*")) == written
+
+
 def test_an_image_is_never_overwritten(tiny_run, photos):
     before = (photos / "a.png").read_bytes()
     with pytest.raises(InputError, match="would overwrite an image; choose another --output"):

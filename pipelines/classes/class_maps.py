@@ -14,6 +14,7 @@ the dataset's must be there. The new classes are those of the list `classes` (ta
 
 import json
 import os.path
+import re
 import tomllib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +29,7 @@ from . import ClassSpace, Description, compose
 
 _IGNORE = "ignore"
 _LARGEST_VALUE = 65535
+_NO_VALUE = re.compile(r"[-+]?[\d.]+")
 _MOST_DIGITS = 20  # Python refuses to parse numbers of thousands
 
 
@@ -118,11 +120,18 @@ def _from_content(origin: str, content: dict[str, Any]) -> ClassMap:
 
 def _parse_key(origin: str, key: str) -> int | str:
     if not _is_number(key.strip()):
+        if _NO_VALUE.fullmatch(key.strip()):  # nor a name: those of classes are no numbers
+            raise _no_raw_value(origin, key)
         return compose(key)
     value = int(key.strip())  # which has its own idea of white space
     if value > _LARGEST_VALUE:
-        raise InputError(f"{origin}: raw values must be in [0, {_LARGEST_VALUE}], got {key}.")
+        raise _no_raw_value(origin, key)
     return value
+
+
+def _no_raw_value(origin: str, key: str) -> InputError:
+    message = f"raw values must be whole numbers in [0, {_LARGEST_VALUE}], got {key[:40]}."
+    return InputError(f"{origin}: {message}")
 
 
 def _is_number(text: str) -> bool:

@@ -74,7 +74,6 @@ def command(url, images, **arguments) -> None:
             shown = " ".join(f"{number:.4f}" for number in numbers)
             console.print(f"{answer.image}  {name}  {shown}", soft_wrap=True)
     files = sum(len(answer.files) for answer in answers)
-    noun = "image" if len(answers) == 1 else "images"
-    console.print(
-        f"{len(answers)} {noun} answered, {files} files in {arguments['output']}", soft_wrap=True
-    )
+    answered = f"{len(answers)} {'image' if len(answers) == 1 else 'images'} answered"
+    written = f"{files} {'file' if files == 1 else 'files'} in {arguments['output']}"
+    console.print(f"{answered}, {written}", soft_wrap=True)

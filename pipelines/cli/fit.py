@@ -46,7 +46,8 @@ _PLACES = {"run", "data", "resume", "data_service", "code"}
     cls=GroupedOption,
     group="Network",
     help="Encoder of the network, such as resnet50, or your own function as FILE.py:FUNCTION or "
-    "package.module:FUNCTION. Unless given, the default encoder of the architecture.",
+    "package.module:FUNCTION. Unless given, the default encoder of the architecture; "
+    "'kerasseg models MODEL' lists the others.",
 )
 @click.option(
     "--output-stride",

@@ -138,7 +138,8 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
         fractions: Shares of train, validation and test.
 
     Raises:
-        InputError: If the shares are not in [0, 1] or their sum is not 1.
+        InputError: If the shares are not in [0, 1], their sum is not 1, or they leave nothing for a
+            split that should have some.
     """
     sound = len(fractions) == len(SPLITS) and all(0 <= share <= 1 for share in fractions)
     if not sound or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
@@ -150,6 +151,12 @@ def draw(items: Sequence[Item], fractions: Fractions) -> dict[str, list[Item]]:
 
     order = np.random.default_rng(0).permutation(len(items))
     bounds = [round(len(items) * sum(fractions[:count])) for count in range(len(SPLITS) + 1)]
+    for split, share, begin, end in zip(SPLITS, fractions, bounds[:-1], bounds[1:], strict=True):
+        if share and begin == end:
+            raise InputError(
+                f"split_fractions must leave an image for each split that has a share, got "
+                f"{', '.join(map(str, fractions))} of {len(items)} images, none for {split}."
+            )
     return {
         split: [items[i] for i in sorted(order[bounds[index] : bounds[index + 1]])]
         for index, split in enumerate(SPLITS)

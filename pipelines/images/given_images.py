@@ -10,11 +10,13 @@ import PIL.Image
 import PIL.ImageOps
 
 from ..errors import ImageFileError, InputError
+from . import marks
 from .image_files import read_file
 from .image_folders import readable_images
 from .source_images import Stretch, decodable
 
 PassedOver = tuple[Path, str]
+_RESULT = "a result of an earlier prediction"
 
 
 def find(
@@ -27,7 +29,8 @@ def find(
 
     Returns:
         Each image's file with its place below the given folder (for a given file, its name); and
-        the other files in the folders, each with the reason why it is not read.
+        the other files in the folders, each with the reason why it is not read. Results of
+        predictions, which may be written below the images, are among these.
 
     Raises:
         InputError: If a path does not exist, or a folder holds no image.
@@ -37,7 +40,10 @@ def find(
     images, passed_over = [], []
     for path in map(Path, paths):
         if os.path.isdir(path):  # noqa: PTH112 (a Path raises where a name is too long)
-            found, others = readable_images(path)
+            readable, others = readable_images(path)
+            results = {image for image in readable if _is_result(image)}
+            found = [image for image in readable if image not in results]
+            others += [(image, _RESULT) for image in sorted(results)]
             if not found:
                 raise InputError(f"{path}: must hold images, got none{_describe(others)}.")
             images += [(image, image.relative_to(path)) for image in found]
@@ -51,6 +57,16 @@ def find(
     if not images:
         raise InputError("images must be files or folders, got none.")
     return images, passed_over
+
+
+def _is_result(image: Path) -> bool:
+    if not (image.suffix == ".png" and os.path.isfile(image)):  # noqa: PTH113 (of a pipe, no head)
+        return False
+    try:
+        with image.open("rb") as file:
+            return marks.has_mark(file.read(marks.HEAD))
+    except OSError:  # whoever reads it says so
+        return False
 
 
 def describe(passed_over: Iterable[PassedOver], shown: int = 5) -> list[str]:

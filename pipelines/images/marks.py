@@ -12,6 +12,7 @@ from . import png
 _KIND = b"keSG"
 _AT = 33  # position of the first chunk behind the header
 _CHUNK = struct.Struct(">I4sII")  # length and kind, the checksum of the rest, that of the chunk
+HEAD = _AT + _CHUNK.size  # bytes up to its end
 
 
 def mark(content: bytes) -> bytes:
@@ -25,8 +26,13 @@ def mark(content: bytes) -> bytes:
 
 def is_marked(content: bytes) -> bool:
     """Tells whether a file has the mark and is as it was written."""
-    if not content.startswith(png.SIGNATURE) or len(content) < _AT + _CHUNK.size:
+    if not has_mark(content):
         return False
-    _, kind, checksum, _ = _CHUNK.unpack_from(content, _AT)
-    rest = content[:_AT] + content[_AT + _CHUNK.size :]
-    return kind == _KIND and checksum == zlib.crc32(rest)
+    checksum = _CHUNK.unpack_from(content, _AT)[2]
+    return checksum == zlib.crc32(content[:_AT] + content[HEAD:])
+
+
+def has_mark(head: bytes) -> bool:
+    """Tells whether a file has the mark, by its first `HEAD` bytes."""
+    is_png = head.startswith(png.SIGNATURE) and len(head) >= HEAD
+    return is_png and _CHUNK.unpack_from(head, _AT)[1] == _KIND

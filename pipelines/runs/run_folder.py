@@ -224,6 +224,12 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
         InputError: If the run does not have this network, or none at all.
     """
     found = [name for name in (BEST, LAST) if network_file(run, name).is_file()]
+    best = network_file(run, BEST)
+    if wanted is None and found == [LAST] and _was_evaluated(run):
+        raise InputError(
+            f"{best}: must be there, as the run was evaluated, got no such file; was it removed? "
+            "--checkpoint last takes the network after the last epoch."
+        )
     if wanted is None and found:
         return found[0]
     if wanted in found:
@@ -231,7 +237,13 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
     path = network_file(run, wanted or BEST)
     if found:
         raise InputError(f"{path}: no such model; the run has {found[0]} only.")
+    if history(run.folder):
+        raise InputError(f"{path}: no such model, though epochs were finished; was it removed?")
     raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
+
+
+def _was_evaluated(run: Run) -> bool:
+    return any(entry.get("mean_iou") is not None for entry in history(run.folder))
 
 
 def has_epochs(run: Run) -> bool:
@@ -281,6 +293,18 @@ def versions() -> dict[str, str]:
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
-    """Reads the epochs of a run, oldest first; empty before the first has ended."""
+    """Reads the epochs of a run, oldest first; empty before the first has ended.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
     path = folder / HISTORY
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    if not path.is_file():
+        return []
+    try:
+        epochs = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(epoch, dict) for epoch in epochs):
+            raise TypeError("its entries must be objects")
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged history ({error}).") from error
+    return epochs

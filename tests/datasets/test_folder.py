@@ -301,6 +301,16 @@ def test_fractions_are_converted(tmp_path, convert_and_read):
         np.testing.assert_array_equal(label, labels[filename[7:].rsplit(".", 1)[0]])
 
 
+@pytest.mark.parametrize(
+    ("fractions", "split"), [((0.9, 0.1, 0), "validation"), ((0.6, 0.35, 0.05), "test")]
+)
+def test_fractions_that_leave_nothing_for_a_split_are_refused(tmp_path, fractions, split):
+    build_flat(tmp_path, ["a", "b", "c", "d"])
+    with pytest.raises(InputError, match=f"of 4 images, none for {split}") as refusal:
+        folder.survey(tmp_path, split_fractions=fractions)
+    assert f"got {', '.join(map(str, fractions))} of" in str(refusal.value)
+
+
 @pytest.mark.parametrize("fractions", [(0.5, 0.4, 0), (1, 1, -1), (0.5, 0.5), (float("nan"),) * 3])
 def test_fractions_that_are_no_shares_are_refused(tmp_path, fractions):
     build_flat(tmp_path)

@@ -46,6 +46,7 @@ SMALL_VARIANTS = {
 }
 # Smaller than a stride, a kernel or a pooling window; and long, with a side of a few pixels.
 SMALL_SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 62)]
+FIRST_CASES = [next(case for case in CASES if case[0] == name) for name in models.names()]
 every_model = pytest.mark.parametrize(("name", "variant"), CASES)
 
 
@@ -259,7 +260,11 @@ def test_images_of_several_sizes_run_through_one_graph(name, variant):
         assert_close(run(images), model(images))
 
 
-@every_model
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    # Tracing an export takes as long as all other tests of a variant together.
+    [pytest.param(*case, marks=() if case in FIRST_CASES else pytest.mark.slow) for case in CASES],
+)
 def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant, tmp_path):
     model = build(name, variant)
     # Darker to the left, or an untrained network sees the same everywhere.

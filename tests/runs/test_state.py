@@ -114,7 +114,7 @@ def test_a_state_under_the_name_of_another_is_not_taken_for_it(tmp_path):
     write(tmp_path, Position(1, 0)).rename(tmp_path / "epoch-2-step-0")
     found, damaged = state.newest_whole(tmp_path)
     assert found is None
-    assert "is not the state that its name tells" in damaged[0]
+    assert "is not the state that its name says" in damaged[0]
 
 
 def test_all_damaged_states_are_named_and_stay(tmp_path):
