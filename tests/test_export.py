@@ -208,7 +208,7 @@ def test_a_tf_module_that_holds_the_model_fails_in_the_c_loader(tiny_run, tmp_pa
     image = encoded((24, 24), "PNG")
     in_python = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
     assert decoded(in_python(tf.constant([image]))[serving.OUTPUT][0].numpy()).shape == (24, 24)
-    with pytest.raises(InputError, match="does not run in a process of its own"):
+    with pytest.raises(InputError, match="does not run in a separate process"):
         saved_model.predict_in_clean_process(tmp_path, [image])
 
 
@@ -245,7 +245,7 @@ def test_an_output_that_cannot_be_written_is_a_clear_error(tiny_run, tmp_path):
 
 
 def test_a_folder_without_a_saved_model_is_a_clear_error(tmp_path):
-    with pytest.raises(InputError, match="does not run in a process of its own"):
+    with pytest.raises(InputError, match="does not run in a separate process"):
         saved_model.predict_in_clean_process(tmp_path, [b""])
 
 

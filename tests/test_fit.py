@@ -508,5 +508,5 @@ def test_encoder_weights_of_an_architecture_without_encoder_are_refused(
     tiny_training, tiny_data, tmp_path
 ):
     options = replace(tiny_training, encoder_weights="imagenet")
-    with pytest.raises(InputError, match="must be none for unet: it has no encoder"):
+    with pytest.raises(InputError, match="must be none for unet: it has no choice of encoder"):
         fit.run(options, tiny_data, tmp_path / "run")

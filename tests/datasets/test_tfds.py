@@ -315,7 +315,7 @@ def test_features_and_splits_that_are_not_told_can_be_named(prepare, convert_and
 @pytest.mark.parametrize(("image", "label"), [("masks", "masks"), ("no", "masks"), ("photo", "no")])
 def test_features_that_are_no_image_and_mask_are_refused(prepare, image, label):
     source = prepare(KsegMasks)
-    with pytest.raises(InputError, match=f"tell which they are, got {image} and {label}"):
+    with pytest.raises(InputError, match=f"name them, got {image} and {label}"):
         tfds_source.describe(source, builder="kseg_masks", image_feature=image, label_feature=label)
 
 

@@ -339,7 +339,7 @@ def test_probabilities_that_differ_fail_the_check(network):
 @pytest.mark.parametrize("name", ["model.tflite", "model.onnx"])
 def test_a_damaged_file_is_a_clear_error(name, tmp_path):
     (tmp_path / name).write_bytes(b"damaged")
-    with pytest.raises(InputError, match="does not run in a process of its own"):
+    with pytest.raises(InputError, match="does not run in a separate process"):
         portable.predict_in_clean_process(tmp_path / name, [random_images(1, 8, 8)])
 
 
