@@ -43,6 +43,10 @@ class Endless(keras.losses.Loss):
     def call(self, y_true, y_pred):
         return keras.ops.max(y_pred) * float("inf")
 
+class Steps(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.ops.cast(keras.ops.argmax(y_pred, -1), "float32")
+
 class Apart(keras.losses.Loss):
     def __init__(self):
         super().__init__(reduction=None)
@@ -285,7 +289,7 @@ def test_the_focal_loss_of_gamma_0_is_the_cross_entropy():
     [
         (None, "build", "net.py: cannot be read (No such file or directory)"),
         ("x = 1", "build", "model must be in {file}, got 'build'; it defines nothing"),
-        (PLAIN, "biuld", "got 'biuld'; it defines build, NoLoss, Endless, Apart."),
+        (PLAIN, "biuld", "got 'biuld'; it defines build, NoLoss, Endless, Steps, Apart."),
         (PLAIN, "constant", "net.py:constant, which is of type int"),
         ("1 / 0", "build", "cannot be imported (ZeroDivisionError: division by zero, in line 1)"),
         ("x = (", "build", "cannot be imported (SyntaxError: '(' was never closed (net.py"),
@@ -357,6 +361,7 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
             "must take labels (2, 5, 7), some of them 255 (ignored), and logits (2, 5, 7, 3)",
         ),
         (["--loss", "FILE:Endless"], "must give one finite number for labels in [0, 3) and 255"),
+        (["--loss", "FILE:Steps"], "must change with the logits, got a gradient of zero"),
         (["--loss", "FILE:Apart"], "which is ignored, got [["),
         (["--loss", "absent.module:Loss"], "absent.module: cannot be imported"),
         (["--loss", "absent:Loss"], "absent: must be a Python file whose name ends in .py"),

@@ -116,8 +116,8 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
         num_classes: Number of classes.
 
     Raises:
-        InputError: If it is not such a class, or its value is not finite when a pixel is labelled
-            255.
+        InputError: If it is not such a class, its value is not finite when a pixel is labelled 255,
+            or it has no gradient.
     """
     # Checked before the call: someone else's run folder could name another function of the file.
     if not (isinstance(guest.value, type) and issubclass(guest.value, keras.losses.Loss)):
@@ -134,8 +134,13 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
     labels = random.integers(0, num_classes, (2, 5, 7)).astype(np.uint8)
     labels[:, 0] = IGNORE_LABEL
     logits = random.normal(size=(*labels.shape, num_classes)).astype(np.float32)
+    watched: Any = tf.constant(logits)
     try:
-        value = np.asarray(loss(labels, logits))
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            value = loss(labels, watched)
+        gradient: Any = tape.gradient(value, watched)
+        value = np.asarray(value)
     except (Exception, SystemExit) as error:  # it may raise anything
         raise InputError(
             f"{guest} must take labels {labels.shape}, some of them {IGNORE_LABEL} (ignored), and "
@@ -145,6 +150,11 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
         raise InputError(
             f"{guest} must give one finite number for labels in [0, {num_classes}) and "
             f"{IGNORE_LABEL}, which is ignored, got {value}."
+        )
+    if gradient is None or not np.any(gradient):
+        raise InputError(
+            f"{guest} must change with the logits, got a gradient of zero: nothing could be "
+            "learned; rounding and argmax have none."
         )
     # Keras divides averages by the number of replicas, but not a loss that is a single number.
     averaged = type(loss).__call__ is not keras.losses.Loss.__call__
