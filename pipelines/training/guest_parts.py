@@ -138,7 +138,7 @@ def build_loss(guest: Guest, options: TrainingOptions, num_classes: int) -> kera
     try:
         with tf.GradientTape() as tape:
             tape.watch(watched)
-            value = loss(labels, watched)
+            value: Any = loss(labels, watched)
         gradient: Any = tape.gradient(value, watched)
         value = np.asarray(value)
     except (Exception, SystemExit) as error:  # it may raise anything
