@@ -77,7 +77,7 @@ def test_evaluate_export_and_fit_take_an_imported_run(imported, tiny_data, tmp_p
 
 
 def test_evaluating_without_a_dataset_says_what_is_missing(imported):
-    with pytest.raises(InputError, match="imported need --data"):
+    with pytest.raises(InputError, match="imported: imported weights need --data"):
         evaluate.run(imported)
 
 
