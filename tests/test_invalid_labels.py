@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kerasseg.pipelines import convert, crf_tune, evaluate, fit
+from kerasseg.pipelines.conversion import job
 from kerasseg.pipelines.conversion.pairs import Encoding
 from kerasseg.pipelines.errors import InputError
 
@@ -83,7 +84,7 @@ def test_one_class_is_nothing_to_train_on(tmp_path, save_image, tiny_training, m
     (source / "classes.txt").write_text("cat 10 20 30\n")
     with pytest.raises(InputError, match="at least two, got only cat"):
         convert.run("folder", source, tmp_path / "data")
-    monkeypatch.setattr(convert, "_refuse_one_class", lambda classes: None)  # as release 0.1
+    monkeypatch.setattr(job, "_refuse_one_class", lambda classes: None)  # as release 0.1
     convert.run("folder", source, tmp_path / "data")
     options = dataclasses.replace(tiny_training, batch_size=1)
     with pytest.raises(InputError, match="at least 2, got 1: the background is a class"):
