@@ -73,6 +73,7 @@ def states(run):
     return sorted(path.name for path in (run / "checkpoints").glob("epoch-*"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_first_epoch_ends_as_one_that_was_not(fit_arguments, whole, tmp_path):
     run = tmp_path / "run"
     assert kill(fit_arguments, run, lambda run: states(run) == ["epoch-0-step-0"], 0.0)
