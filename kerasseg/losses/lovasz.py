@@ -19,22 +19,13 @@ class LovaszSoftmax(PixelLoss):
     sample weight 2 counts as two pixels, one of weight 0 as if it was ignored. A batch with every
     pixel ignored has a loss and a gradient of zero.
 
-    It is usual to begin with cross-entropy, or to add it: alone it learns slowly at first. Sorting
-    takes memory and time in proportion to classes times pixels.
+    It is usual to add cross-entropy, or to begin with it: alone, this loss learns slowly at first.
+    Sorting takes memory and time in proportion to classes times pixels.
 
     Args:
         ignore_label: Label of the pixels that do not count.
 
-    Input: `y_true` (batch, height, width), integer labels in [0, classes) or `ignore_label`;
-        `y_pred` (batch, height, width, classes), logits of at least 2 classes; `sample_weight`
-        (batch, height, width) or (batch,), at least 0, optional.
-    Output: float32 scalar, a replica's share of the loss; the shares add up to the formula. Inside
-        a graph, where no value can be refused, NaN with NaN gradients if a label is neither a class
-        nor ignored, or a weight negative or not finite.
-
-    Raises:
-        ValueError: When called, if shapes do not fit each other; called eagerly also if a label is
-            neither a class nor ignored, or a weight negative or not finite.
+    Input, Output, Raises: As `kerasseg.losses.Dice`.
 
     Reference:
         Berman et al., The Lovász-Softmax Loss, CVPR 2018, algorithm 1 and equation 11, over the
