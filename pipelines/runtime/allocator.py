@@ -28,6 +28,19 @@ def keep_freed(size: int) -> None:
         mallopt(_M_TRIM_THRESHOLD, 2 * size - 1)
 
 
+def return_freed(size: int) -> None:
+    """Lets this process return freed memory of buffers from `size` bytes on to the system at once.
+
+    By default glibc keeps buffers of up to 32 MiB for the next ones once some have been freed, and
+    what lies between them in its heaps. With other C libraries nothing happens.
+
+    Args:
+        size: Bytes of the smallest such buffer.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, size)
+
+
 def give_back() -> None:
     """Returns freed memory, which glibc usually keeps, to the system."""
     with contextlib.suppress(AttributeError, OSError, TypeError):

@@ -16,6 +16,7 @@ _logger = logging.getLogger(__name__)
 _PERIOD = 1.0  # seconds between two looks at the folder
 _FREED = 10.0  # seconds between two looks at the memory of this process
 _GROWTH = 2**24  # bytes
+_LARGE = 2**22  # bytes, of buffers such as the bodies of requests
 _NICENESS = 5
 _SOON = 0.1  # the same while requests still use what is to be unloaded
 
@@ -43,6 +44,7 @@ class Watcher:
 
     def start(self) -> None:
         """Loads each model's highest version that can be loaded, and begins to watch."""
+        allocator.return_freed(_LARGE)
         self._catalog.look()
         names = self._catalog.names()
         # If there is nothing else to serve, a crash does no harm that the trial would avert.
