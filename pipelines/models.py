@@ -117,9 +117,7 @@ def _families(module: ModuleType) -> list[Any]:
     if not hasattr(module, "NEEDS"):
         return []
     default = _default(module)
-    found = [importlib.import_module(f"{encoders.__name__}.{each}") for each in encoders.families()]
-    fitting = [family for family in found if not encoders.lack(family, module.NEEDS)]
-    return sorted(fitting, key=lambda family: default not in family.NAMES)
+    return sorted(encoders.fitting(module.NEEDS), key=lambda family: default not in family.NAMES)
 
 
 def _default(module: ModuleType) -> str:

@@ -67,8 +67,13 @@ def names(needs: Needs = _NOTHING) -> list[str]:
     Returns:
         Names, in which words in capitals stand for arguments, such as "mobilenetv2:WIDTH".
     """
-    modules = [importlib.import_module(f"{__name__}.{each}") for each in families()]
-    return [name for module in modules if not lack(module, needs) for name in spellings(module)]
+    return [name for module in fitting(needs) for name in spellings(module)]
+
+
+def fitting(needs: Needs) -> list[Any]:
+    """Lists the modules of the families that have everything that an architecture needs."""
+    modules = (importlib.import_module(f"{__name__}.{each}") for each in families())
+    return [module for module in modules if not lack(module, needs)]
 
 
 def choose(

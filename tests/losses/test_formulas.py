@@ -22,14 +22,6 @@ CLASS_WEIGHTS = [0.5, 2.0, 1.25]
 
 
 @pytest.fixture
-def batch():
-    rng = np.random.default_rng(0)
-    labels = rng.choice([0, 1, 2, 255], (2, 5, 7)).astype(np.uint8)
-    logits = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
-    return labels, logits
-
-
-@pytest.fixture
 def weights():
     drawn = np.random.default_rng(3).uniform(0, 3, (2, 5, 7))
     drawn[0, 0] = 0

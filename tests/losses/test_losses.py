@@ -21,14 +21,6 @@ def by_formula(labels, logits, weights=None, ignore=255):
     return total / norm
 
 
-@pytest.fixture
-def batch():
-    rng = np.random.default_rng(0)
-    labels = rng.choice([0, 1, 2, 255], (2, 5, 7)).astype(np.uint8)
-    logits = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
-    return labels, logits
-
-
 def test_the_loss_is_the_mean_over_pixels_that_are_not_ignored(batch):
     assert float(CrossEntropy()(*batch)) == pytest.approx(by_formula(*batch), rel=1e-5)
 
