@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import IGNORE_LABEL, pixels
+from .. import IGNORE_LABEL, pixels, placement
 from .segmentation_loss import PixelLoss, check_number, is_weight, sum_over_replicas
 
 
@@ -112,7 +112,8 @@ class CrossEntropy(_WeightedMean):
             of_all = -tf.nn.log_softmax(logits)
             if self.class_weights is not None:
                 of_all *= tf.constant(self.class_weights, tf.float32)
-            everywhere = tf.cast(read.counted, tf.float32) * tf.reduce_mean(of_all, axis=-1)
+            mean = placement.sum_over(of_all, [of_all.shape.rank - 1]) / of_all.shape[-1]
+            everywhere = tf.cast(read.counted, tf.float32) * mean
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * everywhere
         return losses, weights
 
