@@ -29,6 +29,7 @@ OF_CLASSES = [1.0, 2.0, 1.0, 0.5, 1.0]
 LOSSES = {
     "cross-entropy": losses.CrossEntropy(OF_CLASSES),
     "smoothed": losses.CrossEntropy(OF_CLASSES, label_smoothing=0.1),
+    "near borders": losses.CrossEntropy(boundary_weight=10, boundary_sigma=0.5),
     "focal": losses.Focal(),
     "hard examples": losses.OnlineHardExamples(),
     "dice": losses.Dice(),
