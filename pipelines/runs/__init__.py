@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import class_weighting as class_weighting
     from . import crf as crf
     from . import guests as guests
     from . import initial_weights as initial_weights
