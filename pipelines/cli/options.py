@@ -8,6 +8,7 @@ from .dataset_options import dataset_options, given_dataset_options  # noqa: F40
 from .parameter_types import (  # noqa: F401 (commands declare by these names)
     Assignment,
     DatasetName,
+    Duration,
     Numbers,
     StretchType,
     existing_file,
@@ -118,8 +119,8 @@ def checkpoint_option(command):
     return click.option(
         "--checkpoint",
         type=click.Choice(("best", "last")),
-        help="Network of the run: the one with the best mean_iou, or the one after the last "
-        "epoch. Unless given, the best, or the last if none was evaluated yet.",
+        help="Network of the run: the one with the best score (see --monitor of fit), or the one "
+        "after the last epoch. Unless given, the best, or the last if none was evaluated yet.",
     )(command)
 
 
