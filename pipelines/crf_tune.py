@@ -23,6 +23,7 @@ from kerasseg.layers.crf import mean_field
 
 from . import inputs, records
 from .errors import InputError
+from .evaluations import resampling
 from .runs import crf, trained_networks
 from .runs.crf import CRFParameters
 
@@ -37,7 +38,6 @@ _COARSE = {
 _REFINED = ("bilateral_weight", "theta_alpha", "theta_beta", "gaussian_weight", "theta_gamma")
 _FACTORS = (1.6, 1.25)
 _BOUNDARY = 5  # half width in pixels of the band along the boundaries of labels
-_RESAMPLES = 1000
 
 
 def run(
@@ -223,21 +223,8 @@ def _compare(examples: _Examples, best: CRFParameters) -> dict[str, Any]:
 
 def _gain(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     """Computes the gain in mean IoU and its 95 % interval when images are resampled."""
-    rng = np.random.default_rng(0)
-    images = len(before)
-    drawn = rng.multinomial(images, np.full(images, 1 / images), size=_RESAMPLES)
-    gains = _mean_iou(_weighted_sums(drawn, after)) - _mean_iou(_weighted_sums(drawn, before))
-    low, high = np.percentile(gains, [2.5, 97.5])
-    gain = _mean_iou(after.sum(0)) - _mean_iou(before.sum(0))
-    return {"gain": float(gain), "interval": [float(low), float(high)]}
-
-
-def _weighted_sums(weights: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Sums matrices (images, classes, classes) with each row of (rows, images) as weights.
-
-    Floats, because BLAS multiplies these; they are exact up to 2^53 pixels.
-    """
-    return np.tensordot(weights.astype(np.float64), matrices.astype(np.float64), axes=1)
+    gain, interval = resampling.gain(before, after, _mean_iou)
+    return {"gain": float(gain), "interval": interval.tolist()}
 
 
 def _mean_iou(matrix: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from .tables import (  # noqa: F401 (commands print by these names)
     print_problems,
     print_table,
     progress_bar,
+    value_text,
 )
 
 stretch_option = click.option(
