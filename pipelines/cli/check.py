@@ -6,13 +6,12 @@ from pathlib import Path
 import click
 
 from . import options, stopping
-from .option_groups import GroupedCommand
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
 
 
-@click.command("check", cls=GroupedCommand)
+@click.command("check", cls=options.DatasetCommand)
 @click.argument("path", type=options.existing_folder)
 @click.option(
     "--dataset",
@@ -55,7 +54,6 @@ _MOST_VALUES = 20
     help="Number of images per split that the page of --html shows.",
 )
 @options.image_options
-@options.dataset_options
 def command(path, dataset, json_file, html_file, samples, **more) -> None:
     """Find everything that is wrong with PATH, a raw or a converted dataset.
 

@@ -8,12 +8,11 @@ import click
 
 from .. import datasets
 from . import options, stopping
-from .option_groups import GroupedCommand
 
 _JSON_START = b'{\n "dataset": '  # of every outcome
 
 
-@click.command("convert", cls=GroupedCommand)
+@click.command("convert", cls=options.DatasetCommand)
 @click.option(
     "--dataset",
     type=options.DatasetName(),
@@ -97,7 +96,6 @@ _JSON_START = b'{\n "dataset": '  # of every outcome
     help="File to write the result into, as JSON: the splits or the bad pairs, and the files "
     "that were passed over.",
 )
-@options.dataset_options
 @click.argument("beam_options", metavar="[-- BEAM_OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 def command(
     dataset,

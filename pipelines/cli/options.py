@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .dataset_options import dataset_options, given_dataset_options  # noqa: F401
+from .dataset_options import DatasetCommand, given_dataset_options  # noqa: F401
 from .parameter_types import (  # noqa: F401 (commands declare by these names)
     Assignment,
     DatasetName,
