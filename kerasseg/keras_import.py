@@ -12,7 +12,7 @@ from typing import Any
 
 def then(do: Callable[[], None]) -> None:
     """Calls a function at once if Keras has been imported, or else right after its import."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:  # None forbids the import
         do()
     else:
         sys.meta_path.insert(0, _Finder(do))
