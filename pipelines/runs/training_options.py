@@ -1,6 +1,7 @@
 """The options of a training run: what `fit` takes, `run.json` records and `--resume` reads back.
 
-Each is declared here, and only here: its name, type, default, help, group and range.
+Each is declared here, and only here: its name, type, default, help, group and range. What a long
+section declares is in a file of its own, such as `optimization_options`.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from kerasseg import models
 
 from ..errors import InputError
 from . import loss_terms
+from . import optimization_options as optimization
 from .guests import is_named
 from .option_fields import (
     Option,
@@ -30,7 +32,7 @@ _WEIGHTS = "Initial weights"
 _NORMALISATION = "Batch normalisation"
 _STEPS = "Steps"
 _IMAGES = "Images"
-_OPTIMIZER = "Optimizer"
+_OPTIMIZER = optimization.OPTIMIZER
 _LOSS = "Loss"
 _SAVING = "Evaluation and saved states"
 _INPUT = "Input"
@@ -202,6 +204,7 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1e-4
+    ema: Annotated[float | None, optimization.EMA] = None
     loss: Annotated[
         str,
         Option(

@@ -14,6 +14,7 @@ from ..inputs import cache
 from ..runs import run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from .averaging import WeightAverages
 from .checkpoints import Checkpoints
 from .loss_guard import LossGuard
 
@@ -56,20 +57,24 @@ class Training:
         folder = self.described.folder
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
             self.model.optimizer.build(self.model.trainable_variables)
-            scoring = self._scoring()
+            averages = self._averages()
+            scoring = self._scoring(*(each.network for each in averages))
             checkpoints = Checkpoints(
                 folder / run_folder.CHECKPOINTS,
                 scoring,
                 self.strategy,
                 keep=self.described.options.keep,
+                further=[variable for each in averages for variable in each.network.variables],
             )
             called = keras.callbacks.CallbackList(
-                [self._loss_guard(), scoring, checkpoints, *self.extra_callbacks],
+                [self._loss_guard(), *averages, scoring, checkpoints, *self.extra_callbacks],
                 model=self.model,
                 epochs=self.described.options.epochs,
                 steps=self._steps,
             )
             if found is None:
+                for each in averages:
+                    each.start()
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
@@ -125,7 +130,11 @@ class Training:
             checkpoints.save(Position(epoch, self._steps))
             raise
 
-    def _scoring(self) -> callbacks.SegmentationMetrics:
+    def _averages(self) -> list[WeightAverages]:
+        decay = self.described.options.ema
+        return [] if decay is None else [WeightAverages(self.model, decay, self.strategy)]
+
+    def _scoring(self, network: keras.Model | None = None) -> callbacks.SegmentationMetrics:
         options, classes = self.described.options, self.dataset.classes
         batches = inputs.evaluation_batches(self.dataset.files("validation"), options.batch_size)
         return callbacks.SegmentationMetrics(
@@ -136,6 +145,7 @@ class Training:
             directory=self.described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,
+            network=network,
         )
 
     def _loss_guard(self) -> LossGuard:
