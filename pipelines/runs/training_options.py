@@ -4,13 +4,14 @@ Each is declared here, and only here: its name, type, default, help, group and r
 section declares is in a file of its own, such as `optimization_options`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from kerasseg import models
 
 from ..errors import InputError
-from . import loss_terms
+from . import loss_terms, option_combinations
 from . import optimization_options as optimization
 from .guests import is_named
 from .option_fields import (
@@ -64,7 +65,7 @@ class TrainingOptions:
     everywhere, and `run.json` records it. Runs of older releases have its default.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If a value is out of range or without effect.
     """
 
     model: Annotated[
@@ -173,7 +174,7 @@ class TrainingOptions:
     ] = "adamw"
     learning_rate: Annotated[
         float,
-        Option("Highest learning rate; it falls with a poly schedule.", _OPTIMIZER, above(0)),
+        Option("Highest learning rate; it falls by --schedule.", _OPTIMIZER, above(0)),
     ] = 1e-3
     encoder_learning_rate_factor: Annotated[
         float,
@@ -185,17 +186,11 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1.0
-    power: Annotated[
-        float, Option("Exponent of the learning rate's poly schedule.", _OPTIMIZER, at_least(0))
-    ] = 0.9
-    warmup_epochs: Annotated[
-        float,
-        Option(
-            "Number of epochs at the start over which the learning rate rises.",
-            _OPTIMIZER,
-            at_least(0),
-        ),
-    ] = 0.0
+    schedule: Annotated[str, optimization.SCHEDULE] = "poly"
+    power: Annotated[float, optimization.POWER] = 0.9
+    step_epochs: Annotated[Sequence[int], optimization.STEP_EPOCHS] = ()
+    step_factor: Annotated[float, optimization.STEP_FACTOR] = 0.1
+    warmup_epochs: Annotated[float, optimization.WARMUP_EPOCHS] = 0.0
     weight_decay: Annotated[
         float,
         Option(
@@ -288,9 +283,10 @@ class TrainingOptions:
     ] = 0
 
     def __post_init__(self) -> None:
-        """Checks the ranges."""
+        """Checks the ranges, and that no option would be without effect."""
         for name, declared in fields_of(type(self)).items():
             declared.check(getattr(self, name))
+        option_combinations.check(self)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:

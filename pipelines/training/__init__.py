@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import compiled_model as compiled_model
     from . import epochs as epochs
     from . import guest_parts as guest_parts
+    from . import learning_rates as learning_rates
     from . import loss_guard as loss_guard
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
