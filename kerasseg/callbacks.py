@@ -31,6 +31,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: Number of epochs between two evaluations; the last epoch always has one.
         num_pictures: Number of images that are drawn, from the beginning of `batches`.
         undrawn: Classes that the pictures leave out, such as a background.
+        network: Network that is scored and drawn in the place of the trained one, such as its
+            average over the steps; None for the trained one.
 
     Attributes:
         history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
@@ -48,6 +50,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: int = 1,
         num_pictures: int = 4,
         undrawn: Sequence[int] = (),
+        network: keras.Model | None = None,
     ):
         super().__init__()
         if every < 1:
@@ -59,14 +62,16 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.image_size = image_size
         self.every = every
         self.undrawn = undrawn
+        self.network = network
         self.history: list[dict[str, Any]] = []
         self._pictures = _first_images(batches, num_pictures)
 
     def set_model(self, model):
-        """Builds the network at native resolution around the trained one."""
+        """Builds the network at native resolution around the scored one."""
         super().set_model(model)
         strategy = tf.distribute.get_strategy()
-        self.inference_model = inference.inference_model(model, self.image_size)
+        scored = model if self.network is None else self.network
+        self.inference_model = inference.inference_model(scored, self.image_size)
         self._evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
 
     def on_train_begin(self, logs=None):

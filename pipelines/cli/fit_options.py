@@ -40,7 +40,7 @@ def _option(field: Field):
         attributes["values"] = must_be.words
     default = field.default
     if isinstance(default, tuple):
-        default = ",".join(map(str, default))
+        default = ",".join(map(str, default)) or ()
     return click.option(
         f"--{name}", type=type_of(field), default=default, show_default=True, **attributes
     )

@@ -6,7 +6,7 @@ the training continues, so that they fit together wherever the process was kille
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Checkpoints(keras.callbacks.Callback):
         strategy: The `tf.distribute` strategy of the training.
         monitor: Name of the score that decides which network is the best.
         keep: Number of states to keep, at least 1.
+        further: Variables of the state beside those of the network and its optimizer, such as
+            averages of the weights.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Checkpoints(keras.callbacks.Callback):
         *,
         monitor: str,
         keep: int,
+        further: Sequence[keras.Variable] = (),
     ):
         super().__init__()
         self._folder = folder
@@ -55,6 +58,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._strategy = strategy
         self._monitor = monitor
         self._keep = keep
+        self._further = further
         self._best_score: float | None = None
         self._best: Path | None = None
         self._best_checksum: dict[str, Any] | None = None
@@ -99,7 +103,7 @@ class Checkpoints(keras.callbacks.Callback):
             "seconds": seconds,
         }
         with state.new(self._folder, position, content) as folder:
-            _checkpoint(self._trained()).write(str(folder / state.VARIABLES))
+            self._checkpoint().write(str(folder / state.VARIABLES))
             self._add_best(folder / state.BEST, new_best)
         if self._best_checksum:
             self._best = state.path_of(self._folder, position) / state.BEST
@@ -125,9 +129,8 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             InputError: If the state is not one of this network.
         """
-        model = self._trained()
         try:
-            _checkpoint(model).read(str(found.variables)).assert_consumed()
+            self._checkpoint().read(str(found.variables)).assert_consumed()
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             reason, folder = str(error).splitlines()[0], found.variables.parent
             raise InputError(
@@ -170,6 +173,12 @@ class Checkpoints(keras.callbacks.Callback):
     def _metric_variables(self) -> list[keras.Variable]:
         return [variable for metric in self._trained().metrics for variable in metric.variables]
 
+    def _checkpoint(self) -> tf.train.Checkpoint:
+        # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
+        model = self._trained()
+        variables = (*model.variables, *model.optimizer.variables, *self._further)
+        return tf.train.Checkpoint(variables=[variable.value for variable in variables])
+
     def _trained(self) -> keras.Model:
         assert self.model is not None  # Keras sets it before training
         return self.model
@@ -184,12 +193,6 @@ class Checkpoints(keras.callbacks.Callback):
                 f"({why_not_written(error)}); the states before it are kept, and --resume "
                 "continues from them."
             ) from error
-
-
-def _checkpoint(model: keras.Model) -> tf.train.Checkpoint:
-    # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
-    variables = (*model.variables, *model.optimizer.variables)
-    return tf.train.Checkpoint(variables=[variable.value for variable in variables])
 
 
 def _is_same(one: Path, other: Path) -> bool:

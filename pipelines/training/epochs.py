@@ -14,6 +14,7 @@ from ..inputs import cache
 from ..runs import run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from .averaging import WeightAverages
 from .checkpoints import Checkpoints
 from .loop import Loop
 from .loss_guard import LossGuard
@@ -56,10 +57,13 @@ class Training:
         folder = self.described.folder
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
             self.model.optimizer.build(self.model.trainable_variables)
-            scoring = self._scoring()
-            checkpoints = self._checkpoints(scoring)
-            loop = self._loop(scoring, checkpoints)
+            averages = self._averages()
+            scoring = self._scoring(*(each.network for each in averages))
+            checkpoints = self._checkpoints(scoring, averages)
+            loop = self._loop(averages, scoring, checkpoints)
             if found is None:
+                for each in averages:
+                    each.start()
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
@@ -70,18 +74,25 @@ class Training:
                 with self.stop.checked():
                     loop.run(batches, found)
 
-    def _loop(self, scoring: callbacks.SegmentationMetrics, checkpoints: Checkpoints) -> Loop:
+    def _loop(
+        self,
+        averages: Sequence[WeightAverages],
+        scoring: callbacks.SegmentationMetrics,
+        checkpoints: Checkpoints,
+    ) -> Loop:
         options = self.described.options
         steps = self.dataset.splits["train"].examples // options.batch_size
         called = keras.callbacks.CallbackList(
-            [self._loss_guard(), scoring, checkpoints, *self.extra_callbacks],
+            [self._loss_guard(), *averages, scoring, checkpoints, *self.extra_callbacks],
             model=self.model,
             epochs=options.epochs,
             steps=steps,
         )
         return Loop(options, self.model, steps, self.stop, called, checkpoints)
 
-    def _checkpoints(self, scoring: callbacks.SegmentationMetrics) -> Checkpoints:
+    def _checkpoints(
+        self, scoring: callbacks.SegmentationMetrics, averages: Sequence[WeightAverages]
+    ) -> Checkpoints:
         options = self.described.options
         return Checkpoints(
             self.described.folder / run_folder.CHECKPOINTS,
@@ -89,9 +100,14 @@ class Training:
             self.strategy,
             monitor=options.monitor,
             keep=options.keep,
+            further=[variable for each in averages for variable in each.network.variables],
         )
 
-    def _scoring(self) -> callbacks.SegmentationMetrics:
+    def _averages(self) -> list[WeightAverages]:
+        decay = self.described.options.ema
+        return [] if decay is None else [WeightAverages(self.model, decay, self.strategy)]
+
+    def _scoring(self, network: keras.Model | None = None) -> callbacks.SegmentationMetrics:
         options, classes = self.described.options, self.dataset.classes
         batches = inputs.evaluation_batches(self.dataset.files("validation"), options.batch_size)
         return callbacks.SegmentationMetrics(
@@ -102,6 +118,7 @@ class Training:
             directory=self.described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,
+            network=network,
         )
 
     def _loss_guard(self) -> LossGuard:
