@@ -18,8 +18,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
 
     Adds `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `frequency_weighted_iou` to the epoch's
     logs, for the callbacks after it. Writes into its folder `history.csv` (one row per epoch),
-    `history.json` (with the per-class values) and `overlays.png`, each replaced in one step, and
-    TensorBoard events with the same scores and pictures.
+    `history.json` (with the per-class values), and `overlays.png` and `confusion_matrix.csv` of the
+    last evaluation, each replaced in one step, and TensorBoard events with the same scores and
+    pictures.
 
     Args:
         batches: Iterable of images (batch, height, width, 3), RGB in [0, 255], and integer labels
@@ -89,10 +90,13 @@ class SegmentationMetrics(keras.callbacks.Callback):
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
-            report = metrics.scores(self._evaluate(self.batches))
+            matrix = self._evaluate(self.batches)
+            report = metrics.scores(matrix)
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})
             entry.update(report)
             self._write_pictures(epoch + 1)
+            table = metrics.confusion_table(matrix, self.class_names)
+            atomic_files.write_text(self.directory / "confusion_matrix.csv", table, durable=False)
         self.history.append(entry)
         self._write_history()
         self._write_events(entry)

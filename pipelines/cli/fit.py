@@ -184,6 +184,7 @@ def _resume(console, run: Path, **places: Any) -> None:
 
 
 def _report(console, run: Path) -> None:
+    from ..evaluations import result_picture
     from ..runs import run_folder
 
     described = run_folder.load(run)
@@ -195,3 +196,5 @@ def _report(console, run: Path) -> None:
             f"best {monitor} {best[monitor]:.4f} after epoch {best['epoch']}, in {run}",
             soft_wrap=True,
         )
+    if picture := result_picture.write(run):
+        console.print(f"curves, scores and pictures in {picture}", soft_wrap=True)

@@ -2,7 +2,9 @@
 
 run.json            options, versions, seed, dataset, classes: the run describes itself
 history.csv, .json  loss and scores of each epoch
-overlays.png        the last epoch's pictures
+overlays.png        the pictures of the last evaluation
+confusion_matrix.csv  its pixels by label and prediction
+results.png         all of this in one picture, drawn by `kerasseg fit`
 tensorboard/        the same for TensorBoard
 checkpoints/        best.keras, last.keras and the states to resume from
 code/               copies of a model, encoder or loss of the user's own; never executed from here
