@@ -81,8 +81,9 @@ def command(
 
     The run folder holds the options, the history, pictures, and the best and the last network.
 
-    Ctrl-C and SIGTERM stop the training after the current step and save its state; a second Ctrl-C
-    aborts it at once. The exit code is then 130 or 143, and --resume continues the training.
+    Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) stop the training after the current step
+    and save its state; a second Ctrl-C aborts it at once. The exit code is then 130, 143 or 129,
+    and --resume continues the training. Under nohup, it outlives the terminal.
     """
     if resume:
         _refuse_new_options(ctx)
