@@ -39,8 +39,8 @@ def run(
     Your own model, encoder or loss, named in the options as `FILE.py:NAME`, is executed and copied
     into the run folder.
 
-    In the main thread, SIGINT and SIGTERM stop the training after the current step; a second SIGINT
-    aborts it at once.
+    In the main thread, SIGINT, SIGTERM and SIGHUP stop the training after the current step; a
+    second SIGINT aborts it at once.
 
     Args:
         options: The network and how it is trained.

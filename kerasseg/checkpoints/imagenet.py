@@ -27,21 +27,21 @@ def load_encoder(
     Args:
         model: A model built by this package.
         encoder: Name of its encoder.
-        weights: "imagenet" for those of keras.applications (MobileNetV2, VGG16) or keras-hub
-            (ResNet), which are downloaded and cached; "hub:PRESET" for another preset of keras-hub
-            of the same ResNet, or a folder that holds one; or a file: of keras.applications
-            (`.h5`) for MobileNetV2 and VGG16, of torchvision or timm (`.pth`, `.safetensors`) for
-            ResNet, ViT and Xception-65. Where exactly one beginning of names makes a file's tensors
-            fit, such as `backbone.`, it is removed, and what begins otherwise is left out. Each
-            family declares its sources in `WEIGHTS`.
+        weights: "imagenet" for the weights of keras.applications (MobileNetV2, VGG16) or keras-hub
+            (ResNet), which are downloaded and cached. "hub:PRESET" for another preset of keras-hub
+            for the same ResNet, or a folder that holds such a preset. Or a file: `.h5` of
+            keras.applications for MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or
+            timm for ResNet, ViT and Xception-65. If exactly one prefix of names, such as
+            `backbone.`, makes the tensors of a file fit, it is removed, and tensors without it are
+            left out. Each family declares its sources in `WEIGHTS`.
         report: Called with a sentence if a prefix was removed.
 
     Returns:
         The number of variables filled.
 
     Raises:
-        ValueError: If the weights cannot be had, do not fit, or are NaN or infinite: no encoder is
-            half filled.
+        ValueError: If the weights cannot be found, do not fit, or are NaN or infinite. The encoder
+            is then unchanged.
     """
     family = encoders.family(encoder)
     _check(family, encoder, weights, model.input_shape[-1])
@@ -70,7 +70,7 @@ def load_encoder(
 
 
 def _check(family: Any, encoder: str, weights: str, channels: int) -> None:
-    """Checks that there are such weights of a family at all, for images of so many channels."""
+    """Checks that a family has such weights, for images with this number of channels."""
     if not getattr(family, "WEIGHTS", ()):
         own = ": its preset has its own" if encoder.startswith("hub:") else ""
         raise ValueError(f"encoder weights must be none for {encoder}{own}.")
@@ -88,7 +88,7 @@ def _check(family: Any, encoder: str, weights: str, channels: int) -> None:
 
 
 def _source(family: Any, kind: type[_Kind]) -> _Kind | None:
-    """Returns the source of a kind that a family declares, None if it has none."""
+    """Returns the source of this kind that a family declares; None if there is none."""
     return next((each for each in family.WEIGHTS if isinstance(each, kind)), None)
 
 
@@ -134,7 +134,7 @@ def _fill_from_torch(
 
 
 def _load(source: Application, options: dict, weights: str) -> keras.Model:
-    """Makes a network of keras.applications with its ImageNet weights, or those of a file."""
+    """Builds a network of keras.applications with its ImageNet weights or the weights of a file."""
     application = getattr(keras.applications, source.network)
     if weights == "imagenet":
         try:
@@ -158,7 +158,7 @@ def _load(source: Application, options: dict, weights: str) -> keras.Model:
 
 
 def _copy(source: keras.Model, model: keras.Model, table) -> int:
-    """Copies layer by layer; a layer of the encoder that has no source is an error."""
+    """Copies weights layer by layer; raises an error if a layer of the encoder has no source."""
     ours = {layer.name: layer for layer in model.layers if layer.weights}
     missing = {name for name in ours if name.startswith("encoder_")}
     pairs = []
@@ -188,6 +188,6 @@ def _renamed(name: str, table) -> str | None:
     for pattern, becomes in table:
         match = re.fullmatch(pattern, name)
         if match:
-            # "block+K" is our block K + 1: their count begins one later, or from 0.
+            # "block+K" is our block K + 1, as the source counts one block later, or from 0.
             return re.sub(r"\+(\d+)", lambda m: str(int(m[1]) + 1), match.expand(becomes))
     return None

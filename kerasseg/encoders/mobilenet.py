@@ -42,27 +42,26 @@ def features(
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: "mobilenetv2", or with a width as in "mobilenetv2:0.5".
-        output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead.
-        halve_first_dilation: Whether the block that would have had the stride keeps the dilation
-            from before, as in TensorFlow's DeepLab.
-        last_filters: Channels of the last 1 x 1 convolution (1280 for ImageNet); None for none, as
-            in DeepLab.
+        output_stride: 8, 16 or 32; blocks beyond it keep the resolution and are dilated instead.
+        halve_first_dilation: Whether a block that loses its stride keeps the dilation of the block
+            before, as in TensorFlow's DeepLab.
+        last_filters: Channels of the last 1 x 1 convolution, 1280 for ImageNet; None for no such
+            convolution, as in DeepLab.
         padding: "same" as in TensorFlow, where the ImageNet weights come from, or "symmetric" as
             in PyTorch.
-        epsilon: Of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in PyTorch.
-        divisor: What the scaled numbers of channels are multiples of: 8, or 1 as in DeepLab's
-            trainings at other widths than 1.
-
-        depthwise_low_level: Whether the features of stride 4 are what the depthwise convolution of
-            the last block there gives, six times as many channels, as TensorFlow's DeepLab takes
-            them for its decoder.
+        epsilon: Epsilon of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in PyTorch.
+        divisor: Scaled numbers of channels are rounded to multiples of this number: 8, or 1 as in
+            DeepLab's trainings with a width other than 1.
+        depthwise_low_level: Whether the features of stride 4 come from the depthwise convolution of
+            the last block of that stride, which has six times as many channels. TensorFlow's
+            DeepLab decodes these.
 
     Returns:
-        `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
-        group would have without dilation.
+        `{stride: features}` for the strides 2, 4, 8, 16 and 32. Each key is the stride that the
+        group of blocks would have without dilation.
 
     Raises:
-        ValueError: If output stride or width are not valid.
+        ValueError: If the output stride or the width is not valid.
 
     Reference:
         Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
@@ -116,10 +115,10 @@ def features(
 
 
 def parse_width(name: str) -> float:
-    """Reads the width off an encoder's name: "mobilenetv2:0.5" is half as wide.
+    """Reads the width from an encoder's name: "mobilenetv2:0.5" has half of the channels.
 
     Raises:
-        ValueError: If it is not a number above 0.
+        ValueError: If the width is not a number above 0.
     """
     text = name.partition(":")[2] or "1"
     try:
@@ -132,7 +131,7 @@ def parse_width(name: str) -> float:
 
 
 def _application_options(name: str, model) -> dict:
-    # Any valid size gives the same weights.
+    # The weights are the same for every valid size.
     return {"input_shape": (224, 224, 3), "alpha": parse_width(name), "include_top": False}
 
 
@@ -155,7 +154,7 @@ WEIGHTS = (
 
 
 def _scaled(channels: int, width: float, divisor: int) -> int:
-    """Rounds to a multiple of the divisor, never down by more than a tenth, as the authors do."""
+    """Rounds to a multiple of the divisor, but never down by more than 10 %, as the authors do."""
     exact = channels * width
     rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * exact else rounded
@@ -164,7 +163,7 @@ def _scaled(channels: int, width: float, divisor: int) -> int:
 def _inverted_residual(
     features, expansion: int, filters: int, *, strides: int, dilation_rate: int, name: str, **form
 ):
-    """Returns the block's output, and that of its depthwise convolution."""
+    """Returns the features after the block, and those after its depthwise convolution."""
     result = features
     if expansion > 1:
         result = conv_bn(

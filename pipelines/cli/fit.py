@@ -88,9 +88,9 @@ def command(
 
     The run folder holds the options, the history, pictures, and the best and the last network.
 
-    Ctrl-C, SIGTERM and --time-limit stop the training after the current step and save its state; a
-    second Ctrl-C aborts it at once. The exit code is then 130 or 143, and --resume continues the
-    training.
+    Ctrl-C, SIGTERM, the end of the terminal (SIGHUP) and --time-limit stop the training after the
+    current step and save its state; a second Ctrl-C aborts it at once. The exit code is then 130,
+    143, 129 or 143, and --resume continues the training. Under nohup, it outlives the terminal.
     """
     if resume:
         _refuse_new_options(ctx)

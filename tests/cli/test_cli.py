@@ -201,7 +201,11 @@ def test_models_are_listed_with_their_parameters(run_cli):
 def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli):
     lines = run_cli("models", "pan", "--image-size", "64,96").output.splitlines()
     assert lines[0] == "pan, 64 x 96 pixels"
-    table = [line.split("\t") for line in lines[1:]]
+    assert lines[-1] == (
+        "'kerasseg fit --model pan --encoder' also takes hub:PRESET and mobilenetv2:WIDTH, whose "
+        "costs depend on the preset or width."
+    )
+    table = [line.split("\t") for line in lines[1:-1]]
     assert table[0] == ["encoder", "parameters", "G multiply-adds", "MiB memory"]
     names = [row[0] for row in table[1:]]
     assert names[0] == "resnet50"  # the default

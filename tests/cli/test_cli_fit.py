@@ -33,6 +33,7 @@ def interrupting(error, begun):
         (KeyboardInterrupt(), 130),
         (Interrupted(signal.SIGINT), 130),
         (Interrupted(signal.SIGTERM), 143),
+        (Interrupted(signal.SIGHUP), 129),
     ],
 )
 def test_an_interrupted_fit_exits_as_a_shell_would_and_says_how_to_go_on(
