@@ -32,6 +32,7 @@ def run(
     devices: Sequence[str] | None = None,
     service: str | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
     """Trains a network on a converted dataset.
 
@@ -49,6 +50,7 @@ def run(
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say what is trained, when this changes.
 
     Returns:
         The run.
@@ -81,8 +83,8 @@ def run(
                 **loaded,
             )
             allocator.keep_freed(allocator.ARRAYS)
-            training = Training(described, dataset, model, strategy, stop, service, extra_callbacks)
-            training.run(None)
+            parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+            Training(described, dataset, *parts).run(None)
     return described
 
 
@@ -109,8 +111,8 @@ def resume(
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
         extra_callbacks: Keras callbacks that are called after those of the run.
-        on_notice: Called with lines that say where the training continues and which states are
-            damaged.
+        on_notice: Called with lines that say where the training continues, which states are
+            damaged and what is trained.
 
     Returns:
         The run.
@@ -138,7 +140,8 @@ def resume(
         if found is None:
             initial_weights.load(model, options, dataset)
         allocator.keep_freed(allocator.ARRAYS)
-        Training(described, dataset, model, strategy, stop, service, extra_callbacks).run(found)
+        parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+        Training(described, dataset, *parts).run(found)
     return described
 
 

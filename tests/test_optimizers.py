@@ -144,3 +144,20 @@ def test_weight_decay_leaves_out_what_is_named_so_and_nothing_else(replicas, two
 def test_a_factor_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="encoder_factor must be at least 0, got nan"):
         optimizers.AdamW(encoder_factor=float("nan"))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_encoder_that_begins_late_has_a_bias_correction_of_its_own(late):
+    trained = variables()
+    optimizer = optimizers.AdamW(0.01, weight_decay=0.0, encoder_waits=late)
+    optimizer.build(trained)
+    for _ in range(20):
+        optimizer.apply([tf.ones(trained[1].shape)], trained[1:])
+    if late:
+        optimizer.begin_encoder()
+        optimizer.begin_encoder()  # as in a resumed training: what was counted stays
+    moved = step(optimizer, trained)
+    # m = 0.1 and v = 0.001 after one gradient of one: by the rate if divided by 1 - beta**1, by
+    # 0.1 / (1 - 0.9**21) / sqrt(0.001 / (1 - 0.999**21)) = 0.51 of it if the others' steps counted.
+    np.testing.assert_allclose(moved[0], -0.01 if late else -0.00513, rtol=1e-2)
+    np.testing.assert_allclose(moved[1], -0.01, rtol=1e-4)

@@ -1,7 +1,7 @@
 """`kerasseg fit`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,14 @@ def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str
 
     shown = progress.TrainingProgress(console, settings.batch_size)
     try:
-        fit.run(settings, data, run, service=service, extra_callbacks=[shown])
+        fit.run(
+            settings,
+            data,
+            run,
+            service=service,
+            extra_callbacks=[shown],
+            on_notice=_printing_to(console),
+        )
     finally:
         shown.close()
     _report(console, run)
@@ -164,11 +171,15 @@ def _resume(
             service=service,
             code=code,
             extra_callbacks=[shown],
-            on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
+            on_notice=_printing_to(console),
         )
     finally:
         shown.close()
     _report(console, run)
+
+
+def _printing_to(console) -> Callable[[str], None]:
+    return lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _report(console, run: Path) -> None:

@@ -31,6 +31,17 @@ WARMUP_EPOCHS = Option(
     "Number of epochs at the start over which the learning rate rises.", OPTIMIZER, at_least(0)
 )
 
+FREEZE = Option(
+    "Part of the network that keeps its initial weights and its statistics.",
+    OPTIMIZER,
+    one_of("none", "encoder"),
+)
+UNFREEZE_AFTER = Option(
+    "Number of epochs after which the part that --freeze names is trained as well. Unless given, it "
+    "stays frozen.",
+    OPTIMIZER,
+    at_least(1),
+)
 EMA = Option(
     "Decay of an exponential moving average of the weights, such as 0.999. The averaged network is "
     "the one that is evaluated, saved and exported. Step n uses (1 + n) / (10 + n) while this is "

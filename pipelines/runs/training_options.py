@@ -199,6 +199,8 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1e-4
+    freeze: Annotated[str, optimization.FREEZE] = "none"
+    unfreeze_after: Annotated[int | None, optimization.UNFREEZE_AFTER] = None
     ema: Annotated[float | None, optimization.EMA] = None
     loss: Annotated[
         str,

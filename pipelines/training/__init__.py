@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import class_weights as class_weights
     from . import compiled_model as compiled_model
     from . import epochs as epochs
+    from . import freezing as freezing
     from . import guest_parts as guest_parts
     from . import learning_rates as learning_rates
     from . import loss_guard as loss_guard

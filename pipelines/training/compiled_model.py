@@ -119,7 +119,11 @@ def set_batch_norm(
 
 
 def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
-    """Refuses a network of which no weight would change, however long it trained."""
+    """Refuses a network of which no weight would change, or that has no encoder to freeze."""
+    if options.freeze == "encoder":
+        encoder = any(layer.name.startswith("encoder_") for layer in model.layers)
+        requirement = f"none with {options.model}, which has no layer named encoder_..."
+        check_option("freeze", encoder, requirement, options.freeze)
     factor = options.encoder_learning_rate_factor
     if not any(factor or not v.path.startswith("encoder_") for v in model.trainable_variables):
         total, frozen = len(model.variables), len(model.non_trainable_variables)
@@ -131,7 +135,8 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
     schedule: Any = learning_rates.schedule(options, steps)
-    factor = {"encoder_factor": options.encoder_learning_rate_factor}
+    factor: dict[str, Any] = {"encoder_factor": options.encoder_learning_rate_factor}
+    factor["encoder_waits"] = options.unfreeze_after is not None
     if options.optimizer == "sgd":
         optimizer = optimizers.SGD(
             schedule, momentum=0.9, weight_decay=options.weight_decay or None, **factor

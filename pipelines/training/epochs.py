@@ -1,6 +1,6 @@
 """The steps and epochs of a training, from the beginning or from a saved state."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -14,6 +14,7 @@ from ..inputs import cache
 from ..runs import run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from . import freezing
 from .averaging import WeightAverages
 from .checkpoints import Checkpoints
 from .loss_guard import LossGuard
@@ -34,6 +35,7 @@ class Training:
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say what is trained, when this changes.
     """
 
     described: run_folder.Run
@@ -43,6 +45,7 @@ class Training:
     stop: Stop
     service: str | None
     extra_callbacks: Sequence[keras.callbacks.Callback]
+    on_notice: Callable[[str], None] = lambda text: None
 
     def run(self, found: State | None) -> None:
         """Trains to the last epoch.
@@ -56,20 +59,28 @@ class Training:
         """
         folder = self.described.folder
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
-            self.model.optimizer.build(self.model.trainable_variables)
+            options = self.described.options
+            phases = freezing.build_optimizer(self.model, options, self.on_notice)
             averages = self._averages()
             scoring = self._scoring(*(each.network for each in averages))
             checkpoints = Checkpoints(
                 folder / run_folder.CHECKPOINTS,
                 scoring,
                 self.strategy,
-                keep=self.described.options.keep,
+                keep=options.keep,
                 further=[variable for each in averages for variable in each.network.variables],
             )
             called = keras.callbacks.CallbackList(
-                [self._loss_guard(), *averages, scoring, checkpoints, *self.extra_callbacks],
+                [
+                    *phases,
+                    self._loss_guard(),
+                    *averages,
+                    scoring,
+                    checkpoints,
+                    *self.extra_callbacks,
+                ],
                 model=self.model,
-                epochs=self.described.options.epochs,
+                epochs=options.epochs,
                 steps=self._steps,
             )
             if found is None:
@@ -79,7 +90,7 @@ class Training:
             else:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
-            if start.epoch < self.described.options.epochs:
+            if start.epoch < options.epochs:
                 batches = iter(self._batches(start))
                 with self.stop.checked():
                     self._run_epochs(batches, called, checkpoints, found)
