@@ -45,6 +45,25 @@ class _EncoderFactor:
             return iterations - self._encoder_begun
         return iterations
 
+    def _clip_gradients(self, grads):
+        """Leaves the global norm to `_all_reduce_sum_gradients`, see there."""
+        if self.global_clipnorm:  # pyright: ignore[reportAttributeAccessIssue]
+            return grads
+        return super()._clip_gradients(grads)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Adds up the gradients of all replicas and clips the sum by its global norm.
+
+        Keras clips the gradient of each replica, so that the sum depends on how a batch is shared.
+        """
+        this: Any = super()
+        summed = this._all_reduce_sum_gradients(grads_and_vars)
+        limit = self.global_clipnorm  # pyright: ignore[reportAttributeAccessIssue]
+        if not limit:
+            return summed
+        gradients, variables = zip(*summed, strict=True)
+        return list(zip(tf.clip_by_global_norm(gradients, limit)[0], variables, strict=True))
+
     def _apply_weight_decay(self, variables):
         """Does nothing, as `update_step`, which knows a variable's own rate, applies the decay."""
 
@@ -89,7 +108,8 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
             that of all others. Decoupled weight decay is scaled with it.
         encoder_waits: Whether the encoder is frozen at first, and `begin_encoder` is called when it
             is not any more.
-        **kwargs: Arguments of `keras.optimizers.AdamW`, but for `amsgrad`.
+        **kwargs: Arguments of `keras.optimizers.AdamW`, but for `amsgrad`. `global_clipnorm` is
+            that of the sum over all replicas.
 
     Reference:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
@@ -130,7 +150,8 @@ class SGD(_EncoderFactor, keras.optimizers.SGD):
             that of all others. Decoupled weight decay is scaled with it.
         encoder_waits: Whether the encoder is frozen at first, and `begin_encoder` is called when it
             is not any more.
-        **kwargs: Arguments of `keras.optimizers.SGD`.
+        **kwargs: Arguments of `keras.optimizers.SGD`. `global_clipnorm` is that of the sum over all
+            replicas.
     """
 
     def __init__(self, *args, encoder_factor: float = 1.0, encoder_waits: bool = False, **kwargs):

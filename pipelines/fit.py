@@ -198,6 +198,9 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
         f"at most the {examples} training images",
         options.batch_size,
     )
+    most = examples // options.batch_size
+    requirement = f"at most the {most} batches of an epoch"
+    check_option("accumulate", options.accumulate <= most, requirement, options.accumulate)
 
 
 def _holds_a_class(dataset: records.Dataset, split: str) -> bool:

@@ -161,3 +161,34 @@ def test_an_encoder_that_begins_late_has_a_bias_correction_of_its_own(late):
     # 0.1 / (1 - 0.9**21) / sqrt(0.001 / (1 - 0.999**21)) = 0.51 of it if the others' steps counted.
     np.testing.assert_allclose(moved[0], -0.01 if late else -0.00513, rtol=1e-2)
     np.testing.assert_allclose(moved[1], -0.01, rtol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [1.0, 100.0])
+def test_the_norm_of_the_sum_over_replicas_is_clipped(limit, two_cpus):
+    strategy = mirrored_strategy(two_cpus)
+    with strategy.scope():
+        trained = variables()
+        optimizer = optimizers.SGD(0.1, global_clipnorm=limit)
+        optimizer.build(trained)
+    before = [variable.numpy() for variable in trained]
+    rng = np.random.default_rng(0)
+    parts = [[rng.normal(size=v.shape).astype(np.float32) for v in trained] for _ in range(2)]
+
+    @tf.function
+    def apply():
+        def on_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            optimizer.apply(
+                [tf.gather(tf.stack(each), replica) for each in zip(*parts, strict=True)]
+            )
+
+        strategy.run(on_replica)
+
+    apply()
+    # g / max(1, |g| / limit) with g the sum of the replicas and |g| the norm over all variables.
+    summed = [one + other for one, other in zip(*parts, strict=True)]
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in summed))
+    assert 1 < norm < 100
+    for variable, old, gradient in zip(trained, before, summed, strict=True):
+        expected = old - 0.1 * gradient * min(1, limit / norm)
+        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-7)

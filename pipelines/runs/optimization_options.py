@@ -1,6 +1,6 @@
 """Declarations of the options that say how weights follow their gradients."""
 
-from .option_fields import Option, Range, at_least, one_of
+from .option_fields import Option, Range, above, at_least, one_of
 from .schedule_choices import SCHEDULES
 
 OPTIMIZER = "Optimizer"
@@ -41,6 +41,12 @@ UNFREEZE_AFTER = Option(
     "stays frozen.",
     OPTIMIZER,
     at_least(1),
+)
+CLIP_NORM = Option(
+    "Largest norm of the gradient of all weights together; a longer one is scaled to it. Unless "
+    "given, gradients stay as they are.",
+    OPTIMIZER,
+    above(0),
 )
 EMA = Option(
     "Decay of an exponential moving average of the weights, such as 0.999. The averaged network is "

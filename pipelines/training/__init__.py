@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import accumulation as accumulation
     from . import averaging as averaging
     from . import checkpoints as checkpoints
     from . import class_weights as class_weights

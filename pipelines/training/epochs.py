@@ -15,6 +15,7 @@ from ..runs import run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
 from . import freezing
+from .accumulation import Accumulation
 from .averaging import WeightAverages
 from .checkpoints import Checkpoints
 from .loss_guard import LossGuard
@@ -61,6 +62,7 @@ class Training:
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
             options = self.described.options
             phases = freezing.build_optimizer(self.model, options, self.on_notice)
+            accumulations = self._accumulations()
             averages = self._averages()
             scoring = self._scoring(*(each.network for each in averages))
             checkpoints = Checkpoints(
@@ -68,12 +70,13 @@ class Training:
                 scoring,
                 self.strategy,
                 keep=options.keep,
-                further=[variable for each in averages for variable in each.network.variables],
+                further=[v for each in (*averages, *accumulations) for v in each.variables],
             )
             called = keras.callbacks.CallbackList(
                 [
                     *phases,
                     self._loss_guard(),
+                    *accumulations,
                     *averages,
                     scoring,
                     checkpoints,
@@ -97,8 +100,8 @@ class Training:
 
     @property
     def _steps(self) -> int:
-        examples = self.dataset.splits["train"].examples
-        return examples // self.described.options.batch_size
+        options, examples = self.described.options, self.dataset.splits["train"].examples
+        return options.optimizer_steps(examples) * options.accumulate
 
     def _run_epochs(
         self,
@@ -141,6 +144,10 @@ class Training:
             checkpoints.save(Position(epoch, self._steps))
             raise
 
+    def _accumulations(self) -> list[Accumulation]:
+        batches = self.described.options.accumulate
+        return [] if batches == 1 else [Accumulation(self.model, batches, self.strategy)]
+
     def _averages(self) -> list[WeightAverages]:
         decay = self.described.options.ema
         return [] if decay is None else [WeightAverages(self.model, decay, self.strategy)]
@@ -182,6 +189,7 @@ class Training:
             first_epoch=start.epoch,
             first_batch=start.step,
             epochs=options.epochs,
+            group=options.accumulate,
             decoded=decoded,
             service=self.service,
         )

@@ -99,8 +99,8 @@ def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
         "epoch 2: the encoder is trained from here on",
     ]
     run = tmp_path / "run"
+    stopped = At(1, 0, signalled(signal.SIGTERM))
     with pytest.raises(Interrupted):
-        stopped = At(1, 0, signalled(signal.SIGTERM))
         fit.run(options, tiny_data, run, extra_callbacks=[stopped])
     notices.clear()
     code = [training.model_options["encoder"].partition(":")[0]]
