@@ -193,12 +193,18 @@ def registered_classes():
                 yield node.name
 
 
-@pytest.mark.parametrize("imports", ["kerasseg, keras", "keras, kerasseg"])
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import kerasseg, importlib.util; importlib.util.find_spec('keras'); import keras",
+        "import keras, kerasseg",
+    ],
+)
 def test_importing_the_package_and_keras_registers_every_class(imports):
     names = sorted(registered_classes())
     assert len(names) > 30
     code = (
-        f"import {imports}\n"
+        f"{imports}\n"
         "from keras.saving import get_registered_object\n"
         f"missing = [n for n in {names} if get_registered_object('kerasseg>' + n) is None]\n"
         "assert not missing, missing"
@@ -229,6 +235,21 @@ def test_help_imports_no_tensorflow(command):
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'tensorflow', 'keras', 'tensorflow_datasets', 'rich', 'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help_of_commands_that_read_no_raw_dataset_imports_no_dataset():
+    from kerasseg.pipelines import datasets
+
+    code = (
+        "import sys; from kerasseg.pipelines.cli import main\n"
+        "for command in ([], ['fit'], ['predict']):\n"
+        "    try: main([*command, '--help'])\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "prefix = 'kerasseg.pipelines.datasets.'\n"
+        "imported = {name.removeprefix(prefix) for name in sys.modules}\n"
+        f"assert not {set(datasets.names())} & imported"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

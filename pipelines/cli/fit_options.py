@@ -34,6 +34,8 @@ def _option(field: Field):
     if field.kind is bool:
         switch = f"--{name}/--no-{name}"
         return click.option(switch, default=field.default, show_default=True, **attributes)
+    if field.kind is str and declared.metavar:
+        attributes["metavar"] = declared.metavar
     if must_be is not None and not must_be.choices:
         attributes["values"] = must_be.words
     default = field.default

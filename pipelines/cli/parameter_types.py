@@ -103,6 +103,22 @@ class StretchType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Duration(click.ParamType):
+    """A time such as 90s, 10m or 2h; its value is the number of seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param, ctx) -> float:
+        """Parses the text."""
+        from ..errors import InputError
+        from ..runs.intervals import parse_duration
+
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Assignment(click.ParamType):
     """A `NAME=VALUE`, its value a number, true, false or text."""
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from . import crf as crf
     from . import guests as guests
     from . import initial_weights as initial_weights
+    from . import intervals as intervals
     from . import loss_terms as loss_terms
+    from . import option_differences as option_differences
     from . import option_fields as option_fields
     from . import run_folder as run_folder
     from . import state as state

@@ -37,8 +37,8 @@ FREEZE = Option(
     one_of("none", "encoder"),
 )
 UNFREEZE_AFTER = Option(
-    "Number of epochs after which the part that --freeze names is trained as well. Unless given, it "
-    "stays frozen.",
+    "Number of epochs after which the part that --freeze names is trained as well. Unless given, "
+    "it stays frozen.",
     OPTIMIZER,
     at_least(1),
 )

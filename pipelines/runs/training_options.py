@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from kerasseg import models
 
 from ..errors import InputError
-from . import loss_terms, option_combinations
+from . import intervals, loss_terms, option_combinations
 from . import optimization_options as optimization
 from .guests import is_named
 from .option_fields import (
@@ -26,6 +26,8 @@ from .option_fields import (
 )
 
 AUGMENT = ("none", "standard", "rand")
+# Those of kerasseg.metrics, which would load TensorFlow; of each, more is better.
+SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 # Titles in the help of the command line, in its order.
 _NETWORK = "Network"
@@ -259,6 +261,33 @@ class TrainingOptions:
     evaluate_every: Annotated[
         int, Option("Number of epochs between two evaluations.", _SAVING, at_least(1))
     ] = 1
+    monitor: Annotated[
+        str,
+        Option(
+            "Score of the validation images that decides which network is the best.",
+            _SAVING,
+            one_of(*SCORES),
+        ),
+    ] = "mean_iou"
+    early_stop: Annotated[
+        int | None,
+        Option(
+            "Number of evaluations without a better score, see --monitor, after which the training "
+            "ends. Unless given, it ends after all epochs.",
+            _SAVING,
+            at_least(1),
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        str | None,
+        Option(
+            "How often the state of the training is saved within an epoch: a number of steps such "
+            "as 500, or a time such as 10m. Unless given, it is saved after each epoch only.",
+            _SAVING,
+            Range(intervals.INTERVAL_WORDS, intervals.is_interval),
+            "STEPS|TIME",
+        ),
+    ] = None
     keep: Annotated[
         int,
         Option(

@@ -26,16 +26,17 @@ LAST = "last.keras"
 class Checkpoints(keras.callbacks.Callback):
     """Saves the state of a training, and its best and its last network, after each epoch.
 
-    The best network is the one with the highest `mean_iou` and the last one is that of the last
-    whole epoch; both are scored at native resolution. Each state has a copy of the best network, so
-    that damage to one state does not reach the other; `best.keras` is a second name for the copy of
-    the newest state. TensorBoard's events are not part of the state: an epoch that is repeated has
-    its events twice, with the same values.
+    The best network is the one with the highest monitored score and the last one is that of the
+    last whole epoch; both are scored at native resolution. Each state has a copy of the best
+    network, so that damage to one state does not reach the other; `best.keras` is a second name for
+    the copy of the newest state. TensorBoard's events are not part of the state: an epoch that is
+    repeated has its events twice, with the same values.
 
     Args:
         folder: Folder to write into.
         scoring: Runs before this callback.
         strategy: The `tf.distribute` strategy of the training.
+        monitor: Name of the score that decides which network is the best.
         keep: Number of states to keep, at least 1.
         further: Variables of the state beside those of the network and its optimizer, such as
             averages of the weights.
@@ -47,6 +48,7 @@ class Checkpoints(keras.callbacks.Callback):
         scoring: SegmentationMetrics,
         strategy: tf.distribute.Strategy,
         *,
+        monitor: str,
         keep: int,
         further: Sequence[keras.Variable] = (),
     ):
@@ -54,6 +56,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder = folder
         self._scoring = scoring
         self._strategy = strategy
+        self._monitor = monitor
         self._keep = keep
         self._further = further
         self._best_score: float | None = None
@@ -61,9 +64,14 @@ class Checkpoints(keras.callbacks.Callback):
         self._best_checksum: dict[str, Any] | None = None
         self._last_checksum: dict[str, Any] | None = None
 
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Returns the finished epochs, one dict each."""
+        return self._scoring.history
+
     def on_epoch_end(self, epoch, logs=None):
         """Saves the network and the state after the epoch."""
-        score = (logs or {}).get("mean_iou")
+        score = (logs or {}).get(self._monitor)
         better = score is not None and (self._best_score is None or score > self._best_score)
         if better:
             self._best_score = score
@@ -72,22 +80,27 @@ class Checkpoints(keras.callbacks.Callback):
             self._last_checksum = state.checksum(last)
             self._save(Position(epoch + 1, 0), last if better else None)
 
-    def save(self, position: Position) -> None:
+    def save(self, position: Position, seconds: float = 0.0) -> None:
         """Saves the state at the beginning of the training or within an epoch.
+
+        Args:
+            position: Position of the training.
+            seconds: Time that the unfinished epoch has taken.
 
         Raises:
             InputError: If it cannot be written.
         """
         with self._named_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._save(position, None)
+            self._save(position, None, seconds)
 
-    def _save(self, position: Position, new_best: Path | None) -> None:
+    def _save(self, position: Position, new_best: Path | None, seconds: float = 0.0) -> None:
         content = {
             "best": self._best_score,
-            "history": self._scoring.history,
+            "history": self.history,
             "last": self._last_checksum,
             "metrics": self._sums() if position.step else [],
+            "seconds": seconds,
         }
         with state.new(self._folder, position, content) as folder:
             self._checkpoint().write(str(folder / state.VARIABLES))

@@ -1,6 +1,6 @@
-"""The steps and epochs of a training, from the beginning or from a saved state."""
+"""A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasseg import callbacks
 
 from .. import inputs, records
-from ..errors import Interrupted, writing_to
+from ..errors import writing_to
 from ..inputs import cache
 from ..runs import run_folder
 from ..runs.state import Position, State
@@ -18,14 +18,14 @@ from . import freezing
 from .accumulation import Accumulation
 from .averaging import WeightAverages
 from .checkpoints import Checkpoints
+from .loop import Loop
 from .loss_guard import LossGuard
+from .timing import TimedBatches
 
 
 @dataclass(frozen=True)
 class Training:
     """Trains a compiled network.
-
-    `Model.fit` is not used because it can begin at whole epochs only.
 
     Attributes:
         described: The run.
@@ -62,30 +62,10 @@ class Training:
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
             options = self.described.options
             phases = freezing.build_optimizer(self.model, options, self.on_notice)
-            accumulations = self._accumulations()
-            averages = self._averages()
+            accumulations, averages = self._accumulations(), self._averages()
             scoring = self._scoring(*(each.network for each in averages))
-            checkpoints = Checkpoints(
-                folder / run_folder.CHECKPOINTS,
-                scoring,
-                self.strategy,
-                keep=options.keep,
-                further=[v for each in (*averages, *accumulations) for v in each.variables],
-            )
-            called = keras.callbacks.CallbackList(
-                [
-                    *phases,
-                    self._loss_guard(),
-                    *accumulations,
-                    *averages,
-                    scoring,
-                    checkpoints,
-                    *self.extra_callbacks,
-                ],
-                model=self.model,
-                epochs=options.epochs,
-                steps=self._steps,
-            )
+            checkpoints = self._checkpoints(scoring, (*averages, *accumulations))
+            loop = self._loop((*accumulations, *averages, scoring, checkpoints), phases)
             if found is None:
                 for each in averages:
                     each.start()
@@ -93,56 +73,42 @@ class Training:
             else:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
-            if start.epoch < options.epochs:
-                batches = iter(self._batches(start))
+            ended_early = not start.step and loop.is_exhausted(checkpoints.history)
+            if start.epoch < options.epochs and not ended_early:
+                batches = TimedBatches(iter(self._batches(start)))
                 with self.stop.checked():
-                    self._run_epochs(batches, called, checkpoints, found)
+                    loop.run(batches, found)
 
-    @property
-    def _steps(self) -> int:
-        options, examples = self.described.options, self.dataset.splits["train"].examples
-        return options.optimizer_steps(examples) * options.accumulate
-
-    def _run_epochs(
+    def _loop(
         self,
-        batches: Iterator,
-        called: keras.callbacks.CallbackList,
-        checkpoints: Checkpoints,
-        found: State | None,
-    ) -> None:
-        model, epochs = self.model, self.described.options.epochs
-        start = found.position if found else Position(0, 0)
-        model.make_train_function()
-        model.stop_training = False
-        called.on_train_begin()
-        for epoch in range(start.epoch, epochs):
-            model.reset_metrics()
-            first_step = start.step if epoch == start.epoch else 0
-            if found and first_step:
-                checkpoints.restore_sums(found)
-            called.on_epoch_begin(epoch)
-            for step in range(first_step, self._steps):
-                called.on_train_batch_begin(step)
-                called.on_train_batch_end(step, model.train_function(batches))
-                if self.stop.signal:
-                    checkpoints.save(Position(epoch, step + 1))
-                    self.stop.check()
-                if model.stop_training:
-                    break
-            self._end_epoch(epoch, called, checkpoints)
-            if model.stop_training:
-                break
-            if epoch + 1 < epochs:
-                self.stop.check()
-        called.on_train_end()
+        own: Sequence[keras.callbacks.Callback],
+        phases: Sequence[keras.callbacks.Callback],
+    ) -> Loop:
+        options, examples = self.described.options, self.dataset.splits["train"].examples
+        steps = options.optimizer_steps(examples) * options.accumulate
+        called = keras.callbacks.CallbackList(
+            [*phases, self._loss_guard(), *own, *self.extra_callbacks],
+            model=self.model,
+            epochs=options.epochs,
+            steps=steps,
+        )
+        (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
+        return Loop(options, self.model, steps, self.stop, called, checkpoints)
 
-    def _end_epoch(self, epoch: int, called, checkpoints: Checkpoints) -> None:
-        try:
-            called.on_epoch_end(epoch, dict(self.model.get_metrics_result()))
-        except Interrupted:
-            # During the evaluation, before anything of the epoch is written.
-            checkpoints.save(Position(epoch, self._steps))
-            raise
+    def _checkpoints(
+        self,
+        scoring: callbacks.SegmentationMetrics,
+        followers: Sequence[Accumulation | WeightAverages],
+    ) -> Checkpoints:
+        options = self.described.options
+        return Checkpoints(
+            self.described.folder / run_folder.CHECKPOINTS,
+            scoring,
+            self.strategy,
+            monitor=options.monitor,
+            keep=options.keep,
+            further=[variable for each in followers for variable in each.variables],
+        )
 
     def _accumulations(self) -> list[Accumulation]:
         batches = self.described.options.accumulate
