@@ -13,18 +13,56 @@ class _EncoderFactor:
     like the learning rate: with a factor of 0 the encoder stays as it is, bit for bit.
     """
 
-    def _read_factor(self, encoder_factor: float) -> None:
+    def _read_factor(self, encoder_factor: float, encoder_waits: bool) -> None:
+        self.encoder_waits = encoder_waits
         if not 0 <= encoder_factor < float("inf"):
             raise ValueError(f"encoder_factor must be at least 0, got {encoder_factor}.")
         self.encoder_factor = encoder_factor
 
     def build(self, variables):
         """Makes the optimizer's state and records which variables belong to the encoder."""
-        self._factors = [
-            self.encoder_factor if variable.path.startswith("encoder_") else 1.0
-            for variable in variables
-        ]
+        this: Any = self
+        self._of_encoder = [variable.path.startswith("encoder_") for variable in variables]
+        self._factors = [self.encoder_factor if encoder else 1.0 for encoder in self._of_encoder]
         super().build(variables)  # pyright: ignore[reportAttributeAccessIssue]
+        # Only where it is needed: saved states have as many variables as their optimizer.
+        self._encoder_begun = None
+        if self.encoder_waits:
+            self._encoder_begun = this.add_variable(
+                (), dtype="int64", aggregation="only_first_replica", name="encoder_begun"
+            )
+
+    def begin_encoder(self) -> None:
+        """Counts the encoder's steps from now on, unless they have been counted already."""
+        begun: Any = self._encoder_begun
+        if int(begun.numpy()) == 0:
+            begun.assign(self.iterations)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _steps_of(self, index: int):
+        """Returns the number of steps before this one in which a variable was trained."""
+        iterations = self.iterations  # pyright: ignore[reportAttributeAccessIssue]
+        if self._of_encoder[index] and self._encoder_begun is not None:
+            return iterations - self._encoder_begun
+        return iterations
+
+    def _clip_gradients(self, grads):
+        """Leaves the global norm to `_all_reduce_sum_gradients`, see there."""
+        if self.global_clipnorm:  # pyright: ignore[reportAttributeAccessIssue]
+            return grads
+        return super()._clip_gradients(grads)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        """Adds up the gradients of all replicas and clips the sum by its global norm.
+
+        Keras clips the gradient of each replica, so that the sum depends on how a batch is shared.
+        """
+        this: Any = super()
+        summed = this._all_reduce_sum_gradients(grads_and_vars)
+        limit = self.global_clipnorm  # pyright: ignore[reportAttributeAccessIssue]
+        if not limit:
+            return summed
+        gradients, variables = zip(*summed, strict=True)
+        return list(zip(tf.clip_by_global_norm(gradients, limit)[0], variables, strict=True))
 
     def _apply_weight_decay(self, variables):
         """Does nothing, as `update_step`, which knows a variable's own rate, applies the decay."""
@@ -52,7 +90,8 @@ class _EncoderFactor:
     def get_config(self):
         """Returns the constructor's arguments."""
         config = super().get_config()  # pyright: ignore[reportAttributeAccessIssue]
-        return {**config, "encoder_factor": self.encoder_factor}
+        own = {"encoder_factor": self.encoder_factor, "encoder_waits": self.encoder_waits}
+        return {**config, **own}
 
 
 def _handle(variable):
@@ -67,22 +106,24 @@ class AdamW(_EncoderFactor, keras.optimizers.AdamW):  # pyright: ignore
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of
             that of all others. Decoupled weight decay is scaled with it.
-        **kwargs: Arguments of `keras.optimizers.AdamW`, but for `amsgrad`.
+        encoder_waits: Whether the encoder is frozen at first, and `begin_encoder` is called when it
+            is not any more.
+        **kwargs: Arguments of `keras.optimizers.AdamW`, but for `amsgrad`. `global_clipnorm` is
+            that of the sum over all replicas.
 
     Reference:
         Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
         https://arxiv.org/abs/1711.05101
     """
 
-    def __init__(self, *args, encoder_factor: float = 1.0, **kwargs):
+    def __init__(self, *args, encoder_factor: float = 1.0, encoder_waits: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         if self.amsgrad:
             raise ValueError("amsgrad must be False, got True.")
-        self._read_factor(encoder_factor)
+        self._read_factor(encoder_factor, encoder_waits)
 
     def _update(self, handle, index, rate, gradient):
-        iterations: Any = self.iterations
-        step = tf.cast(iterations + 1, rate.dtype)
+        step = tf.cast(self._steps_of(index) + 1, rate.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=handle,
             m=_handle(self._momentums[index]),
@@ -107,12 +148,15 @@ class SGD(_EncoderFactor, keras.optimizers.SGD):
     Args:
         encoder_factor: Learning rate of the layers whose names begin with `encoder_`, as a share of
             that of all others. Decoupled weight decay is scaled with it.
-        **kwargs: Arguments of `keras.optimizers.SGD`.
+        encoder_waits: Whether the encoder is frozen at first, and `begin_encoder` is called when it
+            is not any more.
+        **kwargs: Arguments of `keras.optimizers.SGD`. `global_clipnorm` is that of the sum over all
+            replicas.
     """
 
-    def __init__(self, *args, encoder_factor: float = 1.0, **kwargs):
+    def __init__(self, *args, encoder_factor: float = 1.0, encoder_waits: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
-        self._read_factor(encoder_factor)
+        self._read_factor(encoder_factor, encoder_waits)
 
     def _update(self, handle, index, rate, gradient):
         if not self.momentum:

@@ -33,6 +33,7 @@ def run(
     service: str | None = None,
     time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
     """Trains a network on a converted dataset.
 
@@ -52,6 +53,7 @@ def run(
         time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
             None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say what is trained, when this changes.
 
     Returns:
         The run.
@@ -85,8 +87,8 @@ def run(
                 **loaded,
             )
             allocator.keep_freed(allocator.ARRAYS)
-            training = Training(described, dataset, model, strategy, stop, service, extra_callbacks)
-            training.run(None)
+            parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+            Training(described, dataset, *parts).run(None)
     return described
 
 
@@ -116,8 +118,8 @@ def resume(
         time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
             None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
-        on_notice: Called with lines that say where the training continues and which states are
-            damaged.
+        on_notice: Called with lines that say where the training continues, which states are
+            damaged and what is trained.
 
     Returns:
         The run.
@@ -145,7 +147,8 @@ def resume(
         if found is None:
             initial_weights.load(model, options, dataset)
         allocator.keep_freed(allocator.ARRAYS)
-        Training(described, dataset, model, strategy, stop, service, extra_callbacks).run(found)
+        parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+        Training(described, dataset, *parts).run(found)
     return described
 
 
@@ -202,6 +205,9 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
         f"at most the {examples} training images",
         options.batch_size,
     )
+    most = examples // options.batch_size
+    requirement = f"at most the {most} batches of an epoch"
+    check_option("accumulate", options.accumulate <= most, requirement, options.accumulate)
 
 
 def _holds_a_class(dataset: records.Dataset, split: str) -> bool:

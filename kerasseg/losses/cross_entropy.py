@@ -11,7 +11,7 @@ from .. import IGNORE_LABEL, pixels
 from .segmentation_loss import PixelLoss, check_number, is_weight, sum_over_replicas
 
 
-class _WeightedMean(PixelLoss):
+class WeightedMean(PixelLoss):
     """A mean of losses of pixels, whose classes may have weights."""
 
     def __init__(
@@ -21,6 +21,17 @@ class _WeightedMean(PixelLoss):
         self.class_weights = None if class_weights is None else _read_class_weights(class_weights)
 
     def _of_pixels(self, read, logits):
+        losses, weights = self._weighted(read, logits)
+        total_weight = sum_over_replicas(tf.reduce_sum(weights))
+        if read.weights is not None:
+            losses *= read.weights
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), total_weight)
+
+    def _weights(self, read, logits):
+        return self._weighted(read, logits)[1]
+
+    def _weighted(self, read: pixels.Pixels, logits) -> tuple[Any, Any]:
+        """Returns each pixel's loss times its weight, and the weights."""
         weights = tf.cast(read.counted, tf.float32)
         if self.class_weights is not None:
             num_classes = logits.shape[-1]
@@ -30,11 +41,7 @@ class _WeightedMean(PixelLoss):
                     f"the logits, got {len(self.class_weights)} numbers."
                 )
             weights *= tf.gather(tf.constant(self.class_weights, tf.float32), read.labels)
-        losses, weights = self._weigh(weights, _cross_entropies(read.labels, logits), read, logits)
-        total_weight = sum_over_replicas(tf.reduce_sum(weights))
-        if read.weights is not None:
-            losses *= read.weights
-        return tf.math.divide_no_nan(tf.reduce_sum(losses), total_weight)
+        return self._weigh(weights, _cross_entropies(read.labels, logits), read, logits)
 
     def _weigh(self, weights, cross_entropies, read: pixels.Pixels, logits) -> tuple[Any, Any]:
         """Returns each pixel's loss times its weight, and the weights that the sum is divided by.
@@ -58,7 +65,7 @@ def _cross_entropies(labels, logits):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class CrossEntropy(_WeightedMean):
+class CrossEntropy(WeightedMean):
     r"""Weighted cross-entropy over the pixels that are not ignored.
 
     `sum_i s_i w[y_i] (log sum_k exp z_ik - z_i[y_i]) / sum_i w[y_i]`, over the pixels i of the
@@ -122,7 +129,7 @@ class CrossEntropy(_WeightedMean):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class Focal(_WeightedMean):
+class Focal(WeightedMean):
     r"""Focal loss: cross-entropy that counts pixels less, the surer the network is of them.
 
     `sum_i s_i w[y_i] (1 - p_i)^gamma (-log p_i) / sum_i w[y_i]`, `p_i` being the softmax of the
@@ -167,7 +174,7 @@ class Focal(_WeightedMean):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class OnlineHardExamples(_WeightedMean):
+class OnlineHardExamples(WeightedMean):
     r"""Cross-entropy of the hard pixels alone: online hard example mining.
 
     A pixel is hard if the softmax of its logits at its label is below `threshold`, or if its

@@ -1,7 +1,7 @@
 """`kerasseg fit`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,8 @@ def _fit(console, settings: TrainingOptions, data: Path, run: Path, **places: An
 
     shown = progress.TrainingProgress(console, settings.batch_size, settings.evaluate_every)
     try:
-        fit.run(settings, data, run, extra_callbacks=[shown], **places)
+        notice = _printing_to(console)
+        fit.run(settings, data, run, extra_callbacks=[shown], on_notice=notice, **places)
     finally:
         shown.close()
     _report(console, run)
@@ -175,12 +176,16 @@ def _resume(console, run: Path, **places: Any) -> None:
         fit.resume(
             run,
             extra_callbacks=[shown],
-            on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
+            on_notice=_printing_to(console),
             **places,
         )
     finally:
         shown.close()
     _report(console, run)
+
+
+def _printing_to(console) -> Callable[[str], None]:
+    return lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)
 
 
 def _report(console, run: Path) -> None:

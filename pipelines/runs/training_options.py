@@ -133,6 +133,15 @@ class TrainingOptions:
     batch_size: Annotated[
         int, Option("Number of images per step, over all GPUs together.", _STEPS, at_least(1))
     ] = 8
+    accumulate: Annotated[
+        int,
+        Option(
+            "Number of batches of --batch-size images whose gradients make one step of the "
+            "optimizer, as if they were one batch.",
+            _STEPS,
+            at_least(1),
+        ),
+    ] = 1
     image_size: Annotated[
         tuple[int, int] | None,
         Option(
@@ -201,6 +210,9 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1e-4
+    freeze: Annotated[str, optimization.FREEZE] = "none"
+    unfreeze_after: Annotated[int | None, optimization.UNFREEZE_AFTER] = None
+    clip_norm: Annotated[float | None, optimization.CLIP_NORM] = None
     ema: Annotated[float | None, optimization.EMA] = None
     loss: Annotated[
         str,
@@ -316,6 +328,10 @@ class TrainingOptions:
         for name, declared in fields_of(type(self)).items():
             declared.check(getattr(self, name))
         option_combinations.check(self)
+
+    def optimizer_steps(self, examples: int) -> int:
+        """Returns the number of the optimizer's steps per epoch of so many training images."""
+        return examples // (self.batch_size * self.accumulate)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import accumulation as accumulation
     from . import averaging as averaging
     from . import checkpoints as checkpoints
     from . import class_weights as class_weights
     from . import compiled_model as compiled_model
     from . import early_stopping as early_stopping
     from . import epochs as epochs
+    from . import freezing as freezing
     from . import guest_parts as guest_parts
     from . import learning_rates as learning_rates
     from . import loop as loop

@@ -47,7 +47,7 @@ def build(
     guest_parts.check_options(options, own)
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype_policy)
-    steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
+    steps = options.epochs * options.optimizer_steps(dataset.splits["train"].examples)
     try:
         with strategy.scope():
             model = _build_network(options, dataset, own)
@@ -119,7 +119,11 @@ def set_batch_norm(
 
 
 def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
-    """Refuses a network of which no weight would change, however long it trained."""
+    """Refuses a network of which no weight would change, or that has no encoder to freeze."""
+    if options.freeze == "encoder":
+        encoder = any(layer.name.startswith("encoder_") for layer in model.layers)
+        requirement = f"none with {options.model}, which has no layer named encoder_..."
+        check_option("freeze", encoder, requirement, options.freeze)
     factor = options.encoder_learning_rate_factor
     if not any(factor or not v.path.startswith("encoder_") for v in model.trainable_variables):
         total, frozen = len(model.variables), len(model.non_trainable_variables)
@@ -131,13 +135,15 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
     schedule: Any = learning_rates.schedule(options, steps)
-    factor = {"encoder_factor": options.encoder_learning_rate_factor}
+    own: dict[str, Any] = {"encoder_factor": options.encoder_learning_rate_factor}
+    own["global_clipnorm"] = options.clip_norm
+    own["encoder_waits"] = options.unfreeze_after is not None
     if options.optimizer == "sgd":
         optimizer = optimizers.SGD(
-            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **factor
+            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **own
         )
     else:
-        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **factor)
+        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **own)
     if options.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer

@@ -1,6 +1,6 @@
 """A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -14,6 +14,8 @@ from ..inputs import cache
 from ..runs import run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from . import freezing
+from .accumulation import Accumulation
 from .averaging import WeightAverages
 from .checkpoints import Checkpoints
 from .loop import Loop
@@ -34,6 +36,7 @@ class Training:
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say what is trained, when this changes.
     """
 
     described: run_folder.Run
@@ -43,6 +46,7 @@ class Training:
     stop: Stop
     service: str | None
     extra_callbacks: Sequence[keras.callbacks.Callback]
+    on_notice: Callable[[str], None] = lambda text: None
 
     def run(self, found: State | None) -> None:
         """Trains to the last epoch.
@@ -56,11 +60,12 @@ class Training:
         """
         folder = self.described.folder
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
-            self.model.optimizer.build(self.model.trainable_variables)
-            averages = self._averages()
+            options = self.described.options
+            phases = freezing.build_optimizer(self.model, options, self.on_notice)
+            accumulations, averages = self._accumulations(), self._averages()
             scoring = self._scoring(*(each.network for each in averages))
-            checkpoints = self._checkpoints(scoring, averages)
-            loop = self._loop(averages, scoring, checkpoints)
+            checkpoints = self._checkpoints(scoring, (*averages, *accumulations))
+            loop = self._loop((*accumulations, *averages, scoring, checkpoints), phases)
             if found is None:
                 for each in averages:
                     each.start()
@@ -69,29 +74,31 @@ class Training:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
             ended_early = not start.step and loop.is_exhausted(checkpoints.history)
-            if start.epoch < self.described.options.epochs and not ended_early:
+            if start.epoch < options.epochs and not ended_early:
                 batches = TimedBatches(iter(self._batches(start)))
                 with self.stop.checked():
                     loop.run(batches, found)
 
     def _loop(
         self,
-        averages: Sequence[WeightAverages],
-        scoring: callbacks.SegmentationMetrics,
-        checkpoints: Checkpoints,
+        own: Sequence[keras.callbacks.Callback],
+        phases: Sequence[keras.callbacks.Callback],
     ) -> Loop:
-        options = self.described.options
-        steps = self.dataset.splits["train"].examples // options.batch_size
+        options, examples = self.described.options, self.dataset.splits["train"].examples
+        steps = options.optimizer_steps(examples) * options.accumulate
         called = keras.callbacks.CallbackList(
-            [self._loss_guard(), *averages, scoring, checkpoints, *self.extra_callbacks],
+            [*phases, self._loss_guard(), *own, *self.extra_callbacks],
             model=self.model,
             epochs=options.epochs,
             steps=steps,
         )
+        (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
         return Loop(options, self.model, steps, self.stop, called, checkpoints)
 
     def _checkpoints(
-        self, scoring: callbacks.SegmentationMetrics, averages: Sequence[WeightAverages]
+        self,
+        scoring: callbacks.SegmentationMetrics,
+        followers: Sequence[Accumulation | WeightAverages],
     ) -> Checkpoints:
         options = self.described.options
         return Checkpoints(
@@ -100,8 +107,12 @@ class Training:
             self.strategy,
             monitor=options.monitor,
             keep=options.keep,
-            further=[variable for each in averages for variable in each.network.variables],
+            further=[variable for each in followers for variable in each.variables],
         )
+
+    def _accumulations(self) -> list[Accumulation]:
+        batches = self.described.options.accumulate
+        return [] if batches == 1 else [Accumulation(self.model, batches, self.strategy)]
 
     def _averages(self) -> list[WeightAverages]:
         decay = self.described.options.ema
@@ -144,6 +155,7 @@ class Training:
             first_epoch=start.epoch,
             first_batch=start.step,
             epochs=options.epochs,
+            group=options.accumulate,
             decoded=decoded,
             service=self.service,
         )
