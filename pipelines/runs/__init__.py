@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import option_combinations as option_combinations
     from . import option_differences as option_differences
     from . import option_fields as option_fields
+    from . import phases as phases
     from . import run_folder as run_folder
     from . import schedule_choices as schedule_choices
     from . import state as state

@@ -93,7 +93,8 @@ class Training:
             steps=steps,
         )
         (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
-        return Loop(options, self.model, steps, self.stop, called, checkpoints)
+        since = self.described.phases[-1].position.epoch if self.described.phases else 0
+        return Loop(options, self.model, steps, self.stop, called, checkpoints, since)
 
     def _checkpoints(
         self,
