@@ -9,7 +9,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import keras_import
+import wrapt
 
 __version__ = "0.2.0"
 
@@ -75,14 +75,10 @@ else:  # with __getattr__ a type checker would accept every name
         return sorted({*globals(), *__all__})
 
 
-def _register_classes() -> None:
-    """Registers our Keras classes, as Keras loads registered ones only."""
-    import keras
-
+@wrapt.when_imported("keras")
+def _register_classes(keras: Any) -> None:
+    """Registers our Keras classes when Keras is imported, as Keras loads registered ones only."""
     if keras.backend.backend() != "tensorflow":
         return
     for name in ("layers", "losses", "metrics", "optimizers", "schedules"):
         importlib.import_module(f"{__name__}.{name}")
-
-
-keras_import.then(_register_classes)

@@ -24,6 +24,7 @@ from kerasseg.layers.crf import mean_field
 
 from . import inputs, records
 from .errors import InputError
+from .evaluations import resampling
 from .runs import crf, trained_networks
 from .runs.crf import CRFParameters
 
@@ -38,7 +39,6 @@ _COARSE = {
 _REFINED = ("bilateral_weight", "theta_alpha", "theta_beta", "gaussian_weight", "theta_gamma")
 _FACTORS = (1.6, 1.25)
 _BOUNDARY = 5  # pixels from a boundary of the label to each side that count as near it
-_RESAMPLES = 1000  # of the images, for the interval of the gain
 
 
 def run(
@@ -232,22 +232,9 @@ def _compare(examples: _Examples, best: CRFParameters) -> dict[str, Any]:
 
 
 def _gain(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """Computes the gain in mean IoU and its 95 % bootstrap interval over the images."""
-    rng = np.random.default_rng(0)
-    images = len(before)
-    drawn = rng.multinomial(images, np.full(images, 1 / images), size=_RESAMPLES)
-    gains = _mean_iou(_weighted_sums(drawn, after)) - _mean_iou(_weighted_sums(drawn, before))
-    low, high = np.percentile(gains, [2.5, 97.5])
-    gain = _mean_iou(after.sum(0)) - _mean_iou(before.sum(0))
-    return {"gain": float(gain), "interval": [float(low), float(high)]}
-
-
-def _weighted_sums(weights: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Sums matrices (images, classes, classes), weighted by each row of weights (rows, images).
-
-    Floats are faster, because BLAS multiplies them, and exact for up to 2^53 pixels.
-    """
-    return np.tensordot(weights.astype(np.float64), matrices.astype(np.float64), axes=1)
+    """Computes the gain in mean IoU and its 95 % interval of a bootstrap over the images."""
+    gain, interval = resampling.gain(before, after, _mean_iou)
+    return {"gain": float(gain), "interval": interval.tolist()}
 
 
 def _mean_iou(matrix: np.ndarray) -> np.ndarray:

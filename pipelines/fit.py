@@ -31,6 +31,7 @@ def run(
     *,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> run_folder.Run:
     """Trains a network on a converted dataset.
@@ -48,6 +49,8 @@ def run(
         devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
+        time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
+            None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
 
     Returns:
@@ -56,7 +59,8 @@ def run(
     Raises:
         InputError: If the options, your own code, the dataset or the folder cannot be used, another
             process trains in the folder, or the loss is not finite.
-        Interrupted: If a signal asked to stop; the state of a run that has begun is saved.
+        Interrupted: If a signal asked to stop or the time limit was reached; the state of a run
+            that has begun is saved.
     """
     folder = Path(folder)
     dataset = records.load(data)
@@ -66,7 +70,7 @@ def run(
     _check_service(options, service)
     strategy = _strategy(options, devices)
     own = guests.load(options)
-    with interruption.handled() as stop:
+    with interruption.handled(time_limit) as stop:
         model = compiled_model.build(options, dataset, strategy, own)
         loaded = initial_weights.load(model, options, dataset)
         with locks.exclusive(folder):
@@ -93,6 +97,7 @@ def resume(
     devices: Sequence[str] | None = None,
     service: str | None = None,
     code: Sequence[str] = (),
+    time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
@@ -108,6 +113,8 @@ def resume(
             here.
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
+        time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
+            None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
         on_notice: Called with lines that say where the training continues and which states are
             damaged.
@@ -118,10 +125,10 @@ def resume(
     Raises:
         InputError: If there is no such run, the dataset is not the one it was trained on, every
             state is damaged, or for the reasons of `run`.
-        Interrupted: If a signal asked to stop; the state is saved.
+        Interrupted: If a signal asked to stop or the time limit was reached; the state is saved.
     """
     described = run_folder.load(Path(folder))
-    with locks.exclusive(described.folder), interruption.handled() as stop:
+    with locks.exclusive(described.folder), interruption.handled(time_limit) as stop:
         options = described.options
         own = guests.load_again(options, described.code, code, described.folder)
         found = _find_state(described, on_notice)

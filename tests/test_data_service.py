@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_ends import history_of
 
 from kerasseg.pipelines import data_service, fit, inputs, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.inputs import service
-from kerasseg.pipelines.runs import run_folder
 
 
 def serve(*arguments):
@@ -112,7 +112,7 @@ def test_a_training_is_the_same_with_and_without_a_service(
 ):
     here = fit.run(tiny_training, tiny_data, tmp_path / "here")
     there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=one_worker)
-    assert run_folder.history(here.folder) == run_folder.history(there.folder)
+    assert history_of(here.folder) == history_of(there.folder)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_ends import history_of
 
 import kerasseg
 from kerasseg.losses import CrossEntropy, Dice, WeightedSum
@@ -119,7 +120,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     weights = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (whole, resumed)]
     for one, other in zip(*(model.get_weights() for model in weights), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert run_folder.history(whole.folder) == run_folder.history(resumed.folder)
+    assert history_of(whole.folder) == history_of(resumed.folder)
 
 
 def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path):

@@ -15,7 +15,7 @@ from .fit_options import training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
-_PLACES = {"run", "data", "resume", "data_service", "code"}
+_PLACES = {"run", "data", "resume", "data_service", "code", "time_limit"}
 
 
 @click.command("fit", cls=GroupedCommand)
@@ -64,6 +64,12 @@ _PLACES = {"run", "data", "resume", "data_service", "code"}
     group="Input",
     help="Address of a 'kerasseg data-service' that makes the training batches.",
 )
+@click.option(
+    "--time-limit",
+    type=options.Duration(),
+    help="Time such as 2h after which the training saves its state and the command exits with "
+    "code 143, as after SIGTERM. Use it where a cluster ends jobs after a fixed time.",
+)
 @click.pass_context
 def command(
     ctx,
@@ -75,15 +81,16 @@ def command(
     data_service,
     encoder,
     output_stride,
+    time_limit,
     **training,
 ) -> None:
     """Train a network on a converted dataset, on all GPUs or the CPU.
 
     The run folder holds the options, the history, pictures, and the best and the last network.
 
-    Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) stop the training after the current step
-    and save its state; a second Ctrl-C aborts it at once. The exit code is then 130, 143 or 129,
-    and --resume continues the training. Under nohup, it outlives the terminal.
+    Ctrl-C, SIGTERM, the end of the terminal (SIGHUP) and --time-limit stop the training after the
+    current step and save its state; a second Ctrl-C aborts it at once. The exit code is then 130,
+    143 or 129, and --resume continues the training. Under nohup, it outlives the terminal.
     """
     if resume:
         _refuse_new_options(ctx)
@@ -102,12 +109,12 @@ def command(
     try:
         startup.load_tensorflow()
         if settings is None:
-            _resume(console, run, data, data_service, code)
+            _resume(console, run, data=data, service=data_service, code=code, time_limit=time_limit)
         else:
-            _fit(console, settings, data, run, data_service)
+            _fit(console, settings, data, run, service=data_service, time_limit=time_limit)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
-        then = _how_to_go_on(run, data if resume else None, data_service, named)
+        then = _how_to_go_on(run, data if resume else None, data_service, named, time_limit)
         raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
@@ -120,11 +127,18 @@ def _settings(
     return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
 
 
-def _how_to_go_on(run: Path, data: Path | None, service: str | None, code: Sequence[str]) -> str:
+def _how_to_go_on(
+    run: Path,
+    data: Path | None,
+    service: str | None,
+    code: Sequence[str],
+    time_limit: float | None,
+) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
     command += [part for source in code for part in ("--code", source)]
+    command += ["--time-limit", f"{time_limit:g}s"] if time_limit else []
     begun = (run / "run.json").exists()
     return f"'{shlex.join(command)}' continues." if begun else "nothing was written."
 
@@ -138,34 +152,31 @@ def _refuse_new_options(ctx: click.Context) -> None:
             )
 
 
-def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str | None) -> None:
+def _fit(console, settings: TrainingOptions, data: Path, run: Path, **places: Any) -> None:
     from .. import fit
     from ..runtime import progress
 
-    shown = progress.TrainingProgress(console, settings.batch_size)
+    shown = progress.TrainingProgress(console, settings.batch_size, settings.evaluate_every)
     try:
-        fit.run(settings, data, run, service=service, extra_callbacks=[shown])
+        fit.run(settings, data, run, extra_callbacks=[shown], **places)
     finally:
         shown.close()
     _report(console, run)
 
 
-def _resume(
-    console, run: Path, data: Path | None, service: str | None, code: Sequence[str]
-) -> None:
+def _resume(console, run: Path, **places: Any) -> None:
     from .. import fit
     from ..runs import run_folder
     from ..runtime import progress
 
-    shown = progress.TrainingProgress(console, run_folder.load(run).options.batch_size)
+    stored = run_folder.load(run).options
+    shown = progress.TrainingProgress(console, stored.batch_size, stored.evaluate_every)
     try:
         fit.resume(
             run,
-            data=data,
-            service=service,
-            code=code,
             extra_callbacks=[shown],
             on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
+            **places,
         )
     finally:
         shown.close()
@@ -173,15 +184,17 @@ def _resume(
 
 
 def _report(console, run: Path) -> None:
+    from ..evaluations import result_picture
     from ..runs import run_folder
 
-    best = max(
-        (entry for entry in run_folder.history(run) if entry.get("mean_iou") is not None),
-        key=lambda entry: entry["mean_iou"],
-        default=None,
-    )
-    if best is not None:
+    described = run_folder.load(run)
+    monitor, patience = described.options.monitor, described.options.early_stop
+    if patience and len(run_folder.history(run)) < described.options.epochs:
+        console.print(f"ended early: no better {monitor} in {patience} evaluations")
+    if best := run_folder.epoch_of(described, run_folder.BEST):
         console.print(
-            f"best mean_iou {best['mean_iou']:.4f} after epoch {best['epoch']}, in {run}",
+            f"best {monitor} {best[monitor]:.4f} after epoch {best['epoch']}, in {run}",
             soft_wrap=True,
         )
+    if picture := result_picture.write(run):
+        console.print(f"curves, scores and pictures in {picture}", soft_wrap=True)

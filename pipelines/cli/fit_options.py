@@ -34,11 +34,13 @@ def _option(field: Field):
     if field.kind is bool:
         switch = f"--{name}/--no-{name}"
         return click.option(switch, default=field.default, show_default=True, **attributes)
+    if field.kind is str and declared.metavar:
+        attributes["metavar"] = declared.metavar
     if must_be is not None and not must_be.choices:
         attributes["values"] = must_be.words
     default = field.default
     if isinstance(default, tuple):
-        default = ",".join(map(str, default))
+        default = ",".join(map(str, default)) or ()
     return click.option(
         f"--{name}", type=type_of(field), default=default, show_default=True, **attributes
     )

@@ -8,6 +8,7 @@ from .dataset_options import DatasetCommand, given_dataset_options  # noqa: F401
 from .parameter_types import (  # noqa: F401 (commands declare by these names)
     Assignment,
     DatasetName,
+    Duration,
     Numbers,
     StretchType,
     existing_file,
@@ -22,6 +23,7 @@ from .tables import (  # noqa: F401 (commands print by these names)
     print_problems,
     print_table,
     progress_bar,
+    value_text,
 )
 
 stretch_option = click.option(
@@ -118,8 +120,9 @@ def checkpoint_option(command):
     return click.option(
         "--checkpoint",
         type=click.Choice(("best", "last")),
-        help="Network of the run: the one with the best mean_iou, or the one after the last "
-        "epoch. Unless given, the best, or the last if no network was evaluated yet.",
+        help="Network of the run: the one with the best score (see --monitor of fit), or the one "
+        "after the last epoch. Unless given, the best, or the last if no network was evaluated "
+        "yet.",
     )(command)
 
 

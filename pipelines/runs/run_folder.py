@@ -2,7 +2,9 @@
 
 run.json            options, versions, seed, dataset, classes: the run describes itself
 history.csv, .json  loss and scores of each epoch
-overlays.png        the last epoch's pictures
+overlays.png        the pictures of the last evaluation
+confusion_matrix.csv  its pixels by label and prediction
+results.png         all of this in one picture, drawn by `kerasseg fit`
 tensorboard/        the same for TensorBoard
 checkpoints/        best.keras, last.keras and the states to resume from
 code/               copies of a model, encoder or loss of the user's own; never executed from here
@@ -225,7 +227,7 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
     """
     found = [name for name in (BEST, LAST) if network_file(run, name).is_file()]
     best = network_file(run, BEST)
-    if wanted is None and found == [LAST] and _was_evaluated(run):
+    if wanted is None and found == [LAST] and _scored_epochs(run):
         raise InputError(
             f"{best}: must be there, as the run was evaluated, got no such file; was it removed? "
             "--checkpoint last takes the network after the last epoch."
@@ -242,8 +244,9 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
     raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
 
 
-def _was_evaluated(run: Run) -> bool:
-    return any(entry.get("mean_iou") is not None for entry in history(run.folder))
+def _scored_epochs(run: Run) -> list[dict[str, Any]]:
+    monitor = run.options.monitor
+    return [epoch for epoch in history(run.folder) if epoch.get(monitor) is not None]
 
 
 def has_epochs(run: Run) -> bool:
@@ -279,11 +282,10 @@ def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
     Returns:
         The epoch, or an empty dict if there is none, for example for imported weights.
     """
-    epochs = history(run.folder) if name else []
     if name == LAST:
-        return epochs[-1] if epochs else {}
-    scored = [epoch for epoch in epochs if epoch.get("mean_iou") is not None]
-    return max(scored, key=lambda epoch: epoch["mean_iou"], default={})
+        return next(reversed(history(run.folder)), {})
+    scored = _scored_epochs(run) if name else []
+    return max(scored, key=lambda epoch: epoch[run.options.monitor], default={})
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 import kerasseg
-from kerasseg import losses, optimizers, schedules
+from kerasseg import losses, optimizers
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
@@ -18,7 +18,7 @@ from ..runs import loss_terms
 from ..runs.guests import Guest
 from ..runs.option_fields import check_option
 from ..runs.training_options import TrainingOptions
-from . import class_weights, guest_parts
+from . import class_weights, guest_parts, learning_rates
 
 
 def build(
@@ -130,12 +130,7 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
 
 
 def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
-    schedule: Any = schedules.Poly(
-        options.learning_rate,
-        steps,
-        options.power,
-        warmup_steps=round(steps * options.warmup_epochs / options.epochs),
-    )
+    schedule: Any = learning_rates.schedule(options, steps)
     factor = {"encoder_factor": options.encoder_learning_rate_factor}
     if options.optimizer == "sgd":
         optimizer = optimizers.SGD(

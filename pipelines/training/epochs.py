@@ -1,6 +1,6 @@
-"""The steps and epochs of a training, from the beginning or from a saved state."""
+"""A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -9,20 +9,21 @@ import tensorflow as tf
 from kerasseg import callbacks
 
 from .. import inputs, records
-from ..errors import Interrupted, writing_to
+from ..errors import writing_to
 from ..inputs import cache
 from ..runs import run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from .averaging import WeightAverages
 from .checkpoints import Checkpoints
+from .loop import Loop
 from .loss_guard import LossGuard
+from .timing import TimedBatches
 
 
 @dataclass(frozen=True)
 class Training:
     """Trains a compiled network.
-
-    `Model.fit` is not used because it can begin at whole epochs only.
 
     Attributes:
         described: The run.
@@ -56,76 +57,57 @@ class Training:
         folder = self.described.folder
         with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
             self.model.optimizer.build(self.model.trainable_variables)
-            scoring = self._scoring()
-            checkpoints = Checkpoints(
-                folder / run_folder.CHECKPOINTS,
-                scoring,
-                self.strategy,
-                keep=self.described.options.keep,
-            )
-            called = keras.callbacks.CallbackList(
-                [self._loss_guard(), scoring, checkpoints, *self.extra_callbacks],
-                model=self.model,
-                epochs=self.described.options.epochs,
-                steps=self._steps,
-            )
+            averages = self._averages()
+            scoring = self._scoring(*(each.network for each in averages))
+            checkpoints = self._checkpoints(scoring, averages)
+            loop = self._loop(averages, scoring, checkpoints)
             if found is None:
+                for each in averages:
+                    each.start()
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
-            if start.epoch < self.described.options.epochs:
-                batches = iter(self._batches(start))
+            ended_early = not start.step and loop.is_exhausted(checkpoints.history)
+            if start.epoch < self.described.options.epochs and not ended_early:
+                batches = TimedBatches(iter(self._batches(start)))
                 with self.stop.checked():
-                    self._run_epochs(batches, called, checkpoints, found)
+                    loop.run(batches, found)
 
-    @property
-    def _steps(self) -> int:
-        examples = self.dataset.splits["train"].examples
-        return examples // self.described.options.batch_size
-
-    def _run_epochs(
+    def _loop(
         self,
-        batches: Iterator,
-        called: keras.callbacks.CallbackList,
+        averages: Sequence[WeightAverages],
+        scoring: callbacks.SegmentationMetrics,
         checkpoints: Checkpoints,
-        found: State | None,
-    ) -> None:
-        model, epochs = self.model, self.described.options.epochs
-        start = found.position if found else Position(0, 0)
-        model.make_train_function()
-        model.stop_training = False
-        called.on_train_begin()
-        for epoch in range(start.epoch, epochs):
-            model.reset_metrics()
-            first_step = start.step if epoch == start.epoch else 0
-            if found and first_step:
-                checkpoints.restore_sums(found)
-            called.on_epoch_begin(epoch)
-            for step in range(first_step, self._steps):
-                called.on_train_batch_begin(step)
-                called.on_train_batch_end(step, model.train_function(batches))
-                if self.stop.signal:
-                    checkpoints.save(Position(epoch, step + 1))
-                    self.stop.check()
-                if model.stop_training:
-                    break
-            self._end_epoch(epoch, called, checkpoints)
-            if model.stop_training:
-                break
-            if epoch + 1 < epochs:
-                self.stop.check()
-        called.on_train_end()
+    ) -> Loop:
+        options = self.described.options
+        steps = self.dataset.splits["train"].examples // options.batch_size
+        called = keras.callbacks.CallbackList(
+            [self._loss_guard(), *averages, scoring, checkpoints, *self.extra_callbacks],
+            model=self.model,
+            epochs=options.epochs,
+            steps=steps,
+        )
+        return Loop(options, self.model, steps, self.stop, called, checkpoints)
 
-    def _end_epoch(self, epoch: int, called, checkpoints: Checkpoints) -> None:
-        try:
-            called.on_epoch_end(epoch, dict(self.model.get_metrics_result()))
-        except Interrupted:
-            # During the evaluation, before anything of the epoch is written.
-            checkpoints.save(Position(epoch, self._steps))
-            raise
+    def _checkpoints(
+        self, scoring: callbacks.SegmentationMetrics, averages: Sequence[WeightAverages]
+    ) -> Checkpoints:
+        options = self.described.options
+        return Checkpoints(
+            self.described.folder / run_folder.CHECKPOINTS,
+            scoring,
+            self.strategy,
+            monitor=options.monitor,
+            keep=options.keep,
+            further=[variable for each in averages for variable in each.network.variables],
+        )
 
-    def _scoring(self) -> callbacks.SegmentationMetrics:
+    def _averages(self) -> list[WeightAverages]:
+        decay = self.described.options.ema
+        return [] if decay is None else [WeightAverages(self.model, decay, self.strategy)]
+
+    def _scoring(self, network: keras.Model | None = None) -> callbacks.SegmentationMetrics:
         options, classes = self.described.options, self.dataset.classes
         batches = inputs.evaluation_batches(self.dataset.files("validation"), options.batch_size)
         return callbacks.SegmentationMetrics(
@@ -136,6 +118,7 @@ class Training:
             directory=self.described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,
+            network=network,
         )
 
     def _loss_guard(self) -> LossGuard:

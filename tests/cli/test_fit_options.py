@@ -226,3 +226,27 @@ def test_a_new_option_is_one_field(copied_kerasseg, tiny_data, tmp_path):
     assert json.loads((run / "run.json").read_text())["options"]["toy_factor"] == 2.0
     resumed = copied_kerasseg("fit", "--resume", "--run", run)
     assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedule": "linear"}, "schedule must be one of poly, cosine, step, constant"),
+        ({"schedule": "cosine", "power": 2.0}, "power must be 0.9, the default, without --schedu"),
+        ({"step_epochs": (3,)}, r"step_epochs must be left out without --schedule step, got \(3,"),
+        ({"step_factor": 0.5}, "step_factor must be 0.1, the default, without --schedule step"),
+        ({"schedule": "step"}, r"step_epochs must be epochs above 0 and below --epochs 50 with"),
+        ({"schedule": "step", "step_epochs": (9, 50)}, r"below --epochs 50 .*, got \(9, 50\)"),
+        ({"schedule": "step", "step_epochs": (9, 4)}, "step_epochs must be rising whole numbers"),
+        ({"schedule": "step", "step_epochs": (9,), "step_factor": 1.0}, "step_factor must be abo"),
+    ],
+)
+def test_options_without_effect_or_without_what_they_need_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        TrainingOptions(**options)
+
+
+def test_several_epochs_are_one_option(run_cli, tmp_path):
+    place = ("--schedule", "step", "--data", tmp_path, "--run", tmp_path / "run")
+    fails(run_cli("fit", "--step-epochs", "3,x", *place), "must be EPOCH,... in whole numb", code=2)
+    fails(run_cli("fit", "--step-epochs", "30,60", *place), "below --epochs 50", "got (30, 60)")

@@ -1,0 +1,40 @@
+"""Declarations of the options that say how weights follow their gradients."""
+
+from .option_fields import Option, Range, at_least, one_of
+from .schedule_choices import SCHEDULES
+
+OPTIMIZER = "Optimizer"
+
+_SHARE = Range("above 0 and below 1", lambda share: 0 < share < 1)
+_RISING = Range(
+    "rising whole numbers above 0",
+    lambda epochs: list(epochs) == sorted(set(epochs)) and all(epoch > 0 for epoch in epochs),
+)
+
+SCHEDULE = Option(
+    "How the learning rate falls: by a power of the remaining steps (poly), like half a cosine, "
+    "at single epochs (step), or not at all (constant).",
+    OPTIMIZER,
+    one_of(*SCHEDULES),
+)
+POWER = Option("Exponent of the learning rate's poly schedule.", OPTIMIZER, at_least(0))
+STEP_EPOCHS = Option(
+    "Epochs after which the learning rate of --schedule step falls, such as 30,60.",
+    OPTIMIZER,
+    _RISING,
+    "EPOCH,...",
+)
+STEP_FACTOR = Option(
+    "Factor of the learning rate after each of the epochs of --schedule step.", OPTIMIZER, _SHARE
+)
+WARMUP_EPOCHS = Option(
+    "Number of epochs at the start over which the learning rate rises.", OPTIMIZER, at_least(0)
+)
+
+EMA = Option(
+    "Decay of an exponential moving average of the weights, such as 0.999. The averaged network is "
+    "the one that is evaluated, saved and exported. Step n uses (1 + n) / (10 + n) while this is "
+    "smaller.",
+    OPTIMIZER,
+    _SHARE,
+)
