@@ -93,7 +93,7 @@ def command(
 
     Ctrl-C, SIGTERM, the end of the terminal (SIGHUP) and --time-limit stop the training after the
     current step and save its state; a second Ctrl-C aborts it at once. The exit code is then 130,
-    143, 129 or 143, and --resume continues the training. Under nohup, it outlives the terminal.
+    143 or 129, and --resume continues the training. Under nohup, it outlives the terminal.
     """
     if resume:
         _refuse_new_options(ctx)
