@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import mobilenet, resnet, xception
+from ..encoders import mobilenet, resnet
 from ..layers import Conv2D, ResizeLike, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
 from ..layers.outputs import end, pad_for_aligned_corners
@@ -44,9 +44,9 @@ def build(
 
     Variants:
         paper: Output stride 16, rates (6, 12, 18) (doubled at stride 8, halved at 32); plain
-            convolutions with a ResNet, depthwise separable ones with Xception and MobileNetV2;
-            corners aligned when resizing and, for that, images padded to sides of
-            k * output_stride + 1, as in the authors' code.
+            convolutions with a ResNet, depthwise separable ones with Xception, MobileNetV2 and
+            EfficientNet-Lite, which have them too; corners aligned when resizing and, for that,
+            images padded to sides of k * output_stride + 1, as in the authors' code.
         mmseg: OpenMMLab's: output stride 8, rates (12, 24, 36), 512 channels, separable, stem
             (32, 32, 64), a 3 x 3 convolution after the pyramid.
         smp: segmentation_models.pytorch's: output stride 16, rates (12, 24, 36), separable without
@@ -94,7 +94,7 @@ def build(
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if separable is None:
-        separable = variant != "paper" or chosen.family in (mobilenet, xception)
+        separable = variant != "paper" or chosen.separable
     if atrous_rates is None:
         scale = output_stride if variant == "paper" else 8
         atrous_rates = tuple(max(1, rate * 16 // scale) for rate in (6, 12, 18))
