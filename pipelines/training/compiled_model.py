@@ -55,7 +55,7 @@ def build(
             _refuse_frozen(model, options)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
-                optimizer=_build_optimizer(options, steps),
+                optimizer=_build_optimizer(options, steps, [layer.name for layer in model.layers]),
                 loss=_build_loss(options, dataset, own),
                 loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
             )
@@ -133,11 +133,17 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
         )
 
 
-def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
+def _build_optimizer(
+    options: TrainingOptions, steps: int, layers: list[str]
+) -> keras.optimizers.Optimizer:
     schedule: Any = learning_rates.schedule(options, steps)
-    own: dict[str, Any] = {"encoder_factor": options.encoder_learning_rate_factor}
-    own["global_clipnorm"] = options.clip_norm
-    own["encoder_waits"] = options.unfreeze_after is not None
+    own: dict[str, Any] = {
+        "encoder_factor": options.encoder_learning_rate_factor,
+        "head_factor": options.head_learning_rate_factor,
+        "layer_factors": learning_rates.layer_factors(options, layers),
+        "encoder_waits": options.unfreeze_after is not None,
+        "global_clipnorm": options.clip_norm,
+    }
     if options.optimizer == "sgd":
         optimizer = optimizers.SGD(
             schedule, momentum=0.9, weight_decay=options.weight_decay or None, **own
