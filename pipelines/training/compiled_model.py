@@ -54,12 +54,15 @@ def build(
     first_step = schedule_start.epoch * steps + schedule_start.step // options.accumulate
     try:
         with strategy.scope():
+            schedule = learning_rates.schedule(options, options.epochs * steps, first_step)
             model = _build_network(options, dataset, own)
             set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
             _refuse_frozen(model, options)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
-                optimizer=_build_optimizer(options, options.epochs * steps, first_step),
+                optimizer=_build_optimizer(
+                    options, schedule, [layer.name for layer in model.layers]
+                ),
                 loss=_build_loss(options, dataset, own),
                 loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
             )
@@ -138,12 +141,15 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
 
 
 def _build_optimizer(
-    options: TrainingOptions, steps: int, first_step: int
+    options: TrainingOptions, schedule: Any, layers: list[str]
 ) -> keras.optimizers.Optimizer:
-    schedule: Any = learning_rates.schedule(options, steps, first_step)
-    own: dict[str, Any] = {"encoder_factor": options.encoder_learning_rate_factor}
-    own["global_clipnorm"] = options.clip_norm
-    own["encoder_waits"] = options.unfreeze_after is not None
+    own: dict[str, Any] = {
+        "encoder_factor": options.encoder_learning_rate_factor,
+        "head_factor": options.head_learning_rate_factor,
+        "layer_factors": learning_rates.layer_factors(options, layers),
+        "encoder_waits": options.unfreeze_after is not None,
+        "global_clipnorm": options.clip_norm,
+    }
     if options.optimizer == "sgd":
         optimizer = optimizers.SGD(
             schedule, momentum=0.9, weight_decay=options.weight_decay or None, **own
