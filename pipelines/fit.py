@@ -19,7 +19,7 @@ from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
-from .training import compiled_model
+from .training import batch_norm, compiled_model
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
 
@@ -53,7 +53,8 @@ def run(
         time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
             None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
-        on_notice: Called with lines that say what is trained, when this changes.
+        on_notice: Called with lines that say how the network is normalised and, when this changes,
+            what is trained.
 
     Returns:
         The run.
@@ -75,6 +76,8 @@ def run(
     with interruption.handled(time_limit) as stop:
         model = compiled_model.build(options, dataset, strategy, own)
         loaded = initial_weights.load(model, options, dataset)
+        if line := batch_norm.describe(model, options, strategy.num_replicas_in_sync):
+            on_notice(line)
         with locks.exclusive(folder):
             run_folder.remove_leftovers(folder)
             described = run_folder.create(

@@ -17,6 +17,8 @@ def check(options: Any) -> None:
     """
     _check_schedule(options)
     _check_freezing(options)
+    if options.batch_norm == "group":
+        _require_default(options, "batch_norm_momentum", "with --batch-norm group")
 
 
 def _check_schedule(options: Any) -> None:

@@ -19,7 +19,7 @@ from ..runs.guests import Guest
 from ..runs.option_fields import check_option
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
-from . import class_weights, guest_parts, learning_rates
+from . import batch_norm, class_weights, guest_parts, learning_rates
 
 
 def build(
@@ -56,6 +56,8 @@ def build(
         with strategy.scope():
             schedule = learning_rates.schedule(options, options.epochs * steps, first_step)
             model = _build_network(options, dataset, own)
+            if options.batch_norm == "group":
+                model = batch_norm.replace_by_groups(model, options)
             set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
             _refuse_frozen(model, options)
             with_auxiliary = isinstance(model, SegmentationModel)
@@ -114,6 +116,7 @@ def set_batch_norm(
             ):
                 layer.trainable = False  # else as it is: someone may have frozen a part of theirs
             layer.momentum = options.batch_norm_momentum
+            layer.synchronized |= options.batch_norm == "sync"
             if isinstance(layer, BatchNormalization):
                 layer.frozen_statistics = options.batch_norm == "frozen-statistics"
                 layer.steps_done = steps_done
