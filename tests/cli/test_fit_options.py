@@ -1,16 +1,14 @@
 """The options of `kerasseg fit`: declared once, as fields of `TrainingOptions`."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import click
+import new_processes
 import pytest
 from test_cli import TINY, fails
 
@@ -197,13 +195,8 @@ def copied_kerasseg(tmp_path):
     file.write_text(text[:place] + TOY.rstrip("\n") + "\n" + text[place:])
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "kerasseg", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
+        return new_processes.run(
+            "-m", "kerasseg", *arguments, import_from=copy / "src", cwd=tmp_path
         )
 
     return run
