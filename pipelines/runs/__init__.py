@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import chosen_encoder as chosen_encoder
     from . import crf as crf
     from . import guests as guests
     from . import initial_weights as initial_weights
