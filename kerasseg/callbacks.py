@@ -40,6 +40,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
     Attributes:
         history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
         inference_model: The network at native resolution.
+        evaluate: Function from batches to the confusion matrix of that network.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         strategy = tf.distribute.get_strategy()
         scored = model if self.network is None else self.network
         self.inference_model = inference.inference_model(scored, self.image_size)
-        self._evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
+        self.evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
 
     def on_train_begin(self, logs=None):
         """Opens the event file."""
@@ -99,7 +100,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
-            matrix = self._evaluate(self.batches)
+            matrix = self.evaluate(self.batches)
             report = metrics.scores(matrix)
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})
             entry.update(report)

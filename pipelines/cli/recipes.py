@@ -114,3 +114,12 @@ def _read_recipe(value: str) -> str:
     if not file.is_file():
         raise OSError(f"no such file or recipe; recipes are {', '.join(recipe_names())}")
     return file.read_text(encoding="utf-8-sig")
+
+
+recipe_option = click.option(
+    "--recipe",
+    is_eager=True,
+    callback=load_recipe,
+    help="TOML file with defaults for the options, or the name of a built-in recipe: "
+    f"{', '.join(recipe_names())}.",
+)
