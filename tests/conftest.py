@@ -1,6 +1,7 @@
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import click.testing
@@ -136,6 +137,14 @@ def pytest_configure(config):
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def usual_precision():
+    """Takes back the dtype policy of a training, which is one of the whole process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture
