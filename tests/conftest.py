@@ -2,6 +2,7 @@ import math
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import click.testing
@@ -157,6 +158,14 @@ def drawing_few(draw):
         return tf.reshape(tf.tile(few, [times])[: math.prod(shape)], shape)
 
     return draw_few
+
+
+@pytest.fixture(autouse=True)
+def usual_precision():
+    """Takes back the dtype policy of a training, which is one of the whole process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture
