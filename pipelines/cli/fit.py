@@ -8,9 +8,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from .. import recipes
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
-from . import options, recipes, startup, stopping
+from . import options, recipe_option, startup, stopping
 from .fit_options import training_options
 from .option_groups import GroupedCommand, GroupedOption
 
@@ -22,9 +23,10 @@ _PLACES = {"run", "data", "resume", "data_service", "code", "time_limit"}
 @click.option(
     "--recipe",
     is_eager=True,
-    callback=recipes.load_recipe,
+    callback=recipe_option.load_recipe,
     help="TOML file with defaults for the options, or the name of a built-in recipe: "
-    f"{', '.join(recipes.recipe_names())}.",
+    f"{', '.join(recipes.names())}. 'kerasseg recipes' says what they are. A table [facts] in it "
+    "is for readers and sets no option.",
 )
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
