@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: Number of epochs between two evaluations; the last epoch always has one.
         num_pictures: Number of images that are drawn, from the beginning of `batches`.
         undrawn: Classes that the pictures leave out, such as a background.
+        hyperparameters: Options of the training, numbers, texts and truth values by name, for
+            TensorBoard's table of hyperparameters; None for no entry there.
         network: Network that is scored and drawn in the place of the trained one, such as its
             average over the steps; None for the trained one.
 
@@ -51,6 +53,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: int = 1,
         num_pictures: int = 4,
         undrawn: Sequence[int] = (),
+        hyperparameters: Mapping[str, Any] | None = None,
         network: keras.Model | None = None,
     ):
         super().__init__()
@@ -63,6 +66,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.image_size = image_size
         self.every = every
         self.undrawn = undrawn
+        self.hyperparameters = hyperparameters
         self.network = network
         self.history: list[dict[str, Any]] = []
         self._pictures = _first_images(batches, num_pictures)
@@ -79,6 +83,11 @@ class SegmentationMetrics(keras.callbacks.Callback):
         """Opens the event file."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))
+        if self.hyperparameters is not None:
+            from tensorboard.plugins.hparams import api as hparams
+
+            with self._writer.as_default(step=0):
+                hparams.hparams(dict(self.hyperparameters))
 
     def on_train_end(self, logs=None):
         """Closes the event file."""

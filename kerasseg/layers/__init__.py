@@ -10,7 +10,7 @@ import pkgutil
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
-from .normalization import BatchNormalization
+from .normalization import BatchNormalization, GroupNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
@@ -38,6 +38,7 @@ __all__ = [
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
+    "GroupNormalization",
     "MaxPooling2D",
     "MaxPoolingWithIndices",
     "MaxUnpooling",

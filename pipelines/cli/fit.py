@@ -17,6 +17,8 @@ from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
 _PLACES = {"run", "data", "resume", "data_service", "code", "time_limit"}
+# Options that begin a new phase of a resumed run.
+_PHASE = ("epochs", "learning_rate")
 
 
 @click.command("fit", cls=GroupedCommand)
@@ -33,7 +35,8 @@ _PLACES = {"run", "data", "resume", "data_service", "code", "time_limit"}
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue an interrupted run from its newest undamaged state.",
+    help="Continue an interrupted run from its newest undamaged state. With --epochs it trains for "
+    "more or fewer epochs than planned; with --learning-rate the schedule begins again from there.",
 )
 @click.option(
     "--code",
@@ -92,7 +95,7 @@ def command(
 
     Ctrl-C, SIGTERM, the end of the terminal (SIGHUP) and --time-limit stop the training after the
     current step and save its state; a second Ctrl-C aborts it at once. The exit code is then 130,
-    143, 129 or 143, and --resume continues the training. Under nohup, it outlives the terminal.
+    143 or 129, and --resume continues the training. Under nohup, it outlives the terminal.
     """
     if resume:
         _refuse_new_options(ctx)
@@ -111,7 +114,9 @@ def command(
     try:
         startup.load_tensorflow()
         if settings is None:
-            _resume(console, run, data=data, service=data_service, code=code, time_limit=time_limit)
+            phase = {name: training[name] for name in _PHASE if _is_given(ctx, name)}
+            places = {"data": data, "service": data_service, "time_limit": time_limit}
+            _resume(console, run, code=code, **places, **phase)
         else:
             _fit(console, settings, data, run, service=data_service, time_limit=time_limit)
     except KeyboardInterrupt as error:
@@ -147,11 +152,19 @@ def _how_to_go_on(
 
 def _refuse_new_options(ctx: click.Context) -> None:
     for param in ctx.command.params:
-        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if given and param.name not in _PLACES:
+        if (
+            _is_given(ctx, str(param.name))
+            and param.name not in _PLACES
+            and param.name not in _PHASE
+        ):
             raise click.UsageError(
-                f"{param.opts[-1]} must not be given with --resume: the run keeps its own."
+                f"{param.opts[-1]} must not be given with --resume: the run keeps its own; only "
+                "--epochs and --learning-rate can be changed."
             )
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _fit(console, settings: TrainingOptions, data: Path, run: Path, **places: Any) -> None:

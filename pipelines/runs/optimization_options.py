@@ -31,6 +31,19 @@ WARMUP_EPOCHS = Option(
     "Number of epochs at the start over which the learning rate rises.", OPTIMIZER, at_least(0)
 )
 
+HEAD_LEARNING_RATE_FACTOR = Option(
+    "Factor of the learning rate and weight decay of all layers outside the encoder, such as 10 "
+    "with ImageNet weights.",
+    OPTIMIZER,
+    above(0),
+)
+LAYER_DECAY = Option(
+    "Factor from each layer of a vision transformer to the one below it, such as 0.9, in learning "
+    "rate and weight decay: layers near the image learn more slowly. Unless given, layers learn "
+    "alike.",
+    OPTIMIZER,
+    _SHARE,
+)
 FREEZE = Option(
     "Part of the network that keeps its initial weights and its statistics.",
     OPTIMIZER,

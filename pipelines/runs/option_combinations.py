@@ -17,6 +17,8 @@ def check(options: Any) -> None:
     """
     _check_schedule(options)
     _check_freezing(options)
+    if options.batch_norm == "group":
+        _require_default(options, "batch_norm_momentum", "with --batch-norm group")
 
 
 def _check_schedule(options: Any) -> None:
@@ -35,7 +37,8 @@ def _check_freezing(options: Any) -> None:
     if options.freeze == "none":
         _require_default(options, "unfreeze_after", "without --freeze")
     elif options.unfreeze_after is None:
-        _require_default(options, "encoder_learning_rate_factor", "with a frozen encoder")
+        for name in ("encoder_learning_rate_factor", "layer_decay"):
+            _require_default(options, name, "with a frozen encoder")
     else:
         requirement = f"below --epochs {options.epochs}"
         after = options.unfreeze_after

@@ -111,11 +111,13 @@ class TrainingOptions:
     batch_norm: Annotated[
         str,
         Option(
-            "Parts of batch normalisation that keep their initial values: none (train); the "
-            "moving statistics of all layers (frozen-statistics); statistics, scale and offset of "
-            "the encoder's layers (frozen-encoder) or of all layers (frozen).",
+            "How the network is normalised. With batch normalisation over the batch on all GPUs, "
+            "parts may keep their initial values: none (train); the moving statistics of all "
+            "layers (frozen-statistics); statistics, scale and offset of the encoder's layers "
+            "(frozen-encoder) or of all layers (frozen). With sync, layers of Keras in your own "
+            "network use all GPUs as well. With group, group normalisation replaces it.",
             _NORMALISATION,
-            one_of("train", "frozen-statistics", "frozen-encoder", "frozen"),
+            one_of("train", "frozen-statistics", "frozen-encoder", "frozen", "sync", "group"),
         ),
     ] = "train"
     batch_norm_momentum: Annotated[
@@ -197,6 +199,8 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1.0
+    head_learning_rate_factor: Annotated[float, optimization.HEAD_LEARNING_RATE_FACTOR] = 1.0
+    layer_decay: Annotated[float | None, optimization.LAYER_DECAY] = None
     schedule: Annotated[str, optimization.SCHEDULE] = "poly"
     power: Annotated[float, optimization.POWER] = 0.9
     step_epochs: Annotated[Sequence[int], optimization.STEP_EPOCHS] = ()

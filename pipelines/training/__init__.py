@@ -7,6 +7,7 @@ from kerasseg import lazy
 if TYPE_CHECKING:
     from . import accumulation as accumulation
     from . import averaging as averaging
+    from . import batch_norm as batch_norm
     from . import checkpoints as checkpoints
     from . import class_weights as class_weights
     from . import compiled_model as compiled_model

@@ -11,7 +11,7 @@ from kerasseg import callbacks
 from .. import inputs, records
 from ..errors import writing_to
 from ..inputs import cache
-from ..runs import run_folder
+from ..runs import option_differences, run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
 from . import freezing
@@ -93,7 +93,8 @@ class Training:
             steps=steps,
         )
         (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
-        return Loop(options, self.model, steps, self.stop, called, checkpoints)
+        since = self.described.phases[-1].position.epoch if self.described.phases else 0
+        return Loop(options, self.model, steps, self.stop, called, checkpoints, since)
 
     def _checkpoints(
         self,
@@ -129,6 +130,7 @@ class Training:
             directory=self.described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,
+            hyperparameters=option_differences.hyperparameters(options),
             network=network,
         )
 

@@ -219,6 +219,7 @@ def test_saved_networks_load_train_and_export_after_importing_the_package_alone(
         model.save(tmp_path / f"{variant}.keras")
         np.savez(tmp_path / f"{variant}.npz", images=images, logits=model(images))
     program = Path(__file__).with_name("new_process.py")
+    # Not a fork of `new_processes`: there Keras would have chosen its backend before.
     process = [sys.executable, program, tmp_path, mode]
     result = subprocess.run(process, check=False, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
