@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
-from . import options, recipes, startup, stopping
+from . import options, recipe_option, startup, stopping
 from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
@@ -21,7 +21,7 @@ _PHASE = ("epochs", "learning_rate")
 
 
 @click.command("fit", cls=GroupedCommand)
-@recipes.recipe_option
+@recipe_option.recipe_option
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
 @click.option(

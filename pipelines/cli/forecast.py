@@ -4,13 +4,13 @@ import json
 
 import click
 
-from . import options, recipes, startup
+from . import options, recipe_option, startup
 from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand
 
 
 @click.command("plan", cls=GroupedCommand)
-@recipes.recipe_option
+@recipe_option.recipe_option
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--json", "as_json", is_flag=True, help="Print the forecast as JSON.")
 @training_options
