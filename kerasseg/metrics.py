@@ -6,6 +6,9 @@ of the matrix summed over a whole split, never means over batches or images. Eac
 of matrices along leading axes.
 """
 
+import csv
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -93,7 +96,7 @@ def class_iou(matrix):
         float64 (..., classes); NaN for a class with no pixel in labels and predictions.
     """
     matrix = tf.cast(matrix, tf.float64)
-    correct = tf.linalg.diag_part(matrix)
+    correct = _diagonal(matrix)
     return correct / (tf.reduce_sum(matrix, -2) + tf.reduce_sum(matrix, -1) - correct)
 
 
@@ -107,7 +110,7 @@ def class_accuracy(matrix):
         float64 (..., classes); NaN for a class with no pixel in the labels.
     """
     matrix = tf.cast(matrix, tf.float64)
-    return tf.linalg.diag_part(matrix) / tf.reduce_sum(matrix, -1)
+    return _diagonal(matrix) / tf.reduce_sum(matrix, -1)
 
 
 def mean_iou(matrix):
@@ -123,7 +126,7 @@ def mean_accuracy(matrix):
 def pixel_accuracy(matrix):
     """Computes the share of all pixels that was predicted correctly; NaN without pixels."""
     matrix = tf.cast(matrix, tf.float64)
-    return tf.linalg.trace(matrix) / tf.reduce_sum(matrix, (-2, -1))
+    return tf.reduce_sum(_diagonal(matrix), -1) / tf.reduce_sum(matrix, (-2, -1))
 
 
 def frequency_weighted_iou(matrix):
@@ -133,6 +136,11 @@ def frequency_weighted_iou(matrix):
     total = tf.reduce_sum(matrix, (-2, -1))
     share = tf.reduce_sum(matrix, -1) / tf.expand_dims(total, -1)
     return tf.reduce_sum(tf.where(tf.math.is_nan(iou), tf.zeros_like(iou), iou) * share, -1)
+
+
+def _diagonal(matrix):
+    # tf.linalg.diag_part reads its padding from the host's memory.
+    return tf.reduce_sum(matrix * np.eye(matrix.shape[-1]), -1)
 
 
 def _mean_of_present(values):
@@ -165,6 +173,15 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
     report["class_iou"] = [_or_none(value) for value in class_iou(matrix).numpy()]
     report["class_accuracy"] = [_or_none(value) for value in class_accuracy(matrix).numpy()]
     return report
+
+
+def confusion_table(matrix: np.ndarray, class_names: Sequence[str]) -> str:
+    """Formats a confusion matrix as CSV, with the names of the classes at its rows and columns."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["label \\ prediction", *class_names])
+    writer.writerows([name, *row] for name, row in zip(class_names, matrix.tolist(), strict=True))
+    return table.getvalue()
 
 
 def _or_none(value) -> float | None:

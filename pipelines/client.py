@@ -72,7 +72,7 @@ def run(
     """Sends images to a server, one at a time, and writes its answers.
 
     A label map is written as NAME.png, an 8-bit gray image with the server's values. An overlay is
-    written as NAME_overlay.png, and an output with several numbers per pixel as NAME_OUTPUT.npy.
+    written as NAME_overlay.png, and any other map of numbers as NAME_OUTPUT.npy.
     `images.output_names` chooses NAME if two images have the same name.
 
     Args:

@@ -12,7 +12,7 @@ from kerasseg import atomic_files
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Escapes characters that a terminal would obey or hide, or that UTF-8 cannot hold: `\x1b`.
+    r"""Escapes characters that would control a terminal, such as `\x1b`, or that UTF-8 cannot hold.
 
     Args:
         text: Text that may hold names of files or classes.
@@ -41,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
     Like KeyboardInterrupt it is not an `Exception`, so that no handler takes it for an error.
 
     Attributes:
-        signal: SIGINT or SIGTERM.
+        signal: SIGINT, SIGTERM or SIGHUP.
     """
 
     def __init__(self, number: signal.Signals):
@@ -72,7 +72,7 @@ class Problem:
     cause: str
 
 
-# What keeps a file from being written, in the system's words.
+# Reasons for which the system does not write a file, in its own words.
 _REASONS = tuple(
     os.strerror(number)
     for number in (

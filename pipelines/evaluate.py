@@ -1,7 +1,5 @@
 """Evaluation: a run's network is scored over a whole split, at the images' own size."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -108,12 +106,8 @@ def output_folder(folder: Path | str, split: str, crf: CRFParameters | None) -> 
 
 
 def _write(folder: Path, report: dict[str, Any], matrix: np.ndarray) -> None:
-    table = io.StringIO(newline="")
-    names = report["class_names"]
-    writer = csv.writer(table)
-    writer.writerow(["label \\ prediction", *names])
-    writer.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
+    table = metrics.confusion_table(matrix, report["class_names"])
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_files.write_text(folder / "confusion_matrix.csv", table.getvalue())
+        atomic_files.write_text(folder / "confusion_matrix.csv", table)
         atomic_files.write_json(folder / "metrics.json", report)

@@ -19,7 +19,7 @@ from ._weights import TORCH_CLASSIFIER, TorchFiles
 PAPER = "https://arxiv.org/abs/2010.11929"
 PREPROCESSING = "tf"
 TAKES_ARGUMENT = False
-# Patches of other sides than 16 can be asked for by the architecture, where it has them.
+# An architecture may ask for patches with another side than 16.
 STRIDES = (16,)
 OUTPUT_STRIDES = (16,)
 PATCHES = True
@@ -50,21 +50,23 @@ def features(
     """Applies a vision transformer.
 
     Args:
-        images: Normalised images `(batch, height, width, 3)`, padded with zeros at the bottom and
-            right to whole patches.
+        images: Normalised images `(batch, height, width, 3)`. They are padded with zeros at the
+            bottom and right to whole patches.
         name: One of `NAMES`.
-        output_stride: Side of the patches.
-        grid: `(rows, columns)` of patches of the training images, the position embeddings' shape.
-        interpolation: "bilinear" or "bicubic", by which the position embeddings are resized.
-        epsilon: Of the layer normalisation.
+        output_stride: Side of the patches in pixels.
+        grid: `(rows, columns)` of patches in the training images, which is the shape of the
+            position embeddings.
+        interpolation: How position embeddings are resized, "bilinear" or "bicubic".
+        epsilon: Epsilon of the layer normalisation.
         patch_bias: Whether the projection of the patches has a bias.
         dropout: Fraction dropped after each projection.
-        drop_path: Share of the images whose branch the last block drops in training; the blocks
-            before it drop proportionally less.
-        classifier_classes: Classes of an ImageNet classifier that is kept but not used.
+        drop_path: Share of the images for which the last block drops a residual branch in training;
+            in the blocks before it, the share is proportionally smaller.
+        classifier_classes: Number of classes of an ImageNet classifier that is kept but not used;
+            0 for no such classifier.
 
     Returns:
-        `{output_stride: features}`.
+        `{output_stride: features}`, one feature vector per patch.
 
     Raises:
         ValueError: If an argument is not valid.
@@ -122,7 +124,7 @@ def _fit_positions(state: dict, model) -> dict:
     embedding = state.get("pos_embed", np.zeros(0))
     side = math.isqrt(max(embedding.shape[1] - 1, 0)) if embedding.ndim == 3 else 0
     if side == 0 or embedding.shape[1] != 1 + side * side:
-        return state  # its absence or shape is an error like any other tensor's
+        return state  # a missing tensor or a wrong shape is reported later, as for all tensors
     tokens = model.get_layer("encoder_tokens")
     resized = resize_position_embedding(embedding, (side, side), tokens.grid, tokens.interpolation)
     return {**state, "pos_embed": np.asarray(resized)}

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .. import placement
+from .dense import Dense
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class PatchTokens(keras.layers.Layer):
@@ -106,11 +109,14 @@ def interpolation_matrix(size, source: int, interpolation: str):
     Returns:
         float32 tensor `(size, source)` whose rows sum to one.
     """
-    position = (tf.range(size, dtype=tf.float32) + 0.5) * (source / tf.cast(size, tf.float32)) - 0.5
+    with placement.on_host():
+        samples, old = tf.range(size), tf.range(source, dtype=tf.float32)
+        samples, scale = tf.cast(samples, tf.float32), source / tf.cast(size, tf.float32)
+    position = (samples + 0.5) * scale - 0.5
     if interpolation == "bilinear":
         # Beyond the outermost samples the value stays theirs.
         position = tf.clip_by_value(position, 0.0, float(source - 1))
-        distance = tf.abs(position[:, None] - tf.range(source, dtype=tf.float32))
+        distance = tf.abs(position[:, None] - old)
         return tf.maximum(1.0 - distance, 0.0)
     base = tf.floor(position)
     matrix = tf.zeros((size, source))
@@ -358,7 +364,7 @@ def transformer_block(
         return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
 
     def project(values, units, part, activation=None):
-        values = keras.layers.Dense(
+        values = Dense(
             units,
             activation=activation,
             kernel_initializer=initializer,

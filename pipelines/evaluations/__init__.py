@@ -6,5 +6,6 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import resampling as resampling
+    from . import result_picture as result_picture
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

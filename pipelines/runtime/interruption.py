@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from ..errors import Interrupted
 
 _now = time.monotonic
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, the end of a job or container, and the end of the terminal or SSH connection.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOTICE = b"\nstopping after this step; Ctrl-C aborts at once\n"
 _TIME_IS_UP = b"\ntime limit reached; stopping\n"
 
@@ -78,12 +79,21 @@ class _Checking:
             yield item
 
 
+def not_ignored() -> list[signal.Signals]:
+    """Lists those of `SIGNALS` that this process does not ignore.
+
+    It was started with a signal ignored if it must outlive that signal: SIGHUP under `nohup`, or
+    SIGINT as a background job of a shell.
+    """
+    return [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+
+
 @contextlib.contextmanager
 def handled(time_limit: float | None = None) -> Iterator[Stop]:
-    """Handles SIGINT and SIGTERM while the block runs: they raise `Interrupted`.
+    """Handles `SIGNALS` while the block runs: they raise `Interrupted`.
 
-    This works only in the main thread, where Python allows handling signals. A signal that is
-    ignored, such as SIGINT for background jobs of a shell, stays ignored.
+    This works only in the main thread, where Python allows handling signals. Signals that are
+    ignored stay ignored.
 
     Args:
         time_limit: Seconds after which the block has to stop, as after SIGTERM, at the next of
@@ -95,8 +105,7 @@ def handled(time_limit: float | None = None) -> Iterator[Stop]:
     stop = Stop(time_limit)
     before = {}
     if threading.current_thread() is threading.main_thread():
-        found = {number: signal.getsignal(number) for number in _SIGNALS}
-        before = {number: h for number, h in found.items() if h not in (signal.SIG_IGN, None)}
+        before = {number: signal.getsignal(number) for number in not_ignored()}
     try:
         for number in before:
             signal.signal(number, stop.handle)

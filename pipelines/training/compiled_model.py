@@ -14,9 +14,10 @@ from kerasseg.layers.outputs import SegmentationModel
 
 from .. import records
 from ..errors import InputError
-from ..runs import loss_terms
+from ..runs import loss_terms, phases
 from ..runs.guests import Guest
 from ..runs.option_fields import check_option
+from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
 from . import batch_norm, class_weights, guest_parts, learning_rates
 
@@ -26,6 +27,7 @@ def build(
     dataset: records.Dataset,
     strategy,
     own: Mapping[str, Guest] = types.MappingProxyType({}),
+    schedule_start: Position = phases.START,
 ) -> keras.Model:
     """Builds the network of a run and compiles it with its optimizer and its loss.
 
@@ -36,6 +38,7 @@ def build(
         dataset: The converted dataset, for its classes, its sizes and its class weights.
         strategy: A `tf.distribute.Strategy`, in whose scope the variables are made.
         own: The user's own model, encoder and loss, by the option that names them.
+        schedule_start: Position at which the schedule of the learning rate begins.
 
     Returns:
         The compiled model, from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
@@ -47,9 +50,11 @@ def build(
     guest_parts.check_options(options, own)
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype_policy)
-    steps = options.epochs * options.optimizer_steps(dataset.splits["train"].examples)
+    steps = options.optimizer_steps(dataset.splits["train"].examples)
+    first_step = schedule_start.epoch * steps + schedule_start.step // options.accumulate
     try:
         with strategy.scope():
+            schedule = learning_rates.schedule(options, options.epochs * steps, first_step)
             model = _build_network(options, dataset, own)
             if options.batch_norm == "group":
                 model = batch_norm.replace_by_groups(model, options)
@@ -57,7 +62,9 @@ def build(
             _refuse_frozen(model, options)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
-                optimizer=_build_optimizer(options, steps, [layer.name for layer in model.layers]),
+                optimizer=_build_optimizer(
+                    options, schedule, [layer.name for layer in model.layers]
+                ),
                 loss=_build_loss(options, dataset, own),
                 loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
             )
@@ -137,9 +144,8 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
 
 
 def _build_optimizer(
-    options: TrainingOptions, steps: int, layers: list[str]
+    options: TrainingOptions, schedule: Any, layers: list[str]
 ) -> keras.optimizers.Optimizer:
-    schedule: Any = learning_rates.schedule(options, steps)
     own: dict[str, Any] = {
         "encoder_factor": options.encoder_learning_rate_factor,
         "head_factor": options.head_learning_rate_factor,

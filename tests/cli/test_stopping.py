@@ -25,7 +25,7 @@ from kerasseg.pipelines import (
 )
 from kerasseg.pipelines.cli import startup, streams
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 COMMANDS = {
     "convert": (convert, ["--dataset", "scenes"], "; the same command continues with data/scenes."),
     "check": (check, ["."], "; nothing was written."),
@@ -101,6 +101,19 @@ def test_what_nobody_reads_is_dropped(unread):
         print("a" * 10**6, flush=True)
         print("b", flush=True)
     assert sys.stdout is before
+
+
+def test_what_a_closed_terminal_would_show_is_dropped(monkeypatch):
+    terminal, descriptor = os.openpty()
+    stream = open(descriptor, "w")  # noqa: PTH123, SIM115
+    for name in ("stdout", "__stdout__"):
+        monkeypatch.setattr(sys, name, stream)
+    with streams.outliving():
+        print("a", flush=True)
+        os.close(terminal)
+        print("b", flush=True)
+        print("c", flush=True)
+    stream.close()
 
 
 def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
