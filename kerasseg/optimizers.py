@@ -218,11 +218,8 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # pyright: ignor
     """Keras' scaling of the loss for mixed_float16, with all replicas in mind.
 
     A step is left out, and the scale halved, if the gradient of any replica is not finite. Keras
-    asks the first replica alone, so that infinity on another one ends in the weights of all.
-
-    Args:
-        *args: Arguments of `keras.optimizers.LossScaleOptimizer`.
-        **kwargs: Further ones.
+    asks the first replica alone, so that infinity on another one ends in the weights of all. The
+    arguments are those of `keras.optimizers.LossScaleOptimizer`.
     """
 
     def check_finite(self, grads):
