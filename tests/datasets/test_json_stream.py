@@ -100,7 +100,7 @@ def test_bytes_that_are_no_utf_8_are_told_by_their_position(tmp_path, chunks):
         ("{1: 2}", r"must have a name in quotation marks \(byte 1\)"),
         ('{"a" 2}', r"must have one of ':' \(byte 5\)"),
         ('{"a": [1 2]}', r"must have one of ',\]' \(byte 9\)"),
-        ('{"a": 1} {"b": 2}', r"goes on behind its end \(byte 9\)"),
+        ('{"a": 1} {"b": 2}', r"continues after its end \(byte 9\)"),
         ('{"a": [' + "[" * 200_000, r"is damaged: .*recursion"),
         ('{"a": [' + "1" * 5000 + "]}", r"is damaged: .*4300"),
     ],
