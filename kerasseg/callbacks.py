@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,15 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: Number of epochs between two evaluations; the last epoch always has one.
         num_pictures: Number of images that are drawn, from the beginning of `batches`.
         undrawn: Classes that the pictures leave out, such as a background.
+        hyperparameters: Options of the training, numbers, texts and truth values by name, for
+            TensorBoard's table of hyperparameters; None for no entry there.
         network: Network that is scored and drawn in the place of the trained one, such as its
             average over the steps; None for the trained one.
 
     Attributes:
         history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
         inference_model: The network at native resolution.
+        evaluate: Function from batches to the confusion matrix of that network.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: int = 1,
         num_pictures: int = 4,
         undrawn: Sequence[int] = (),
+        hyperparameters: Mapping[str, Any] | None = None,
         network: keras.Model | None = None,
     ):
         super().__init__()
@@ -63,6 +67,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.image_size = image_size
         self.every = every
         self.undrawn = undrawn
+        self.hyperparameters = hyperparameters
         self.network = network
         self.history: list[dict[str, Any]] = []
         self._pictures = _first_images(batches, num_pictures)
@@ -73,12 +78,17 @@ class SegmentationMetrics(keras.callbacks.Callback):
         strategy = tf.distribute.get_strategy()
         scored = model if self.network is None else self.network
         self.inference_model = inference.inference_model(scored, self.image_size)
-        self._evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
+        self.evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
 
     def on_train_begin(self, logs=None):
         """Opens the event file."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))
+        if self.hyperparameters is not None:
+            from tensorboard.plugins.hparams import api as hparams
+
+            with self._writer.as_default(step=0):
+                hparams.hparams(dict(self.hyperparameters))
 
     def on_train_end(self, logs=None):
         """Closes the event file."""
@@ -90,7 +100,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
-            matrix = self._evaluate(self.batches)
+            matrix = self.evaluate(self.batches)
             report = metrics.scores(matrix)
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})
             entry.update(report)

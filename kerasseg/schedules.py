@@ -50,6 +50,37 @@ class _Falling(_Schedule):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
+class Later(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule that begins at a later step; before, the rate is that of its first step.
+
+    Args:
+        schedule: The other schedule.
+        first_step: Step that is its step 0, at least 0.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, first_step: int):
+        if first_step < 0:
+            raise ValueError(f"first_step must be at least 0, got {first_step}.")
+        self.schedule = schedule
+        self.first_step = first_step
+
+    def __call__(self, step):
+        """Returns the float32 learning rate of a step, counted from zero."""
+        return self.schedule(tf.maximum(tf.cast(step, tf.float32) - self.first_step, 0.0))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"schedule": schedule, "first_step": self.first_step}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the schedule from the arguments that `get_config` returned."""
+        schedule: Any = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(schedule, config["first_step"])
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
 class Poly(_Falling):
     """The "poly" schedule: `learning_rate * (1 - step / total_steps) ** power`, after a warm-up.
 

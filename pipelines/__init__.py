@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from . import export as export
     from . import exports as exports
     from . import fit as fit
+    from . import forecast as forecast
     from . import images as images
     from . import import_weights as import_weights
     from . import inputs as inputs

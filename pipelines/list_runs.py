@@ -80,6 +80,7 @@ def _status(run: run_folder.Run, epochs: list[dict[str, Any]]) -> str:
         return "training"
     if len(epochs) >= options.epochs:
         return "finished"
-    if is_exhausted(epochs, options.monitor, options.early_stop):
+    since = run.phases[-1].position.epoch if run.phases else 0
+    if is_exhausted(epochs, options.monitor, options.early_stop, since):
         return "ended early"
     return "stopped"

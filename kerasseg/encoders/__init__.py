@@ -11,6 +11,7 @@ from ._needs import Needs as Needs
 from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
+    from . import efficientnet as efficientnet
     from . import hub as hub
     from . import mobilenet as mobilenet
     from . import resnet as resnet

@@ -58,6 +58,11 @@ class Chosen(NamedTuple):
         """Normalisation that the encoder was trained with, one of `preprocessing.PRESETS`."""
         return self.family.PREPROCESSING
 
+    @property
+    def separable(self) -> bool:
+        """Whether it is made of depthwise separable convolutions, as its decoder is then too."""
+        return getattr(self.family, "SEPARABLE", False)
+
     def features(self, images, **form: Any) -> dict:
         """Applies the encoder.
 

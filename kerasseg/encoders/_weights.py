@@ -65,4 +65,16 @@ class TorchFiles(NamedTuple):
     adapt: Callable[[dict, Any], dict] = _as_it_is
 
 
-Source = Application | HubPresets | TorchFiles
+class TorchPackages(NamedTuple):
+    """Packages that hold a file with the tensors that the family's `TorchFiles` says.
+
+    Attributes:
+        packages: Names by which they are installed, by the encoder's name.
+        extra: The extra of kerasseg that installs them.
+    """
+
+    packages: Mapping[str, str]
+    extra: str
+
+
+Source = Application | HubPresets | TorchFiles | TorchPackages

@@ -1,8 +1,7 @@
 """MobileNetV2 of any width (Sandler et al. 2018), dilated or not."""
 
-import keras
-
-from ..layers import conv_bn, depthwise_bn
+from ..layers import conv_bn
+from ._inverted_residuals import Group, apply_groups, round_channels
 from ._weights import Application
 
 PAPER = "https://arxiv.org/abs/1801.04381"
@@ -10,6 +9,7 @@ PREPROCESSING = "tf"
 NAMES = ("mobilenetv2",)
 SPELLINGS = ("mobilenetv2", "mobilenetv2:WIDTH")
 TAKES_ARGUMENT = True
+SEPARABLE = True
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -71,41 +71,32 @@ def features(
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
     width = parse_width(name)
     form = {"padding": padding, "epsilon": epsilon}
-    result = conv_bn(
+    stem = conv_bn(
         images,
-        _scaled(32, width, divisor),
+        round_channels(32, width, divisor),
         3,
         strides=2,
         activation="relu6",
         name="encoder_stem",
         **form,
     )
-    found = {}
-    nominal, stride, dilation, block = 2, 2, 1, 0
-    for expansion, channels, repeats, step in _GROUPS:
-        nominal *= step
-        before = dilation
-        if stride * step > output_stride:
-            dilation, step = dilation * step, 1
-        stride *= step
-        depthwise = result
-        for index in range(repeats):
-            block += 1
-            first = index == 0
-            result, depthwise = _inverted_residual(
-                result,
-                expansion,
-                _scaled(channels, width, divisor),
-                strides=step if first else 1,
-                dilation_rate=before if first and halve_first_dilation else dilation,
-                name=f"encoder_block{block}",
-                **form,
-            )
-        found[nominal] = depthwise if nominal == 4 and depthwise_low_level else result
+    groups = apply_groups(
+        stem,
+        [
+            Group(expansion, 3, round_channels(channels, width, divisor), repeats, step)
+            for expansion, channels, repeats, step in _GROUPS
+        ],
+        output_stride=output_stride,
+        halve_first_dilation=halve_first_dilation,
+        **form,
+    )
+    found = {stride: group.result for stride, group in groups.items()}
+    if depthwise_low_level:
+        found[4] = groups[4].depthwise
     if last_filters is not None:
         found[32] = conv_bn(
-            result,
-            _scaled(last_filters, max(width, 1.0), divisor),
+            found[32],
+            round_channels(last_filters, max(width, 1.0), divisor),
             1,
             activation="relu6",
             name="encoder_last",
@@ -151,38 +142,3 @@ WEIGHTS = (
         _application_options,
     ),
 )
-
-
-def _scaled(channels: int, width: float, divisor: int) -> int:
-    """Rounds to a multiple of the divisor, but never down by more than 10 %, as the authors do."""
-    exact = channels * width
-    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * exact else rounded
-
-
-def _inverted_residual(
-    features, expansion: int, filters: int, *, strides: int, dilation_rate: int, name: str, **form
-):
-    """Returns the features after the block, and those after its depthwise convolution."""
-    result = features
-    if expansion > 1:
-        result = conv_bn(
-            result,
-            expansion * features.shape[-1],
-            1,
-            activation="relu6",
-            name=f"{name}_expand",
-            **form,
-        )
-    depthwise = depthwise_bn(
-        result,
-        strides=strides,
-        dilation_rate=dilation_rate,
-        activation="relu6",
-        name=f"{name}_depthwise",
-        **form,
-    )
-    result = conv_bn(depthwise, filters, 1, activation=None, name=f"{name}_project", **form)
-    if strides == 1 and features.shape[-1] == filters:
-        result = keras.layers.Add(name=f"{name}_add")([features, result])
-    return result, depthwise

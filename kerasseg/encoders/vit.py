@@ -1,6 +1,8 @@
 """Vision transformers, tiny to large (Dosovitskiy et al. 2021)."""
 
 import math
+import re
+from collections.abc import Iterable
 
 import numpy as np
 from keras import layers
@@ -94,6 +96,23 @@ def features(
         )
     tokens = layers.LayerNormalization(epsilon=epsilon, name="encoder_norm")(tokens)
     return {output_stride: PatchMap(classifier_classes, name="encoder_map")(tokens, patches)}
+
+
+def depths(layers: Iterable[str]) -> dict[str, int]:
+    """Numbers the layers by their depth, as the optimizers of BEiT and timm do.
+
+    Args:
+        layers: Names of the encoder's layers.
+
+    Returns:
+        0 for the patches and their positions, i + 1 for the layers of block i, and one more than
+        the last block for the layers after it.
+    """
+    blocks = {name: re.match(r"encoder_block(\d+)_", name) for name in layers}
+    found = {name: int(match[1]) + 1 for name, match in blocks.items() if match}
+    first = dict.fromkeys(("encoder_pad", "encoder_patches", "encoder_tokens"), 0)
+    top = max(found.values(), default=0) + 1
+    return {name: found.get(name, first.get(name, top)) for name in blocks}
 
 
 def _fit_positions(state: dict, model) -> dict:

@@ -9,6 +9,7 @@ PAPER = "https://arxiv.org/abs/1802.02611"
 PREPROCESSING = "tf"
 NAMES = ("xception65",)
 TAKES_ARGUMENT = False
+SEPARABLE = True
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 

@@ -10,7 +10,8 @@ import pkgutil
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
-from .normalization import BatchNormalization
+from .dense import Dense
+from .normalization import BatchNormalization, GroupNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
@@ -35,9 +36,11 @@ __all__ = [
     "Conv2D",
     "CropLike",
     "CropPadding",
+    "Dense",
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
+    "GroupNormalization",
     "MaxPooling2D",
     "MaxPoolingWithIndices",
     "MaxUnpooling",

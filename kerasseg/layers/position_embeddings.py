@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from .. import placement
+
 
 def resize_position_embedding(embedding, grid, size, interpolation: str):
     """Resizes position embeddings to another grid of patches; the class token's stays.
@@ -35,11 +37,14 @@ def interpolation_matrix(size, source: int, interpolation: str):
     Returns:
         float32 tensor `(size, source)` whose rows sum to one.
     """
-    position = (tf.range(size, dtype=tf.float32) + 0.5) * (source / tf.cast(size, tf.float32)) - 0.5
+    with placement.on_host():
+        samples, old = tf.range(size), tf.range(source, dtype=tf.float32)
+        samples, scale = tf.cast(samples, tf.float32), source / tf.cast(size, tf.float32)
+    position = (samples + 0.5) * scale - 0.5
     if interpolation == "bilinear":
         # Beyond the outermost samples the value stays theirs.
         position = tf.clip_by_value(position, 0.0, float(source - 1))
-        distance = tf.abs(position[:, None] - tf.range(source, dtype=tf.float32))
+        distance = tf.abs(position[:, None] - old)
         return tf.maximum(1.0 - distance, 0.0)
     base = tf.floor(position)
     matrix = tf.zeros((size, source))

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .dense import Dense
 from .position_embeddings import resize_position_embedding
 
 
@@ -307,7 +308,7 @@ def transformer_block(
         return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
 
     def project(values, units, part, activation=None):
-        values = keras.layers.Dense(
+        values = Dense(
             units,
             activation=activation,
             kernel_initializer=initializer,

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import mobilenet, resnet, xception
+from ..encoders import mobilenet, resnet
 from ..layers import Conv2D, ResizeLike, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
 from ..layers.outputs import end, pad_for_aligned_corners
@@ -44,9 +44,9 @@ def build(
 
     Variants:
         paper: Output stride 16, atrous rates (6, 12, 18), doubled at output stride 8 and halved at
-            32. Plain convolutions with a ResNet, depthwise separable ones with Xception and
-            MobileNetV2. Resizing aligns the corners; for that, images are padded to sides of
-            k * output_stride + 1, as in the authors' code.
+            32. Plain convolutions with a ResNet, depthwise separable ones with Xception,
+            MobileNetV2 and EfficientNet-Lite. Resizing aligns the corners; for that, images are
+            padded to sides of k * output_stride + 1, as in the authors' code.
         mmseg: OpenMMLab's network. Output stride 8, atrous rates (12, 24, 36), 512 channels,
             separable convolutions, a stem of (32, 32, 64) channels and a 3 x 3 convolution after
             the pyramid.
@@ -98,7 +98,7 @@ def build(
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if separable is None:
-        separable = variant != "paper" or chosen.family in (mobilenet, xception)
+        separable = variant != "paper" or chosen.separable
     if atrous_rates is None:
         scale = output_stride if variant == "paper" else 8
         atrous_rates = tuple(max(1, rate * 16 // scale) for rate in (6, 12, 18))

@@ -146,8 +146,8 @@ def tell_checkpoint(run: Path, wanted: str | None) -> None:
         file = run_folder.network_file(described, run_folder.LAST)
         epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
         console().print(
-            f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: there "
-            "is no best one, because no network was evaluated yet.",
+            f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: no "
+            "network was evaluated yet, so none is the best.",
             soft_wrap=True,
             markup=False,
         )

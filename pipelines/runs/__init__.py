@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import chosen_encoder as chosen_encoder
     from . import crf as crf
     from . import guests as guests
     from . import initial_weights as initial_weights
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from . import option_combinations as option_combinations
     from . import option_differences as option_differences
     from . import option_fields as option_fields
+    from . import phases as phases
     from . import run_folder as run_folder
     from . import schedule_choices as schedule_choices
     from . import state as state

@@ -1,6 +1,6 @@
 """Declarations of the options that say how weights follow their gradients."""
 
-from .option_fields import Option, Range, at_least, one_of
+from .option_fields import Option, Range, above, at_least, one_of
 from .schedule_choices import SCHEDULES
 
 OPTIMIZER = "Optimizer"
@@ -31,6 +31,36 @@ WARMUP_EPOCHS = Option(
     "Number of epochs at the start over which the learning rate rises.", OPTIMIZER, at_least(0)
 )
 
+HEAD_LEARNING_RATE_FACTOR = Option(
+    "Factor of the learning rate and weight decay of all layers outside the encoder, such as 10 "
+    "with ImageNet weights.",
+    OPTIMIZER,
+    above(0),
+)
+LAYER_DECAY = Option(
+    "Factor from each layer of a vision transformer to the one below it, such as 0.9, in learning "
+    "rate and weight decay: layers near the image learn more slowly. Unless given, layers learn "
+    "alike.",
+    OPTIMIZER,
+    _SHARE,
+)
+FREEZE = Option(
+    "Part of the network that keeps its initial weights and its statistics.",
+    OPTIMIZER,
+    one_of("none", "encoder"),
+)
+UNFREEZE_AFTER = Option(
+    "Number of epochs after which the part that --freeze names is trained as well. Unless given, "
+    "it stays frozen.",
+    OPTIMIZER,
+    at_least(1),
+)
+CLIP_NORM = Option(
+    "Largest norm of the gradient of all weights together; a longer one is scaled to it. Unless "
+    "given, gradients stay as they are.",
+    OPTIMIZER,
+    above(0),
+)
 EMA = Option(
     "Decay of an exponential moving average of the weights, such as 0.999. The averaged network is "
     "the one that is evaluated, saved and exported. Step n uses (1 + n) / (10 + n) while this is "

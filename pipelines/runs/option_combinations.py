@@ -16,6 +16,9 @@ def check(options: Any) -> None:
         InputError: If an option has no effect, or another one that it needs is missing.
     """
     _check_schedule(options)
+    _check_freezing(options)
+    if options.batch_norm == "group":
+        _require_default(options, "batch_norm_momentum", "with --batch-norm group")
 
 
 def _check_schedule(options: Any) -> None:
@@ -28,6 +31,18 @@ def _check_schedule(options: Any) -> None:
         check_option(
             "step_epochs", bool(epochs) and epochs[-1] < options.epochs, requirement, epochs
         )
+
+
+def _check_freezing(options: Any) -> None:
+    if options.freeze == "none":
+        _require_default(options, "unfreeze_after", "without --freeze")
+    elif options.unfreeze_after is None:
+        for name in ("encoder_learning_rate_factor", "layer_decay"):
+            _require_default(options, name, "with a frozen encoder")
+    else:
+        requirement = f"below --epochs {options.epochs}"
+        after = options.unfreeze_after
+        check_option("unfreeze_after", after < options.epochs, requirement, after)
 
 
 def _require_default(options: Any, name: str, when: str) -> None:

@@ -23,6 +23,15 @@ def differences(runs: Sequence[TrainingOptions]) -> dict[str, list[Any]]:
     return {name: found for name, found in values.items() if any(v != found[0] for v in found)}
 
 
+def hyperparameters(options: TrainingOptions) -> dict[str, bool | int | float | str]:
+    """Returns the options that are set, as TensorBoard takes them: lists become texts."""
+    found = {name: value for name, value in _flat(options).items() if value is not None}
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in found.items()
+    }
+
+
 def _flat(options: TrainingOptions) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in asdict(options).items():

@@ -25,6 +25,7 @@ from kerasseg import IGNORE_LABEL, atomic_files
 from .. import records
 from ..classes import ClassSpace, colors
 from ..errors import InputError, writing_to
+from .phases import Phase
 from .training_options import TrainingOptions
 
 DESCRIPTION = "run.json"
@@ -45,6 +46,7 @@ class Run:
         classes: Names and colours of the classes.
         dataset: `{"name", "path", "fingerprint"}` of the training's dataset.
         code: Entries of `guests.store` for the user's own code.
+        phases: What was changed when the training was resumed, oldest first.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Run:
     classes: ClassSpace
     dataset: dict[str, Any]
     code: Sequence[Mapping[str, str]] = ()
+    phases: Sequence[Phase] = ()
 
     @property
     def name(self) -> str:
@@ -183,6 +186,20 @@ def describe(
     return load(folder)
 
 
+def begin_phase(run: Run, options: TrainingOptions, phase: Phase) -> Run:
+    """Records that a training continues with other options.
+
+    Raises:
+        InputError: If the description cannot be written.
+    """
+    path = run.folder / DESCRIPTION
+    content = json.loads(path.read_text(encoding="utf-8"))
+    phases = [each.to_json() for each in (*run.phases, phase)]
+    with writing_to(run.folder):
+        atomic_files.write_json(path, {**content, "options": asdict(options), "phases": phases})
+    return load(run.folder)
+
+
 def load(folder: Path) -> Run:
     """Opens a run folder.
 
@@ -202,7 +219,8 @@ def load(folder: Path) -> Run:
         options = TrainingOptions.from_json(content["options"])
         # Release 0.1 trained its own networks only.
         code = [_read_code(entry) for entry in content.get("code", ())]
-        return Run(Path(folder), options, classes, content["dataset"], code)
+        phases = [Phase.from_json(entry) for entry in content.get("phases", ())]
+        return Run(Path(folder), options, classes, content["dataset"], code, phases)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
 

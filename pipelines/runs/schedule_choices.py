@@ -21,6 +21,11 @@ class Choice:
     arguments: Callable[[Any, Callable[[float], int]], Mapping[str, Any]]
 
 
+def _boundaries(given: Any, step_of: Callable[[float], int]) -> list[int]:
+    """Returns the steps at which the rate still falls; the end of the training if there is none."""
+    return [s for s in map(step_of, given.step_epochs) if s > 0] or [step_of(given.epochs)]
+
+
 SCHEDULES = {
     "poly": Choice(
         "Poly",
@@ -32,7 +37,7 @@ SCHEDULES = {
         "Step",
         ("step_epochs", "step_factor"),
         lambda given, step_of: {
-            "boundaries": [step_of(epoch) for epoch in given.step_epochs],
+            "boundaries": _boundaries(given, step_of),
             "factor": given.step_factor,
         },
     ),

@@ -83,8 +83,8 @@ class TrainingOptions:
     model_options: Annotated[
         dict[str, Any],
         Option(
-            "Argument of the architecture or of your own function, such as variant=milesial. May "
-            "be repeated.",
+            "Argument of the architecture or of your own function, such as variant=milesial, or "
+            "atrous_rates=6,12,18 for several numbers. May be repeated.",
             _NETWORK,
         ),
     ] = field(default_factory=dict)
@@ -111,11 +111,13 @@ class TrainingOptions:
     batch_norm: Annotated[
         str,
         Option(
-            "Parts of batch normalisation that keep their initial values: none (train); the "
-            "moving statistics of all layers (frozen-statistics); statistics, scale and offset of "
-            "the encoder's layers (frozen-encoder) or of all layers (frozen).",
+            "How the network is normalised. With batch normalisation over the batch on all GPUs, "
+            "parts may keep their initial values: none (train); the moving statistics of all "
+            "layers (frozen-statistics); statistics, scale and offset of the encoder's layers "
+            "(frozen-encoder) or of all layers (frozen). With sync, layers of Keras in your own "
+            "network use all GPUs as well. With group, group normalisation replaces it.",
             _NORMALISATION,
-            one_of("train", "frozen-statistics", "frozen-encoder", "frozen"),
+            one_of("train", "frozen-statistics", "frozen-encoder", "frozen", "sync", "group"),
         ),
     ] = "train"
     batch_norm_momentum: Annotated[
@@ -133,6 +135,15 @@ class TrainingOptions:
     batch_size: Annotated[
         int, Option("Number of images per step, over all GPUs together.", _STEPS, at_least(1))
     ] = 8
+    accumulate: Annotated[
+        int,
+        Option(
+            "Number of batches of --batch-size images whose gradients make one step of the "
+            "optimizer, as if they were one batch.",
+            _STEPS,
+            at_least(1),
+        ),
+    ] = 1
     image_size: Annotated[
         tuple[int, int] | None,
         Option(
@@ -188,6 +199,8 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1.0
+    head_learning_rate_factor: Annotated[float, optimization.HEAD_LEARNING_RATE_FACTOR] = 1.0
+    layer_decay: Annotated[float | None, optimization.LAYER_DECAY] = None
     schedule: Annotated[str, optimization.SCHEDULE] = "poly"
     power: Annotated[float, optimization.POWER] = 0.9
     step_epochs: Annotated[Sequence[int], optimization.STEP_EPOCHS] = ()
@@ -201,6 +214,9 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1e-4
+    freeze: Annotated[str, optimization.FREEZE] = "none"
+    unfreeze_after: Annotated[int | None, optimization.UNFREEZE_AFTER] = None
+    clip_norm: Annotated[float | None, optimization.CLIP_NORM] = None
     ema: Annotated[float | None, optimization.EMA] = None
     loss: Annotated[
         str,
@@ -316,6 +332,10 @@ class TrainingOptions:
         for name, declared in fields_of(type(self)).items():
             declared.check(getattr(self, name))
         option_combinations.check(self)
+
+    def optimizer_steps(self, examples: int) -> int:
+        """Returns the number of the optimizer's steps per epoch of so many training images."""
+        return examples // (self.batch_size * self.accumulate)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:

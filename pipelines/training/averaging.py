@@ -24,6 +24,7 @@ class WeightAverages(keras.callbacks.Callback):
 
     Attributes:
         network: The network with the averages as its weights.
+        variables: Its variables, which are part of the state.
 
     Reference:
         Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging, SIAM Journal on
@@ -34,6 +35,7 @@ class WeightAverages(keras.callbacks.Callback):
         super().__init__()
         with strategy.scope():
             self.network = type(trained).from_config(trained.get_config())
+        self.variables = self.network.variables
         self._trained = trained
         self._decay = decay
         self._strategy = strategy

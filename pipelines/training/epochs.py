@@ -1,6 +1,7 @@
 """A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,14 +12,31 @@ from kerasseg import callbacks
 from .. import inputs, records
 from ..errors import writing_to
 from ..inputs import cache
-from ..runs import run_folder
+from ..runs import option_differences, run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from . import freezing
+from .accumulation import Accumulation
 from .averaging import WeightAverages
 from .checkpoints import Checkpoints
 from .loop import Loop
 from .loss_guard import LossGuard
 from .timing import TimedBatches
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a training that is ready to begin.
+
+    Attributes:
+        loop: Makes the steps and calls the callbacks, two of which are the others.
+        scoring: Evaluates the network.
+        checkpoints: Saves the states.
+    """
+
+    loop: Loop
+    scoring: callbacks.SegmentationMetrics
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ class Training:
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say what is trained, when this changes.
     """
 
     described: run_folder.Run
@@ -43,6 +62,7 @@ class Training:
     stop: Stop
     service: str | None
     extra_callbacks: Sequence[keras.callbacks.Callback]
+    on_notice: Callable[[str], None] = lambda text: None
 
     def run(self, found: State | None) -> None:
         """Trains to the last epoch.
@@ -54,44 +74,59 @@ class Training:
             InputError: If a record is damaged, the loss is not finite, or nothing can be written.
             Interrupted: If a signal asked to stop; the state is saved.
         """
-        folder = self.described.folder
-        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
-            self.model.optimizer.build(self.model.trainable_variables)
-            averages = self._averages()
-            scoring = self._scoring(*(each.network for each in averages))
-            checkpoints = self._checkpoints(scoring, averages)
-            loop = self._loop(averages, scoring, checkpoints)
+        with self.prepared() as parts:
+            loop, checkpoints = parts.loop, parts.checkpoints
             if found is None:
-                for each in averages:
-                    each.start()
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
             ended_early = not start.step and loop.is_exhausted(checkpoints.history)
             if start.epoch < self.described.options.epochs and not ended_early:
-                batches = TimedBatches(iter(self._batches(start)))
+                batches = TimedBatches(iter(self.batches(start)))
                 with self.stop.checked():
                     loop.run(batches, found)
 
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[Parts]:
+        """Yields the parts of the training, with the network's initial weights.
+
+        Raises:
+            InputError: If the block meets a damaged record, or cannot write into the run.
+        """
+        folder = self.described.folder
+        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
+            options = self.described.options
+            phases = freezing.build_optimizer(self.model, options, self.on_notice)
+            accumulations, averages = self._accumulations(), self._averages()
+            for each in averages:
+                each.start()
+            scoring = self._scoring(*(each.network for each in averages))
+            checkpoints = self._checkpoints(scoring, (*averages, *accumulations))
+            loop = self._loop((*accumulations, *averages, scoring, checkpoints), phases)
+            yield Parts(loop, scoring, checkpoints)
+
     def _loop(
         self,
-        averages: Sequence[WeightAverages],
-        scoring: callbacks.SegmentationMetrics,
-        checkpoints: Checkpoints,
+        own: Sequence[keras.callbacks.Callback],
+        phases: Sequence[keras.callbacks.Callback],
     ) -> Loop:
-        options = self.described.options
-        steps = self.dataset.splits["train"].examples // options.batch_size
+        options, examples = self.described.options, self.dataset.splits["train"].examples
+        steps = options.optimizer_steps(examples) * options.accumulate
         called = keras.callbacks.CallbackList(
-            [self._loss_guard(), *averages, scoring, checkpoints, *self.extra_callbacks],
+            [*phases, self._loss_guard(), *own, *self.extra_callbacks],
             model=self.model,
             epochs=options.epochs,
             steps=steps,
         )
-        return Loop(options, self.model, steps, self.stop, called, checkpoints)
+        (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
+        since = self.described.phases[-1].position.epoch if self.described.phases else 0
+        return Loop(options, self.model, steps, self.stop, called, checkpoints, since)
 
     def _checkpoints(
-        self, scoring: callbacks.SegmentationMetrics, averages: Sequence[WeightAverages]
+        self,
+        scoring: callbacks.SegmentationMetrics,
+        followers: Sequence[Accumulation | WeightAverages],
     ) -> Checkpoints:
         options = self.described.options
         return Checkpoints(
@@ -100,8 +135,12 @@ class Training:
             self.strategy,
             monitor=options.monitor,
             keep=options.keep,
-            further=[variable for each in averages for variable in each.network.variables],
+            further=[variable for each in followers for variable in each.variables],
         )
+
+    def _accumulations(self) -> list[Accumulation]:
+        batches = self.described.options.accumulate
+        return [] if batches == 1 else [Accumulation(self.model, batches, self.strategy)]
 
     def _averages(self) -> list[WeightAverages]:
         decay = self.described.options.ema
@@ -118,13 +157,14 @@ class Training:
             directory=self.described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,
+            hyperparameters=option_differences.hyperparameters(options),
             network=network,
         )
 
     def _loss_guard(self) -> LossGuard:
         return LossGuard(self.described.options, self.dataset, in_order=self.service is None)
 
-    def _batches(self, start: Position):
+    def batches(self, start: Position):
         """Returns the training batches from a position on, distributed to the replicas."""
         options = self.described.options
         decoded = None
@@ -144,6 +184,7 @@ class Training:
             first_epoch=start.epoch,
             first_batch=start.step,
             epochs=options.epochs,
+            group=options.accumulate,
             decoded=decoded,
             service=self.service,
         )

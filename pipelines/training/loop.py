@@ -26,6 +26,8 @@ class Loop:
         stop: Checked after each step and between two epochs.
         callbacks: All callbacks of the training, of which `checkpoints` is one.
         checkpoints: Saves the states.
+        since: Number of epochs before the present phase, whose evaluations do not count for early
+            stopping.
     """
 
     options: TrainingOptions
@@ -34,6 +36,7 @@ class Loop:
     stop: Stop
     callbacks: keras.callbacks.CallbackList
     checkpoints: Checkpoints
+    since: int = 0
 
     def run(self, batches: TimedBatches, found: State | None) -> None:
         """Trains to the last epoch, or until early stopping ends the training.
@@ -68,7 +71,7 @@ class Loop:
 
     def is_exhausted(self, history: Sequence[dict[str, Any]]) -> bool:
         """Tells whether early stopping ends the training."""
-        return is_exhausted(history, self.options.monitor, self.options.early_stop)
+        return is_exhausted(history, self.options.monitor, self.options.early_stop, self.since)
 
     def _run_steps(
         self, epoch: int, first_step: int, batches: TimedBatches, clock: Clock, pace: Pace

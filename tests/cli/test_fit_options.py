@@ -1,20 +1,18 @@
 """The options of `kerasseg fit`: declared once, as fields of `TrainingOptions`."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import click
+import new_processes
 import pytest
 from test_cli import TINY, fails
 
-from kerasseg.pipelines.cli import fit
+from kerasseg.pipelines.cli import fit, options
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.option_fields import Option, fields_of
 from kerasseg.pipelines.runs.training_options import TrainingOptions
@@ -89,7 +87,8 @@ def test_the_options_of_release_0_1_keep_their_names_types_and_defaults():
         default = re.search(r"\[default: ([^;\]]+)", text)
         if flags.startswith("--model "):  # release 0.1 took its own only, and had no default
             flags, default = flags.replace("|FILE.py:FUNCTION", ""), None
-        flags = flags.replace("|inverse-frequency]", "]")  # added since
+        for added in ("|inverse-frequency]", "|sync|group]"):  # since then
+            flags = flags.replace(added, "]")
         shown.add(flags + (f" = {default[1]}" if default else ""))
     assert set(RELEASED.strip().splitlines()) <= shown
 
@@ -196,13 +195,8 @@ def copied_kerasseg(tmp_path):
     file.write_text(text[:place] + TOY.rstrip("\n") + "\n" + text[place:])
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "kerasseg", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
+        return new_processes.run(
+            "-m", "kerasseg", *arguments, import_from=copy / "src", cwd=tmp_path
         )
 
     return run
@@ -250,3 +244,18 @@ def test_several_epochs_are_one_option(run_cli, tmp_path):
     place = ("--schedule", "step", "--data", tmp_path, "--run", tmp_path / "run")
     fails(run_cli("fit", "--step-epochs", "3,x", *place), "must be EPOCH,... in whole numb", code=2)
     fails(run_cli("fit", "--step-epochs", "30,60", *place), "below --epochs 50", "got (30, 60)")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1,2,4", [1, 2, 4]),
+        ("a=0.5,2", [0.5, 2]),
+        ("a=8", 8),
+        ("a=road,car", "road,car"),
+        ("a=1,true", "1,true"),
+        ("a=1,", "1,"),
+    ],
+)
+def test_an_argument_of_the_model_may_be_several_numbers(text, value):
+    assert options.Assignment().convert(text, None, None) == ("a", value)

@@ -61,6 +61,7 @@ def thin(monkeypatch):
 def test_the_pairs_are_found():
     assert len(FITTING) >= 7 * 4 + 1
     assert ("pspnet", "mobilenet") in FITTING
+    assert ("pan", "efficientnet") in FITTING
     assert ("deeplabv3plus", "vgg") in FITTING
     assert ("refinenet", "xception") in FITTING
     assert ("deeplabv3plus", "vit") in LACKING
@@ -95,7 +96,7 @@ def test_an_encoder_that_lacks_something_is_refused_by_name_with_those_that_have
 
 def test_the_message_says_which_strides_are_missing():
     message = (
-        r"encoder must have features of strides 4 and 32, as hub:PRESET, mobilenetv2, .* and "
+        r"encoder must have features of strides 4 and 32, as efficientnet_lite0, .* and "
         r"xception65 have, got 'vit_tiny', which has 16\."
     )
     with pytest.raises(ValueError, match=message):
@@ -189,6 +190,7 @@ constant.PREPROCESSING = "unit"
     [
         ("resnet18", (104.00699, 116.66877, 122.67892), "bgr"),  # Caffe's, as in the papers
         ("mobilenetv2:0.25", (127.5, 127.5, 127.5), "rgb"),  # to [-1, 1], as it was trained
+        ("efficientnet_lite0", (127.0, 127.0, 127.0), "rgb"),  # as Google's code does
         (constant, (0.0, 0.0, 0.0), "rgb"),  # as it says
     ],
 )
