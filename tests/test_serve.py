@@ -271,7 +271,7 @@ PATHS = ("../../etc", "%2e%2e%2fstreet", "..%2f..%2fetc%2fpasswd", ".hidden", "s
         *((f"{path}:predict", {"instances": []}, (400, 404), "") for path in PATHS),
     ],
 )
-def test_what_cannot_be_answered_is_refused_and_the_server_goes_on(
+def test_what_cannot_be_answered_is_refused_and_the_server_continues(
     server, path, body, status, message
 ):
     url = f"{server.rest_address}/v1/models/{path}"

@@ -102,7 +102,7 @@ def test_a_conversion_has_nothing_wrong_and_the_counts_of_its_source(
         assert ours.image_kinds == raw.image_kinds
 
 
-def test_records_written_anew_have_nothing_wrong(converted):
+def test_records_written_again_have_nothing_wrong(converted):
     """The helper itself adds no fault."""
     write_shard(converted, "train", read_examples(converted))
     assert check.run(converted.root).findings == []
@@ -121,7 +121,7 @@ def test_a_conversion_whose_labels_were_not_counted_has_nothing_wrong(folder_tre
 
 
 @pytest.mark.parametrize("place", ["length", "its checksum", "content", "its own checksum"])
-def test_a_flipped_byte_is_one_error_that_tells_where(converted, place):
+def test_a_flipped_byte_is_one_error_that_names_the_place(converted, place):
     content = bytearray(shard_of(converted).read_bytes())
     (length,) = struct.unpack("<Q", content[:8])
     second = 12 + length + 4

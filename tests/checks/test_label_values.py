@@ -53,7 +53,7 @@ def test_values_outside_the_table_are_summed_up_over_all_labels(folder_tree):
     assert check.run(folder_tree, class_map="200:1").unlisted == []
 
 
-def test_labels_counted_from_1_are_told_from_all_of_them_together(folder_tree):
+def test_labels_counted_from_1_are_distinguished_from_all_of_them_together(folder_tree):
     # Only one label has the last class, 3, and so is wrong by itself.
     for split in ("train", "val"):
         for index, name in enumerate(NAMES):
@@ -85,7 +85,7 @@ def test_unlisted_colours_are_counted_and_a_photograph_does_not_fill_the_memory(
 # What is information, not an error
 
 
-def test_the_kind_of_label_is_told_and_does_not_matter(folder_tree, tmp_path):
+def test_the_kind_of_label_is_reported_and_does_not_matter(folder_tree, tmp_path):
     before = check.run(folder_tree).splits[0]
     label = read_pixels(label_path(folder_tree, "sub/two"))
     save_as(label_path(folder_tree, "sub/two"), label.astype(np.uint16))
