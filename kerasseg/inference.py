@@ -112,7 +112,7 @@ def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
     """Adds a fully connected CRF after a network.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         crf: The layer.
 
     Returns:

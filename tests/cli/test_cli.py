@@ -165,7 +165,7 @@ def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny
     fails(run_cli("fit", "--run", tmp_path / "none", "--resume"), "must be a run folder")
 
 
-def test_resume_goes_on_with_a_run(run_cli, tiny_run, tmp_path):
+def test_resume_continues_with_a_run(run_cli, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     result = run_cli("fit", "--run", run, "--resume")
     assert result.exit_code == 0, result.output
