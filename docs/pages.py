@@ -146,7 +146,8 @@ def _option(param: click.Option, title: str, described: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Escapes what Markdown would take for marks; `names` in backticks stay code."""
+    """Escapes what Markdown would take for marks; `names` in backticks and options are code."""
+    text = re.sub(r"(`[^`]*`)|(?<!\S)(--[a-z][a-z-]*)", lambda m: m[1] or f"`{m[2]}`", text)
     parts = re.split(r"(`[^`]*`)", text)
     marks = {"<": "&lt;", "*": r"\*", "_": r"\_", "[": r"\["}
     return "".join(

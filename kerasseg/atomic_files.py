@@ -1,8 +1,8 @@
-"""Files and folders that appear in one step: a reader finds the complete old or new one.
+"""Files and folders that appear in one step: readers find the complete old or the complete new one.
 
-Content is written under an unpredictable name, created exclusively, in the folder where it will
-stay. It is flushed to the disk and only then gets its name. A killed process leaves a hidden
-`.writing-*` behind, which `remove_leftovers` removes, but never a part of a file.
+Content is written in its final folder under a temporary name, which nobody can predict. It is
+flushed to the disk and only then gets its final name. A process that is killed may leave a hidden
+`.writing-*` behind, which `remove_leftovers` removes, but never an incomplete file.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ PREFIX = ".writing-"
 
 @contextlib.contextmanager
 def new_file(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
-    """Yields the temporary name of a file that replaces `path` at the end of the block.
+    """Yields a temporary path; the file that the block writes there replaces `path` at its end.
 
     Args:
         path: The file; its folder must exist.
         durable: Whether the content is flushed to the disk before it gets its name, so that it
-            survives a loss of power. Otherwise many small files are written faster.
+            survives a power failure. Without this, many small files are written faster.
 
     Raises:
-        OSError: If it cannot be written; `path` is then unchanged.
+        OSError: If the file cannot be written; `path` is then unchanged.
     """
     path = Path(path)
     temporary = path.with_name(_temporary_name(path.suffix))
@@ -46,13 +46,13 @@ def new_file(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path | str) -> Iterator[Path]:
-    """Yields the temporary name of a folder that becomes `path` at the end of the block.
+    """Yields the temporary path of a folder that becomes `path` at the end of the block.
 
     Args:
-        path: The folder, which must not exist or be empty; its parent must exist.
+        path: The folder. It must not exist or must be empty; its parent must exist.
 
     Raises:
-        OSError: If it cannot be written; `path` then does not exist.
+        OSError: If the folder cannot be written; `path` then does not exist.
     """
     path = Path(path)
     with temporary_folder(path.parent) as temporary:
@@ -62,9 +62,9 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | str) -> Iterator[Path]:
-    """Yields a new hidden folder for `give_name`; without a name it is removed after the block.
+    """Yields a new hidden folder, which is removed after the block unless `give_name` names it.
 
-    Until then it is locked, so that `remove_leftovers` in another process leaves it alone.
+    It is locked during the block, so that `remove_leftovers` in another process does not remove it.
     """
     temporary, lock = _new_locked_folder(Path(parent))
     try:
@@ -86,7 +86,7 @@ def give_name(temporary: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> None:
-    """Writes a file in one step, see `new_file`."""
+    """Writes a file in one step; see `new_file`."""
     with new_file(path, durable=durable) as temporary:
         temporary.write_bytes(content)
 
@@ -99,14 +99,14 @@ def write_files(contents: Mapping[Path, bytes], *, durable: bool = True) -> None
 
 
 def write_text(path: Path | str, text: str, *, durable: bool = True) -> None:
-    """Writes a UTF-8 file in one step, see `new_file`; escapes what UTF-8 cannot hold."""
+    """Writes a UTF-8 file in one step and escapes what UTF-8 cannot hold; see `new_file`."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"), durable=durable)
 
 
 def write_report(path: Path | str, text: str) -> None:
-    """Writes a UTF-8 file to a path from the user; in one step if it is a regular file.
+    """Writes a UTF-8 file to a path that the user gave, in one step if it is a regular file.
 
-    A device or a named pipe, such as `/dev/stdout`, and a link are written to and stay in place.
+    A device or named pipe, such as `/dev/stdout`, is written in place; a link stays a link.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -116,14 +116,14 @@ def write_report(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
-    """Writes a JSON file in one step, see `new_file`."""
+    """Writes a JSON file in one step; see `new_file`."""
     write_text(path, json.dumps(content, indent=1) + "\n", durable=durable)
 
 
 def remove_leftovers(folder: Path | str) -> None:
-    """Removes the leftovers of killed processes in a folder.
+    """Removes the temporary files and folders that killed processes left in a folder.
 
-    Others may be making folders there (`temporary_folder`), but no files.
+    Meanwhile, other processes may write folders there with `temporary_folder`, but no files.
     """
     for path in Path(folder).glob(f"{PREFIX}*"):
         if path.is_dir() and not path.is_symlink():
@@ -133,10 +133,10 @@ def remove_leftovers(folder: Path | str) -> None:
 
 
 def remove_folder(path: Path | str) -> None:
-    """Removes a folder, if it exists, in one step: it never has its name in part.
+    """Removes a folder in one step, if it exists: a part of it never has its name.
 
     Raises:
-        OSError: If the folder above it cannot be written.
+        OSError: If its parent folder cannot be written.
     """
     path = Path(path)
     nameless = path.with_name(_temporary_name(""))
@@ -146,10 +146,10 @@ def remove_folder(path: Path | str) -> None:
 
 
 def link_or_copy(source: Path | str, path: Path | str) -> None:
-    """Gives a file a second name in one step, or a copy if the file system has no hard links.
+    """Gives a file a second name in one step; copies it if the file system has no hard links.
 
     Raises:
-        OSError: If it cannot be written; `path` is then unchanged.
+        OSError: If the second name cannot be written; `path` is then unchanged.
     """
     with new_file(path) as temporary:
         temporary.unlink()
@@ -168,13 +168,15 @@ def sync_tree(folder: Path) -> None:
 
 
 def _new_locked_folder(parent: Path) -> tuple[Path, int]:
-    """Makes a hidden folder; returns its path and the descriptor that holds its lock."""
+    """Makes a hidden folder; returns its path and the file descriptor that holds its lock."""
     while True:
         folder = parent / _temporary_name("")
         folder.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # removed before it was locked
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # another process removed it before it was locked
             lock = os.open(folder, os.O_RDONLY)
-            with contextlib.suppress(OSError):  # a file system without locks on folders
+            with contextlib.suppress(OSError):  # the file system cannot lock folders
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if folder.exists():
                 return folder, lock
@@ -182,7 +184,7 @@ def _new_locked_folder(parent: Path) -> tuple[Path, int]:
 
 
 def _remove_unless_locked(folder: Path) -> None:
-    """Removes a hidden folder, unless the process that makes it may still be alive."""
+    """Removes a hidden folder, unless the process that writes it may still be alive."""
     with contextlib.suppress(FileNotFoundError):
         lock = os.open(folder, os.O_RDONLY)
         try:
@@ -195,7 +197,7 @@ def _remove_unless_locked(folder: Path) -> None:
 
 
 def _temporary_name(suffix: str) -> str:
-    # Libraries such as Keras read the format from the suffix.
+    # The suffix is kept, as libraries such as Keras take the format from it.
     return f"{PREFIX}{secrets.token_hex(8)}{suffix}"
 
 

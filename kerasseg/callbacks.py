@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
 
     Adds `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `frequency_weighted_iou` to the epoch's
     logs, for the callbacks after it. Writes into its folder `history.csv` (one row per epoch),
-    `history.json` (with the per-class values) and `overlays.png`, each replaced in one step, and
-    TensorBoard events with the same scores and pictures.
+    `history.json` (with the per-class values), and `overlays.png` and `confusion_matrix.csv` of the
+    last evaluation, each replaced in one step, and TensorBoard events with the same scores and
+    pictures.
 
     Args:
         batches: Iterable of images (batch, height, width, 3), RGB in [0, 255], and integer labels
@@ -31,10 +32,17 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: Number of epochs between two evaluations; the last epoch always has one.
         num_pictures: Number of images that are drawn, from the beginning of `batches`.
         undrawn: Classes that the pictures leave out, such as a background.
+        hyperparameters: Options of the training, numbers, texts and truth values by name, for
+            TensorBoard's table of hyperparameters; None for no entry there.
+        loss: Loss of the training, whose value on the validation split becomes `validation_loss`;
+            None for no such column.
+        network: Network that is scored and drawn in the place of the trained one, such as its
+            average over the steps; None for the trained one.
 
     Attributes:
         history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
         inference_model: The network at native resolution.
+        evaluate: Function from batches to the confusion matrix of that network.
     """
 
     def __init__(
@@ -48,6 +56,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
         every: int = 1,
         num_pictures: int = 4,
         undrawn: Sequence[int] = (),
+        hyperparameters: Mapping[str, Any] | None = None,
+        loss: keras.losses.Loss | None = None,
+        network: keras.Model | None = None,
     ):
         super().__init__()
         if every < 1:
@@ -59,20 +70,31 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.image_size = image_size
         self.every = every
         self.undrawn = undrawn
+        self.hyperparameters = hyperparameters
+        self.loss = loss
+        self.network = network
         self.history: list[dict[str, Any]] = []
         self._pictures = _first_images(batches, num_pictures)
 
     def set_model(self, model):
-        """Builds the network at native resolution around the trained one."""
+        """Builds the network at native resolution around the scored one."""
         super().set_model(model)
         strategy = tf.distribute.get_strategy()
-        self.inference_model = inference.inference_model(model, self.image_size)
-        self._evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
+        scored = model if self.network is None else self.network
+        self.inference_model = inference.inference_model(scored, self.image_size)
+        self.evaluate = inference.Evaluator(
+            self.inference_model, len(self.class_names), strategy, self.loss
+        )
 
     def on_train_begin(self, logs=None):
         """Opens the event file."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))
+        if self.hyperparameters is not None:
+            from tensorboard.plugins.hparams import api as hparams
+
+            with self._writer.as_default(step=0):
+                hparams.hparams(dict(self.hyperparameters))
 
     def on_train_end(self, logs=None):
         """Closes the event file."""
@@ -84,10 +106,15 @@ class SegmentationMetrics(keras.callbacks.Callback):
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
-            report = metrics.scores(self._evaluate(self.batches))
+            matrix = self.evaluate(self.batches)
+            report = metrics.scores(matrix)
+            if self.evaluate.mean_loss is not None:
+                report = {"validation_loss": self.evaluate.mean_loss, **report}
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})
             entry.update(report)
             self._write_pictures(epoch + 1)
+            table = metrics.confusion_table(matrix, self.class_names)
+            atomic_files.write_text(self.directory / "confusion_matrix.csv", table, durable=False)
         self.history.append(entry)
         self._write_history()
         self._write_events(entry)

@@ -1,4 +1,4 @@
-"""What a network costs to run: multiply-adds and memory, read off its layers without running it."""
+"""Costs of a network, multiply-adds and memory, computed from its layers without running it."""
 
 import math
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from .layers.transformer import ClassMasks, MultiHeadAttention
 
 
 class Costs(NamedTuple):
-    """What one image costs at inference.
+    """Costs of the inference of one image.
 
     Attributes:
-        parameters: Number of all values that the network keeps: weights, moving statistics, and
+        parameters: Number of all values that the network keeps: weights and moving statistics, also
             those of an auxiliary head.
-        multiply_adds: Multiplications that are summed, in convolutions, dense layers and attention.
-            An auxiliary head does not count, nor do normalisation, activations, pooling and
-            resizing, as in the numbers that papers give.
-        activations: Bytes of the features that are kept at the same time, at most, where the layers
-            run one after another and nothing is kept longer than it is needed. What an operation
-            needs besides depends on device and library and is not in it.
+        multiply_adds: Number of multiply-adds in convolutions, dense layers and attention.
+            Auxiliary heads, normalisation, activations, pooling and resizing do not count, as in
+            the numbers of papers.
+        activations: Largest number of bytes of features that are kept at the same time, if the
+            layers run one after another and features are freed after their last use. Further
+            memory that operations need is not included, as it depends on device and library.
         weights: Bytes of the parameters without the auxiliary head.
     """
 
@@ -35,14 +35,14 @@ class Costs(NamedTuple):
 
 
 def of(model: keras.Model) -> Costs:
-    """Reads off the costs of a network for a batch of one image.
+    """Computes the costs of a network for a batch of one image.
 
     Args:
         model: A functional model of a known input size, such as `build(input_shape=(512, 512, 3))`
             returns. Its weights need no values.
 
     Raises:
-        ValueError: If the size of the input is not known, or there is a model inside the model.
+        ValueError: If the size of the input is not known, or a layer is itself a model.
     """
     if None in model.input_shape[1:]:
         raise ValueError(f"input_shape must be known, got {model.input_shape}.")
@@ -59,18 +59,18 @@ def of(model: keras.Model) -> Costs:
 
 
 def _multiply_adds(layer: Any) -> int:
-    """Counts those of a layer; none for kinds that are not in the table."""
+    """Counts the multiply-adds of a layer; 0 for kinds of layers that are not in the table."""
     count = next((found for kind, found in _COUNTS if isinstance(layer, kind)), None)
     return count(layer) if count else 0
 
 
 def _of_kernel(layer: Any) -> int:
-    """A place of the output is the sum of a kernel's taps: convolutions, dense layers."""
+    """Convolutions and dense layers sum over the taps of the kernel at each output position."""
     return math.prod(layer.output.shape[1:-1]) * math.prod(layer.kernel.shape)
 
 
 def _of_transposed_kernel(layer: Any) -> int:
-    """A place of the input is spread over a kernel's taps."""
+    """Transposed convolutions spread each input position over the taps of the kernel."""
     return math.prod(layer.input.shape[1:-1]) * math.prod(layer.kernel.shape)
 
 
@@ -80,7 +80,7 @@ def _of_separable(layer: Any) -> int:
 
 
 def _of_attention(layer: Any) -> int:
-    """Each token is compared with each, and sums the values of all."""
+    """Attention compares each token with all tokens, and sums the values of all for each."""
     _, tokens, width = layer.output.shape
     return 2 * tokens * tokens * width
 
@@ -100,7 +100,7 @@ _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
 
 
 def _most_activations(model: keras.Model) -> int:
-    """Returns the bytes of the tensors that are alive at the same time, at most."""
+    """Returns the largest number of bytes of tensors that are alive at the same time."""
     runs = [
         (_tensors(layer.input), _tensors(layer.output))
         for layer in model.layers

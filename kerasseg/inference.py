@@ -26,21 +26,21 @@ def load(path: Path | str, checkpoint: str | None = None) -> keras.Model:
     """Loads a trained network.
 
     Args:
-        path: A run folder; or a `.keras` file: of a run, or of a network of your own that
+        path: A run folder, a `.keras` file of a run, or a `.keras` file of your own network that
             `model.save("m.keras")` wrote, compiled or not.
-        checkpoint: Which model of a run folder to take, "best" or "last"; None for the best, or the
-            last if none was evaluated yet.
+        checkpoint: Network of a run folder, "best" or "last"; None for the best, or the last if no
+            network was evaluated yet.
 
     Returns:
         A model from images `(batch, height, width, 3)`, float32 RGB in [0, 255] of any size, to
         logits `(batch, height, width, num_classes)`, float32, at that size. Your own network is
-        wrapped for that if necessary, see `adapters.segmentation_network`; its preprocessing must
-        be part of it.
+        wrapped if it does not have this form, see `adapters.segmentation_network`; its
+        preprocessing must be part of it.
 
     Raises:
         FileNotFoundError: If there is no model.
-        ValueError: If the file is not a Keras model, holds an unregistered class or a Lambda layer,
-            whose code is not executed, or is not a segmentation network.
+        ValueError: If the file is not a Keras model, is not a segmentation network, or holds an
+            unregistered class or a Lambda layer, whose code is never executed.
     """
     path = Path(path)
     file = model_of_run(path, checkpoint) if path.is_dir() else path
@@ -72,7 +72,7 @@ def _read(file: Path) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """Describes in one sentence why Keras cannot load a model; Keras quotes the whole config."""
+    """Describes in one sentence why Keras cannot load a model; Keras itself quotes the config."""
     message = str(error)
     if missing := re.search(r"Could not locate (\w+) '([^']*)'", message):
         kind, name = missing.groups()
@@ -89,12 +89,12 @@ def _reason(error: Exception) -> str:
 
 
 def inference_model(model: keras.Model, image_size: tuple[int, int] | None = None) -> keras.Model:
-    """Wraps a network so that it sees images at the resolution of its training.
+    """Wraps a network so that it receives images at the resolution of its training.
 
     Args:
         model: A network from images to logits of the same size.
-        image_size: `(height, width)` of the box that images are resized to fit before the network,
-            their logits being resized back; None to let the network see the images as they are.
+        image_size: `(height, width)` of a box. Images are resized to fit it before the network, and
+            the logits are resized back. None for images that are not resized.
 
     Returns:
         A model that shares the network's weights, without an auxiliary head, or the network itself.
@@ -109,18 +109,18 @@ def inference_model(model: keras.Model, image_size: tuple[int, int] | None = Non
 
 
 def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
-    """Puts a fully connected CRF behind a network.
+    """Adds a fully connected CRF after a network.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         crf: The layer.
 
     Returns:
-        A model from the same images to logits, float32, whose softmax is the marginals of the CRF.
+        A model from the same images to float32 logits, whose softmax is the marginals of the CRF.
     """
     images = keras.Input((None, None, 3), name="image")
     marginals = crf([images, model(images)])
-    # The smallest marginals underflow to 0; the floor is the one of the CRF's authors.
+    # The smallest marginals underflow to 0; the lower limit is that of the CRF's authors.
     logits = keras.ops.log(keras.ops.maximum(marginals, 1e-20))
     return keras.Model(images, logits, name=f"{model.name}_{crf.name}")
 
@@ -128,15 +128,15 @@ def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
 def with_constant_weights(model: keras.Model) -> Callable:
     """Returns a network's forward pass with its weights as constants of the traced graph.
 
-    oneDNN, which computes convolutions on a CPU, rearranges a kernel once if it is constant, and at
-    every call if it is a variable; that takes a tenth of the time for small images.
+    oneDNN, which computes convolutions on a CPU, rearranges a constant kernel once, but a variable
+    one at every call, which takes a tenth of the time for small images.
 
     Args:
-        model: From images to logits. Later changes of its weights have no effect.
+        model: A model from images to logits. Later changes of its weights have no effect.
 
     Returns:
-        A function of images and an unused `training` to logits, for `tf.function`; the model itself
-        if its weights do not fit into a graph.
+        A function from images and an unused `training` to logits, to be used in `tf.function`; or
+        the model itself, if its weights do not fit into a graph.
     """
     if sum(math.prod(weight.shape) for weight in model.weights) > _LARGEST_CONSTANT_NETWORK:
         return model
@@ -173,8 +173,8 @@ def check_classes_of_labels(classes: int) -> None:
     """
     if classes > IGNORE_LABEL:
         raise ValueError(
-            f"logits must be those of at most {IGNORE_LABEL} classes, got {classes}: labels are "
-            f"8-bit, and {IGNORE_LABEL} means ignored."
+            f"logits must have at most {IGNORE_LABEL} classes, got {classes}: labels are 8-bit, "
+            f"and {IGNORE_LABEL} means ignored."
         )
 
 
@@ -182,7 +182,7 @@ def label_of(model: Callable, image):
     """Predicts the class of each pixel of one image; works eagerly and in graphs.
 
     Args:
-        model: From images to logits of the same size, a network or its forward pass.
+        model: A network or its forward pass, from images to logits of the same size.
         image: float32 (height, width, 3), RGB in [0, 255].
 
     Returns:
@@ -196,9 +196,16 @@ class Evaluator:
     """Counts the confusion matrix of a network over a dataset, on all replicas of a strategy.
 
     Args:
-        model: From images to logits of the labels' size, built under `strategy`.
+        model: A model from images to logits of the labels' size, built under `strategy`.
         num_classes: Number of classes.
-        strategy: None for the current one.
+        strategy: Distribution strategy; None for the current one.
+        loss: Loss whose mean over the dataset is also computed; None for none. The losses of this
+            package say the weight of each batch in the mean, so that cross-entropy is exactly that
+            of all pixels; others are averaged over the images.
+
+    Attributes:
+        mean_loss: Mean loss of the last dataset; None without a loss, or without a pixel that is
+            not ignored.
     """
 
     def __init__(
@@ -206,9 +213,12 @@ class Evaluator:
         model: keras.Model,
         num_classes: int,
         strategy: tf.distribute.Strategy | None = None,
+        loss: Any = None,
     ):
         self.model = model
         self.num_classes = num_classes
+        self.loss = loss
+        self.mean_loss: float | None = None
         self.strategy = strategy or tf.distribute.get_strategy()
         self._count = tf.function(self._count_on_replicas, reduce_retracing=True)
 
@@ -220,17 +230,21 @@ class Evaluator:
                 (batch, height, width), of any sizes.
 
         Returns:
-            int64 (num_classes, num_classes): labels in the rows, predictions in the columns. Apart
-                from rounding, it does not depend on the batch size or the number of replicas.
+            int64 (num_classes, num_classes), with labels in the rows and predictions in the
+            columns. It does not depend on the batch size or the number of replicas, except by
+            rounding.
 
         Raises:
             ValueError: If a label is neither a class nor 255.
         """
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
+        losses = weights = 0.0
         for images, labels in batches:
-            matrix, invalid = self._count(*self._split(images, labels))
+            matrix, invalid, loss, weight = self._count(*self._split(images, labels))
             metrics.refuse_invalid(invalid, self.num_classes)
             total += matrix.numpy()
+            losses, weights = losses + float(loss), weights + float(weight)
+        self.mean_loss = losses / weights if weights else None
         return total
 
     def _split(self, images, labels):
@@ -258,19 +272,33 @@ class Evaluator:
         def count(images, labels):
             logits = self.model(tf.cast(images, tf.float32), training=False)
             predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            return metrics.confusion_matrix(labels, predictions, self.num_classes)
+            counts = metrics.confusion_matrix(labels, predictions, self.num_classes)
+            return *counts, *self._weighted_loss(labels, logits)
 
         counts = self.strategy.run(count, args=(images, labels))
         return tuple(
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in counts
         )
 
+    def _weighted_loss(self, labels, logits) -> tuple[Any, Any]:
+        """Returns a replica's share of the loss of a batch times its weight, and of the weight."""
+        if self.loss is None:
+            return tf.zeros(()), tf.zeros(())
+        loss = self.loss(labels, logits)
+        if hasattr(self.loss, "normalizer"):
+            weight = self.loss.normalizer(labels, logits)
+            return loss * weight, weight / self.strategy.num_replicas_in_sync
+        # A loss of the user's own is a mean over the images of a replica; padding is ignored.
+        counted = tf.cast(labels, tf.int64) != IGNORE_LABEL
+        images = tf.cast(tf.reduce_any(counted, axis=(1, 2)), tf.float32)
+        return loss * tf.reduce_sum(images), tf.reduce_sum(images)
+
 
 def pad_batch(images, labels, multiple: int):
-    """Fills up a batch with black images whose labels are ignored.
+    """Fills a batch with black images, whose labels are ignored.
 
-    oneDNN crashes on an empty batch, which a replica would get from a batch smaller than their
-    number.
+    A batch with fewer images than there are replicas would leave a replica without an image, and
+    oneDNN crashes on an empty batch.
 
     Args:
         images: (batch, height, width, 3).

@@ -6,6 +6,9 @@ of the matrix summed over a whole split, never means over batches or images. Eac
 of matrices along leading axes.
 """
 
+import csv
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -170,6 +173,15 @@ def scores(matrix: np.ndarray) -> dict[str, Any]:
     report["class_iou"] = [_or_none(value) for value in class_iou(matrix).numpy()]
     report["class_accuracy"] = [_or_none(value) for value in class_accuracy(matrix).numpy()]
     return report
+
+
+def confusion_table(matrix: np.ndarray, class_names: Sequence[str]) -> str:
+    """Formats a confusion matrix as CSV, with the names of the classes at its rows and columns."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["label \\ prediction", *class_names])
+    writer.writerows([name, *row] for name, row in zip(class_names, matrix.tolist(), strict=True))
+    return table.getvalue()
 
 
 def _or_none(value) -> float | None:

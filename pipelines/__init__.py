@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import classes as classes
     from . import cli as cli
     from . import client as client
+    from . import compare as compare
     from . import conversion as conversion
     from . import convert as convert
     from . import crf_tune as crf_tune
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
     from . import doctor as doctor
     from . import errors as errors
     from . import evaluate as evaluate
+    from . import evaluations as evaluations
     from . import export as export
     from . import exports as exports
     from . import fit as fit
+    from . import forecast as forecast
     from . import images as images
     from . import import_weights as import_weights
     from . import inputs as inputs
+    from . import list_runs as list_runs
     from . import models as models
     from . import predict as predict
+    from . import recipes as recipes
     from . import records as records
     from . import runs as runs
     from . import runtime as runtime

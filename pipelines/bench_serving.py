@@ -1,4 +1,4 @@
-"""Measures a server: latency, throughput and bytes of each signature, by number of clients."""
+"""Measures a server: latency, throughput and bytes, for each signature and number of clients."""
 
 import itertools
 import json
@@ -65,9 +65,9 @@ def run(
 ) -> list[Row]:
     """Measures a server.
 
-    Each client sends the same image again and again, and waits for each answer. The latency
-    excludes making the request and reading the answer. Requests that the server refuses are counted
-    and not sent again.
+    Each client sends the same image again and again, and waits for each answer before it sends the
+    next request. The latency does not include encoding the request and decoding the answer.
+    Requests that the server refuses are counted and not sent again.
 
     Args:
         url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.

@@ -17,8 +17,8 @@ from .images.source_images import Stretch
 from .serving import connections, tensors
 from .serving.connections import Connection, Layout, RequestError, Target
 
-# gRPC's status codes for one bad request: it is invalid, too large, out of range, or the model
-# fails on it.
+# gRPC's status codes for one bad request: the request is invalid, too large or out of range, it was
+# aborted, or the model fails on it.
 _OF_ONE_IMAGE = (3, 8, 10, 11, 13)
 _PNG = "_png_bytes"  # end of the names of outputs that are PNG files
 _OVERLAY = "overlay_png_bytes"
@@ -30,7 +30,7 @@ class RefusedError(InputError):
     """Some images could not be predicted; the answers for the others are written.
 
     Attributes:
-        problems: All of them.
+        problems: What is wrong with each of these images.
     """
 
     def __init__(self, problems: list[Problem]):
@@ -71,24 +71,24 @@ def run(
 ) -> list[Answer]:
     """Sends images to a server, one at a time, and writes its answers.
 
-    A label map is written as NAME.png, 8-bit gray, as the server gives it; an overlay as
-    NAME_overlay.png; other pictures of numbers as NAME_OUTPUT.npy. `images.output_names` chooses
-    NAME if two images have the same name.
+    A label map is written as NAME.png, an 8-bit gray image with the server's values. An overlay is
+    written as NAME_overlay.png, and any other map of numbers as NAME_OUTPUT.npy.
+    `images.output_names` chooses NAME if two images have the same name.
 
     Args:
         url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.
-        images: Image files, and folders whose images are taken with their sub-folders.
+        images: Image files, and folders, of which all images are sent, also those in subfolders.
         model: Name of the model; may be None if the server lists its models and has only one.
         version: Version of the model; None for the server's choice.
         output: Folder to write to.
         signature: Name of the signature, which decides whether files or pixels are sent.
-        overlay: Whether to ask for overlays, too.
+        overlay: Whether to ask for overlays as well.
         timeout: Seconds that a request may take.
         retries: Number of further attempts if the server cannot be reached or is busy.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
             those of the model's training data. None refuses such images.
-        overwrite: Whether to replace files that are no earlier results, or were changed since;
-            `.npy` files always count as such.
+        overwrite: Whether answers may replace files that kerasseg did not write, or that were
+            changed after it wrote them. It cannot recognise its own `.npy` files.
         on_progress: Called with the number of finished images and the number of all images.
         on_passed_over: Called once with the files in the folders that are not sent.
 
@@ -96,8 +96,8 @@ def run(
         The answers, one per image.
 
     Raises:
-        RefusedError: If some of the images cannot be read, the server refuses them, or files of
-            someone else have the names of their answers; the others' answers are written.
+        RefusedError: If some images cannot be read, the server refuses them, or their answers would
+            replace files that kerasseg did not write. The answers for all others are written.
         RequestError: If the server cannot be reached, or has no such model or signature.
         InputError: If an argument cannot be used.
     """
@@ -162,8 +162,10 @@ class Session:
         """
         names = connections.with_retries(self._connection.models, self._retries)
         if len(names) != 1:
-            got = f"{', '.join(names)} there" if names else "a server that does not list them"
-            raise InputError(f"model must be given, as in --model NAME, got {got} ({url}).")
+            has = f"has {', '.join(names)}" if names else "does not list its models"
+            raise InputError(
+                f"model must be given, as in --model NAME, got none: the server at {url} {has}."
+            )
         return names[0]
 
     def layout(self, target: Target) -> Layout:
@@ -216,7 +218,7 @@ def inputs(layout: Layout, content: bytes) -> dict[str, np.ndarray]:
 
 
 def _endings(layouts: Iterable[Layout]) -> set[str]:
-    """Lists the possible endings of an image's files; only the answer tells what an output is."""
+    """Lists all endings that an image's files may have; only an answer shows which they are."""
     names = {name for layout in layouts for name in layout.outputs}
     for name in names:
         if not _NAME.fullmatch(name):

@@ -110,6 +110,8 @@ def run(
         job = open_job(dataset, source, name, class_map, encoding or Encoding(), seed, options)
         for line in job.raw.listing.passed_over:
             on_remark(line)
+        if same := job.description.classes.look_alikes:
+            on_remark(f"names of classes differ only in upper and lower case: {same}")
         check_splits(job, allow_partial)
         if not locked and (overwrite or not final.exists()):
             held.enter_context(locks.exclusive(final.parent))

@@ -1,9 +1,10 @@
-"""Choosing the CRF's parameters for a run, coarse to fine, as DeepLab's authors did.
+"""Search for the CRF parameters that suit a run: from coarse to fine, as DeepLab's authors did it.
 
-The network's logits of some validation images are computed once; each candidate is then scored on
-them by mean IoU. The search starts from the best point of a coarse grid over the bilateral kernel
-and moves each parameter in turn up and down by a shrinking factor while the score improves. The
-choice and the network alone are then scored on the whole split.
+The logits of some validation images are computed once, and every candidate is scored by its mean
+IoU on these images. The search begins with a coarse grid over the parameters of the bilateral
+kernel. From the best point of the grid, each parameter in turn is multiplied and divided by a
+factor as long as the score improves, first by a large factor and then by a small one. In the end
+the network alone and the network with the CRF are scored on the whole split.
 """
 
 import functools
@@ -23,6 +24,7 @@ from kerasseg.layers.crf import mean_field
 
 from . import inputs, records
 from .errors import InputError
+from .evaluations import resampling
 from .runs import crf, trained_networks
 from .runs.crf import CRFParameters
 
@@ -33,11 +35,10 @@ _COARSE = {
     "theta_alpha": (30.0, 80.0),
     "theta_beta": (3.0, 6.0, 12.0),
 }
-# In the order of `CRFParameters`.
+# The same order as in `CRFParameters`.
 _REFINED = ("bilateral_weight", "theta_alpha", "theta_beta", "gaussian_weight", "theta_gamma")
 _FACTORS = (1.6, 1.25)
-_BOUNDARY = 5  # half width in pixels of the band along the boundaries of labels
-_RESAMPLES = 1000
+_BOUNDARY = 5  # pixels from a boundary of the label to each side that count as near it
 
 
 def run(
@@ -49,22 +50,26 @@ def run(
     code: Sequence[str] = (),
     on_progress: Callable[[str, float], None] = lambda tried, score: None,
 ) -> dict[str, Any]:
-    """Searches the CRF's parameters on the validation split, and stores the best in the run.
+    """Searches for the best CRF parameters on the validation split, and stores them in the run.
 
     Args:
         folder: The run, or a `.keras` file.
-        data: Folder of another converted dataset of the same classes; None for the run's own.
-        images: Number of validation images that the search looks at, spread over the split.
-        num_iterations: Mean-field iterations of all candidates.
-        code: Files and modules with code that the network needs, executed if they are what the run
-            was trained with.
+        data: Folder of a converted dataset with the same classes; None for the dataset of the run's
+            training. A `.keras` file needs it.
+        images: Number of validation images that the search uses, spread over the split.
+        num_iterations: Number of mean-field iterations, the same for all candidates.
+        code: Files and modules with code that the network needs. They are executed; for a run, only
+            if the run was trained with the same code.
         on_progress: Called with a description of each candidate and its mean IoU.
 
     Returns:
-        `parameters`; `network` and `crf`, the `mean_iou` and `boundary_mean_iou` (within 5 pixels
-        of a boundary of the label) of each on the whole split; `gain` of both, with a 95 %
-        bootstrap interval over the images; `crf_milliseconds`, the median time per image;
-        `candidates`, the number of candidates.
+        A report with these keys: `parameters`, the best ones; `network` and `crf`, the scores of
+        the network without and with the CRF on the whole split, each `mean_iou` and
+        `boundary_mean_iou` (over the pixels within 5 pixels of a boundary of the label); `gain`,
+        what the CRF adds to both scores, with a 95 % bootstrap interval over the images;
+        `crf_milliseconds`, the median time of the CRF per image; `images`, their number;
+        `candidates`, the number of parameter sets that were tried on `search_images` images; and
+        `dataset` and `fingerprint` of the converted dataset.
 
     Raises:
         InputError: If the run or the dataset cannot be used.
@@ -144,7 +149,7 @@ class _Examples:
         return self.spread(self._dataset.splits["validation"].examples)
 
     def spread(self, count: int) -> Iterator[tuple]:
-        """Yields a number of them, spread evenly over the split."""
+        """Yields the same for this number of images, spread evenly over the split."""
         total = self._dataset.splits["validation"].examples
         places = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
         with records.reading(self._dataset):
@@ -154,7 +159,12 @@ class _Examples:
                     yield image, label, self._compute_logits(image)
 
     def count(self, label, scores) -> list[np.ndarray]:
-        """Counts the confusion matrices of one image: of all pixels, and of those at boundaries."""
+        """Returns two confusion matrices of one image: of all pixels, and of those at boundaries.
+
+        Args:
+            label: uint8 (height, width).
+            scores: Logits or marginals, float32 (height, width, classes).
+        """
         prediction = tf.argmax(scores, axis=-1, output_type=tf.int32)
         band = tf.where(_near_boundary(label), label, IGNORE_LABEL)
         matrices = []
@@ -166,13 +176,13 @@ class _Examples:
         return matrices
 
     def refine(self, parameters: CRFParameters, image, logits):
-        """Computes the CRF's marginals for one image."""
+        """Returns the marginals that the CRF computes for one image."""
         iterations, *others = asdict(parameters).values()
         return self._refine(iterations, tf.constant(others), image, logits)
 
     @functools.cached_property
     def _refine(self) -> Callable:
-        """Builds one graph of the mean field for all parameters except the number of iterations."""
+        """Builds a graph per number of iterations; the other parameters are its inputs."""
 
         def refine(num_iterations, others, image, logits):
             values = zip(_REFINED, tf.unstack(others), strict=True)
@@ -183,7 +193,7 @@ class _Examples:
 
 
 def _near_boundary(label):
-    """Finds the pixels within `_BOUNDARY` of another class; ignored pixels do not count."""
+    """Marks the pixels within `_BOUNDARY` pixels of another class; ignored pixels are no class."""
     classes = tf.cast(label, tf.float32)[tf.newaxis, :, :, tf.newaxis]
     ignored = classes == IGNORE_LABEL
     size = 2 * _BOUNDARY + 1
@@ -193,7 +203,7 @@ def _near_boundary(label):
 
 
 def _compare(examples: _Examples, best: CRFParameters) -> dict[str, Any]:
-    """Scores the network and the CRF on the whole split."""
+    """Scores the network without and with the CRF on the whole split."""
     counts: dict[str, list] = {"network": [], "crf": []}
     milliseconds = []
     for image, label, logits in examples:
@@ -222,22 +232,9 @@ def _compare(examples: _Examples, best: CRFParameters) -> dict[str, Any]:
 
 
 def _gain(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
-    """Computes the gain in mean IoU and its 95 % interval when images are resampled."""
-    rng = np.random.default_rng(0)
-    images = len(before)
-    drawn = rng.multinomial(images, np.full(images, 1 / images), size=_RESAMPLES)
-    gains = _mean_iou(_weighted_sums(drawn, after)) - _mean_iou(_weighted_sums(drawn, before))
-    low, high = np.percentile(gains, [2.5, 97.5])
-    gain = _mean_iou(after.sum(0)) - _mean_iou(before.sum(0))
-    return {"gain": float(gain), "interval": [float(low), float(high)]}
-
-
-def _weighted_sums(weights: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Sums matrices (images, classes, classes) with each row of (rows, images) as weights.
-
-    Floats, because BLAS multiplies these; they are exact up to 2^53 pixels.
-    """
-    return np.tensordot(weights.astype(np.float64), matrices.astype(np.float64), axes=1)
+    """Computes the gain in mean IoU and its 95 % interval of a bootstrap over the images."""
+    gain, interval = resampling.gain(before, after, _mean_iou)
+    return {"gain": float(gain), "interval": interval.tolist()}
 
 
 def _mean_iou(matrix: np.ndarray) -> np.ndarray:

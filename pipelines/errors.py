@@ -12,7 +12,7 @@ from kerasseg import atomic_files
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Escapes characters that a terminal would obey or hide, or that UTF-8 cannot hold: `\x1b`.
+    r"""Escapes characters that would control a terminal, such as `\x1b`, or that UTF-8 cannot hold.
 
     Args:
         text: Text that may hold names of files or classes.
@@ -41,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
     Like KeyboardInterrupt it is not an `Exception`, so that no handler takes it for an error.
 
     Attributes:
-        signal: SIGINT or SIGTERM.
+        signal: SIGINT, SIGTERM or SIGHUP.
     """
 
     def __init__(self, number: signal.Signals):
@@ -72,7 +72,7 @@ class Problem:
     cause: str
 
 
-# What keeps a file from being written, in the system's words.
+# Reasons for which the system does not write a file, in its own words.
 _REASONS = tuple(
     os.strerror(number)
     for number in (
@@ -85,7 +85,7 @@ _REASONS = tuple(
 def why_not_written(error: Exception) -> str:
     """Returns why a file could not be written, without what a library says around it.
 
-    TensorFlow and HDF5 raise errors of their own, with the reason among names of operations
+    TensorFlow and HDF5 raise other errors, whose texts hide the reason among names of operations
     and temporary files.
     """
     told = str(getattr(error, "message", "") or error)

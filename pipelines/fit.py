@@ -14,13 +14,13 @@ from .images import png
 from .inputs import cache
 from .inputs.service import check_dispatcher
 from .records import reader
-from .runs import class_weighting, guests, initial_weights, run_folder
+from .runs import class_weighting, guests, initial_weights, phases, run_folder
 from .runs.option_fields import check_option
-from .runs.state import State, newest_whole
+from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
-from .training import compiled_model
+from .training import batch_norm, compiled_model
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
 
@@ -32,15 +32,17 @@ def run(
     *,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
     """Trains a network on a converted dataset.
 
     Your own model, encoder or loss, named in the options as `FILE.py:NAME`, is executed and copied
     into the run folder.
 
-    In the main thread, SIGINT and SIGTERM stop the training after the current step; a second SIGINT
-    aborts it at once.
+    In the main thread, SIGINT, SIGTERM and SIGHUP stop the training after the current step; a
+    second SIGINT aborts it at once.
 
     Args:
         options: The network and how it is trained.
@@ -49,7 +51,11 @@ def run(
         devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
+        time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
+            None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say how the network is normalised and, when this changes,
+            what is trained.
 
     Returns:
         The run.
@@ -57,21 +63,24 @@ def run(
     Raises:
         InputError: If the options, your own code, the dataset or the folder cannot be used, another
             process trains in the folder, or the loss is not finite.
-        Interrupted: If a signal asked to stop; the state of a run that has begun is saved.
+        Interrupted: If a signal asked to stop or the time limit was reached; the state of a run
+            that has begun is saved.
     """
     folder = Path(folder)
     dataset = records.load(data)
     run_folder.check_new(folder)
     weights = class_weighting.recorded(options.class_weights, dataset.classes.names)
     options = dataclasses.replace(options, class_weights=weights)
-    _check_data(options, dataset)
+    check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
     strategy = _strategy(options, devices)
     own = guests.load(options)
-    with interruption.handled() as stop:
+    with interruption.handled(time_limit) as stop:
         model = compiled_model.build(options, dataset, strategy, own)
         loaded = initial_weights.load(model, options, dataset)
+        if line := batch_norm.describe(model, options, strategy.num_replicas_in_sync):
+            on_notice(line)
         with locks.exclusive(folder):
             run_folder.remove_leftovers(folder)
             described = run_folder.create(
@@ -84,8 +93,8 @@ def run(
                 **loaded,
             )
             allocator.keep_freed(allocator.ARRAYS)
-            training = Training(described, dataset, model, strategy, stop, service, extra_callbacks)
-            training.run(None)
+            parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+            Training(described, dataset, *parts).run(None)
     return described
 
 
@@ -96,6 +105,9 @@ def resume(
     devices: Sequence[str] | None = None,
     service: str | None = None,
     code: Sequence[str] = (),
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
 ) -> run_folder.Run:
@@ -111,9 +123,15 @@ def resume(
             here.
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
+        epochs: Number of all epochs, to train for more or fewer than planned; None for as many as
+            the run has. The schedule of the learning rate then ends after these.
+        learning_rate: Highest learning rate from here on; None to leave the schedule as it is. The
+            schedule begins again, for the remaining epochs.
+        time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
+            None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
-        on_notice: Called with lines that say where the training continues and which states are
-            damaged.
+        on_notice: Called with lines that say where the training continues, which states are
+            damaged and what is trained.
 
     Returns:
         The run.
@@ -121,13 +139,14 @@ def resume(
     Raises:
         InputError: If there is no such run, the dataset is not the one it was trained on, every
             state is damaged, or for the reasons of `run`.
-        Interrupted: If a signal asked to stop; the state is saved.
+        Interrupted: If a signal asked to stop or the time limit was reached; the state is saved.
     """
     described = run_folder.load(Path(folder))
-    with locks.exclusive(described.folder), interruption.handled() as stop:
-        options = described.options
-        own = guests.load_again(options, described.code, code, described.folder)
+    with locks.exclusive(described.folder), interruption.handled(time_limit) as stop:
+        own = guests.load_again(described.options, described.code, code, described.folder)
         found = _find_state(described, on_notice)
+        position = found.position if found else Position(0, 0)
+        options, phase = phases.plan(described.options, position, epochs, learning_rate)
         run_folder.remove_leftovers(described.folder)
         dataset = described.open_dataset(None if data is None else Path(data))
         if dataset.fingerprint != described.dataset["fingerprint"]:
@@ -137,11 +156,17 @@ def resume(
             )
         _check_service(options, service)
         strategy = _strategy(options, devices)
-        model = compiled_model.build(options, dataset, strategy, own)
+        begun = (*described.phases, *([phase] if phase else []))
+        start = phases.start_of_schedule(begun)
+        model = compiled_model.build(options, dataset, strategy, own, start)
         if found is None:
             initial_weights.load(model, options, dataset)
+        if phase:
+            described = run_folder.begin_phase(described, options, phase)
+            on_notice(phases.describe(phase, options))
         allocator.keep_freed(allocator.ARRAYS)
-        Training(described, dataset, model, strategy, stop, service, extra_callbacks).run(found)
+        parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+        Training(described, dataset, *parts).run(found)
     return described
 
 
@@ -179,7 +204,12 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
     return None
 
 
-def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
+def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
+    """Checks that a dataset has what a training with these options needs.
+
+    Raises:
+        InputError: If a split has no pixel of a class, or an option does not fit the dataset.
+    """
     for split in ("train", "validation"):
         if not _holds_a_class(dataset, split):
             raise InputError(
@@ -200,6 +230,9 @@ def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
         f"at most the {examples} training images",
         options.batch_size,
     )
+    most = examples // options.batch_size
+    requirement = f"at most the {most} batches of an epoch"
+    check_option("accumulate", options.accumulate <= most, requirement, options.accumulate)
 
 
 def _holds_a_class(dataset: records.Dataset, split: str) -> bool:

@@ -1,4 +1,4 @@
-"""The tables of architectures, and of an architecture by encoder, read off the code itself."""
+"""Tables of the architectures, and of an architecture with each encoder, made from the code."""
 
 import importlib
 import time
@@ -29,8 +29,8 @@ def rows(num_classes: int = 19) -> list[tuple[str, ...]]:
         num_classes: Number of classes of the networks whose parameters are counted.
 
     Returns:
-        The cells of `COLUMNS` for each: the first variant and the first encoders have the defaults,
-        and those are what is counted (moving statistics included).
+        The cells of `COLUMNS`, one row per architecture. Variants and encoders begin with the
+        defaults, with which the parameters are counted, including moving statistics.
     """
     return _without_values(lambda: [_row(name, num_classes) for name in models.names()])
 
@@ -43,19 +43,20 @@ def encoder_rows(
     measure: bool = False,
     on_row: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[str, ...]]:
-    """Describes an architecture with each encoder that it can have, those of presets aside.
+    """Describes an architecture with each encoder whose name needs no argument.
 
     Args:
-        model: Name of the architecture, which has its defaults but for the encoder.
+        model: Name of the architecture, whose other options have their defaults.
         image_size: `(height, width)` of the image that is computed.
         num_classes: Number of classes.
         measure: Whether to run each network, one image at a time, for three seconds.
-        on_row: Called with the numbers of encoders done and of all.
+        on_row: Called with the number of finished encoders and the number of all encoders.
 
     Returns:
-        The cells of `ENCODER_COLUMNS` for each encoder, the default one first, and if measured that
-        of `SPEED_COLUMN`; "-" stands for the encoder of an architecture with its own. Memory is
-        what `kerasseg.costs` says of weights and activations.
+        The cells of `ENCODER_COLUMNS`, one row per encoder, the default encoder first; with
+        `measure`, the cell of `SPEED_COLUMN` follows. The encoder is "-" for an architecture
+        without a choice of encoders. Memory is the sum of weights and activations, see
+        `kerasseg.costs`.
 
     Raises:
         InputError: If there is no such architecture, or the size is too small for it.
@@ -84,6 +85,15 @@ def encoder_rows(
     return found
 
 
+def other_encoders(model: str) -> list[str]:
+    """Lists the encoders of an architecture that need an argument, such as "hub:PRESET".
+
+    `encoder_rows` does not list them, as their costs depend on the argument.
+    """
+    module = importlib.import_module(models.builder(model).__module__)
+    return [name for name in _spellings(module) if ":" in name]
+
+
 def _row(name: str, num_classes: int) -> tuple[str, ...]:
     module = importlib.import_module(f"{models.__name__}.{name}")
     return (
@@ -97,7 +107,7 @@ def _row(name: str, num_classes: int) -> tuple[str, ...]:
 
 
 def _ranges(module: ModuleType) -> list[str]:
-    """Lists the families of encoders that an architecture can have, the default's first."""
+    """Lists the families of encoders that an architecture can use, beginning with the default's."""
     found = []
     for family in _families(module):
         first, *_, last = (*encoders.spellings(family), family.NAMES[-1])
@@ -107,10 +117,14 @@ def _ranges(module: ModuleType) -> list[str]:
 
 
 def _encoders(module: ModuleType) -> list[str]:
-    """Lists the names of encoders that need no argument, the default first."""
+    """Lists the encoders that need no argument, the default first."""
     default = _default(module)
-    names = [name for family in _families(module) for name in encoders.spellings(family)]
-    return sorted((name for name in names if ":" not in name), key=lambda name: name != default)
+    names = (name for name in _spellings(module) if ":" not in name)
+    return sorted(names, key=lambda name: name != default)
+
+
+def _spellings(module: ModuleType) -> list[str]:
+    return [name for family in _families(module) for name in encoders.spellings(family)]
 
 
 def _families(module: ModuleType) -> list[Any]:
@@ -125,20 +139,20 @@ def _default(module: ModuleType) -> str:
 
 
 def _without_values(function: Callable[[], Any]) -> Any:
-    """Calls a function in which networks are built without memory for their weights."""
+    """Calls a function that builds networks, without memory for their weights."""
 
     def call() -> Any:
-        # Counting needs no values: half a billion random weights would take minutes.
+        # Counting needs no values; half a billion random weights would take minutes.
         with keras.StatelessScope(initialize_variables=False):
             return function()
 
-    # Keras keeps uninitialised variables per thread: they are freed when this thread ends.
+    # Keras keeps a list of uninitialised variables per thread, which ends with this thread.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(call).result()
 
 
 def _images_per_second(model: keras.Model) -> float:
-    """Runs a network on one image at a time, after two for its tracing and warm-up."""
+    """Measures a network on one image at a time, after two images for tracing and warm-up."""
     images = tf.constant(np.random.default_rng(0).uniform(0, 255, (1, *model.input_shape[1:])))
     images = tf.cast(images, tf.float32)
     run = tf.function(lambda: model(images, training=False))

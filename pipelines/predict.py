@@ -26,7 +26,7 @@ _LABEL, _OVERLAY, _STRIP = ".png", "_overlay.png", "_crf_strip.png"
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files written for one image; the strip only if it was asked for."""
+    """The files that were written for one image; `strip` exists only if it was asked for."""
 
     image: Path
     label: Path
@@ -35,10 +35,10 @@ class Prediction:
 
 
 class PredictionError(InputError):
-    """Some images could not be predicted; the others have been.
+    """Some images could not be predicted; the predictions of the others are written.
 
     Attributes:
-        problems: All of them.
+        problems: What is wrong with each of these images.
     """
 
     def __init__(self, problems: list[Problem]):
@@ -66,39 +66,42 @@ def run(
 ) -> list[Prediction]:
     """Predicts images.
 
-    Writes for each a label PNG (`NAME.png`, the classes' numbers with their colours as palette)
-    and an overlay (`NAME_overlay.png`), both of the image's size; and, if asked for, a strip
-    (`NAME_crf_strip.png`) of the image and overlays after several numbers of CRF iterations.
-    `images.output_names` says what NAME is where two images have the same.
+    Writes two files of the image's size per image: the label map as `NAME.png`, whose palette has
+    the colours of the classes, and the overlay as `NAME_overlay.png`. If a strip is asked for,
+    `NAME_crf_strip.png` shows the image beside overlays after several numbers of CRF iterations.
+    `images.output_names` chooses NAME if two images have the same name.
 
     Args:
         folder: The run, or a `.keras` file.
-        images: Image files, and folders whose images are taken with their sub-folders.
-        output: Where to write; None for `FOLDER/predictions`, and for `m/predictions` if FOLDER is
+        images: Image files, and folders, of which all images are predicted, also in subfolders.
+        output: Folder to write to; None for `FOLDER/predictions`, or `m/predictions` if FOLDER is
             the file `m.keras`.
-        classes: List of the classes of a `.keras` file; None for those of `data`, or placeholders.
-        data: Converted dataset whose classes are those of a `.keras` file.
-        opacity: Share of the classes' colours in the overlay, in [0, 1].
-        crf: Parameters of the CRF that refines the predictions; None for none.
-        crf_strip: Numbers of iterations that the strip shows, 0 being the network's own prediction;
-            none for no strip.
-        draw_background: Whether overlays draw class 0 too where it is a background by its name.
-        checkpoint: The network of a run to predict with, "best" or "last"; None for the best, or
-            the last if none was evaluated yet.
-        code: Files and modules with code that the network needs, executed if they are what the run
-            was trained with.
+        classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
+            for class_0, class_1 and so on without `data`.
+        data: Converted dataset that names the classes of a `.keras` file.
+        opacity: Opacity of the class colours in overlays, in [0, 1].
+        crf: Parameters of the CRF that refines the predictions; None for no CRF.
+        crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
+            prediction; empty for no strip.
+        draw_background: Whether overlays draw class 0 even if its name says that it is background.
+        checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
+            network was evaluated yet.
+        code: Files and modules with code that the network needs. They are executed; for a run, only
+            if the run was trained with the same code.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
             those of the network's training data. None refuses such images.
-        overwrite: Whether to replace files that are no earlier results, or were changed since.
-        on_progress: Called with the numbers of images done and in all.
-        on_passed_over: Called once with the files of the folders that are not predicted.
+        overwrite: Whether results may replace files that kerasseg did not write, or that were
+            changed after it wrote them.
+        on_progress: Called with the number of finished images and the number of all images.
+        on_passed_over: Called once with the files in the folders that are not predicted.
 
     Returns:
-        The files written.
+        The files that were written, one entry per image.
 
     Raises:
-        PredictionError: If some images cannot be predicted; the others are written.
-        InputError: If the run or the paths cannot be used, or files of someone else are in the way.
+        PredictionError: If some images cannot be predicted; all others are predicted before.
+        InputError: If the run or the paths cannot be used, or a result would replace a file that
+            kerasseg did not write.
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
@@ -138,14 +141,14 @@ def run(
 
 
 def output_folder(folder: Path | str, output: Path | str | None = None) -> Path:
-    """Returns where the predictions of a run, or of a `.keras` file, are written."""
+    """Returns the folder that the predictions of a run, or of a `.keras` file, are written to."""
     return Path(output or trained_networks.results_folder(folder) / "predictions")
 
 
 def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callable:
-    """Returns a function from an image to its labels after several numbers of CRF iterations.
+    """Returns a function from an image to its label maps, one for each number of CRF iterations.
 
-    None stands for no CRF. The function takes images of any number of sizes through one graph.
+    A number of None or 0 stands for no CRF. One graph serves images of all sizes.
     """
     compute_logits = inference.with_constant_weights(model)
     layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
@@ -162,7 +165,7 @@ def _predictor(model, crf: CRFParameters, steps: Sequence[int | None]) -> Callab
 def _predict_file(
     path: Path, stretch: Stretch | None, predict: Callable
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Returns an image's pixels, and its labels after each number of CRF iterations."""
+    """Returns an image's pixels, and its label map after each number of CRF iterations."""
     image = _read(path, stretch)
     try:
         labels = [label.numpy() for label in predict(tf.cast(image, tf.float32))]
@@ -173,7 +176,7 @@ def _predict_file(
 
 
 def _read(path: Path, stretch: Stretch | None) -> np.ndarray:
-    """Reads an image as uint8 (height, width, 3), RGB, decoded as the SavedModels do."""
+    """Reads an image as uint8 (height, width, 3), RGB, with the decoder of the SavedModels."""
     content = given_images.read(path, stretch)
     try:
         return np.asarray(serving.decode_image(content), np.uint8)
@@ -189,7 +192,7 @@ def _encode_all(
     draw: Callable[..., np.ndarray],
     crf_strip: Sequence[int],
 ) -> dict[Path, bytes]:
-    """Draws all files of an image; returns their contents by name."""
+    """Draws the pictures of an image and returns the contents of their files by path."""
     label, *strip = labels
     overlay = PIL.Image.fromarray(draw(image, label))
     contents = {
@@ -211,7 +214,7 @@ def _encode(picture: PIL.Image.Image, **options: int) -> bytes:
 def _draw_strip(
     row: list[np.ndarray], steps: Sequence[int], classes: ClassSpace
 ) -> PIL.Image.Image:
-    """Draws the picture of DeepLab's papers: the network's prediction, then the CRF's."""
+    """Draws the strip of the DeepLab papers: the network's prediction, then the CRF's."""
     titles = ["image", *map(_step_title, steps)]
     return figures.comparison([row], titles, classes)
 

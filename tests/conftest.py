@@ -1,6 +1,8 @@
+import math
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import click.testing
@@ -136,6 +138,35 @@ def pytest_configure(config):
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    for name in ("stateless_truncated_normal", "stateless_uniform"):
+        setattr(tf.random, name, drawing_few(getattr(tf.random, name)))
+
+
+# A prime number, so that no two filters of a kernel get the same values.
+MOST_DRAWN = 65537
+
+
+def drawing_few(draw):
+    """Repeats the values of large initial weights: drawing all takes longer than all else does."""
+    import tensorflow as tf
+
+    def draw_few(shape, *arguments, **options):
+        # Initial weights are drawn eagerly; graphs draw what dropout needs.
+        if not tf.executing_eagerly() or math.prod(shape) <= MOST_DRAWN:
+            return draw(shape, *arguments, **options)
+        few = draw((MOST_DRAWN,), *arguments, **options)
+        times = -(-math.prod(shape) // MOST_DRAWN)
+        return tf.reshape(tf.tile(few, [times])[: math.prod(shape)], shape)
+
+    return draw_few
+
+
+@pytest.fixture(autouse=True)
+def usual_precision():
+    """Takes back the dtype policy of a training, which is one of the whole process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture

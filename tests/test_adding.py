@@ -4,12 +4,10 @@ Each toy is added to a copy of the source, which a process of its own imports.
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import new_processes
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -122,11 +120,7 @@ def kerasseg(copy, *arguments):
 
 
 def run_python(copy, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src")}
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, cwd=copy
-    )
+    done = new_processes.run(*arguments, import_from=copy / "src", cwd=copy)
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.split())
 

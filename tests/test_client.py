@@ -130,12 +130,12 @@ def test_the_only_model_needs_no_name(tmp_path, images):
     with Server(tmp_path / "served", rest_port=0, grpc_port=0) as server:
         client.run(server.rest_address, images, output=tmp_path / "out")
         assert listing(tmp_path / "out") == ["one.png", "two.png"]
-        with pytest.raises(InputError, match=r"model must be given, .* does not list them"):
+        with pytest.raises(InputError, match=r"model must be given, .* does not list its models"):
             client.run(server.grpc_address, images)
 
 
 def test_several_models_need_one(server, images):
-    with pytest.raises(InputError, match=r"model must be given, .*got street, street-crf there"):
+    with pytest.raises(InputError, match=r"model must be given, .* has street, street-crf\."):
         client.run(server.rest_address, images)
 
 

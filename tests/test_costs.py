@@ -9,7 +9,7 @@ from keras import layers
 
 import kerasseg
 from kerasseg import costs, encoders
-from kerasseg.layers import BilinearConv2DTranspose, Conv2D
+from kerasseg.layers import BilinearConv2DTranspose, Conv2D, conv_bn
 
 # The classifiers that were published, on images of so many pixels a side: trained parameters, and
 # multiply-adds in units of 10^9, as torchvision 0.22 gives them with its weights.
@@ -66,6 +66,21 @@ def test_xception65_has_the_parameters_that_timm_lists():
     model = without_values(lambda: classifier("xception65", 299))
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     assert round(trained / 1e6, 2) == 39.92
+
+
+@pytest.mark.parametrize(("scale", "millions"), [(0, 4.7), (1, 5.4), (2, 6.1), (3, 8.2), (4, 13.0)])
+def test_efficientnet_lite_has_the_parameters_that_google_lists(scale, millions):
+    """As in https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite."""
+    name = f"efficientnet_lite{scale}"
+
+    def build():
+        images = keras.Input((None, None, 3))
+        found = encoders.family(name).features(images, name)[32]
+        wide = conv_bn(found, 1280, 1, name="last")
+        return keras.Model(images, layers.Dense(1000)(wide))
+
+    trained = sum(math.prod(weight.shape) for weight in without_values(build).trainable_weights)
+    assert round(trained / 1e6, 1) == millions
 
 
 def test_a_chain_of_layers_costs_what_the_hand_computes():

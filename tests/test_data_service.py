@@ -1,37 +1,44 @@
 import dataclasses
 import json
+import os
 import re
+import shutil
 import signal
 import socket
-import subprocess
-import sys
+import tempfile
+import time
+from pathlib import Path
 
+import new_processes
 import numpy as np
 import pytest
 import tensorflow as tf
+from run_ends import history_of
 
 from kerasseg.pipelines import data_service, fit, inputs, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.inputs import service
-from kerasseg.pipelines.runs import run_folder
 
 
 def serve(*arguments):
     """Starts the command; returns its process and its dispatcher's address."""
-    command = [sys.executable, "-m", "kerasseg", "data-service", "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    line = process.stdout.readline().decode()
-    return process, re.search(r"localhost:\d+", line)[0]
+    folder = Path(tempfile.mkdtemp())
+    command = ["-m", "kerasseg", "data-service", "--port", "0", *arguments]
+    process, written = new_processes.start(*command, output=folder), folder / "stdout"
+    while not (written.exists() and "\n" in written.read_text()):
+        assert process.is_alive(), (folder / "stderr").read_text()
+        time.sleep(0.05)
+    return process, re.search(r"localhost:\d+", written.read_text())[0]
 
 
 def interrupt(process):
     """Sends what Ctrl-C does; returns exit code and output."""
-    process.send_signal(signal.SIGINT)
-    try:
-        output, _ = process.communicate(timeout=30)
-        return process.returncode, output
-    finally:
-        process.kill()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(30)
+    process.kill()
+    output = (process.output / "stdout").read_text()
+    shutil.rmtree(process.output)
+    return process.exitcode, output
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +82,12 @@ def test_one_worker_gives_the_same_stream(tiny_data, one_worker, policy):
         assert_same(ours, theirs)
 
 
-def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
+def test_a_stream_begun_at_a_later_epoch_continues_as_the_whole_one(tiny_data, one_worker):
     whole = epochs(tiny_data, 0, 3)
     assert_same(whole[2], epochs(tiny_data, 2, 3, service=one_worker)[0])
 
 
-def test_a_stream_begun_within_an_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
+def test_a_stream_begun_within_an_epoch_continues_as_the_whole_one(tiny_data, one_worker):
     made = inputs.training_batches(
         records.load(tiny_data).files("train"),
         examples=12,
@@ -112,7 +119,7 @@ def test_a_training_is_the_same_with_and_without_a_service(
 ):
     here = fit.run(tiny_training, tiny_data, tmp_path / "here")
     there = fit.run(tiny_training, tiny_data, tmp_path / "there", service=one_worker)
-    assert run_folder.history(here.folder) == run_folder.history(there.folder)
+    assert history_of(here.folder) == history_of(there.folder)
 
 
 @pytest.mark.parametrize("cache", ["memory", "disk"])
@@ -175,4 +182,4 @@ def test_the_command_serves_a_training_until_it_is_interrupted(run_cli, tiny_dat
     finally:
         ends = [interrupt(process) for process in (second, first)]
     assert ends[0][0] == ends[1][0] == 0
-    assert b"stopped" in ends[1][1]
+    assert "stopped" in ends[1][1]

@@ -3,12 +3,11 @@
 import io
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import keras
+import new_processes
 import numpy as np
 import PIL.Image
 import pytest
@@ -80,10 +79,9 @@ def own_run(tiny_data, tmp_path_factory):
     return folder
 
 
-def in_new_process(*arguments, **more):
+def in_new_process(*arguments):
     """Runs the command line where none of the examples' code has been imported before."""
-    command = [sys.executable, "-m", "kerasseg", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    return new_processes.run("-m", "kerasseg", *arguments)
 
 
 def said(done):

@@ -57,7 +57,7 @@ def test_with_a_factor_of_one_it_is_keras_own(kind, options):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_replicas_scale_alike(two_cpus):
+def test_replicas_scale_in_the_same_way(two_cpus):
     strategy = mirrored_strategy(two_cpus)
     with strategy.scope():
         trained = variables()
@@ -144,3 +144,81 @@ def test_weight_decay_leaves_out_what_is_named_so_and_nothing_else(replicas, two
 def test_a_factor_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="encoder_factor must be at least 0, got nan"):
         optimizers.AdamW(encoder_factor=float("nan"))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_encoder_that_begins_late_has_a_bias_correction_of_its_own(late):
+    trained = variables()
+    optimizer = optimizers.AdamW(0.01, weight_decay=0.0, encoder_waits=late)
+    optimizer.build(trained)
+    for _ in range(20):
+        optimizer.apply([tf.ones(trained[1].shape)], trained[1:])
+    if late:
+        optimizer.begin_encoder()
+        optimizer.begin_encoder()  # as in a resumed training: what was counted stays
+    moved = step(optimizer, trained)
+    # m = 0.1 and v = 0.001 after one gradient of one: by the rate if divided by 1 - beta**1, by
+    # 0.1 / (1 - 0.9**21) / sqrt(0.001 / (1 - 0.999**21)) = 0.51 of it if the others' steps counted.
+    np.testing.assert_allclose(moved[0], -0.01 if late else -0.00513, rtol=1e-2)
+    np.testing.assert_allclose(moved[1], -0.01, rtol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [1.0, 100.0])
+def test_the_norm_of_the_sum_over_replicas_is_clipped(limit, two_cpus):
+    strategy = mirrored_strategy(two_cpus)
+    with strategy.scope():
+        trained = variables()
+        optimizer = optimizers.SGD(0.1, global_clipnorm=limit)
+        optimizer.build(trained)
+    before = [variable.numpy() for variable in trained]
+    rng = np.random.default_rng(0)
+    parts = [[rng.normal(size=v.shape).astype(np.float32) for v in trained] for _ in range(2)]
+
+    @tf.function
+    def apply():
+        def on_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            optimizer.apply(
+                [tf.gather(tf.stack(each), replica) for each in zip(*parts, strict=True)]
+            )
+
+        strategy.run(on_replica)
+
+    apply()
+    # g / max(1, |g| / limit) with g the sum of the replicas and |g| the norm over all variables.
+    summed = [one + other for one, other in zip(*parts, strict=True)]
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in summed))
+    assert 1 < norm < 100
+    for variable, old, gradient in zip(trained, before, summed, strict=True):
+        expected = old - 0.1 * gradient * min(1, limit / norm)
+        np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+def test_a_gradient_that_is_not_finite_on_one_replica_costs_the_step_and_no_more(faulty, two_cpus):
+    strategy = mirrored_strategy(two_cpus)
+    with strategy.scope():
+        trained = variables()
+        optimizer = optimizers.LossScaleOptimizer(optimizers.SGD(0.1, momentum=0.9))
+        optimizer.build(trained)
+    before = [variable.numpy() for variable in trained]
+    ones = [tf.ones(variable.shape) for variable in trained]
+
+    @tf.function
+    def apply(value):
+        def on_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            factor = tf.where(tf.equal(replica, faulty), value, 1.0)
+            optimizer.apply([factor * each for each in ones], trained)
+
+        strategy.run(on_replica)
+
+    apply(tf.constant(float("inf")))
+    for variable, old in zip(trained, before, strict=True):
+        np.testing.assert_array_equal(variable, old)
+    assert int(optimizer.iterations.numpy()) == 0
+    scale = float(optimizer.dynamic_scale.numpy())
+    assert scale == 2.0**14  # halved
+    apply(tf.constant(1.0))
+    for variable, old in zip(trained, before, strict=True):
+        np.testing.assert_allclose(variable, old - 0.1 * 2 / scale, rtol=1e-6)

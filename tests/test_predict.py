@@ -218,7 +218,7 @@ def test_links_planted_in_the_output_are_not_written_through(tiny_run, photos, t
     (tmp_path / "kept").write_text("kept")
     for name in ("a.png", "writing-a.png", "a_overlay.png", "writing-a_overlay.png"):
         (tmp_path / name).symlink_to(tmp_path / "kept")
-    with pytest.raises(InputError, match=r"a\.png and 1 more, which would be lost"):
+    with pytest.raises(InputError, match=r"must not replace files .*, got .*a\.png and 1 more;"):
         predict.run(tiny_run, photos / "a.png", output=tmp_path)
     (written,) = predict.run(tiny_run, photos / "a.png", output=tmp_path, overwrite=True)
     assert (tmp_path / "kept").read_text() == "kept"
@@ -233,7 +233,7 @@ def test_true_labels_of_the_same_names_are_kept(run_cli, tiny_run, photos, tmp_p
     command = ("predict", tiny_run, photos / "a.png", "--output", labels)
     refused = run_cli(*command)
     assert refused.exit_code == 1
-    assert f"got {labels / 'a.png'}, which would be lost" in refused.output
+    assert f"got {labels / 'a.png'}; choose another --output" in refused.output
     assert [path.read_bytes() for path in labels.iterdir()] == [before]
     for asked in (("--overwrite",), ()):  # the second time, it is an earlier result
         done = run_cli(*command, *asked)

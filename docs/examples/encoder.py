@@ -41,5 +41,6 @@ def features(images, *, output_stride: int = 32) -> dict:
     return found
 
 
-# How the images are normalised: "imagenet", "caffe", "tf" (to [-1, 1]) or "unit" (to [0, 1]).
+# How the images are normalised: "imagenet", "caffe", "tf" (to [-1, 1]), "unit" (to [0, 1]) or
+# "efficientnet_lite" ((image - 127) / 128).
 features.PREPROCESSING = "tf"

@@ -1,4 +1,4 @@
-"""Published weights in our models: readers, and one rename table per source."""
+"""Published weights for our models: readers of files, and one rename table per source."""
 
 import importlib
 from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import limits as limits
     from . import milesial as milesial
     from . import mmseg as mmseg
+    from . import packages as packages
     from . import pickles as pickles
     from . import plans as plans
     from . import prefixes as prefixes
@@ -89,29 +90,29 @@ def from_state_dict(
 
     Args:
         state: Arrays by their published names, in the layout of their framework.
-        source: One of `SOURCES`, the implementation that they come from; it implies the variant.
+        source: Implementation that the arrays come from, one of `SOURCES`; it implies the variant.
         model: Name of the architecture, or "encoders.FAMILY" for an encoder alone.
         num_classes: Number of classes; None to read it from the tensors.
-        preprocessing: "source" for images in [0, 255] normalised as the source does, or a preset;
-            None for already normalised input.
-        resize_logits: Whether to end at the input's resolution; None to end like the source's
-            network.
-        reset_head: Whether the classifier may keep its initial weights if it has another number of
-            classes.
+        preprocessing: "source" for images in [0, 255], which are normalised as in the source; or
+            the name of a preset; None for already normalised input.
+        resize_logits: Whether to resize the logits to the input's resolution; None to do it only if
+            the network of the source does it.
+        reset_head: Whether the classifier may keep its initial weights if the source has another
+            number of classes.
         prefix: Beginning of the names of the network's tensors, such as "student."; "" for no
             prefix. None removes a prefix if exactly one makes all tensors fit, and leaves out other
             tensors.
         allow_non_finite: Whether weights may be NaN or infinite.
         report: Called with a sentence if a prefix was removed or tensors were left out.
-        **options: Further arguments of the architecture, such as `encoder` and `output_stride`;
-            those that follow from the tensors need not be given.
+        **options: Further arguments of the architecture, such as `encoder` and `output_stride`. The
+            arguments that the tensors show need not be given.
 
     Returns:
         The model, in the source's variant of the architecture.
 
     Raises:
-        ValueError: If source or architecture are unknown, several networks fit, or a tensor is left
-            over, missing, of another shape, NaN or infinite; it lists them.
+        ValueError: If the source or architecture is unknown, several networks fit, or tensors are
+            left over, missing, of another shape, NaN or infinite; the message lists them.
     """
     from . import plans
 

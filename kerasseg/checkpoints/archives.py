@@ -1,4 +1,4 @@
-"""Zip archives, whose unpacked size is limited by the size of the file, and `.npz`."""
+"""Zip archives, whose unpacked size is limited by the size of the file, and `.npz` files."""
 
 import io
 import math
@@ -45,7 +45,7 @@ class Archive:
             raise
 
     def __enter__(self) -> "Archive":
-        """Returns itself, to be closed at the end."""
+        """Returns the archive, which is closed at the end of the block."""
         return self
 
     def __exit__(self, *_exception) -> None:
@@ -69,7 +69,7 @@ class Archive:
 
 
 class _Bounded(io.BufferedReader):
-    """A file whose directory of entries, which `zipfile` reads at once, is bounded."""
+    """A file that limits the size of the directory of entries, which `zipfile` reads at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _LARGEST_DIRECTORY:
@@ -79,20 +79,27 @@ class _Bounded(io.BufferedReader):
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     if len({entry.filename for entry in entries}) < len(entries):
-        raise CheckpointError("entries of the zip must have names of their own, got one twice.")
+        raise CheckpointError("entries of the zip must have different names, got one twice.")
     end = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
             raise CheckpointError(f"entries of the zip must not overlap, got {entry.filename!r}.")
-        # 30 bytes and the name come before the content.
+        # A header of 30 bytes and the name come before the content.
         end = entry.header_offset + 30 + entry.compress_size
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise CheckpointError(f"{entry.filename!r} must be stored or deflated, got another.")
+            raise CheckpointError(
+                f"{entry.filename!r} must be stored or deflated, got compression method "
+                f"{entry.compress_type}."
+            )
         if entry.flag_bits & _ENCRYPTED:
-            raise CheckpointError(f"{entry.filename!r} must not be encrypted.")
+            raise CheckpointError(
+                f"{entry.filename!r} must not be encrypted, got an encrypted one."
+            )
         stored = entry.compress_type == zipfile.ZIP_STORED
         if stored and entry.file_size != entry.compress_size:
-            raise CheckpointError(f"{entry.filename!r} must be as long as it says.")
+            raise CheckpointError(
+                f"{entry.filename!r} must have {entry.file_size} bytes, got {entry.compress_size}."
+            )
     total = sum(entry.file_size for entry in entries)
     if end > size:
         raise CheckpointError("must be a whole zip, got one that is cut off.")
@@ -122,7 +129,7 @@ def _read_npy(name: str, raw: np.ndarray) -> np.ndarray:
     if version not in readers:
         raise CheckpointError(f"{name} must be of version 1 or 2 of .npy, got {version}.")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of headers of Python 2
+        warnings.simplefilter("ignore")  # about headers that Python 2 wrote
         shape, in_fortran_order, dtype = readers[version](head)
     shape = check_shape(name, shape)
     if dtype.kind not in "biuf":

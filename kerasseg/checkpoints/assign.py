@@ -1,4 +1,4 @@
-"""Filling a model with the tensors of a state dict, without leftovers."""
+"""Filling a model with the tensors of a state dict, so that every tensor and variable is used."""
 
 import importlib
 import inspect
@@ -13,7 +13,8 @@ from .. import models
 from . import prefixes
 from .prefixes import State
 
-# A table: pairs of a pattern and its replacement; the first full match counts.
+# A rename table: pairs of a pattern and its replacement. The first pattern that matches the whole
+# name counts.
 # A pattern matches the name of a PyTorch module ("backbone.bn1") and becomes the name of one of our
 # layers; or a tensor's whole name and becomes "LAYER/VARIABLE" ("=LAYER/VARIABLE" if the values are
 # in Keras' layout already), or "" if nobody needs it.
@@ -26,15 +27,15 @@ _VARIABLES = {
     "running_var": ("moving_variance",),
 }
 
-# Parallel training puts this before every name.
+# Parallel training in PyTorch puts this before every name.
 _PARALLEL = "module."
 
-# Layers whose shape the number of classes decides.
+# Layers whose shapes depend on the number of classes.
 HEADS = re.compile(r"(.*_)?logits\d*|(up)?score.*|class_embedding|mask_norm")
 
 
 def clean(state: State) -> State:
-    """Removes additions of a training: the prefix `module.` and batch counters."""
+    """Removes what a training adds: the prefix `module.` and the batch counters."""
     if _is_parallel(state):
         state = {name.removeprefix(_PARALLEL): values for name, values in state.items()}
     return {
@@ -72,7 +73,7 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
     """
     if not model.startswith("encoders."):
         known = inspect.signature(models.builder(model)).parameters
-        # Arguments that architectures which always end at full resolution do not have.
+        # Architectures that always end at full resolution do not have these arguments.
         if "resize_logits" not in known:
             options = {key: value for key, value in options.items() if key != "resize_logits"}
         architecture: Any = model  # known at run time only
@@ -102,7 +103,7 @@ class Pair(NamedTuple):
 
 
 def have_places(names: Iterable[str], renames: Renames) -> bool:
-    """Tells whether a table knows all names, whatever their tensors are."""
+    """Tells whether a table knows all names, without a look at the tensors."""
     table = _compile(renames)
     return all(_renamed(name, table) is not None for name in names)
 
@@ -122,11 +123,11 @@ def match(
         state: Arrays in PyTorch's layout.
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
-        only: Beginning of the names of the layers to fill.
+        only: Beginning of the names of the layers to fill; others are left out.
 
     Returns:
-        The pairs, in Keras' layout, and descriptions of tensors that are left over, missing, or of
-        another shape.
+        The pairs, with values in Keras' layout, and a description of each tensor that is left over,
+        missing, or of another shape.
     """
     table = _compile(renames)
     layers = {layer.name: layer for layer in model.layers if layer.name.startswith(only)}
@@ -184,8 +185,8 @@ def fill(
         The number of variables filled.
 
     Raises:
-        ValueError: If a tensor is left over, missing, of another shape, or not finite; it lists
-            them.
+        ValueError: If tensors are left over, missing, of another shape, or not finite; the message
+            lists them.
     """
     found, problems = match(model, state, renames, keep_heads=keep_heads, only=only)
     if problems:
@@ -195,12 +196,14 @@ def fill(
 
 
 def set_values(pairs: Iterable[Pair], *, allow_non_finite: bool = False) -> None:
-    """Assigns values to variables: all or, if some are not finite, none.
+    """Assigns values to variables: all, or none if some are not finite.
 
     Raises:
         NonFiniteError: If values are NaN or infinite in the type of their variable.
     """
-    with np.errstate(over="ignore"):  # of a float64 beyond float32, which becomes infinite
+    with np.errstate(
+        over="ignore"
+    ):  # about a float64 beyond the range of float32, which becomes infinite
         pairs = [
             pair._replace(values=pair.values.astype(pair.variable.dtype, copy=False))
             for pair in pairs
@@ -212,7 +215,7 @@ def set_values(pairs: Iterable[Pair], *, allow_non_finite: bool = False) -> None
 
 
 def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Checks that weights are finite, as one NaN makes every prediction NaN.
+    """Checks that weights are finite: a single NaN would make every prediction NaN.
 
     Raises:
         NonFiniteError: If some weights are NaN or infinite.
@@ -227,7 +230,7 @@ def check_finite(named: Iterable[tuple[str, np.ndarray]]) -> None:
 
 
 def describe(name: str, problems: list[str]) -> str:
-    """Returns the message about tensors that do not fit a network."""
+    """Returns an error message that lists the tensors that do not fit a network."""
     return _list(f"weights must fit {name} one by one, got:", problems)
 
 
@@ -238,7 +241,7 @@ def _list(heading: str, problems: list[str]) -> str:
 
 
 def _is_fixed(layer) -> bool:
-    """Tells whether a layer needs no tensor, as fixed bilinear upsampling kernels do not."""
+    """Tells whether a layer needs no tensor because its bilinear upsampling kernel is fixed."""
     return not layer.trainable and layer.name.startswith("upscore")
 
 
@@ -247,7 +250,7 @@ def _compile(renames: Renames) -> list[tuple[re.Pattern[str], str]]:
 
 
 def _renamed(name: str, table) -> str | None:
-    """Returns "LAYER/VARIABLE" or "LAYER" of a tensor, "" if it is not needed, None if unknown."""
+    """Renames a tensor to "LAYER/VARIABLE" or "LAYER", "" if not needed, None if unknown."""
     module = name.rpartition(".")[0]
     for pattern, becomes in table:
         whole = pattern.fullmatch(name)
@@ -260,7 +263,7 @@ def _renamed(name: str, table) -> str | None:
 
 
 def _place(name: str, table, variables) -> str | None:
-    """Returns "LAYER/VARIABLE" of a tensor, "" if it is not needed, None if there is none."""
+    """Finds the "LAYER/VARIABLE" of a tensor, "" if it is not needed, None if there is none."""
     layer = _renamed(name, table)
     if not layer or "/" in layer:
         return layer
@@ -270,7 +273,7 @@ def _place(name: str, table, variables) -> str | None:
 
 
 def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray | None:
-    """Returns the values in Keras' layout, None if the shape is another."""
+    """Returns the values in Keras' layout; None if they do not have the variable's shape."""
     values = np.asarray(tensor)
     if as_it_is:
         pass

@@ -9,7 +9,7 @@ _BLOCKS: dict[tuple[int, ...], int] = {(3, 4, 6): 50, (3, 4, 23): 101, (3, 8, 36
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     prefix = "base." if "base.aspp.c0.weight" in state else ""
     depths = tuple(
         sum(
@@ -30,7 +30,7 @@ def infer(state: dict, model: str) -> dict:
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of the architecture."""
     prefix = r"(?:base\.)?"
-    # Their layers and blocks count from 2 and 1, ours from 1 and 0.
+    # In the source, layers count from 2 and blocks from 1; here, from 1 and 0.
     blocks = [
         (
             rf"{prefix}layer{stage}\.block{block}\.{part}\.(conv|bn)",

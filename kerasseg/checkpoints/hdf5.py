@@ -1,4 +1,4 @@
-"""HDF5 files as written by Keras; `hdf5_process.py` reads them in a separate process."""
+"""HDF5 files that Keras wrote; `hdf5_process.py` reads them in a separate process."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from .limits import (
 
 _PROGRAM = Path(__file__).with_name("hdf5_process.py")
 _LONGEST_LIST = 64 * 2**20
-# Processor time: a network of 1000 tensors takes .3 s, inflating 100 MB per second.
+# Seconds of processor time. A network of 1000 tensors takes 0.3 s; inflating takes 1 s per 100 MB.
 _SECONDS, _BYTES_A_SECOND = 2, 5_000_000
 
 
@@ -38,20 +38,20 @@ def read(path: Path, entry: str = "") -> dict[str, np.ndarray]:
         Arrays by their path in the file, `GROUP/GROUP/NAME`.
 
     Raises:
-        CheckpointError: If the file is damaged, or holds links, values in other files or of other
-            kinds, or more than its size allows.
+        CheckpointError: If the file is damaged, holds links, has values in other files or values
+            that are no numbers, or holds more than its size allows.
     """
     size = path.stat().st_size
     seconds = _SECONDS + size // _BYTES_A_SECOND
     limits = (allowance(size), seconds, MOST_TENSORS)
-    # -P: the folder of the program, with its own "torchvision.py", is not for importing from.
+    # -P: nothing is imported from the folder of the program, which has its own "torchvision.py".
     command = [sys.executable, "-P", _PROGRAM, path.resolve(), entry, *limits]
     process = subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # No filters from elsewhere.
+        # No plug-ins with further filters.
         env={**os.environ, "HDF5_PLUGIN_PRELOAD": "::"},
     )
     assert process.stdout is not None
@@ -68,7 +68,7 @@ def read(path: Path, entry: str = "") -> dict[str, np.ndarray]:
 
 
 def _explain(process: subprocess.Popen, seconds: int) -> str:
-    """Describes why the program ended before it had written everything."""
+    """Explains why the program ended before it had written everything."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
     out_of_time = getattr(signal, "SIGXCPU", None)
@@ -83,7 +83,7 @@ def _explain(process: subprocess.Popen, seconds: int) -> str:
 
 
 def _receive(pipe, most_bytes: int) -> dict[str, np.ndarray]:
-    """Receives the tensors and checks them again, as a file may have taken over the process."""
+    """Receives the tensors and checks them again, as a file might have taken over the process."""
     answer = json.loads(pipe.readline(_LONGEST_LIST))
     if "error" in answer:
         raise _RefusedError(answer["error"])

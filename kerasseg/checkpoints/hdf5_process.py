@@ -1,11 +1,13 @@
 """A program that reads an HDF5 file in a separate process, within limits.
 
-The HDF5 library crashes on some damaged files (a node of a group that is its own child) and loops
-on others. Then only this process ends, which is an error in the one that waits for it.
+The HDF5 library crashes on some damaged files, such as one in which a group is its own child, and
+never ends on others. Then only this process ends, and the process that waits for it reports an
+error.
 
-It writes a line of JSON, `{"tensors": [[name, dtype, shape], ...]}` or `{"error": message}`, and
-then the values of each tensor. Arguments: the path; the entry of the zip archive that it is, or "";
-the most bytes that the tensors may take; seconds of processor time; the most tensors.
+The program writes a line of JSON, `{"tensors": [[name, dtype, shape], ...]}` or
+`{"error": message}`, and then the values of each tensor. Its arguments are the path; the name of
+the entry if the file is in a zip archive, or else ""; the largest number of bytes of all tensors;
+the seconds of processor time; and the largest number of tensors.
 """
 
 import io
@@ -15,14 +17,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-# HDF5's numbers of deflate, shuffle and Fletcher's checksum, and h5py's of LZF. Others come from
-# plug-ins.
+# Numbers of the filters: HDF5's deflate, shuffle and Fletcher's checksum, and h5py's LZF. All other
+# filters come from plug-ins.
 FILTERS = {1, 2, 3, 32000}
 DEEPEST = 32
 
 
 class RefusedError(Exception):
-    """The file holds values that are not read."""
+    """The file holds something that must not be read."""
 
 
 def main() -> None:
@@ -90,7 +92,7 @@ def open_entry(path: str, entry: str):
 
 
 def datasets(h5py, file, most_bytes: int, most_tensors: int):
-    """Yields the datasets of a file with their names, after checking that they are in it."""
+    """Yields the datasets of a file with their names; checks that they are not elsewhere."""
     groups, seen, left, count = [("", file, 0)], set(), most_bytes, 0
     while groups:
         prefix, group, depth = groups.pop()
@@ -117,7 +119,7 @@ def datasets(h5py, file, most_bytes: int, most_tensors: int):
 
 
 def check(h5py, name: str, item) -> int:
-    """Returns the bytes of a dataset, whose values must all be in the file."""
+    """Returns the size of a dataset in bytes; checks that all its values are in the file."""
     if not isinstance(item, h5py.Dataset):
         raise RefusedError(f"{name} must be a dataset, got a {type(item).__name__}.")
     if item.shape is None:
@@ -140,13 +142,13 @@ def check(h5py, name: str, item) -> int:
         return size if whole else refuse_absent(name, size)
     pairs = zip(item.shape, item.chunks, strict=True)
     whole = item.id.get_num_chunks() == math.prod(-(-side // chunk) for side, chunk in pairs)
-    # A chunk is inflated completely, however little of it the shape needs.
+    # A chunk is always inflated completely, even if the shape needs little of it.
     largest = math.prod(item.chunks) * item.dtype.itemsize
     return max(size, largest) if whole else refuse_absent(name, size)
 
 
 def refuse_absent(name: str, size: int) -> int:
-    """Refuses a dataset that declares a size but does not have the values."""
+    """Refuses a dataset that has fewer values than its shape says."""
     raise RefusedError(f"{name} must have its {size} bytes of values in the file, got fewer.")
 
 

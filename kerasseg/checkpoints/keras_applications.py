@@ -1,4 +1,4 @@
-"""The `.h5` files of keras.applications, of Keras 2 and 3, read as any other file of weights."""
+"""The `.h5` files of keras.applications, written by Keras 2 or 3, read like other checkpoints."""
 
 import re
 
@@ -8,7 +8,7 @@ import numpy as np
 from . import assign, readers
 from .prefixes import State
 
-# "kernel" is what Keras 3 calls Keras 2's "depthwise_kernel".
+# Keras 3 calls "kernel" what Keras 2 called "depthwise_kernel".
 _OF_KERAS_2 = {"depthwise_kernel": "kernel"}
 
 
@@ -20,7 +20,7 @@ def fill(network: keras.Model, file: str) -> None:
         file: An `.h5` file that `save_weights` or `save` of Keras wrote for such a network.
 
     Raises:
-        ValueError: If the file cannot be read, or a tensor is missing, left over, of another shape
+        ValueError: If the file cannot be read, or tensors are missing, left over, of another shape
             or not finite.
     """
     state = readers.read(file)
@@ -42,7 +42,7 @@ def fill(network: keras.Model, file: str) -> None:
 
 
 def _places_of_keras_3(network: keras.Model) -> dict[str, keras.Variable]:
-    """Names variables as `save_weights` does: kinds of layers are counted, and variables too."""
+    """Names variables as `save_weights` does, which numbers layers of a kind, and variables."""
     places, counts = {}, {}
     for layer in network.layers:
         kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2",
@@ -63,7 +63,7 @@ def _places_of_keras_2(network: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _name_by_variable(state: State, *, by_path: bool) -> State:
-    """Names Keras 2's tensors `LAYER/VARIABLE`: in its files a layer's name comes twice."""
+    """Renames the tensors of Keras 2, which repeats a layer's name, to `LAYER/VARIABLE`."""
     if by_path:
         return state
     whole = {name: values for name, values in state.items() if name.startswith("model_weights/")}

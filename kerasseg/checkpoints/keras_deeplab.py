@@ -2,8 +2,9 @@
 
 https://github.com/bonlime/keras-deeplab-v3-plus (MIT)
 
-Its Xception is DeepLab v3+; its MobileNetV2, without rates and decoder, is DeepLab v3. Images whose
-sides are not k * output_stride + 1 are padded here, as in the authors' trainings, and not there.
+Its network with Xception is DeepLab v3+. Its network with MobileNetV2 has neither atrous rates nor
+a decoder and is DeepLab v3. If the sides of an image are not k * output_stride + 1, the image is
+padded here, as in the authors' trainings, but not in that implementation.
 """
 
 MODELS = ("deeplabv3", "deeplabv3plus")
@@ -12,7 +13,7 @@ RESIZES_LOGITS = True
 
 
 def clean(state: dict) -> dict:
-    """Names the tensors of an `.h5` file `LAYER/VARIABLE`: in it a layer's name comes twice."""
+    """Renames the tensors of an `.h5` file, which repeats a layer's name, to `LAYER/VARIABLE`."""
     cleaned = {}
     for name, values in state.items():
         parts = name.removeprefix("model_weights/").split("/")
@@ -21,7 +22,7 @@ def clean(state: dict) -> dict:
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of an architecture off its tensors."""
+    """Reads the arguments of an architecture from its tensors."""
     logits = next((name for name in state if name.endswith("logits_semantic/kernel")), None)
     if logits is None:
         raise KeyError("logits_semantic/kernel")
@@ -39,7 +40,7 @@ def renames(model: str) -> list[tuple[str, str]]:
 
 
 def _unit(theirs: str, ours: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Returns the pairs of a convolution and its normalisation."""
+    """Returns the renames of a convolution and its normalisation."""
     return (
         (rf"{theirs}/(?:depthwise_)?kernel", f"={ours}_conv/kernel"),
         (rf"{theirs}_BN/(gamma|beta|moving_mean|moving_variance)", rf"={ours}_bn/\1"),
@@ -58,7 +59,7 @@ _MOBILENET = [
         (f"expanded_conv_{block}_{part}" if block else f"expanded_conv_{part}", ours)
         for block in range(17)
         for part in ("expand", "depthwise", "project")
-        # Ours count from 1.
+        # Our blocks count from 1, those of the source from 0.
         for ours in [f"encoder_block{block + 1}_{part}"]
     ),
 ]

@@ -8,7 +8,7 @@ RESIZES_LOGITS = False
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     classifier = next((name for name in state if re.fullmatch(r"fc8\w*\.weight", name)), "fc8")
     return {
         "variant": "largefov-pytorch",

@@ -1,19 +1,19 @@
-"""What reading a file of weights may cost: a multiple of the file's real size, and fixed counts."""
+"""Limits for reading a file of weights: a multiple of the file's size, and fixed counts."""
 
 import numpy as np
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read: its message says which and why."""
+    """A checkpoint cannot be read; the message says which one and why."""
 
 
-# The tensors of a file may take 64 MiB and 8 times its size. Deflate makes 1 byte of 1000 zeros,
-# but trained weights shrink by a tenth, pruned and quantised ones to a quarter. A file that needs
-# more has hardly any values, and can be saved without compression.
+# The tensors of a file may take 64 MiB and 8 times the file's size. Deflate compresses 1000 zeros
+# to 1 byte, but trained weights by 10 %, and pruned and quantised weights to a quarter. A file that
+# exceeds the limit holds hardly any values and can be saved without compression.
 _FLOOR = 64 * 2**20
 _RATIO = 8
 
-# Trained networks have hundreds to some thousand tensors, three times that with an optimizer's.
+# Trained networks have hundreds to some thousands of tensors; with an optimizer, three times that.
 MOST_TENSORS = 20_000
 MOST_DIMENSIONS = 32
 _LONGEST_NAME = 1000
@@ -29,10 +29,10 @@ def allowance(size: int) -> int:
 def read_exactly(file, count: int) -> np.ndarray:
     """Reads `count` bytes, piece by piece, so that Ctrl-C works.
 
-    The caller knows that the file can hold as many.
+    The caller has checked that the file can hold so many bytes.
 
     Raises:
-        CheckpointError: If the file ends before.
+        CheckpointError: If the file ends earlier.
     """
     content = np.empty(count, np.uint8)
     view, filled = content.data, 0
@@ -47,16 +47,16 @@ def read_exactly(file, count: int) -> np.ndarray:
 
 
 def to_native(values: np.ndarray) -> np.ndarray:
-    """Returns values in the machine's byte order, copied only if theirs is another."""
+    """Returns values in the machine's byte order; copies them only if they have another order."""
     dtype = values.dtype.newbyteorder("=")
     return values.view(dtype) if values.dtype.isnative else values.astype(dtype)
 
 
 def check_shape(name: str, shape) -> tuple[int, ...]:
-    """Returns a shape, or whatever a file has in its place, as a tuple.
+    """Returns a shape as a tuple, after checking what a file has in its place.
 
     Raises:
-        CheckpointError: If it is not one of a few whole numbers.
+        CheckpointError: If it is not a sequence of a few whole numbers.
     """
     valid = isinstance(shape, (tuple, list)) and len(shape) <= MOST_DIMENSIONS
     if not valid or not all(type(side) is int and 0 <= side < 2**48 for side in shape):
@@ -65,10 +65,10 @@ def check_shape(name: str, shape) -> tuple[int, ...]:
 
 
 def check_names(names) -> None:
-    """Checks the names of the tensors of a file before these are read.
+    """Checks the names of a file's tensors before the tensors are read.
 
     Raises:
-        CheckpointError: If there are too many, or one cannot be shown on a screen.
+        CheckpointError: If there are too many names, or one cannot be shown on a screen.
     """
     if len(names) > MOST_TENSORS:
         raise CheckpointError(f"must hold at most {MOST_TENSORS} tensors, got {len(names)}.")

@@ -6,7 +6,7 @@ RESIZES_LOGITS = True
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     return {
         "variant": "milesial",
         "num_classes": len(state["outc.conv.weight"]),
@@ -25,7 +25,7 @@ def renames(model: str) -> list[tuple[str, str]]:
             (rf"down(\d)\.maxpool_conv\.1\.double_conv\.{at}", rf"down\1_{unit}")
             for at, unit in units
         ],
-        # Theirs count from the deepest, ours from the highest resolution.
+        # Levels of the source count from the deepest, ours from the highest resolution.
         *[
             (rf"up{4 - level}\.conv\.double_conv\.{at}", f"up{level}_{unit}")
             for level in range(4)

@@ -40,7 +40,7 @@ def _infer_segmenter(state: dict) -> dict:
 
 
 def resnet_name(state: dict, prefix: str) -> str:
-    """Returns the ResNet to which the tensors `PREFIXlayerN.BLOCK.convK` belong."""
+    """Returns the name of the ResNet that the tensors `PREFIXlayerN.BLOCK.convK` belong to."""
     depth = sum(
         name.startswith(f"{prefix}layer") and name.endswith("conv1.weight") for name in state
     )

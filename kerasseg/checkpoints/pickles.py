@@ -1,8 +1,8 @@
 """Pickles of tensors, read without executing any code that they name.
 
-Python's own reader runs in C: it hashes, copies and allocates whatever a pickle demands, for hours
-and gigabytes, and Ctrl-C does not stop it. Here `pickletools` splits the file into instructions,
-and Python executes those that tensors and plain values need.
+Python's own reader is written in C. It hashes, copies and allocates whatever a pickle asks for, for
+hours and many gigabytes, and Ctrl-C does not stop it. Here, `pickletools` splits the file into
+instructions, and Python executes only those that tensors and plain values need.
 """
 
 import pickletools
@@ -12,7 +12,7 @@ from typing import Any
 from .limits import MOST_DIMENSIONS, CheckpointError
 from .storages import IGNORED, INERT, KINDS, Kind, LazyTensor, Storage
 
-# A tensor takes some 40 instructions. So many instructions take about a second and 100 MB.
+# A tensor takes about 40 instructions. This number of them takes about a second and 100 MB.
 _MOST_STEPS = 1_000_000
 _LONGEST_LINE = 2**20
 
@@ -21,7 +21,7 @@ class Loader:
     """Reads a pickle of tensors and plain values; any class but the listed ones is refused.
 
     Args:
-        file: A binary file at the beginning of the pickle; left at the end of the pickle.
+        file: A binary file, positioned at the beginning of the pickle; afterwards at its end.
         limit: Largest number of bytes to read.
 
     Attributes:
@@ -116,7 +116,7 @@ class Loader:
             raise CheckpointError(f"pickle must set items of dicts, got {type(target).__name__}.")
 
     def _build(self, _argument) -> None:
-        """Ignores the attributes of an object, such as a state dict's `_metadata`."""
+        """Ignores the attributes that a pickle sets, such as `_metadata` of a state dict."""
         self._stack.pop()
         target = self._stack[-1]
         if type(target) is not dict and target is not INERT:
@@ -188,7 +188,7 @@ class Loader:
         self._push(storage)
 
     def _ordered_dict(self, items: Any = ()) -> dict[str, Any]:
-        """Makes an OrderedDict, which Python 3 leaves empty and Python 2 gives a list of pairs."""
+        """Makes an OrderedDict, which Python 2 fills with a list of pairs and Python 3 later."""
         if type(items) is dict:
             return items
         if not isinstance(items, (tuple, list)):
@@ -247,7 +247,7 @@ def _shown(text: Any) -> str:
 
 
 def _update(target: dict[str, Any], keys: list[Any], values: list[Any]) -> None:
-    """Sets entries whose keys are strings, as only these name tensors.
+    """Sets the entries whose keys are strings; only these can name tensors.
 
     Hashing other keys may take forever: a tuple that holds a tuple twice, which again holds one
         twice, and so on, is hashed again at each place.

@@ -1,4 +1,4 @@
-"""Plans: how the tensors of a source become a network, tried before memory is taken."""
+"""Plans: how the tensors of a source become a network, tried out before memory is allocated."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -50,11 +50,11 @@ class Plan:
     def build(self, state: State, *, allow_non_finite: bool) -> keras.Model:
         """Builds the network with the tensors as its weights.
 
-        It is first built without memory for values, as wrong sizes in the tensors could demand any
-        amount.
+        The network is first built without memory for values, because wrong sizes in the tensors
+        could ask for any amount of memory.
 
         Raises:
-            ValueError: If a tensor is left over, missing, of another shape, or not finite.
+            ValueError: If tensors are left over, missing, of another shape, or not finite.
         """
         arguments, keep_heads = self._arguments(state)
         drawn = self._draw(arguments)
@@ -86,7 +86,7 @@ class Plan:
         return not assign.match(drawn, state, self._renames, keep_heads=keep_heads)[1]
 
     def _arguments(self, state: State) -> tuple[dict[str, Any], bool]:
-        """Returns the architecture's arguments, and whether its classifier starts again."""
+        """Returns the architecture's arguments, and whether its classifier is not filled."""
         try:
             inferred = self._source.infer(state, self._model)
         except KeyError as error:

@@ -1,4 +1,4 @@
-"""Prefixes: the tensors of a network are those whose names have the same beginning."""
+"""Prefixes: the names of all tensors of a network begin in the same way, such as "student."."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ import numpy as np
 
 State = dict[str, np.ndarray]
 
-# "module.student.backbone." has three parts, and is the longest that trainings make.
+# The longest prefix that trainings write, "module.student.backbone.", has three parts.
 _MOST_PARTS = 3
 _MOST_TRIED = 64
 
@@ -22,8 +22,8 @@ class Chosen(NamedTuple):
 
     Attributes:
         tensors: Arrays by name, without the prefix.
-        prefix: What was removed from each name.
-        left_out: Names of the tensors without it.
+        prefix: Prefix that was removed from each name.
+        left_out: Names of the tensors without this prefix.
     """
 
     tensors: State
@@ -52,12 +52,13 @@ def choose(
 
     Args:
         state: Arrays by name.
-        alike: Function that tells quickly whether names are those of the network.
+        alike: Function that tells quickly whether names belong to the network.
         fits: Function that tells whether tensors fit the network one by one.
-        prefix: Beginning of the names; "" for no prefix; None to find it.
+        prefix: Beginning of the names; "" for no prefix; None to find the prefix.
 
     Returns:
-        All tensors if their names are the network's, or if there is no such prefix.
+        The tensors with the prefix. All tensors if their names belong to the network without any
+        change, or if there is no such prefix.
 
     Raises:
         SeveralNetworksError: If several networks fit.
@@ -70,7 +71,8 @@ def choose(
     found = {}
     for beginning in _beginnings(state):
         part = _under(state, beginning)
-        # A beginning of the same names, longer: for tables that take them with and without it.
+        # A longer beginning of the same tensors is skipped: it fits, too, if the table knows the
+        # names with and without the part by which it is longer.
         longer = any(beginning.startswith(one) and len(part.tensors) == len(found[one].tensors)
                      for one in found)  # fmt: skip
         if not longer and alike(part.tensors):
@@ -105,7 +107,7 @@ def _under(state: State, prefix: str) -> Chosen:
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
-    """Lists beginnings of names, the most frequent first, and among equals the shortest."""
+    """Lists beginnings of names, the most frequent first, then the shortest first."""
     counts = Counter(
         ".".join(parts[:count]) + "."
         for parts in (name.split(".")[:-1] for name in names)

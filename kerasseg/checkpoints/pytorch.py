@@ -19,11 +19,11 @@ _WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net", "n
 _DEEPEST = 4
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-# Bytes of each of the three pickles before that of the tensors.
+# Largest size of each of the three pickles before the pickle of the tensors, in bytes.
 _LONGEST_HEAD = 4096
 
-# Tied weights are one view under two names, which counts once, or a transpose of it. Together the
-# different views of a storage may have four times its elements.
+# Tied weights are one view with two names, which counts once, or a transposed view. All different
+# views of a storage together may have four times its elements.
 _MOST_VIEWED = 4
 
 
@@ -53,10 +53,10 @@ def read_zip(archive: Archive) -> dict[str, np.ndarray]:
 
 
 def read_legacy(path: Path) -> dict[str, np.ndarray]:
-    """Reads a file as `torch.save` wrote it before version 1.6.
+    """Reads a file of `torch.save` before version 1.6.
 
     Raises:
-        CheckpointError: If it is another pickle, or a tensor is incomplete.
+        CheckpointError: If it is another kind of pickle, or a tensor is incomplete.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -87,8 +87,9 @@ def select(content: Any) -> dict[str, LazyTensor]:
     """Finds the tensors by name in the object that a training saved.
 
     Returns:
-        The state dict, at the top or under a key such as `state_dict`. If there are several
-        candidates, such as `student` and `teacher`, all of them, with the key before each name.
+        The state dict, which is the object itself or its entry under a key such as `state_dict`. If
+        there are several candidates, such as `student` and `teacher`, all of them; each name then
+        begins with the key.
 
     Raises:
         CheckpointError: If there are no tensors.
@@ -125,7 +126,7 @@ def _join(direct: dict, nested: dict[str, dict]) -> dict[str, LazyTensor]:
         raise CheckpointError(f"must hold at most {MOST_TENSORS} tensors, got {count}.")
     wrapper = next((key for key in _WRAPPERS if key in nested), None)
     if wrapper is not None:
-        # Other entries count if they hold the same network again: an average or a teacher.
+        # Other entries count if they hold the same network again, such as an average or a teacher.
         first = next(iter(nested[wrapper]))
         nested = {key: inner for key, inner in nested.items() if _has(inner, first)}
         direct = {}
@@ -133,7 +134,7 @@ def _join(direct: dict, nested: dict[str, dict]) -> dict[str, LazyTensor]:
         return direct
     if len(nested) == 1 and not direct:
         return next(iter(nested.values()))
-    check_names(nested)  # a long key would be copied into the name of every tensor
+    check_names(nested)  # a long key would become a part of the name of every tensor
     joined = {f"{key}.{name}": value for key in nested for name, value in nested[key].items()}
     check_names(joined)
     return {**joined, **direct}

@@ -6,7 +6,7 @@ RESIZES_LOGITS = True
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     stride = 8 if "score_pool3.weight" in state else 16 if "score_pool4.weight" in state else 32
     return {
         "variant": "paper",
@@ -21,7 +21,7 @@ def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of the architecture."""
     return [
         (r"conv(\d_\d)", r"encoder_conv\1"),
-        # FCN-32s calls its only one "upscore".
+        # FCN-32s has only one upsampling layer and calls it "upscore".
         (r"upscore", "upscore32"),
         (r"(fc\d|score_\w+|upscore\w+)", r"\1"),
     ]

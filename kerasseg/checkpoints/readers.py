@@ -17,23 +17,23 @@ _KERAS_WEIGHTS = "model.weights.h5"
 
 
 def read(path: Path | str) -> dict[str, np.ndarray]:
-    """Reads a checkpoint, whose kind is recognised by its content.
+    """Reads a checkpoint; its format is recognised by its content.
 
-    Nothing in the file is executed, and nothing outside it is read: a pickle may hold tensors and
-    plain values only, an HDF5 file no links and no values of other files. Memory and time are
-    bounded by the size of the file: the tensors may take 64 MiB and 8 times its size, which is more
-    than those of trained networks need, compressed or not.
+    Nothing in the file is executed, and nothing outside it is read: a pickle may only hold tensors
+    and plain values, and an HDF5 file may not hold links or values of other files. Memory and time
+    are limited by the size of the file: the tensors may take 64 MiB and 8 times its size, which is
+    more than trained networks need, compressed or not.
 
     Args:
         path: A PyTorch file (zip or legacy format), `.safetensors`, Keras `.h5`, or `.npz`.
 
     Returns:
         Arrays of numbers by name. Other data of the training is left out. If there are several
-        networks (`student` and `teacher`), each name begins with the key of its network. Half
-        precision becomes float32. Tied weights share their memory.
+        networks, such as `student` and `teacher`, each name begins with the key of its network.
+        Half precision becomes float32. Tied weights share their memory.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, of another kind, without tensors, takes
+        CheckpointError: If the file is missing or damaged, has another format or no tensors, takes
             more memory or time than its size allows, or holds objects of other classes.
     """
     path = Path(path)
@@ -46,7 +46,7 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def _naming(path: Path):
-    """Turns any error into one that names the file."""
+    """Turns every error of the block into a `CheckpointError` that names the file."""
     try:
         yield
     except CheckpointError as error:
@@ -63,12 +63,12 @@ def _naming(path: Path):
 
 
 def _printable(message: object) -> str:
-    """Escapes text with names from the file so that a terminal can show it safely."""
+    """Escapes text that contains names from the file, so that a terminal can show it safely."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(message)[:1000])
 
 
 def check_keras_file(path: Path) -> None:
-    """Checks the weights of a `.keras` or `.h5` file as `read` does, before Keras reads it.
+    """Checks the weights of a `.keras` or `.h5` file as `read` does, before Keras reads the file.
 
     Raises:
         CheckpointError: If `read` would refuse the weights.

@@ -11,7 +11,7 @@ _SECOND = "conv_relu_varout_dimred"
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     return {
         "variant": "paper",
         "encoder": resnet_name(state, ""),

@@ -1,4 +1,4 @@
-"""The safetensors format: a JSON header that says where each tensor lies, and the tensors.
+"""The safetensors format: a JSON header with the position of each tensor, and the tensors.
 
 https://github.com/huggingface/safetensors
 """
@@ -14,14 +14,14 @@ import numpy as np
 from .limits import CheckpointError, check_names, check_shape, read_exactly, to_native
 from .storages import from_bfloat16
 
-# A tensor takes some 150 bytes.
+# The header has about 150 bytes per tensor.
 _LARGEST_HEADER = 4 * 2**20
 
 _KINDS = {
     "BOOL": "?",
     **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
-    # NumPy has no bfloat16: its bits.
+    # NumPy has no bfloat16, so its bits are read.
     "BF16": "<u2",
 }
 
@@ -63,7 +63,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _places(header: dict, size: int) -> dict[str, tuple[str, tuple[int, ...], int, int]]:
-    """Returns kind, shape, begin and end of each tensor; none may lie upon another."""
+    """Returns kind, shape, begin and end of each tensor; tensors must not overlap."""
     header.pop("__metadata__", None)
     check_names(header)
     places = {}

@@ -10,7 +10,7 @@ _WIDTHS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"
 
 
 def encoder_options(state: dict, positions: str, projection: str) -> dict:
-    """Reads the form of a vision transformer off its tensors.
+    """Reads the options of a vision transformer from its tensors.
 
     Args:
         state: The tensors.
@@ -34,7 +34,7 @@ def encoder_options(state: dict, positions: str, projection: str) -> dict:
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     found = encoder_options(state, "encoder.pos_embed", "encoder.patch_embed.proj")
     found["variant"] = "paper"
     found["classifier_classes"] = len(state.get("encoder.head.weight", ()))
@@ -63,7 +63,7 @@ def renames(model: str) -> list[tuple[str, str]]:
         (r"encoder\.head", "encoder_map"),
         (r"decoder\.head", "logits"),
         (r"decoder\.cls_emb", "class_embedding/embedding"),
-        # Matrices that multiply from the right, unlike PyTorch's layers.
+        # These matrices multiply from the right, unlike those of PyTorch's layers.
         (r"decoder\.proj_patch", "=project_patches/kernel"),
         (r"decoder\.proj_classes", "=project_classes/kernel"),
         (r"decoder\.proj_dec", "decoder_proj"),

@@ -9,7 +9,7 @@ RESIZES_LOGITS = True
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture off its tensors."""
+    """Reads the arguments of the architecture from its tensors."""
     return {
         "variant": "paper",
         "num_classes": len(state["cls.4.weight"]),

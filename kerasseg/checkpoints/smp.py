@@ -9,7 +9,7 @@ RESIZES_LOGITS = True
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of an architecture off its tensors."""
+    """Reads the arguments of an architecture from its tensors."""
     mobilenet = "encoder.features.0.0.weight" in state
     return {
         "variant": "smp",
@@ -31,7 +31,7 @@ def renames(model: str) -> list[tuple[str, str]]:
 
 
 def mobilenet_renames(prefix: str) -> list[tuple[str, str]]:
-    """Returns the table of torchvision's MobileNetV2; its first block has no expansion."""
+    """Returns the rename table of torchvision's MobileNetV2, whose first block does not expand."""
     return [
         (rf"{prefix}0\.0", "encoder_stem_conv"),
         (rf"{prefix}0\.1", "encoder_stem_bn"),

@@ -1,4 +1,4 @@
-"""What pickles of tensors may name: storages, tensors, and what is not made.
+"""The objects that pickles of tensors may name: storages, tensors, and objects that stay unmade.
 
 A storage is flat memory of one type; a tensor is a view of it.
 """
@@ -11,14 +11,14 @@ from .limits import to_native
 
 
 class Kind(NamedTuple):
-    """The element type of a storage; bfloat16, which NumPy lacks, comes as its 16 bits."""
+    """The element type of a storage; bfloat16, which NumPy lacks, is read as 16 bits."""
 
     dtype: str
     bfloat16: bool = False
 
 
 class Storage(NamedTuple):
-    """Flat memory that tensors share: where it is found, its type and its number of elements."""
+    """Flat memory that tensors share: its key, its type and its number of elements."""
 
     key: str
     kind: Kind
@@ -34,7 +34,7 @@ class Storage(NamedTuple):
 
         Args:
             raw: The bytes of the file, `size` of them.
-            byte_order: That of the file.
+            byte_order: Byte order of the file.
         """
         dtype = np.dtype(self.kind.dtype)
         if dtype == np.bool_:
@@ -60,7 +60,7 @@ class LazyTensor(NamedTuple):
 
 
 class Inert:
-    """Stands for an object that is none of our business: never asked, never changed."""
+    """Stands for an object that no tensor needs; it has no attributes and is never changed."""
 
 
 INERT = Inert()
@@ -78,7 +78,7 @@ KINDS = {
     "BoolStorage": Kind("?"),
 }
 
-# What trainings leave beside the tensors. The objects are not made: an inert one takes their place.
+# Objects that trainings save beside the tensors. They are not made; inert ones take their place.
 IGNORED = {
     ("__builtin__", "set"),
     ("_codecs", "encode"),

@@ -14,7 +14,7 @@ RESIZES_LOGITS = False
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of an encoder off its tensors."""
+    """Reads the arguments of an encoder from its tensors."""
     if model == "encoders.resnet":
         return {"encoder": resnet_name(state, "")}
     if model == "encoders.vit":

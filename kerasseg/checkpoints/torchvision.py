@@ -9,7 +9,7 @@ RESIZES_LOGITS = True
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of an architecture off its tensors."""
+    """Reads the arguments of an architecture from its tensors."""
     return {
         "variant": "torchvision",
         "encoder": resnet_name(state, "backbone."),

@@ -14,17 +14,17 @@ def copy_weights(
 
     Args:
         source: The network to copy from; it may lack the auxiliary head.
-        model: The network to fill; it changes only if all fits.
+        model: The network to fill; it changes only if all weights fit.
         reset_head: Whether classifiers for other classes may keep their values.
-        same_classes: Whether both networks tell the same classes. Where they do not, classifiers
-            keep their values even if their shapes are equal.
+        same_classes: Whether both networks have the same classes. If they do not, classifiers keep
+            their values even if their shapes are equal.
 
     Returns:
         Names of the layers that keep their values.
 
     Raises:
-        ValueError: If a layer is missing, left over, of another shape, or not finite; it lists
-            them.
+        ValueError: If layers are missing, left over, of another shape, or not finite; the message
+            lists them.
     """
     given, ours = _layers_with_weights(source), _layers_with_weights(model)
     problems, restarted, pairs = [], [], []
@@ -63,7 +63,7 @@ def _may_start_again(name: str, *, missing: bool, reset_head: bool) -> bool:
 
 
 def _layers_with_weights(model: keras.Model) -> dict[str, Any]:
-    """Lists layers by name, those of nested models too (a network that sees resized images)."""
+    """Lists layers by name, also those of nested models, as in a network of resized images."""
     found = {}
     for layer in model.layers:
         if isinstance(layer, keras.Model):

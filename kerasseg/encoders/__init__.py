@@ -1,4 +1,4 @@
-"""Encoders: one family a file, image to `{stride: features}`, dilated where asked."""
+"""Encoders, from images to `{stride: features}`, dilated on request. Each family has a file."""
 
 import importlib
 import pkgutil
@@ -11,6 +11,7 @@ from ._needs import Needs as Needs
 from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
+    from . import efficientnet as efficientnet
     from . import hub as hub
     from . import mobilenet as mobilenet
     from . import resnet as resnet
@@ -41,8 +42,8 @@ def family(name: Any) -> Any:
     """Returns the module of an encoder.
 
     Args:
-        name: Of the encoder, such as "resnet50"; what follows a colon is an argument, as in
-            "mobilenetv2:0.5" (width) or "hub:PRESET" (a backbone of keras-hub).
+        name: Name of the encoder, such as "resnet50". An argument follows a colon, such as the
+            width in "mobilenetv2:0.5" or the backbone of keras-hub in "hub:PRESET".
 
     Raises:
         ValueError: If there is no such encoder.
@@ -54,18 +55,19 @@ def family(name: Any) -> Any:
 
 
 def is_known(name: str) -> bool:
-    """Tells whether an encoder has this name, what follows a colon aside."""
+    """Tells whether there is an encoder of this name; ignores the argument after a colon."""
     return _find(name) is not None
 
 
 def names(needs: Needs = _NOTHING) -> list[str]:
-    """Lists the encoders that an architecture can have.
+    """Lists the encoders that an architecture can use.
 
     Args:
-        needs: What it needs of them; of the default, all encoders have it.
+        needs: What the architecture needs of an encoder; nothing unless given, so that all encoders
+            are listed.
 
     Returns:
-        Names, in which words in capitals stand for arguments, such as "mobilenetv2:WIDTH".
+        Names of encoders. Words in capitals stand for arguments, as in "mobilenetv2:WIDTH".
     """
     return [name for module in fitting(needs) for name in spellings(module)]
 
@@ -83,18 +85,18 @@ def choose(
     output_stride: int | None = None,
     auxiliary: bool = False,
 ) -> Chosen:
-    """Finds the encoder that an architecture is asked to have, if it has what is needed.
+    """Finds the requested encoder and checks that it has what the architecture needs.
 
     Args:
-        name: As for `family`; or a function of your own, see
+        name: Name of the encoder as for `family`, or your own function, see
             `kerasseg.encoders._guest.GuestFamily`.
-        needs: What the architecture needs.
-        output_stride: The one asked for, or None for the encoder's own.
+        needs: What the architecture needs of an encoder.
+        output_stride: The requested output stride; None for the encoder's default.
         auxiliary: Whether there is an auxiliary head.
 
     Raises:
-        ValueError: If there is no such encoder, or it lacks something; it says what, and which
-            encoders have it.
+        ValueError: If there is no such encoder, or it lacks something; the message says what it
+            lacks and which encoders have it.
     """
     needs = needs.with_auxiliary() if auxiliary else needs
     if callable(name) and not needs.patches:
@@ -119,7 +121,7 @@ def choose(
 
 
 def _find(name: Any) -> Any:
-    """Returns the module of an encoder, None if there is none of this name."""
+    """Returns the module of an encoder; None if there is no encoder of this name."""
     for member in families() if isinstance(name, str) else ():
         module = importlib.import_module(f"{__name__}.{member}")
         stem = name.partition(":")[0] if module.TAKES_ARGUMENT else name

@@ -1,23 +1,25 @@
-"""Image classifiers made fully convolutional, as section 3.1 of the FCN paper does."""
+"""Fully convolutional networks made from image classifiers, as in section 3.1 of the FCN paper."""
 
 import keras
 from keras import layers
 
 
 def convolutionalize(classifier: keras.Model) -> keras.Model:
-    """Turns a classifier of one size into a network for any size, its weights kept.
+    """Turns a classifier for one image size into a network for all sizes, and keeps its weights.
 
-    A dense layer over a flattened map becomes a convolution of the map's size, every later dense
-    layer one of 1 x 1, and global average pooling a moving average of the map's size. On an image
-    of the classifier's own size the result is one pixel, with the classifier's scores.
+    A dense layer over flattened features becomes a convolution of the features' size, every later
+    dense layer becomes a 1 x 1 convolution, and global average pooling becomes a moving average of
+    the features' size. For an image of the classifier's own size the result is one pixel with the
+    classifier's scores.
 
     Args:
         classifier: A functional classifier with a known input size, such as those of
             `keras.applications`, including its top.
 
     Returns:
-        A model from images `(batch, height, width, channels)`, preprocessed as the classifier
-        expects and at least of its size, to scores `(batch, rows, columns, classes)`.
+        A model from images `(batch, height, width, channels)` to scores
+        `(batch, rows, columns, classes)`. Images must be preprocessed as the classifier expects,
+        and at least as large as the classifier's own images.
 
     Raises:
         ValueError: If the input size is not known, or nothing reduces the features to a vector.
@@ -40,7 +42,7 @@ def convolutionalize(classifier: keras.Model) -> keras.Model:
             "classifier must reduce its features by Flatten or GlobalAveragePooling2D, "
             f"got {classifier.name}."
         )
-    # Squeezing blocks inside the network pool too; the last reduction makes the vector.
+    # Squeeze-and-excitation blocks inside the network pool too; only the last reduction counts.
     border = reducing[-1]
     body = _rebuild_body(classifier, classifier.layers[border])
     features = body.output
@@ -55,7 +57,7 @@ def convolutionalize(classifier: keras.Model) -> keras.Model:
             pairs.append(pair)
             size = (1, 1)
         else:
-            # Dropout, normalisation and activations work on maps as they do on vectors.
+            # Dropout, normalisation and activations treat maps and vectors in the same way.
             copy = layer.__class__.from_config(layer.get_config())
             features = copy(features)
             pairs.append((copy, layer.get_weights()))
@@ -75,12 +77,12 @@ def _rebuild_body(classifier: keras.Model, border) -> keras.Model:
 
 
 def _convolve(dense, features, size: tuple[int, int]):
-    """Returns the dense layer's scores at each place, and the layer with its weights."""
+    """Applies a dense layer as a convolution; returns the scores and the layer with weights."""
     config = dense.get_config()
     convolution = layers.Conv2D(
         dense.units, size, activation=config["activation"], use_bias=dense.use_bias, name=dense.name
     )
     result = convolution(features)
     kernel, *bias = dense.get_weights()
-    # Flatten runs over rows, columns and channels in this order, as a kernel does.
+    # Flatten orders rows, columns and channels in the same way as a kernel.
     return result, (convolution, [kernel.reshape((*size, -1, dense.units)), *bias])

@@ -1,26 +1,27 @@
-"""An encoder of a user's own, in the place of one of the families."""
+"""An encoder that the user wrote, which architectures use like one of the families."""
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
-# An image on which every stride falls whole.
+# Size of an image that is divisible by every stride.
 _TRIAL = (64, 96)
 
 
 class GuestFamily:
-    """What architectures ask of a family, answered by a function of images.
+    """A family of encoders that consists of a function of images.
 
     Args:
         function: `function(images, output_stride=32)` takes normalised images
-            `(batch, height, width, 3)` as a Keras tensor and returns `{stride: features}` for all
-            strides that the architecture needs; others are not used. Strides beyond `output_stride`
-            (8, 16 or 32) keep its resolution and dilate instead; a function that cannot do so
-            raises a ValueError. Its attribute `PREPROCESSING`, one of
+            `(batch, height, width, 3)` as a Keras tensor. It returns `{stride: features}` for all
+            strides that the architecture needs; further strides are not used. Features of strides
+            beyond `output_stride` (8, 16 or 32) keep the resolution of `output_stride`, and their
+            convolutions are dilated instead; a function that cannot dilate raises a ValueError.
+            The attribute `PREPROCESSING` of the function, one of
             `kerasseg.layers.preprocessing.PRESETS`, says how images are normalised; "imagenet"
-            without it. Weights of a training before are loaded by the function itself.
-        strides: Of the features that the architecture needs.
+            if there is no such attribute. The function itself loads weights, if it has any.
+        strides: Strides of the features that the architecture needs.
     """
 
     NAMES = ()
@@ -34,22 +35,22 @@ class GuestFamily:
         self.PREPROCESSING = getattr(function, "PREPROCESSING", "imagenet")
 
     def features(self, images, name: Any, *, output_stride: int = 32) -> dict:
-        """Applies the function, as a model of its own whose name begins with `encoder_`.
+        """Applies the function as a nested model, whose name begins with `encoder_`.
 
         Args:
             images: Normalised images `(batch, height, width, 3)`.
-            name: Not used: the function itself, which architectures hand on.
+            name: The function itself, which architectures pass here; not used.
             output_stride: 8, 16 or 32.
 
         Returns:
-            `{stride: features}`, as of the other families.
+            `{stride: features}`, as from the other families.
 
         Raises:
-            ValueError: If the function fails, or does not return what it has to.
+            ValueError: If the function fails, or does not return the features that it must return.
         """
         inputs = keras.Input(images.shape[1:])
         try:
-            # Optimizers know the encoder's variables by this beginning of their paths.
+            # Optimizers recognise the encoder's variables by this beginning of their paths.
             with keras.name_scope(f"encoder_{self._name}"):
                 found = self._function(inputs, output_stride=output_stride)
         except Exception as error:  # it may raise anything

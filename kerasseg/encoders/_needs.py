@@ -1,4 +1,4 @@
-"""What an architecture needs of an encoder, and whether a family has it."""
+"""What an architecture needs of an encoder, and what a family of encoders lacks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ class Needs:
     """What an architecture needs of an encoder.
 
     Attributes:
-        strides: Of the features that it decodes.
-        output_strides: Those that it can use; the encoder must dilate to one of them at least.
-            Empty for any.
+        strides: Strides of the features that the architecture decodes.
+        output_strides: Output strides that the architecture can use; the encoder must have at least
+            one of them. Empty if it can use all.
         auxiliary: Stride of the features that an auxiliary head classifies, which are needed only
-            with such a head; None if it has none.
+            with such a head; None if the architecture has no such head.
         patches: Whether the features must be the patches of a vision transformer.
     """
 
@@ -24,13 +24,13 @@ class Needs:
     patches: bool = False
 
     def with_auxiliary(self) -> "Needs":
-        """Returns what is needed where there is an auxiliary head."""
+        """Returns what is needed if there is an auxiliary head."""
         if self.auxiliary is None:
             return self
         return replace(self, strides=tuple(sorted({*self.strides, self.auxiliary})))
 
     def __str__(self) -> str:
-        """Says it in words, such as "features of strides 4 and 32"."""
+        """Describes what is needed in words, such as "features of strides 4 and 32"."""
         if self.patches:
             return "patches of a transformer"
         word = "stride" if len(self.strides) == 1 else "strides"
@@ -38,13 +38,14 @@ class Needs:
 
 
 class Chosen(NamedTuple):
-    """An encoder under an architecture.
+    """An encoder that an architecture uses.
 
     Attributes:
-        family: Its module, or the `GuestFamily` of a function.
-        name: Its name, or the function.
-        needs: What the architecture needs of it.
-        output_stride: 8, 16 or 32: strides beyond it become dilations. None for the family's own.
+        family: Module of its family, or the `GuestFamily` of the user's function.
+        name: Its name, or the user's function.
+        needs: What the architecture needs of the encoder.
+        output_stride: 8, 16 or 32; strides beyond it become dilations. None for the default of the
+            family.
     """
 
     family: Any
@@ -54,21 +55,27 @@ class Chosen(NamedTuple):
 
     @property
     def preprocessing(self) -> str:
-        """The normalisation that it was trained with, one of `preprocessing.PRESETS`."""
+        """Normalisation that the encoder was trained with, one of `preprocessing.PRESETS`."""
         return self.family.PREPROCESSING
+
+    @property
+    def separable(self) -> bool:
+        """Whether it is made of depthwise separable convolutions, as its decoder is then too."""
+        return getattr(self.family, "SEPARABLE", False)
 
     def features(self, images, **form: Any) -> dict:
         """Applies the encoder.
 
         Args:
             images: Normalised images `(batch, height, width, channels)`.
-            **form: Options of the family's `features` beside the output stride.
+            **form: Further options of the family's `features`.
 
         Returns:
-            `{stride: features}`, among them all strides that are needed.
+            `{stride: features}` with all strides that are needed, and perhaps others.
 
         Raises:
-            ValueError: If it cannot be applied, or lacks a stride, as a preset may.
+            ValueError: If the encoder cannot be applied, or lacks a stride, as presets of keras-hub
+                may.
         """
         if self.output_stride is not None:
             form["output_stride"] = self.output_stride
@@ -82,14 +89,14 @@ class Chosen(NamedTuple):
 
 
 class Lack(NamedTuple):
-    """What a family lacks, in words: what is wanted, and what it has instead."""
+    """What a family lacks: `wanted` says what is needed, `has` what the family has instead."""
 
     wanted: str
     has: str
 
 
 def lack(family: Any, needs: Needs) -> Lack | None:
-    """Says what a family lacks of what an architecture needs; None if it has everything."""
+    """Finds what a family lacks that an architecture needs; None if it lacks nothing."""
     if needs.patches and not getattr(family, "PATCHES", False):
         return Lack(str(needs), str(Needs(family.STRIDES)))
     if not set(needs.strides) <= set(family.STRIDES):
@@ -101,11 +108,11 @@ def lack(family: Any, needs: Needs) -> Lack | None:
 
 
 def spellings(family: Any) -> tuple[str, ...]:
-    """Lists how the encoders of a family are named, such as "mobilenetv2:WIDTH"."""
+    """Lists the names of a family's encoders, such as "mobilenetv2:WIDTH"."""
     return getattr(family, "SPELLINGS", family.NAMES)
 
 
 def listed(values: Iterable[Any], word: str = "and") -> str:
-    """Lists values in words: "8, 16 and 32"."""
+    """Joins values in words, as in "8, 16 and 32"."""
     *first, last = map(str, values)
     return f"{', '.join(first)} {word} {last}" if first else last

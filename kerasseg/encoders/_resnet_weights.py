@@ -1,10 +1,10 @@
-"""Where the ResNets' ImageNet weights come from, and how their tensors are called elsewhere."""
+"""Sources of ImageNet weights of the ResNets, and the names of their tensors in each source."""
 
 from ._weights import TORCH_CLASSIFIER, HubPresets, TorchFiles
 
 
 def stage_renames(prefix: str = "") -> list[tuple[str, str]]:
-    """Returns the table of a ResNet's stages in the names of torchvision, which most share."""
+    """Returns the rename table of a ResNet's stages for torchvision's names, which most share."""
     block = rf"{prefix}layer(\d)\.(\d+)\."
     return [
         (rf"{block}conv(\d)", r"encoder_layer\1_\2_\3_conv"),
@@ -15,7 +15,7 @@ def stage_renames(prefix: str = "") -> list[tuple[str, str]]:
 
 
 def deep_stem_renames(prefix: str) -> list[tuple[str, str]]:
-    """Returns the table of a stem of three units in one `Sequential`: 0 1 (2) 3 4 (5) 6 7."""
+    """Returns the rename table of a stem of three units, 0 1 (2) 3 4 (5) 6 7 of a `Sequential`."""
     return [
         (rf"{prefix}{position}", f"encoder_stem{unit}_{kind}")
         for unit in (1, 2, 3)

@@ -1,8 +1,9 @@
-r"""Where an encoder's ImageNet weights come from: what families declare in `WEIGHTS`.
+r"""Sources of an encoder's ImageNet weights, which its family declares in `WEIGHTS`.
 
-A family lists its sources, at most one of a kind; `kerasseg.checkpoints.imagenet` reads them. A
-rename is a pair: a pattern that the whole of a foreign name matches, and the name of our layer, in
-which `\1` stands for the pattern's first group, and so on.
+A family lists its sources, at most one of each kind; `kerasseg.checkpoints.imagenet` reads them. A
+rename is a pair. Its first part is a regular expression that matches the whole name of a tensor or
+layer in the source. Its second part is the name of our layer, in which `\1` stands for the first
+group of the expression, and so on.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,11 +24,12 @@ def _no_options(name: str, model: Any) -> dict:
 
 
 class Application(NamedTuple):
-    """A network of `keras.applications`: its own ImageNet weights, and its `.h5` files.
+    """A network of `keras.applications`: the ImageNet weights that it downloads, and `.h5` files.
 
     Attributes:
-        network: Its name there, such as "VGG16".
-        renames: From the names of its layers; "+1" in one of ours is the group's number plus 1.
+        network: Name of the network in `keras.applications`, such as "VGG16".
+        renames: Renames from the names of its layers. "+1" in the name of our layer adds 1 to the
+            number in the group before it.
         options: Called with the encoder's name and our model; returns the network's arguments.
     """
 
@@ -40,8 +42,8 @@ class HubPresets(NamedTuple):
     """Backbones of keras-hub.
 
     Attributes:
-        renames: From the names of their layers, as for `Application`.
-        presets: Those with ImageNet weights, by the encoder's name.
+        renames: Renames from the names of their layers, as for `Application`.
+        presets: Preset with ImageNet weights for each encoder, by the encoder's name.
     """
 
     renames: Renames
@@ -52,9 +54,10 @@ class TorchFiles(NamedTuple):
     """Files with tensors in the names and layout of PyTorch.
 
     Attributes:
-        writers: Who writes such files, in words, such as "torchvision or timm".
-        renames: From the names of the tensors, or of their modules; "" for what is not needed.
-        adapt: Called with arrays by name and our model; returns the arrays that fit it.
+        writers: Libraries that write such files, in words, such as "torchvision or timm".
+        renames: Renames from the names of the tensors or of their modules; the second part is "" if
+            the tensors are not needed.
+        adapt: Called with arrays by name and our model; returns the arrays that fit the model.
     """
 
     writers: str
@@ -62,4 +65,16 @@ class TorchFiles(NamedTuple):
     adapt: Callable[[dict, Any], dict] = _as_it_is
 
 
-Source = Application | HubPresets | TorchFiles
+class TorchPackages(NamedTuple):
+    """Packages that hold a file with the tensors that the family's `TorchFiles` says.
+
+    Attributes:
+        packages: Names by which they are installed, by the encoder's name.
+        extra: The extra of kerasseg that installs them.
+    """
+
+    packages: Mapping[str, str]
+    extra: str
+
+
+Source = Application | HubPresets | TorchFiles | TorchPackages

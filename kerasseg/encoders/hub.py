@@ -1,4 +1,4 @@
-"""Any keras-hub backbone with a feature pyramid, dilated by cloning it."""
+"""Backbones of keras-hub that have a feature pyramid. They are cloned to dilate them."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ PREPROCESSING = "imagenet"
 NAMES = ("hub",)
 SPELLINGS = ("hub:PRESET",)
 TAKES_ARGUMENT = True
-# Of most presets; one that has others is found out when it is loaded.
+# The strides of most presets; other strides of a preset are found when it is loaded.
 STRIDES = (4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 WEIGHTS = ()  # a preset has its own
@@ -21,19 +21,19 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     """Applies a backbone of keras-hub, with the weights of its preset.
 
     Args:
-        images: Normalised images `(batch, height, width, channels)`, as many channels as the preset
-            has; smaller ones than the backbone takes are padded with zeros.
-        name: "hub:PRESET": a preset's name such as "hub:resnet_50_imagenet", from keras-hub's
-            cache or the network, or a folder that holds one.
-        output_stride: 8, 16 or 32: strides beyond it become dilations.
+        images: Normalised images `(batch, height, width, channels)` with the number of channels
+            that the preset has. Images that are too small for the backbone are padded with zeros.
+        name: "hub:PRESET", where PRESET is the name of a preset, which comes from keras-hub's cache
+            or the network, as in "hub:resnet_50_imagenet"; or a folder that holds a preset.
+        output_stride: 8, 16 or 32; strides beyond it become dilations.
 
     Returns:
-        `{stride: features}` for the strides of the pyramid up to 32, each key being the stride that
-        its level would have without dilation.
+        `{stride: features}` for the strides of the pyramid up to 32. Each key is the stride that
+        the level would have without dilation.
 
     Raises:
-        ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid or is
-            for images of other channels, or the output stride is not valid.
+        ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid or
+            takes images with another number of channels, or the output stride is not valid.
 
     Reference:
         https://keras.io/keras_hub/presets/
@@ -46,7 +46,7 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
         raise ValueError(f"encoder must be a backbone with a feature pyramid, got {name!r}.")
     levels = {2 ** int(level[1:]): outputs[level] for level in outputs if int(level[1:]) <= 5}
     strides = sorted(levels)
-    # Inputs of unknown size, whatever the preset's image shape is.
+    # The copy takes images of any size, whatever the preset's image shape is.
     pyramid = keras.Model(backbone.inputs, [levels[stride] for stride in strides])
     pyramid = _clone(pyramid, output_stride)
     channels = pyramid.input_shape[-1]
@@ -65,12 +65,12 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
 
 
 def _least_side(pyramid: keras.Model) -> int:
-    """Finds the side, a power of 2, of the smallest image of which each level keeps something."""
+    """Finds the smallest side, a power of 2, for which no level of the pyramid is empty."""
     channels = pyramid.input_shape[-1]
     for least in (1, 2, 4, 8, 16, 32, 64):
         try:
             shapes: Any = pyramid.compute_output_shape((1, least, least, channels))
-        except ValueError:  # a window larger than what is left
+        except ValueError:  # a pooling window is larger than the features
             continue
         if min(side for shape in shapes for side in shape[1:3]) >= 1:
             return least
@@ -81,8 +81,8 @@ def load_backbone(preset: str, wanted: str) -> keras.Model:
     """Loads a backbone of keras-hub.
 
     Args:
-        preset: Name of a preset, from keras-hub's cache or the network, or a folder.
-        wanted: What it is for, as an error names it.
+        preset: Name of a preset, which comes from keras-hub's cache or the network, or a folder.
+        wanted: What the backbone is for, as the beginning of an error message.
 
     Raises:
         ValueError: If keras-hub is not installed, or the preset cannot be loaded.
@@ -101,9 +101,9 @@ def load_backbone(preset: str, wanted: str) -> keras.Model:
 
 
 def _clone(model: keras.Model, output_stride: int) -> keras.Model:
-    """Copies a model with its weights, strides beyond the output stride turned into dilations."""
+    """Copies a model with its weights; strides beyond the output stride become dilations."""
     dilations = _dilations(model, output_stride)
-    # Borders of their own before a convolution would have to grow with its dilation.
+    # The border of a separate padding layer must grow with the dilation of its convolution.
     padded = {name: _padding_before(model.get_layer(name)) for name in dilations}
 
     def clone_layer(layer):
@@ -115,14 +115,14 @@ def _clone(model: keras.Model, output_stride: int) -> keras.Model:
         if layer.name not in dilations:
             return layer.__class__.from_config(config)
         config["strides"], config["dilation_rate"] = dilations[layer.name]
-        # Keras' own dilated convolution takes several times as long.
+        # Ours are several times faster than those of Keras if they are dilated.
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         kind = DepthwiseConv2D if depthwise else Conv2D
         if padded[layer.name]:
             config["padding"] = "symmetric"
         return kind.from_config(config)
 
-    # Optimizers know the encoder's variables by this beginning of their paths.
+    # Optimizers recognise the encoder's variables by this beginning of their paths.
     with keras.name_scope("encoder_hub"):
         clone = keras.models.clone_model(model, clone_function=clone_layer)
     clone.set_weights(model.get_weights())
@@ -131,7 +131,7 @@ def _clone(model: keras.Model, output_stride: int) -> keras.Model:
 
 
 def _batch_normalization(layer) -> keras.layers.Layer:
-    """Makes ours of Keras' layer: synchronised between replicas, and several times faster."""
+    """Copies Keras' layer into ours, which is several times faster and synchronises replicas."""
     config = layer.get_config()
     usual = config["axis"] in (-1, 3) and config["center"] and config["scale"]
     if not usual or config["renorm"]:
@@ -141,16 +141,16 @@ def _batch_normalization(layer) -> keras.layers.Layer:
 
 
 def _padding_before(layer) -> str | None:
-    """Returns the name of the layer that pads the input of a convolution, if there is one."""
+    """Returns the name of the layer that pads the input of a convolution; None if there is none."""
     before = layer.input._keras_history.operation
     wide = max(layer.kernel_size) > 1 and layer.padding == "valid"
     return before.name if wide and isinstance(before, keras.layers.ZeroPadding2D) else None
 
 
 def _dilations(model: keras.Model, output_stride: int) -> dict[str, tuple[int, int]]:
-    """Returns the new stride and dilation of each strided or later convolution.
+    """Returns the new stride and dilation of each convolution from the first lost stride on.
 
-    A tensor's dilation is what its inputs lost in resolution so far.
+    The dilation of a tensor is the product of the strides that were removed before it.
     """
     changed: dict[str, tuple[int, int]] = {}
     stride_of: dict[int, int] = {}
@@ -165,8 +165,8 @@ def _dilations(model: keras.Model, output_stride: int) -> dict[str, tuple[int, i
                 dilation, kept = dilation * step, 1
             else:
                 kept = step
-            # A kernel of more than one tap sees its input at the input's own distance; a strided
-            # one, as in a dilated ResNet, already at the new.
+            # A kernel with more than one tap has the dilation of its input. A kernel that loses its
+            # stride already has the new dilation, as in a dilated ResNet.
             if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) and (
                 dilation > 1
             ):

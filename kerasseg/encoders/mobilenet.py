@@ -1,8 +1,7 @@
 """MobileNetV2 of any width (Sandler et al. 2018), dilated or not."""
 
-import keras
-
-from ..layers import conv_bn, depthwise_bn
+from ..layers import conv_bn
+from ._inverted_residuals import Group, apply_groups, round_channels
 from ._weights import Application
 
 PAPER = "https://arxiv.org/abs/1801.04381"
@@ -10,6 +9,7 @@ PREPROCESSING = "tf"
 NAMES = ("mobilenetv2",)
 SPELLINGS = ("mobilenetv2", "mobilenetv2:WIDTH")
 TAKES_ARGUMENT = True
+SEPARABLE = True
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -42,27 +42,26 @@ def features(
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: "mobilenetv2", or with a width as in "mobilenetv2:0.5".
-        output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead.
-        halve_first_dilation: Whether the block that would have had the stride keeps the dilation
-            from before, as in TensorFlow's DeepLab.
-        last_filters: Channels of the last 1 x 1 convolution (1280 for ImageNet); None for none, as
-            in DeepLab.
+        output_stride: 8, 16 or 32; blocks beyond it keep the resolution and are dilated instead.
+        halve_first_dilation: Whether a block that loses its stride keeps the dilation of the block
+            before, as in TensorFlow's DeepLab.
+        last_filters: Channels of the last 1 x 1 convolution, 1280 for ImageNet; None for no such
+            convolution, as in DeepLab.
         padding: "same" as in TensorFlow, where the ImageNet weights come from, or "symmetric" as
             in PyTorch.
-        epsilon: Of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in PyTorch.
-        divisor: What the scaled numbers of channels are multiples of: 8, or 1 as in DeepLab's
-            trainings at other widths than 1.
-
-        depthwise_low_level: Whether the features of stride 4 are what the depthwise convolution of
-            the last block there gives, six times as many channels, as TensorFlow's DeepLab takes
-            them for its decoder.
+        epsilon: Epsilon of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in PyTorch.
+        divisor: Scaled numbers of channels are rounded to multiples of this number: 8, or 1 as in
+            DeepLab's trainings with a width other than 1.
+        depthwise_low_level: Whether the features of stride 4 come from the depthwise convolution of
+            the last block of that stride, which has six times as many channels. TensorFlow's
+            DeepLab decodes these.
 
     Returns:
-        `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
-        group would have without dilation.
+        `{stride: features}` for the strides 2, 4, 8, 16 and 32. Each key is the stride that the
+        group of blocks would have without dilation.
 
     Raises:
-        ValueError: If output stride or width are not valid.
+        ValueError: If the output stride or the width is not valid.
 
     Reference:
         Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
@@ -72,41 +71,32 @@ def features(
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
     width = parse_width(name)
     form = {"padding": padding, "epsilon": epsilon}
-    result = conv_bn(
+    stem = conv_bn(
         images,
-        _scaled(32, width, divisor),
+        round_channels(32, width, divisor),
         3,
         strides=2,
         activation="relu6",
         name="encoder_stem",
         **form,
     )
-    found = {}
-    nominal, stride, dilation, block = 2, 2, 1, 0
-    for expansion, channels, repeats, step in _GROUPS:
-        nominal *= step
-        before = dilation
-        if stride * step > output_stride:
-            dilation, step = dilation * step, 1
-        stride *= step
-        depthwise = result
-        for index in range(repeats):
-            block += 1
-            first = index == 0
-            result, depthwise = _inverted_residual(
-                result,
-                expansion,
-                _scaled(channels, width, divisor),
-                strides=step if first else 1,
-                dilation_rate=before if first and halve_first_dilation else dilation,
-                name=f"encoder_block{block}",
-                **form,
-            )
-        found[nominal] = depthwise if nominal == 4 and depthwise_low_level else result
+    groups = apply_groups(
+        stem,
+        [
+            Group(expansion, 3, round_channels(channels, width, divisor), repeats, step)
+            for expansion, channels, repeats, step in _GROUPS
+        ],
+        output_stride=output_stride,
+        halve_first_dilation=halve_first_dilation,
+        **form,
+    )
+    found = {stride: group.result for stride, group in groups.items()}
+    if depthwise_low_level:
+        found[4] = groups[4].depthwise
     if last_filters is not None:
         found[32] = conv_bn(
-            result,
-            _scaled(last_filters, max(width, 1.0), divisor),
+            found[32],
+            round_channels(last_filters, max(width, 1.0), divisor),
             1,
             activation="relu6",
             name="encoder_last",
@@ -116,10 +106,10 @@ def features(
 
 
 def parse_width(name: str) -> float:
-    """Reads the width off an encoder's name: "mobilenetv2:0.5" is half as wide.
+    """Reads the width from an encoder's name: "mobilenetv2:0.5" has half of the channels.
 
     Raises:
-        ValueError: If it is not a number above 0.
+        ValueError: If the width is not a number above 0.
     """
     text = name.partition(":")[2] or "1"
     try:
@@ -132,7 +122,7 @@ def parse_width(name: str) -> float:
 
 
 def _application_options(name: str, model) -> dict:
-    # Any valid size gives the same weights.
+    # The weights are the same for every valid size.
     return {"input_shape": (224, 224, 3), "alpha": parse_width(name), "include_top": False}
 
 
@@ -152,38 +142,3 @@ WEIGHTS = (
         _application_options,
     ),
 )
-
-
-def _scaled(channels: int, width: float, divisor: int) -> int:
-    """Rounds to a multiple of the divisor, never down by more than a tenth, as the authors do."""
-    exact = channels * width
-    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * exact else rounded
-
-
-def _inverted_residual(
-    features, expansion: int, filters: int, *, strides: int, dilation_rate: int, name: str, **form
-):
-    """Returns the block's output, and that of its depthwise convolution."""
-    result = features
-    if expansion > 1:
-        result = conv_bn(
-            result,
-            expansion * features.shape[-1],
-            1,
-            activation="relu6",
-            name=f"{name}_expand",
-            **form,
-        )
-    depthwise = depthwise_bn(
-        result,
-        strides=strides,
-        dilation_rate=dilation_rate,
-        activation="relu6",
-        name=f"{name}_depthwise",
-        **form,
-    )
-    result = conv_bn(depthwise, filters, 1, activation=None, name=f"{name}_project", **form)
-    if strides == 1 and features.shape[-1] == filters:
-        result = keras.layers.Add(name=f"{name}_add")([features, result])
-    return result, depthwise

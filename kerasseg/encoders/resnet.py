@@ -45,19 +45,21 @@ def features(
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: One of `NAMES`.
-        output_stride: 8, 16 or 32: stages beyond it keep their resolution and dilate instead.
-        stem: Channels of the three 3 x 3 convolutions of a deep stem; None for one of 7 x 7.
-        stride_in_first: Whether a bottleneck's stride is in its first 1 x 1 convolution, as in the
-            paper and Caffe, instead of in the 3 x 3 (torchvision and most others since).
+        output_stride: 8, 16 or 32; stages beyond it keep the resolution and are dilated instead.
+        stem: Channels of the three 3 x 3 convolutions of a deep stem; None for a stem with one
+            7 x 7 convolution.
+        stride_in_first: Whether the first 1 x 1 convolution of a bottleneck has the stride, as in
+            the paper and Caffe, and not the 3 x 3 convolution, as in torchvision and most others.
         halve_first_dilation: Whether the first block of a dilated stage has the dilation of the
             stage before, as in torchvision and OpenMMLab.
-        last_dilations: Dilation of each block of the last stage, None for `32 / output_stride`.
+        last_dilations: Dilation of each block of the last stage; None for `32 / output_stride`.
         ceil_pooling: Whether the stem's pooling rounds odd sizes up, as Caffe does.
-        filters: Channels of the first stage, 64 in the paper; the others follow in proportion.
+        filters: Channels of the first stage, 64 in the paper; those of the other stages are in
+            proportion.
 
     Returns:
-        `{stride: features}` for the strides 2 (stem), 4, 8, 16 and 32, each key being the stride
-        that its stage would have without dilation.
+        `{stride: features}` for the strides 2 (the stem), 4, 8, 16 and 32. Each key is the stride
+        that the stage would have without dilation.
 
     Raises:
         ValueError: If the output stride or the number of `last_dilations` is not valid.

@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan and Zisserman 2015), also in the forms of FCN and DeepLab."""
+"""VGG16 (Simonyan and Zisserman 2015), and the forms of it in FCN and DeepLab."""
 
 from keras import layers
 
@@ -32,17 +32,20 @@ def features(
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: "vgg16".
-        output_stride: 8, 16 or 32: the convolutions after poolings beyond it dilate instead.
-            Such poolings have stride 1 if the window is 3, as in DeepLab, and are left out if it
-            is 2, as in Yu and Koltun's dilated VGG16: a window of 2 would move the features.
-        pool_size: 2 as in VGG16, or 3 (with a border of 1) as in DeepLab.
+        output_stride: 8, 16 or 32. Beyond it, the convolutions after a pooling are dilated instead.
+            The pooling has stride 1 if its window is 3, as in DeepLab. It is left out if its window
+            is 2, as in the dilated VGG16 of Yu and Koltun, because a window of 2 with stride 1
+            would shift the features.
+        pool_size: Side of the pooling windows: 2 as in VGG16, or 3 with a border of 1 as in
+            DeepLab.
         ceil_pooling: Whether pooling rounds odd sizes up, as Caffe does, or down.
-        border: Zeros around the image: 1 as in VGG16, 100 in FCN.
-        filters: Channels of the first stage, 64 in the paper; the others follow in proportion.
+        border: Width of the border of zeros around the image: 1 as in VGG16, 100 as in FCN.
+        filters: Channels of the first stage, 64 in the paper; those of the other stages are in
+            proportion.
 
     Returns:
-        `{stride: features}` after the pooling of each stage, for the strides 2, 4, 8, 16 and 32,
-        each key being the stride that its stage would have without dilation.
+        `{stride: features}` after the pooling of each stage, for the strides 2, 4, 8, 16 and 32.
+        Each key is the stride that the stage would have without dilation.
 
     Raises:
         ValueError: If the output stride is not valid.
@@ -81,7 +84,7 @@ def features(
                 ceil=ceil_pooling,
                 name=f"encoder_pool{stage}",
             )(result)
-        # The pooling that lost its stride doubles the distance of the taps after it.
+        # After a pooling that lost its stride, the distance between the taps of a kernel doubles.
         dilation *= 2 // step
         found[2**stage] = result
     return found
@@ -89,7 +92,7 @@ def features(
 
 def _application_options(name: str, model) -> dict:
     names = {layer.name for layer in model.layers}
-    # FCN's fc6 and fc7 have those of the classifier.
+    # The layers fc6 and fc7 of FCN get the weights of the classifier.
     top = "fc6" in names and model.get_layer("fc6").kernel.shape[:2] == (7, 7)
     return {"include_top": top}
 

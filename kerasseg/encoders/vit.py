@@ -1,23 +1,21 @@
 """Vision transformers, tiny to large (Dosovitskiy et al. 2021)."""
 
 import math
+import re
+from collections.abc import Iterable
 
 import numpy as np
 from keras import layers
 
 from ..layers import Conv2D, PadToMultiple
-from ..layers.transformer import (
-    PatchMap,
-    PatchTokens,
-    resize_position_embedding,
-    transformer_block,
-)
+from ..layers.position_embeddings import resize_position_embedding
+from ..layers.transformer import PatchMap, PatchTokens, transformer_block
 from ._weights import TORCH_CLASSIFIER, TorchFiles
 
 PAPER = "https://arxiv.org/abs/2010.11929"
 PREPROCESSING = "tf"
 TAKES_ARGUMENT = False
-# Patches of other sides than 16 can be asked for by the architecture, where it has them.
+# An architecture may ask for patches with another side than 16.
 STRIDES = (16,)
 OUTPUT_STRIDES = (16,)
 PATCHES = True
@@ -48,21 +46,23 @@ def features(
     """Applies a vision transformer.
 
     Args:
-        images: Normalised images `(batch, height, width, 3)`, padded with zeros at the bottom and
-            right to whole patches.
+        images: Normalised images `(batch, height, width, 3)`. They are padded with zeros at the
+            bottom and right to whole patches.
         name: One of `NAMES`.
-        output_stride: Side of the patches.
-        grid: `(rows, columns)` of patches of the training images, the position embeddings' shape.
-        interpolation: "bilinear" or "bicubic", by which the position embeddings are resized.
-        epsilon: Of the layer normalisation.
+        output_stride: Side of the patches in pixels.
+        grid: `(rows, columns)` of patches in the training images, which is the shape of the
+            position embeddings.
+        interpolation: How position embeddings are resized, "bilinear" or "bicubic".
+        epsilon: Epsilon of the layer normalisation.
         patch_bias: Whether the projection of the patches has a bias.
         dropout: Fraction dropped after each projection.
-        drop_path: Share of the images whose branch the last block drops in training; the blocks
-            before it drop proportionally less.
-        classifier_classes: Classes of an ImageNet classifier that is kept but not used.
+        drop_path: Share of the images for which the last block drops a residual branch in training;
+            in the blocks before it, the share is proportionally smaller.
+        classifier_classes: Number of classes of an ImageNet classifier that is kept but not used;
+            0 for no such classifier.
 
     Returns:
-        `{output_stride: features}`.
+        `{output_stride: features}`, one feature vector per patch.
 
     Raises:
         ValueError: If an argument is not valid.
@@ -98,12 +98,29 @@ def features(
     return {output_stride: PatchMap(classifier_classes, name="encoder_map")(tokens, patches)}
 
 
+def depths(layers: Iterable[str]) -> dict[str, int]:
+    """Numbers the layers by their depth, as the optimizers of BEiT and timm do.
+
+    Args:
+        layers: Names of the encoder's layers.
+
+    Returns:
+        0 for the patches and their positions, i + 1 for the layers of block i, and one more than
+        the last block for the layers after it.
+    """
+    blocks = {name: re.match(r"encoder_block(\d+)_", name) for name in layers}
+    found = {name: int(match[1]) + 1 for name, match in blocks.items() if match}
+    first = dict.fromkeys(("encoder_pad", "encoder_patches", "encoder_tokens"), 0)
+    top = max(found.values(), default=0) + 1
+    return {name: found.get(name, first.get(name, top)) for name in blocks}
+
+
 def _fit_positions(state: dict, model) -> dict:
     """Resizes the position embeddings to the grid that the model keeps, as the Segmenter does."""
     embedding = state.get("pos_embed", np.zeros(0))
     side = math.isqrt(max(embedding.shape[1] - 1, 0)) if embedding.ndim == 3 else 0
     if side == 0 or embedding.shape[1] != 1 + side * side:
-        return state  # its absence or shape is an error like any other tensor's
+        return state  # a missing tensor or a wrong shape is reported later, as for all tensors
     tokens = model.get_layer("encoder_tokens")
     resized = resize_position_embedding(embedding, (side, side), tokens.grid, tokens.interpolation)
     return {**state, "pos_embed": np.asarray(resized)}

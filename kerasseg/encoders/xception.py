@@ -9,6 +9,7 @@ PAPER = "https://arxiv.org/abs/1802.02611"
 PREPROCESSING = "tf"
 NAMES = ("xception65",)
 TAKES_ARGUMENT = False
+SEPARABLE = True
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -22,7 +23,7 @@ _EXIT = (728, 1024, 1024)
 _LAST = (1536, 1536, 2048)
 
 
-# Their blocks count from 0, ours from 1; both "blocks_0" and "blocks.0" are in use.
+# Blocks of the source count from 0, ours from 1; both "blocks_0" and "blocks.0" are in use.
 _TORCH = (
     *((rf"stem[_.]{index}\.(conv|bn)", rf"encoder_stem{index + 1}_\1") for index in (0, 1)),
     *(
@@ -51,13 +52,14 @@ def features(images, name: str, *, output_stride: int = 32, width: float = 1.0) 
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: "xception65".
-        output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead.
+        output_stride: 8, 16 or 32; blocks beyond it keep the resolution and are dilated instead.
         width: Factor of all numbers of channels.
 
     Returns:
-        `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
-        block would have without dilation; those of stride 4 come from before the block's last,
-        strided convolution and its ReLU, where DeepLab v3+'s decoder takes its low-level features.
+        `{stride: features}` for the strides 2, 4, 8, 16 and 32. Each key is the stride that the
+        block would have without dilation. The features of stride 4 come from before the last
+        convolution of the block, which has the stride, and its ReLU: the decoder of DeepLab v3+
+        takes its low-level features there.
 
     Raises:
         ValueError: If the output stride is not valid.
@@ -114,7 +116,7 @@ def _block(
     shortcut: str | None,
     relu_first: bool = True,
 ):
-    """Three separable convolutions, the last with the stride; returns also what enters that one."""
+    """Applies three separable convolutions, the last with the stride; returns its input, too."""
     result, second = features, features
     for index, filters in enumerate(channels, start=1):
         if relu_first:

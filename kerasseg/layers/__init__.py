@@ -11,7 +11,7 @@ from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .dense import Dense
-from .normalization import BatchNormalization
+from .normalization import BatchNormalization, GroupNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
@@ -40,6 +40,7 @@ __all__ = [
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
+    "GroupNormalization",
     "MaxPooling2D",
     "MaxPoolingWithIndices",
     "MaxUnpooling",

@@ -1,4 +1,4 @@
-"""Batch normalisation with TensorFlow's fused operation."""
+"""Batch normalisation with TensorFlow's fused operation, and group normalisation in its place."""
 
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +89,24 @@ class BatchNormalization(keras.layers.BatchNormalization):
         config = super().get_config()
         del config["synchronized"]
         return config
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class GroupNormalization(keras.layers.GroupNormalization):
+    """Keras' group normalisation, called like batch normalisation, which it can replace.
+
+    Its arguments are those of `keras.layers.GroupNormalization`.
+
+    Input: features (batch, height, width, channels).
+    Output: the same shape and dtype.
+
+    Reference:
+        Wu and He, Group Normalization, ECCV 2018. https://arxiv.org/abs/1803.08494
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Returns the normalised features; training makes no difference."""
+        return super().call(inputs)
 
 
 def _global_moments(features, replica):

@@ -15,7 +15,7 @@ from .segmentation_loss import PixelLoss, check_number, is_weight, sum_over_repl
 _LARGEST_SIGMA = 20
 
 
-class _WeightedMean(PixelLoss):
+class WeightedMean(PixelLoss):
     """A mean of losses of pixels, whose weights may depend on class and place."""
 
     def __init__(
@@ -34,6 +34,17 @@ class _WeightedMean(PixelLoss):
         self.boundary_sigma = check_number("boundary_sigma", boundary_sigma, 0.1, _LARGEST_SIGMA)
 
     def _of_pixels(self, read, logits):
+        losses, weights = self._weighted(read, logits)
+        total_weight = sum_over_replicas(tf.reduce_sum(weights))
+        if read.weights is not None:
+            losses *= read.weights
+        return tf.math.divide_no_nan(tf.reduce_sum(losses), total_weight)
+
+    def _weights(self, read, logits):
+        return self._weighted(read, logits)[1]
+
+    def _weighted(self, read: pixels.Pixels, logits) -> tuple[Any, Any]:
+        """Returns each pixel's loss times its weight, and the weights."""
         weights = tf.cast(read.counted, tf.float32)
         if self.class_weights is not None:
             num_classes = logits.shape[-1]
@@ -45,11 +56,7 @@ class _WeightedMean(PixelLoss):
             weights *= tf.gather(tf.constant(self.class_weights, tf.float32), read.labels)
         near = self._near_boundaries(read) if self.boundary_weight else 0.0
         cross_entropies = _cross_entropies(read.labels, logits)
-        losses, weights = self._weigh(weights + near, cross_entropies, read, logits, near)
-        total_weight = sum_over_replicas(tf.reduce_sum(weights))
-        if read.weights is not None:
-            losses *= read.weights
-        return tf.math.divide_no_nan(tf.reduce_sum(losses), total_weight)
+        return self._weigh(weights + near, cross_entropies, read, logits, near)
 
     def _near_boundaries(self, read):
         if read.labels.shape.rank != 3:
@@ -91,7 +98,7 @@ def _cross_entropies(labels, logits):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class CrossEntropy(_WeightedMean):
+class CrossEntropy(WeightedMean):
     r"""Weighted cross-entropy over the pixels that are not ignored.
 
     `sum_i s_i w[y_i] (log sum_k exp z_ik - z_i[y_i]) / sum_i w[y_i]`, over the pixels i of the
@@ -183,7 +190,7 @@ class CrossEntropy(_WeightedMean):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class Focal(_WeightedMean):
+class Focal(WeightedMean):
     r"""Focal loss: cross-entropy that counts pixels less, the surer the network is of them.
 
     `sum_i s_i w[y_i] (1 - p_i)^gamma (-log p_i) / sum_i w[y_i]`, `p_i` being the softmax of the
@@ -240,7 +247,7 @@ class Focal(_WeightedMean):
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class OnlineHardExamples(_WeightedMean):
+class OnlineHardExamples(WeightedMean):
     r"""Cross-entropy of the hard pixels alone: online hard example mining.
 
     A pixel is hard if the softmax of its logits at its label is below `threshold`, or if its

@@ -53,6 +53,32 @@ class PixelLoss(SegmentationLoss):
 
     def call(self, y_true, y_pred, sample_weight=None):
         """Returns the loss, see `__call__`."""
+        read, logits = self._read(y_true, y_pred, sample_weight)
+        value = self._of_pixels(read, logits)
+        return value * tf.where(tf.reduce_any(read.invalid), np.nan, 1.0)
+
+    def normalizer(self, y_true, y_pred) -> Any:
+        """Returns the weight of a batch among others that make up a larger one.
+
+        For a loss that is a ratio of sums over pixels this is the lower sum: the ratio over a
+        larger batch is the mean of those of its parts with these weights, exactly. For others it is
+        the number of pixels that are not ignored.
+
+        Args:
+            y_true: Labels, as for `__call__`.
+            y_pred: Logits, as for `__call__`.
+
+        Returns:
+            float32 scalar of at least 0, over the images of all replicas.
+        """
+        return sum_over_replicas(tf.reduce_sum(self._weights(*self._read(y_true, y_pred, None))))
+
+    def _weights(self, read: pixels.Pixels, logits) -> Any:
+        """Returns the weight of each pixel in the normalizer, 0 where it is ignored."""
+        return tf.cast(read.counted, tf.float32)
+
+    def _read(self, y_true, y_pred, sample_weight) -> tuple[pixels.Pixels, Any]:
+        """Checks the pixels and returns them with float32 logits."""
         logits = pixels.read_logits(y_pred)
         read = pixels.read(
             y_true,
@@ -63,8 +89,7 @@ class PixelLoss(SegmentationLoss):
             ignore_label=self.ignore_label,
         )
         pixels.refuse_invalid(read)
-        value = self._of_pixels(read, tf.cast(logits, tf.float32))
-        return value * tf.where(tf.reduce_any(read.invalid), np.nan, 1.0)
+        return read, tf.cast(logits, tf.float32)
 
     def _of_pixels(self, read: pixels.Pixels, logits) -> Any:
         """Returns the loss of pixels that have been checked; logits are float32."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .cross_entropy import WeightedMean
 from .segmentation_loss import SegmentationLoss, is_weight
 
 
@@ -51,6 +52,16 @@ class WeightedSum(SegmentationLoss):
                 )
             total += weight * value
         return total
+
+    def normalizer(self, y_true, y_pred) -> Any:
+        """Returns the weight of a batch among others that make up a larger one.
+
+        It is that of the first loss that is a mean over pixels, or else of the first loss. All such
+        losses with the same class weights have the same one, `OnlineHardExamples` excepted.
+        """
+        means = [loss for loss in self.losses if isinstance(loss, WeightedMean)]
+        first: Any = (means or self.losses)[0]
+        return first.normalizer(y_true, y_pred)
 
     def get_config(self):
         """Returns the constructor's arguments."""

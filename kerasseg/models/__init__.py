@@ -37,13 +37,13 @@ def check_options(
     Args:
         num_classes: Number of classes.
         input_shape: `(height, width, channels)`; None for any height or width.
-        variant: The variant asked for.
-        variants: Those that there are.
-        **at_least_one: Further whole numbers, by name, that must be at least 1; None for those that
-            the architecture chooses.
+        variant: The requested variant.
+        variants: The variants of the architecture.
+        **at_least_one: Further options, by name, that must be whole numbers of at least 1, or None
+            if the architecture chooses.
 
     Raises:
-        ValueError: If one is out of range, naming it and the value received.
+        ValueError: If an option is out of range; the message names the option and its value.
     """
     check_num_classes(num_classes)
     sides: tuple[Any, ...] = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
@@ -64,14 +64,14 @@ def check_num_classes(num_classes: int) -> None:
     """Checks a number of classes.
 
     Raises:
-        ValueError: If there is nothing to tell apart, or more than labels can hold.
+        ValueError: If there are fewer than two classes, or more than labels can hold.
     """
     if not _is_at_least_one(num_classes):
         raise ValueError(f"num_classes must be a whole number of at least 2, got {num_classes!r}.")
     if num_classes < 2:
         raise ValueError(
             f"num_classes must be at least 2, got {num_classes}: the background is a class, too; "
-            "list it beside the other."
+            "add it to the list of classes."
         )
     if num_classes > IGNORE_LABEL:
         raise ValueError(
@@ -84,11 +84,30 @@ def _is_at_least_one(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
+def check_unused(form: str, encoder: Any, **options: Any) -> None:
+    """Checks that options without effect in a form of an architecture are left out.
+
+    Args:
+        form: The form in words, such as "variant mmseg"; empty if the encoder alone decides.
+        encoder: Name of the encoder, or a function of images.
+        **options: The options by name; None where they are left out.
+
+    Raises:
+        ValueError: If one is given.
+    """
+    form = " on ".join(filter(None, (form, f"encoder {getattr(encoder, '__name__', encoder)}")))
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"{name} must be left out for {form}, which does not use it, got {value!r}."
+            )
+
+
 def check_output_stride(output_stride: int, allowed: tuple[int, ...]) -> None:
     """Checks an output stride.
 
     Raises:
-        ValueError: If it is not among those that the architecture takes.
+        ValueError: If the architecture does not take this output stride.
     """
     if output_stride not in allowed:
         known = ", ".join(map(str, allowed))

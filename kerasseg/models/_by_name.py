@@ -34,8 +34,8 @@ def builder(name: str) -> "Callable[..., keras.Model]":
 def build(name: str, **options: Any) -> "keras.Model":
     """Builds an architecture by name.
 
-    Type checkers compare the options with those of the architecture. A name that is known at run
-    time only is for `builder`.
+    Type checkers compare the options with those of the architecture. Where the name is known only
+    at run time, `builder` is the better choice.
 
     Args:
         name: One of `names()`.
@@ -46,7 +46,8 @@ def build(name: str, **options: Any) -> "keras.Model":
         logits `(batch, height, width, num_classes)`, float32, at the input's resolution.
 
     Raises:
-        ValueError: If the name, an option's name, or an option's value is not valid.
+        ValueError: If the name of the architecture, or the name or value of an option, is not
+            valid.
     """
     build_model = builder(name)
     known = list(inspect.signature(build_model).parameters)

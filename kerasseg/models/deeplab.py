@@ -10,7 +10,7 @@ from ..encoders import hub, resnet, vgg
 from ..layers import Conv2D
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
-from . import check_options
+from . import check_options, check_unused
 
 PAPER = "https://arxiv.org/abs/1606.00915"
 VARIANTS = ("paper", "v1", "largefov-pytorch")
@@ -36,26 +36,26 @@ def build(
     """Builds DeepLab v2, or v1, on a ResNet or VGG16 of output stride 8.
 
     Variants:
-        paper: Version 2, ASPP-L: four classifiers over dilations 6, 12, 18 and 24, summed.
-        v1: Version 1, LargeFOV: one classifier of dilation 12.
-        largefov-pytorch: Version 1 on VGG16 as in a PyTorch port: poolings round down, and the
-            network ends in the logarithm of the softmax.
+        paper: Version 2 (ASPP-L): the sum of four classifiers with dilations 6, 12, 18 and 24.
+        v1: Version 1 (LargeFOV): one classifier with dilation 12.
+        largefov-pytorch: Version 1 on VGG16 as in a PyTorch port: pooling rounds odd sizes down,
+            and the network ends with the logarithm of the softmax.
 
-    The CRF of the papers is a layer of its own, applied to the result.
+    The CRF of the papers is a separate layer, which is applied to the logits.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of stride 32: `kerasseg models deeplab` lists
-            them. Or a function of images of your own; a ResNet is in the form of Caffe.
+            them. Or your own function of images. A ResNet is built as in Caffe.
         variant: One of `VARIANTS`.
-        output_stride: 8, the papers'.
-        filters: Channels of fc6 and fc7 on VGG16; None for 1024.
+        output_stride: 8, as in the papers.
+        filters: Channels of the layers fc6 and fc7, which only VGG16 has; None for 1024.
         dropout: Fraction dropped after fc6 and fc7 on VGG16, in [0, 1); None for 0.5.
         input_shape: `(height, width, channels)`; None for any height or width.
-        preprocessing: "paper" for images in [0, 255], from which Caffe's mean is subtracted for a
-            ResNet, VGG16 or a backbone of keras-hub; for other encoders as for "encoder", which is
-            the normalisation of its training. Or the name of a preset; None for already
-            normalised input.
+        preprocessing: Normalisation of images in [0, 255]. "paper" subtracts Caffe's mean for a
+            ResNet, VGG16 or a backbone of keras-hub, and is the same as "encoder" for all others.
+            "encoder" is the normalisation that the encoder was trained with. Or the name of a
+            preset; None for already normalised input.
         resize_logits: Whether to resize the logits to the input's resolution.
 
     Returns:
@@ -84,10 +84,13 @@ def build(
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride)
     of_vgg = chosen.family is vgg
     if not of_vgg:
-        _check_without_vgg(encoder, variant, filters=filters, dropout=dropout)
+        check_unused("", encoder, filters=filters, dropout=dropout)
+        if variant == "largefov-pytorch":
+            raise ValueError(f"encoder must be vgg16 for variant {variant}, got {encoder!r}.")
     images = keras.Input(input_shape, name="image")
     if preprocessing == "paper":
-        # Those of keras-hub have always had Caffe's here, and trained networks count on it.
+        # Caffe's mean has always been subtracted for backbones of keras-hub, and networks that were
+        # trained here rely on it.
         preprocessing = "caffe" if chosen.family in (resnet, vgg, hub) else "encoder"
     normalized = preprocess(images, preprocessing, chosen.preprocessing)
     rates = _ASPP_RATES if variant == "paper" else _LARGE_FOV_RATES
@@ -115,17 +118,6 @@ def build(
     return end(images, logits, resize_logits=resize_logits, align_corners=True, name="deeplab")
 
 
-def _check_without_vgg(encoder, variant: str, **of_vgg) -> None:
-    """Checks that nothing is asked for that VGG16 alone has."""
-    if variant == "largefov-pytorch":
-        raise ValueError(f"encoder must be vgg16 for variant {variant}, got {encoder!r}.")
-    for name, value in of_vgg.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} must be None for encoder {encoder}, which has no fc6 and fc7, got {value}."
-            )
-
-
 def _apply_vgg(chosen: encoders.Chosen, images, variant: str, filters: int):
     features = chosen.features(
         images,
@@ -135,7 +127,7 @@ def _apply_vgg(chosen: encoders.Chosen, images, variant: str, filters: int):
     )[32]
     if variant == "paper":
         return features
-    # The average of zeros beyond the border counts, as in Caffe.
+    # The average includes the zeros beyond the border, as in Caffe.
     features = layers.ZeroPadding2D(1, name="pool5a_border")(features)
     return layers.AveragePooling2D(3, 1, name="pool5a")(features)
 

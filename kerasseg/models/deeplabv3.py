@@ -11,7 +11,7 @@ from ..layers import Conv2D, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling
 from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
-from . import check_options, check_output_stride
+from . import check_options, check_output_stride, check_unused
 
 PAPER = "https://arxiv.org/abs/1706.05587"
 VARIANTS = ("paper", "official", "torchvision", "mmseg")
@@ -37,25 +37,29 @@ def build(
     """Builds DeepLab v3: a dilated encoder, atrous spatial pyramid pooling and a classifier.
 
     Variants:
-        paper: Output stride 16, rates (6, 12, 18) (doubled at stride 8, halved at 32), the last
-            stage of a ResNet dilated by (1, 2, 4) times its rate, 256 channels.
-        official: TensorFlow's DeepLab: as `paper`, corners aligned when resizing; on MobileNetV2 no
-            3 x 3 branches and no last 1 x 1 convolution in the encoder.
-        torchvision: Output stride 8, rates (12, 24, 36), no multi-grid, the first block of a
-            dilated stage with the dilation before, dropout 0.5 as well after the pyramid, and one
-            more 3 x 3 convolution.
-        mmseg: OpenMMLab's: output stride 8, rates (12, 24, 36), 512 channels, stem (32, 32, 64), a
-            3 x 3 convolution after the pyramid; `multi_grid` gives dilations, not factors.
+        paper: Output stride 16, atrous rates (6, 12, 18), doubled at output stride 8 and halved at
+            32. The blocks of a ResNet's last stage have (1, 2, 4) times the stage's dilation. 256
+            channels.
+        official: TensorFlow's DeepLab. As `paper`, but resizing aligns the corners; on MobileNetV2
+            there are no 3 x 3 branches, and the encoder has no last 1 x 1 convolution.
+        torchvision: Output stride 8, atrous rates (12, 24, 36), no multi-grid. The first block of a
+            dilated stage keeps the dilation of the stage before. There is dropout of 0.5 after the
+            pyramid, too, and one more 3 x 3 convolution.
+        mmseg: OpenMMLab's network. Output stride 8, atrous rates (12, 24, 36), 512 channels, a stem
+            of (32, 32, 64) channels and a 3 x 3 convolution after the pyramid. `multi_grid` gives
+            the dilations themselves, not factors.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of stride 32: `kerasseg models deeplabv3` lists
-            them. Or a function of images of your own.
+            them. Or your own function of images.
         variant: One of `VARIANTS`.
-        output_stride: Input size / feature size: 8, 16 or 32; None for the variant's.
-        multi_grid: A number for each block of the last stage (ResNet only); None for the variant's.
-        atrous_rates: Of the pyramid's 3 x 3 convolutions; None for the variant's.
-        filters: Channels of the pyramid; None for the variant's.
+        output_stride: Input size / feature size of the encoder: 8, 16 or 32; None for the variant's
+            default.
+        multi_grid: One number per block of the last stage of a ResNet, by which the variant sets
+            the dilations; None for the variant's default.
+        atrous_rates: Dilations of the pyramid's 3 x 3 convolutions; None for the variant's default.
+        filters: Channels of the pyramid; None for the variant's default.
         dropout: Fraction dropped before the classifier, in [0, 1).
         auxiliary: Whether to add a head on the encoder's third stage for training.
         input_shape: `(height, width, channels)`; None for any height or width.
@@ -138,8 +142,7 @@ def _encoder_form(
     """Returns the encoder's options in the form of a variant."""
     name = chosen.name
     if chosen.family is not resnet:
-        if multi_grid is not None:
-            raise ValueError(f"multi_grid must be None for encoder {name}, got {multi_grid}.")
+        check_unused("", name, multi_grid=multi_grid)
         if chosen.family is mobilenet and variant == "official":
             return {"halve_first_dilation": True, "divisor": 8 if name == "mobilenetv2" else 1}
         return {}
@@ -147,7 +150,8 @@ def _encoder_form(
     if variant == "mmseg":
         form["stem"] = resnet.V1C_STEM
     if variant in ("mmseg", "torchvision"):
-        # Their numbers are the dilations themselves; the paper's multiply the stage's.
+        # In these two, the numbers of multi_grid are the dilations themselves; in the paper they
+        # are factors of the stage's dilation.
         return {**form, "halve_first_dilation": True, "last_dilations": multi_grid}
     blocks = resnet.last_blocks(name)
     if multi_grid is None and blocks == 3:

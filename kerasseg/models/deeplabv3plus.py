@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import mobilenet, resnet, xception
+from ..encoders import mobilenet, resnet
 from ..layers import Conv2D, ResizeLike, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
 from ..layers.outputs import end, pad_for_aligned_corners
@@ -39,30 +39,34 @@ def build(
 ) -> keras.Model:
     """Builds DeepLab v3+: a dilated encoder, atrous spatial pyramid pooling and a decoder.
 
-    The pyramid's result is enlarged to the encoder's features of stride 4, which 1 x 1 convolutions
-    reduce to 48 channels, and both pass two 3 x 3 convolutions before the classifier.
+    The pyramid's result is resized to the encoder's features of stride 4, which a 1 x 1 convolution
+    reduces to 48 channels. Both are concatenated and pass two 3 x 3 convolutions and a classifier.
 
     Variants:
-        paper: Output stride 16, rates (6, 12, 18) (doubled at stride 8, halved at 32); plain
-            convolutions with a ResNet, depthwise separable ones with Xception and MobileNetV2;
-            corners aligned when resizing and, for that, images padded to sides of
-            k * output_stride + 1, as in the authors' code.
-        mmseg: OpenMMLab's: output stride 8, rates (12, 24, 36), 512 channels, separable, stem
-            (32, 32, 64), a 3 x 3 convolution after the pyramid.
-        smp: segmentation_models.pytorch's: output stride 16, rates (12, 24, 36), separable without
-            normalisation in between, one convolution before and one after the concatenation.
+        paper: Output stride 16, atrous rates (6, 12, 18), doubled at output stride 8 and halved at
+            32. Plain convolutions with a ResNet, depthwise separable ones with Xception,
+            MobileNetV2 and EfficientNet-Lite. Resizing aligns the corners; for that, images are
+            padded to sides of k * output_stride + 1, as in the authors' code.
+        mmseg: OpenMMLab's network. Output stride 8, atrous rates (12, 24, 36), 512 channels,
+            separable convolutions, a stem of (32, 32, 64) channels and a 3 x 3 convolution after
+            the pyramid.
+        smp: The network of segmentation_models.pytorch. Output stride 16, atrous rates
+            (12, 24, 36), separable convolutions without a normalisation between their two parts,
+            one convolution before and one after the concatenation.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of strides 4 and 32:
-            `kerasseg models deeplabv3plus` lists them. Or a function of images of your own.
+            `kerasseg models deeplabv3plus` lists them. Or your own function of images.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 8, 16 or 32; None for the
-            variant's.
-        atrous_rates: Of the pyramid's 3 x 3 convolutions; None for the variant's.
-        separable: Whether pyramid and decoder have separable convolutions; None for the variant's.
-        filters: Channels of pyramid and decoder; None for the variant's.
-        dropout: Fraction dropped after the pyramid (`mmseg`: before the classifier), in [0, 1).
+            variant's default.
+        atrous_rates: Dilations of the pyramid's 3 x 3 convolutions; None for the variant's default.
+        separable: Whether pyramid and decoder have separable convolutions; None for the variant's
+            default.
+        filters: Channels of pyramid and decoder; None for the variant's default.
+        dropout: Fraction dropped after the pyramid or, in variant `mmseg`, before the classifier,
+            in [0, 1).
         auxiliary: Whether to add a head on the encoder's third stage for training.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
@@ -94,7 +98,7 @@ def build(
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if separable is None:
-        separable = variant != "paper" or chosen.family in (mobilenet, xception)
+        separable = variant != "paper" or chosen.separable
     if atrous_rates is None:
         scale = output_stride if variant == "paper" else 8
         atrous_rates = tuple(max(1, rate * 16 // scale) for rate in (6, 12, 18))

@@ -1,4 +1,4 @@
-"""FCN (Long et al. 2015): VGG16 made convolutional, and the dilated ResNet called by its name."""
+"""FCN (Long et al. 2015): VGG16 made convolutional, and the dilated ResNet that is called FCN."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from ..encoders import resnet, vgg
 from ..layers import BilinearConv2DTranspose, Conv2D, CropLike, conv_bn
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
-from . import check_options, check_output_stride
+from . import check_options, check_output_stride, check_unused
 
 PAPER = "https://arxiv.org/abs/1411.4038"
 VARIANTS = ("paper", "torchvision", "mmseg")
@@ -41,31 +41,34 @@ def build(
     """Builds FCN-32s, FCN-16s or FCN-8s on VGG16, or a dilated encoder with a convolutional head.
 
     Variants:
-        paper: On VGG16 the authors' network. On another encoder the form that later papers call
-            FCN: dilated, one 3 x 3 convolution of a quarter of the channels, a classifier.
-        torchvision: The latter on any encoder, with torchvision's ResNet (the first block of a
-            dilated stage keeps the dilation from before).
-        mmseg: OpenMMLab's: stem (32, 32, 64), two 3 x 3 convolutions of 512 and a third over their
-            result beside their input.
+        paper: On VGG16 the authors' network. On other encoders the form that later papers call FCN:
+            a dilated encoder, a 3 x 3 convolution to a quarter of the channels, a classifier.
+        torchvision: The dilated form on every encoder, with torchvision's ResNet: the first block
+            of a dilated stage keeps the dilation of the stage before.
+        mmseg: OpenMMLab's network: the dilated form with a stem of (32, 32, 64) channels. Its head
+            has two 3 x 3 convolutions of 512 channels, and a third one over their result
+            concatenated with their input.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of stride 32: `kerasseg models fcn` lists
-            them. Or a function of images of your own.
+            them. Or your own function of images.
         variant: One of `VARIANTS`.
-        stride: 32, 16 or 8, the finest map that the authors' network on VGG16 classifies; None for
-            8. The other forms have none.
-        output_stride: 8, 16 or 32: input size / feature size of the encoder in the other forms;
-            None for 8.
-        filters: Channels of the head: None for 4096 on VGG16, a quarter of the encoder's, or 512.
-        dropout: Fraction dropped in the head, in [0, 1); None for 0.5 on VGG16, else 0.1.
-        auxiliary: Whether to add a head on the encoder's third stage for training; the authors'
-            network on VGG16 has none.
+        stride: Stride of the finest features that the authors' network on VGG16 classifies: 32, 16
+            or 8; None for 8. The dilated form does not use it.
+        output_stride: Input size / feature size of the encoder in the dilated form: 8, 16 or 32;
+            None for 8. The authors' network on VGG16 does not use it.
+        filters: Channels of the head. None for 4096 in the authors' network, 512 in variant
+            `mmseg`, and else a quarter of the encoder's channels.
+        dropout: Fraction dropped in the head, in [0, 1). None for 0.5 in the authors' network, and
+            else 0.1.
+        auxiliary: Whether to add a head on the encoder's third stage for training. The authors'
+            network on VGG16 has no such head.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
-        resize_logits: Whether to resize the logits to the input's resolution; VGG16's form ends
-            there by itself.
+        resize_logits: Whether to resize the logits to the input's resolution. The authors' network
+            on VGG16 always gives them at that resolution.
 
     Returns:
         A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
@@ -80,8 +83,8 @@ def build(
         2015. https://arxiv.org/abs/1411.4038
 
     Differs from the paper:
-        The score layers start at small random values, not at zero: in an at-once training from
-        zeros the layers below would receive no gradient in the first step.
+        The score layers start with small random values instead of zeros: from zeros, the layers
+        below would receive no gradient in the first step of a training of all layers at once.
     """
     check_options(
         num_classes=num_classes,
@@ -92,12 +95,13 @@ def build(
     )
     of_authors = variant == "paper" and encoder in vgg.NAMES
     if of_authors:
-        _check_form(variant, encoder, output_stride=output_stride, auxiliary=auxiliary or None)
+        form = f"variant {variant}"
+        check_unused(form, encoder, output_stride=output_stride, auxiliary=auxiliary or None)
         output_stride, stride = 32, 8 if stride is None else stride
         if stride not in _OFFSETS:
             raise ValueError(f"stride must be one of 32, 16, 8, got {stride!r}.")
     else:
-        _check_form(variant, encoder, stride=stride)
+        check_unused(f"variant {variant}", encoder, stride=stride)
         output_stride = 8 if output_stride is None else output_stride
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
@@ -124,18 +128,8 @@ def build(
     )
 
 
-def _check_form(variant: str, encoder, **of_other_form) -> None:
-    """Checks that nothing is asked for that the other form of FCN has."""
-    for name, value in of_other_form.items():
-        if value is not None:
-            raise ValueError(
-                f"{name} must be left out for variant {variant} on encoder {encoder}, which has "
-                f"none, got {value!r}."
-            )
-
-
 def _decode_vgg(chosen, images, num_classes: int, stride: int, filters: int, dropout: float):
-    # Small networks have small encoders too.
+    # A narrow head comes with a narrow encoder, for small networks.
     found = chosen.features(
         images, border=_BORDER, ceil_pooling=True, filters=max(1, filters // 64)
     )

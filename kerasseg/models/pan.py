@@ -1,4 +1,4 @@
-"""PAN (Li et al. 2018): pyramid attention on the coarsest features, global attention above."""
+"""PAN (Li et al. 2018): pyramid attention on the coarsest features, then global attention."""
 
 from collections.abc import Callable
 
@@ -33,22 +33,22 @@ def build(
 ) -> keras.Model:
     """Builds PAN: feature pyramid attention (fpa) and global attention upsampling (gau).
 
-    There is no code of the authors, and the ports disagree.
+    The authors published no code, and other implementations differ from each other.
 
     Variants:
-        smp: segmentation_models.pytorch's, the one that is trained and used most: 32 channels, a
-            pyramid of one channel after max pooling, global attention through a sigmoid, biases
-            before the normalisations.
-        paper: The figures 3 and 4 to the letter: a pyramid of all channels through convolutions of
-            stride 2, global attention through a ReLU; 256 channels.
+        smp: The network of segmentation_models.pytorch, which is used most. 32 channels; the
+            pyramid has one channel and pools by the maximum; global attention passes a sigmoid;
+            convolutions before a normalisation have biases.
+        paper: Exactly figures 3 and 4 of the paper. 256 channels; the pyramid has all channels and
+            convolutions of stride 2; global attention passes a ReLU.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of strides 4, 8, 16 and 32:
-            `kerasseg models pan` lists them. Or a function of images of your own.
+            `kerasseg models pan` lists them. Or your own function of images.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 16 or 32.
-        filters: Channels of the decoder; None for the variant's.
+        filters: Channels of the decoder; None for the variant's default.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -87,7 +87,7 @@ def build(
 
 
 def _fpa(features, filters: int, variant: str):
-    """Feature pyramid attention: a 1 x 1 convolution weighted by three scales, plus the mean."""
+    """Feature pyramid attention: a 1 x 1 convolution times the pyramid, plus the global mean."""
     smp = variant == "smp"
     width = 1 if smp else filters
     pooled = AdaptiveAveragePooling2D(1, name="fpa_global_mean")(features)
@@ -117,7 +117,7 @@ def _fpa(features, filters: int, variant: str):
 
 
 def _gau(low, high, filters: int, variant: str, name: str):
-    """Global attention upsampling: the coarse features' mean weights the channels of the fine."""
+    """Global attention upsampling: fine channels are weighted by the mean of coarse features."""
     smp = variant == "smp"
     weights = AdaptiveAveragePooling2D(1, name=f"{name}_mean")(high)
     weights = conv_bn(

@@ -36,19 +36,21 @@ def build(
     """Builds PSPNet: a dilated encoder, pyramid pooling and a 3 x 3 head.
 
     Variants:
-        paper: The authors' PyTorch code: stem of three 3 x 3 convolutions (64, 64, 128), all blocks
-            of a stage dilated alike, resizing with aligned corners. Images are padded to sides of
-            k * output_stride + 1, the only ones that the authors' code takes (473, 713).
-        mmseg: OpenMMLab's: stem (32, 32, 64), the first block of a dilated stage with the dilation
-            of the stage before, corners not aligned.
+        paper: The authors' PyTorch code. The stem has three 3 x 3 convolutions of 64, 64 and 128
+            channels, all blocks of a stage have the same dilation, and resizing aligns the corners.
+            Images are padded to sides of k * output_stride + 1, such as 473 or 713, because the
+            authors' code takes only these.
+        mmseg: OpenMMLab's network. The stem has 32, 32 and 64 channels, the first block of a
+            dilated stage keeps the dilation of the stage before, and resizing does not align the
+            corners.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of stride 32: `kerasseg models pspnet` lists
-            them. Or a function of images of your own.
+            them. Or your own function of images.
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 8, 16 or 32.
-        filters: Channels of the head; each pooled map has a quarter of the encoder's.
+        filters: Channels of the head. Each pooled map has a quarter of the encoder's channels.
         dropout: Fraction of channels dropped before the classifiers, in [0, 1).
         auxiliary: Whether to add the head on the encoder's third stage for training (its loss has
             weight 0.4 in the paper).
@@ -109,7 +111,7 @@ def _resnet_form(paper: bool) -> dict:
 
 
 def _pyramid_pooling(features, *, align_corners: bool):
-    """The pyramid pooling module: means over 1, 2, 3 and 6 bins a side beside the features."""
+    """Pyramid pooling: joins the features with their means over 1, 2, 3 and 6 bins a side."""
     maps = [features]
     for bins in _BINS:
         pooled = AdaptiveAveragePooling2D(bins, name=f"ppm{bins}_pool")(features)

@@ -38,11 +38,11 @@ def build(
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         encoder: Name of an encoder with features of strides 4, 8, 16 and 32:
-            `kerasseg models refinenet` lists them. Or a function of images of your own.
+            `kerasseg models refinenet` lists them. Or your own function of images.
         variant: "paper".
-        output_stride: 32, the paper's: the encoder is not dilated.
-        filters: Channels of the blocks; the coarsest has twice as many.
-        poolings: Number of poolings in the chain.
+        output_stride: 32, as in the paper: the encoder is not dilated.
+        filters: Channels of the blocks; the block of the coarsest features has twice as many.
+        poolings: Number of poolings in chained residual pooling.
         dropout: Fraction dropped before the two coarsest blocks and the classifier, in [0, 1).
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
@@ -62,8 +62,9 @@ def build(
         Segmentation, CVPR 2017. https://arxiv.org/abs/1611.06612
 
     Differs from the paper:
-        Four poolings in the chain and three residual units at its end, as in the authors' released
-        code; the paper's figure shows two poolings. The image enters at one scale only.
+        There are four poolings in the chain and three residual units after it, as in the code that
+        the authors released; the figure of the paper shows two poolings. Images are used at one
+        scale only.
     """
     check_options(
         num_classes=num_classes,
@@ -95,7 +96,7 @@ def build(
 
 
 def _conv(features, filters: int, name: str, use_bias: bool = False):
-    # Small at the start: without normalisation the many sums would grow beyond half precision.
+    # Small initial weights: without normalisation, the many sums would exceed half precision.
     return Conv2D(
         filters,
         3,
@@ -106,7 +107,7 @@ def _conv(features, filters: int, name: str, use_bias: bool = False):
 
 
 def _refine(coarse, fine, filters: int, poolings: int, name: str):
-    """One block: `coarse` comes from the block before, None in the first."""
+    """Applies a block; `coarse` is the result of the block before, None for the first block."""
     features = _conv(fine, filters, f"{name}_adapt")
     features = _rcu(features, filters, 2, f"{name}_rcu_in")
     if coarse is not None:

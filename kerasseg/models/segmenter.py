@@ -37,8 +37,10 @@ def build(
     """Builds Segmenter: a vision transformer whose patches are classified.
 
     Variants:
-        paper: The authors' code: position embeddings resized bilinearly, epsilon 1e-5.
-        mmseg: OpenMMLab's: resized bicubically, epsilon 1e-6 in the encoder.
+        paper: The authors' code. Position embeddings are resized bilinearly; the normalisations
+            have epsilon 1e-5.
+        mmseg: OpenMMLab's network. Position embeddings are resized bicubically; the normalisations
+            of the encoder have epsilon 1e-6.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
@@ -47,11 +49,12 @@ def build(
         decoder: "mask", a transformer over patches and class tokens, or "linear".
         decoder_depth: Number of blocks of the mask decoder.
         output_stride: Side of the patches, in pixels.
-        grid: `(rows, columns)` of patches of the encoder's training images.
+        grid: `(rows, columns)` of patches in the images that the encoder was trained with.
         patch_bias: Whether the projection of the patches has a bias.
-        drop_path: Share of the images whose branch the encoder's last block drops in training.
-        classifier_classes: Classes of an unused ImageNet classifier, which the authors'
-            checkpoints hold.
+        drop_path: Share of the images for which the encoder's last block drops a residual branch in
+            training.
+        classifier_classes: Number of classes of an ImageNet classifier that is kept but not used,
+            as in the authors' checkpoints; 0 for no such classifier.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -60,7 +63,7 @@ def build(
     Returns:
         A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
         logits `(batch, height, width, num_classes)`, float32, at the input's resolution or, if not
-        `resize_logits`, one for each patch.
+        `resize_logits`, with one logit per class and patch.
 
     Raises:
         ValueError: If an argument is out of range, or the encoder or variant unknown.
@@ -96,7 +99,7 @@ def build(
     else:
         logits = _decode_masks(features, num_classes, decoder_depth, features.shape[-1])
     if resize_logits:
-        # The padding of the last patches is cut off after the resizing, as the authors do.
+        # The padding of the last patches is cut off after the resizing, as in the authors' code.
         logits = Upsample(output_stride, dtype="float32", name="resize_logits")(logits)
         logits = CropLike(0, dtype="float32", name="crop_logits")(logits, images)
     return keras.Model(images, logits, name="segmenter")

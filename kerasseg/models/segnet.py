@@ -34,18 +34,19 @@ def build(
     """Builds SegNet: the 13 convolutions of VGG16 and their mirror, joined by pooling indices.
 
     Variants:
-        paper: Odd sizes are rounded up when pooled, as Caffe does in the authors' network.
-        pytorch-semseg: Rounded down, as in the widely used PyTorch port. Images of fewer than 32
-            pixels a side are extended by zeros, once they are normalised.
+        paper: Pooling rounds odd sizes up, as in the authors' network in Caffe.
+        pytorch-semseg: Pooling rounds odd sizes down, as in the widely used PyTorch port. Images
+            with sides below 32 pixels are padded with zeros after their normalisation.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
-        filters: Channels of the first stage (64 in the paper); the others follow in proportion.
+        filters: Channels of the first stage, 64 in the paper; those of the other stages are in
+            proportion.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
             of a preset; None for already normalised input.
-        resize_logits: Of no effect: the network itself decodes to the input's resolution.
+        resize_logits: Has no effect: the decoder ends at the input's resolution.
 
     Returns:
         A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
@@ -95,7 +96,7 @@ def build(
 
 
 def _decode_stage(features, filters: int, stage: int):
-    """Mirrors an encoder stage; its last convolution gives the stage above's channels."""
+    """Mirrors an encoder stage; its last convolution has the channels of the stage above."""
     for index in range(_DEPTHS[stage - 1], 0, -1):
         multiple = _MULTIPLES[stage - 1] if index > 1 else _MULTIPLES[stage - 2]
         features = _conv_bn_relu(features, filters * multiple, f"conv{stage}_{index}_D")

@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger et al. 2015), as published and padded with batch normalisation."""
+"""U-Net (Ronneberger et al. 2015): as published, and with padding and batch normalisation."""
 
 import keras
 from keras import layers
@@ -38,28 +38,29 @@ def build(
     """Builds U-Net: an encoder and a mirrored decoder joined by concatenation at every level.
 
     Variants:
-        paper: Valid convolutions without normalisation, over an image extended by mirroring; skips
-            are cropped; dropout at the end of the contracting path.
-        milesial: Zero-padded convolutions with batch normalisation and no bias; the upsampled map
-            is padded to odd skips. The form most often trained today.
-        mmseg: OpenMMLab's: as `milesial`, but enlarged by resizing and a 1 x 1 convolution, and
-            with one more 3 x 3 convolution before the classifier.
+        paper: Convolutions without padding and normalisation; the image is extended by mirroring,
+            skips are cropped, and there is dropout at the end of the contracting path.
+        milesial: Zero-padded convolutions with batch normalisation and without bias; upsampled
+            features are padded to the size of the skip if that is odd. The form that is trained
+            most often today.
+        mmseg: OpenMMLab's network. As `milesial`, but features are enlarged by resizing and a 1 x 1
+            convolution, and there is one more 3 x 3 convolution before the classifier.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
         filters: Channels of the first level; each level below has twice as many.
-        depth: Number of 2 x 2 poolings, at least 1. The padded variants extend images of fewer
-            than `2**depth` pixels a side by zeros, once they are normalised.
-        dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for the
-            variant's own, 0.5 for `paper` and 0 for the others.
-        bilinear: Whether maps are enlarged by bilinear resizing instead of a transposed
-            convolution, with half of the channels below the first level (`milesial` only).
+        depth: Number of 2 x 2 poolings, at least 1. The variants with padding pad images with sides
+            below `2**depth` pixels with zeros after their normalisation.
+        dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for 0.5 in
+            variant `paper` and 0 in the others.
+        bilinear: Whether features are enlarged by bilinear resizing instead of a transposed
+            convolution; levels below the first then have half of the channels (`milesial` only).
         auxiliary: Whether to add a head at half the resolution for training (`mmseg` only).
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
             of a preset; None for already normalised input.
-        resize_logits: Of no effect: the network itself decodes to the input's resolution.
+        resize_logits: Has no effect: the decoder ends at the input's resolution.
 
     Returns:
         A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
@@ -74,8 +75,9 @@ def build(
         Variant `milesial`: https://github.com/milesial/Pytorch-UNet
 
     Differs from the paper:
-        The input may have any number of channels and any size: the mirrored border is chosen so
-        that the output covers the image, then cropped to it. The weighted loss is not part of it.
+        The input may have any number of channels and any size: the mirrored border is so wide that
+        the output covers the image, and the output is then cropped to the image. The weighted loss
+        of the paper is not part of the network.
     """
     check_options(
         num_classes=num_classes,
@@ -104,7 +106,7 @@ def build(
             features = layers.MaxPooling2D(2, name=f"down{level}_pool")(features)
         channels = filters * 2**level
         if bilinear and level == depth:
-            channels //= 2  # the deepest map is enlarged as it is, without halving
+            channels //= 2  # enlarging the deepest features will not halve them
         features = _double_conv(features, (channels, channels), valid, f"down{level}")
         if dropout and level >= depth - 1:
             features = layers.Dropout(dropout, name=f"down{level}_dropout")(features)
@@ -159,7 +161,7 @@ def _double_conv(features, filters: tuple[int, int], valid: bool, name: str):
 
 
 def _up(features, skip, filters: int, variant: str, bilinear: bool, name: str):
-    """Enlarges features and joins them with the skip."""
+    """Enlarges features and concatenates them with the skip."""
     if variant == "mmseg":
         # The 1 x 1 convolution commutes with the resizing, and costs a quarter before it.
         features = Conv2D(filters, 1, use_bias=False, name=f"{name}_up_conv")(features)

@@ -192,6 +192,10 @@ def judge(description: Description, reports: Sequence[SplitReport]) -> Iterator[
         reports: Reports on all splits.
     """
     names = description.classes.names
+    if same := description.classes.look_alikes:
+        what = f"names of classes should not differ only in upper and lower case, got {same}"
+        cause = "one class, spelt in two ways? a file for --map makes them one"
+        yield Finding(WARNING, "look-alike classes", "", "all labels", what, cause)
     if description.classes.count < 2:
         what = f"classes must be at least two, got only {names[0]}"
         cause = "list the background too; black-and-white masks then need --map 255:1"

@@ -53,13 +53,14 @@ class ClassSpace:
         if not 1 <= len(self.names) <= IGNORE_LABEL:
             raise InputError(
                 f"number of classes must be in [1, 255], got {len(self.names)}: labels are uint8, "
-                "and 255 is the ignored one."
+                "and 255 means ignored."
             )
         for name in self.names:
             if not isinstance(name, str) or not name.strip() or NOT_TEXT.search(name):
                 raise InputError(f"a class name must be text of one line, got {name!r}.")
         if len(set(self.names)) != len(self.names):
-            raise InputError(f"class names must differ, got {', '.join(self.names)}.")
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise InputError(f"class names must differ, got {twice} more than once.")
         if len(self.colors) != len(self.names):
             raise InputError(
                 f"colors must be one per class, {len(self.names)}, got {len(self.colors)}."
@@ -76,6 +77,17 @@ class ClassSpace:
         return len(self.names)
 
     @property
+    def look_alikes(self) -> str:
+        """Names that differ only in upper and lower case, such as "Car and car"; empty for none.
+
+        They are different classes, but mostly the same one, spelt in two ways by two people.
+        """
+        spellings: dict[str, list[str]] = {}
+        for name in self.names:
+            spellings.setdefault(name.casefold(), []).append(name)
+        return ", ".join(" and ".join(same) for same in spellings.values() if len(same) > 1)
+
+    @property
     def undrawn(self) -> tuple[int, ...]:
         """Classes that pictures do not draw: class 0 if its name means background."""
         return (0,) if is_background(self.names[0]) else ()
@@ -88,10 +100,10 @@ class ClassSpace:
 
 
 def compose(name: str) -> str:
-    """Composes the accents of a name of a class or file, which then equals what looks the same.
+    """Composes the accents in a name of a class or file, so that names that look alike are equal.
 
-    A Mac stores some names with accents as characters of their own. Unicode calls both one text
-    (its normal form C); capital letters and characters of other widths are others to it, and here.
+    A Mac stores accents in some names as separate characters. Unicode takes both forms for the same
+    text (normal form C), but not capital letters or characters of other widths.
     """
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
@@ -163,8 +175,8 @@ def ignoring(description: Description, values: Iterable[int]) -> Description:
         values: In [0, 65535].
 
     Raises:
-        InputError: If a value is out of range, or the only one of a class other than background:
-            the class list would then be one class ahead of the labels.
+        InputError: If a value is out of range, or is the only value of a class other than the
+            background: labels would then lack a class of the list.
     """
     ignored = frozenset(values)
     for value in sorted(ignored):
@@ -177,7 +189,7 @@ def ignoring(description: Description, values: Iterable[int]) -> Description:
             name = description.classes.names[label]
             if not is_background(name):
                 raise InputError(
-                    f"ignored values must be of no class, got {value}, which is {name}; where the "
+                    f"ignored values must not be classes, got {value}, which is {name}; if the "
                     f"classes have other values, list them, as in '{value + 1}: {name}'."
                 )
     return description.overriding(dict.fromkeys(ignored, IGNORE_LABEL))

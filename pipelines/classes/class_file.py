@@ -193,8 +193,9 @@ def _number_classes(path: Path, entries: list[Entry], *, may_repeat: bool):
             _check_ignored(path, position, entry)
             continue
         if entry.name in names and not may_repeat:
-            listed = ", ".join([*names, entry.name])
-            raise InputError(f"{path}, {entry.place}: class names must differ, got {listed}.")
+            raise InputError(
+                f"{path}, {entry.place}: class names must differ, got {entry.name} twice."
+            )
         names[entry.name] = None
         if entry.color is not None and given.setdefault(entry.name, entry.color) != entry.color:
             raise InputError(

@@ -1,6 +1,6 @@
-"""The command line: one command a file, its bodies import what they need.
+"""The command line. Each command has a file, and its function imports the modules that it needs.
 
-`kerasseg --help` imports no TensorFlow, which alone would take seconds.
+`kerasseg --help` does not import TensorFlow, which would take seconds.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from . import (
     bench_serving,
     check,
     client,
+    compare,
     convert,
     crf_tune,
     data_service,
@@ -26,9 +27,12 @@ from . import (
     evaluate,
     export,
     fit,
+    forecast,
     import_weights,
+    list_runs,
     models,
     predict,
+    recipes,
     serve,
     stopping,
     streams,
@@ -36,9 +40,9 @@ from . import (
 
 
 class _Group(click.Group):
-    """Prints errors that a user can mend without a traceback, and exits with code 1.
+    """Prints errors that a user can correct without a traceback, and exits with code 1.
 
-    A signal ends a command with its code, 130 or 143, and one line.
+    If a signal ends a command, one line says so, and the exit code is 128 plus the signal's number.
     """
 
     def main(self, *arguments, **options) -> Any:
@@ -46,7 +50,7 @@ class _Group(click.Group):
         try:
             with streams.outliving():
                 return super().main(*arguments, **options)
-        except KeyboardInterrupt as error:  # a second one, while the first is told
+        except KeyboardInterrupt as error:  # a second one, while the first is reported
             sys.exit(128 + stopping.signal_of(error))
 
     def make_context(self, *arguments, **options) -> click.Context:
@@ -60,7 +64,7 @@ class _Group(click.Group):
             try:
                 return super().invoke(ctx)
             finally:
-                # What is left would fail after all errors have been told.
+                # Later, output that cannot be written would be an error that nobody reports.
                 if sys.stdout is not None:
                     sys.stdout.flush()
 
@@ -71,7 +75,7 @@ class _Group(click.Group):
 
 @contextlib.contextmanager
 def _printable_errors():
-    """Turns errors into click's, and escapes what names of files and classes hold in them."""
+    """Turns errors into those of click, and escapes names of files and classes in them."""
     try:
         yield
     except InputError as error:
@@ -85,7 +89,7 @@ def _printable_errors():
 @click.version_option(kerasseg.__version__, prog_name="kerasseg")
 def main() -> None:
     """Semantic segmentation: raw datasets to TFRecords to trained networks to SavedModels."""
-    # What it finds odd in a file, and reads all the same; damage is an error.
+    # Pillow warns about odd files that it can read; damaged files are errors.
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -93,8 +97,12 @@ for _module in (
     demo,
     convert,
     check,
+    recipes,
+    forecast,
     fit,
+    list_runs,
     evaluate,
+    compare,
     crf_tune,
     predict,
     export,

@@ -33,14 +33,14 @@ class _Counts(click.ParamType):
     "--signature",
     "signatures",
     multiple=True,
-    help="Signature of the SavedModel to measure; give the option once per signature. Unless "
-    "given, all that take an image.",
+    help="Signature of the SavedModel to measure; all that take an image unless given. May be "
+    "repeated.",
 )
 @click.option(
     "--clients",
     type=_Counts(),
     default=(1, 4, 16),
-    help="Numbers of clients that send at the same time, a measurement for each; 1,4,16 unless "
+    help="Numbers of clients that send at the same time; each number is measured. 1,4,16 unless "
     "given.",
 )
 @click.option(
@@ -48,7 +48,7 @@ class _Counts(click.ParamType):
     type=int,
     default=100,
     show_default=True,
-    help="Requests per measurement, of all its clients together.",
+    help="Number of requests per measurement, of all clients together.",
 )
 @click.option(
     "--timeout",
@@ -64,7 +64,7 @@ class _Counts(click.ParamType):
     help="File to write the measurements into, as JSON.",
 )
 def command(url, image, json_file, **arguments) -> None:
-    """Measure the server at URL: latency, throughput and bytes by signature and clients.
+    """Measure the server at URL: latency, throughput and bytes of each signature.
 
     URL is http://HOST:PORT for REST, grpc://HOST:PORT for gRPC.
     """

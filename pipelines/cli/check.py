@@ -6,13 +6,12 @@ from pathlib import Path
 import click
 
 from . import options, stopping
-from .option_groups import GroupedCommand
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
 
 
-@click.command("check", cls=GroupedCommand)
+@click.command("check", cls=options.DatasetCommand)
 @click.argument("path", type=options.existing_folder)
 @click.option(
     "--dataset",
@@ -24,13 +23,13 @@ _MOST_VALUES = 20
     "--map",
     "class_map",
     metavar="FILE|RAW:CLASS,...",
-    help="Change of the classes that 'kerasseg convert' will get as --map: a TOML or JSON file, "
-    "pairs such as 255:1, or mapillary-to-cityscapes.",
+    help="Change of the classes, the same as --map of 'kerasseg convert': a TOML or JSON file, "
+    "pairs such as 255:1, or the built-in map mapillary-to-cityscapes.",
 )
 @click.option(
     "--full",
     is_flag=True,
-    help="Decode every image, too; without this only the checksums in its file are verified.",
+    help="Also decode every image; without this option only the checksums in its file are checked.",
 )
 @click.option(
     "--workers", type=click.IntRange(1), help="Number of threads; one per CPU core unless given."
@@ -55,7 +54,6 @@ _MOST_VALUES = 20
     help="Number of images per split that the page of --html shows.",
 )
 @options.image_options
-@options.dataset_options
 def command(path, dataset, json_file, html_file, samples, **more) -> None:
     """Find everything that is wrong with PATH, a raw or a converted dataset.
 

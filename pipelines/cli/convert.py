@@ -8,12 +8,11 @@ import click
 
 from .. import datasets
 from . import options, stopping
-from .option_groups import GroupedCommand
 
 _JSON_START = b'{\n "dataset": '  # of every outcome
 
 
-@click.command("convert", cls=GroupedCommand)
+@click.command("convert", cls=options.DatasetCommand)
 @click.option(
     "--dataset",
     type=options.DatasetName(),
@@ -60,7 +59,7 @@ _JSON_START = b'{\n "dataset": '  # of every outcome
     show_default=True,
     help="Checks of each pair of image and label. checksums: only the checksums inside the "
     "files, and labels are copied without decoding; labels: also every value of the label; full: "
-    "also that the image can be decoded.",
+    "also whether the image can be decoded.",
 )
 @click.option(
     "--max-side",
@@ -95,9 +94,8 @@ _JSON_START = b'{\n "dataset": '  # of every outcome
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write the result into, as JSON: the splits or the bad pairs, and the files "
-    "that were passed over.",
+    "that were not used.",
 )
-@options.dataset_options
 @click.argument("beam_options", metavar="[-- BEAM_OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 def command(
     dataset,

@@ -25,15 +25,15 @@ from . import options, startup
     type=click.IntRange(1),
     default=10,
     show_default=True,
-    help="Mean-field iterations of the CRF.",
+    help="Number of mean-field iterations of the CRF.",
 )
 @options.code_option
 def command(run, data, images, iterations, code) -> None:
-    """Choose the CRF's parameters for the network of RUN by its scores on the validation split.
+    """Choose the CRF parameters that give the network of RUN its best score.
 
-    RUN is a run folder or a .keras file. The parameters are written into RUN/crf.json, where
-    predict, evaluate and export with --crf find them. The CRF is then compared with the network
-    alone on the whole split.
+    RUN is a run folder or a .keras file. The score is the mean IoU on images of the validation
+    split. The parameters are written into RUN/crf.json, where predict, evaluate and export find
+    them if --crf is given. In the end, the whole split is scored without and with the CRF.
     """
     startup.load_tensorflow()
     from .. import crf_tune

@@ -2,22 +2,32 @@
 
 from typing import Any, get_origin
 
-import click
-
 from .. import datasets
 from ..errors import InputError
 from ..runs.option_fields import Field
-from .option_groups import GroupedOption
+from .option_groups import GroupedCommand, GroupedOption
 from .parameter_types import parse_values, type_of
 
 _GROUP = "Options of single datasets"
 
 
-def dataset_options(command):
-    """Declares every option of any dataset; a dataset refuses those that are not its own."""
-    for name, declared in reversed(_declared().items()):
-        command = _option(name, declared)(command)
-    return command
+class DatasetCommand(GroupedCommand):
+    """A command that also takes every option of any dataset; a dataset refuses those of others.
+
+    These options are declared at the first look at `params`: that imports the file of every
+    dataset, which no other command needs.
+    """
+
+    def __init__(self, *arguments: Any, **attributes: Any):
+        super().__init__(*arguments, **attributes)
+        self._own = vars(self).pop("params")
+
+    def __getattr__(self, name: str) -> Any:
+        """Declares the options when they are first asked for."""
+        if name != "params":
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.params = [*self._own, *(_option(*each) for each in _declared().items())]
+        return self.params
 
 
 def _declared() -> dict[str, dict[str, Field]]:
@@ -29,11 +39,10 @@ def _declared() -> dict[str, dict[str, Field]]:
     return found
 
 
-def _option(name: str, declared: dict[str, Field]):
+def _option(name: str, declared: dict[str, Field]) -> GroupedOption:
     field, *others = declared.values()
     ranges = {each.option.must_be for each in (field, *others)}
     attributes: dict[str, Any] = {
-        "cls": GroupedOption,
         "group": _GROUP,
         "help": _help(declared),
         "check": lambda value: _check(list(declared.values()), value),
@@ -47,7 +56,7 @@ def _option(name: str, declared: dict[str, Field]):
     else:
         attributes["type"] = type_of(field) if len(ranges) == 1 else field.kind
         attributes["metavar"] = (field.option.metavar or None) if field.kind is str else None
-    return click.option(f"--{name.replace('_', '-')}", name, **attributes)
+    return GroupedOption([f"--{name.replace('_', '-')}", name], **attributes)
 
 
 def _help(declared: dict[str, Field]) -> str:
@@ -70,5 +79,5 @@ def _check(fields: list[Field], value: Any) -> None:
 
 
 def given_dataset_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Keeps the options of `dataset_options` that were given."""
+    """Keeps the options of single datasets that were given."""
     return {name: value for name, value in options.items() if value is not None}

@@ -1,7 +1,7 @@
 """`kerasseg fit`."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +10,25 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
-from . import options, recipes, startup, stopping
-from .fit_options import training_options
+from . import options, recipe_option, startup, stopping
+from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
-_PLACES = {"run", "data", "resume", "data_service", "code"}
+_PLACES = {"run", "data", "resume", "data_service", "code", "time_limit"}
+# Options that begin a new phase of a resumed run.
+_PHASE = ("epochs", "learning_rate")
 
 
 @click.command("fit", cls=GroupedCommand)
-@click.option(
-    "--recipe",
-    is_eager=True,
-    callback=recipes.load_recipe,
-    help="TOML file with defaults for the options, or the name of a built-in recipe: "
-    f"{', '.join(recipes.recipe_names())}.",
-)
+@recipe_option.recipe_option
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue an interrupted run from its newest undamaged state.",
+    help="Continue an interrupted run from its newest undamaged state. With --epochs it trains for "
+    "more or fewer epochs than planned; with --learning-rate the schedule begins again from there.",
 )
 @click.option(
     "--code",
@@ -41,28 +38,19 @@ _PLACES = {"run", "data", "resume", "data_service", "code"}
     "run that --resume continues. It is executed. May be repeated.",
 )
 @training_options
-@click.option(
-    "--encoder",
-    cls=GroupedOption,
-    group="Network",
-    help="Encoder of the network, such as resnet50, or your own function as FILE.py:FUNCTION or "
-    "package.module:FUNCTION. Unless given, the default encoder of the architecture; "
-    "'kerasseg models MODEL' lists the others.",
-)
-@click.option(
-    "--output-stride",
-    type=int,
-    cls=GroupedOption,
-    group="Network",
-    help="Ratio of the image's size to the size of the encoder's features. Unless given, the "
-    "default of the architecture.",
-)
+@network_options
 @click.option(
     "--data-service",
     metavar="HOST:PORT",
     cls=GroupedOption,
     group="Input",
     help="Address of a 'kerasseg data-service' that makes the training batches.",
+)
+@click.option(
+    "--time-limit",
+    type=options.Duration(),
+    help="Time such as 2h after which the training saves its state and the command exits with "
+    "code 143, as after SIGTERM. Use it where a cluster ends jobs after a fixed time.",
 )
 @click.pass_context
 def command(
@@ -75,14 +63,16 @@ def command(
     data_service,
     encoder,
     output_stride,
+    time_limit,
     **training,
 ) -> None:
     """Train a network on a converted dataset, on all GPUs or the CPU.
 
     The run folder holds the options, the history, pictures, and the best and the last network.
 
-    Ctrl-C and SIGTERM stop the training after the current step and save its state; a second Ctrl-C
-    aborts it at once. The exit code is then 130 or 143, and --resume continues the training.
+    Ctrl-C, SIGTERM, the end of the terminal (SIGHUP) and --time-limit stop the training after the
+    current step and save its state; a second Ctrl-C aborts it at once. The exit code is then 130,
+    143 or 129, and --resume continues the training. Under nohup, it outlives the terminal.
     """
     if resume:
         _refuse_new_options(ctx)
@@ -97,90 +87,102 @@ def command(
     console = options.console()
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
-    settings = None if resume else _settings(training, encoder, output_stride)
+    settings = None if resume else settings_of(training, encoder, output_stride)
     try:
         startup.load_tensorflow()
         if settings is None:
-            _resume(console, run, data, data_service, code)
+            phase = {name: training[name] for name in _PHASE if _is_given(ctx, name)}
+            places = {"data": data, "service": data_service, "time_limit": time_limit}
+            _resume(console, run, code=code, **places, **phase)
         else:
-            _fit(console, settings, data, run, data_service)
+            _fit(console, settings, data, run, service=data_service, time_limit=time_limit)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
-        then = _how_to_go_on(run, data if resume else None, data_service, named)
+        then = _how_to_go_on(run, data if resume else None, data_service, named, time_limit)
         raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
-def _settings(
-    training: dict[str, Any], encoder: str | None, output_stride: int | None
-) -> TrainingOptions:
-    """Makes the options of the training; --encoder and --output-stride go to the model's."""
-    chosen = {"encoder": encoder, "output_stride": output_stride}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
-
-
-def _how_to_go_on(run: Path, data: Path | None, service: str | None, code: Sequence[str]) -> str:
+def _how_to_go_on(
+    run: Path,
+    data: Path | None,
+    service: str | None,
+    code: Sequence[str],
+    time_limit: float | None,
+) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
     command += [part for source in code for part in ("--code", source)]
+    command += ["--time-limit", f"{time_limit:g}s"] if time_limit else []
     begun = (run / "run.json").exists()
     return f"'{shlex.join(command)}' continues." if begun else "nothing was written."
 
 
 def _refuse_new_options(ctx: click.Context) -> None:
     for param in ctx.command.params:
-        given = ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
-        if given and param.name not in _PLACES:
+        if (
+            _is_given(ctx, str(param.name))
+            and param.name not in _PLACES
+            and param.name not in _PHASE
+        ):
             raise click.UsageError(
-                f"{param.opts[-1]} must not be given with --resume: the run keeps its own."
+                f"{param.opts[-1]} must not be given with --resume: the run keeps its own; only "
+                "--epochs and --learning-rate can be changed."
             )
 
 
-def _fit(console, settings: TrainingOptions, data: Path, run: Path, service: str | None) -> None:
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _fit(console, settings: TrainingOptions, data: Path, run: Path, **places: Any) -> None:
     from .. import fit
     from ..runtime import progress
 
-    shown = progress.TrainingProgress(console, settings.batch_size)
+    shown = progress.TrainingProgress(console, settings.batch_size, settings.evaluate_every)
     try:
-        fit.run(settings, data, run, service=service, extra_callbacks=[shown])
+        notice = _printing_to(console)
+        fit.run(settings, data, run, extra_callbacks=[shown], on_notice=notice, **places)
     finally:
         shown.close()
     _report(console, run)
 
 
-def _resume(
-    console, run: Path, data: Path | None, service: str | None, code: Sequence[str]
-) -> None:
+def _resume(console, run: Path, **places: Any) -> None:
     from .. import fit
     from ..runs import run_folder
     from ..runtime import progress
 
-    shown = progress.TrainingProgress(console, run_folder.load(run).options.batch_size)
+    stored = run_folder.load(run).options
+    shown = progress.TrainingProgress(console, stored.batch_size, stored.evaluate_every)
     try:
         fit.resume(
             run,
-            data=data,
-            service=service,
-            code=code,
             extra_callbacks=[shown],
-            on_notice=lambda text: console.print(text, soft_wrap=True, markup=False),
+            on_notice=_printing_to(console),
+            **places,
         )
     finally:
         shown.close()
     _report(console, run)
 
 
+def _printing_to(console) -> Callable[[str], None]:
+    return lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
 def _report(console, run: Path) -> None:
+    from ..evaluations import result_picture
     from ..runs import run_folder
 
-    best = max(
-        (entry for entry in run_folder.history(run) if entry.get("mean_iou") is not None),
-        key=lambda entry: entry["mean_iou"],
-        default=None,
-    )
-    if best is not None:
+    described = run_folder.load(run)
+    monitor, patience = described.options.monitor, described.options.early_stop
+    if patience and len(run_folder.history(run)) < described.options.epochs:
+        console.print(f"ended early: no better {monitor} in {patience} evaluations")
+    if best := run_folder.epoch_of(described, run_folder.BEST):
         console.print(
-            f"best mean_iou {best['mean_iou']:.4f} after epoch {best['epoch']}, in {run}",
+            f"best {monitor} {best[monitor]:.4f} after epoch {best['epoch']}, in {run}",
             soft_wrap=True,
         )
+    if picture := result_picture.write(run):
+        console.print(f"curves, scores and pictures in {picture}", soft_wrap=True)

@@ -24,15 +24,14 @@ from . import options, startup
 def command(ctx, model, image_size, measure) -> None:
     """List the architectures, or what MODEL costs with each of its encoders.
 
-    Without MODEL: the variants, encoders, output strides, parameters and
-    paper of each architecture.
+    Without MODEL, each line shows the variants, encoders, output strides, parameters and paper of
+    an architecture.
 
-    With MODEL, such as pspnet: a line per encoder, at the architecture's
-    defaults and for 19 classes. Parameters are all values that the network
-    keeps. Multiply-adds are those of convolutions, dense layers and
-    attention, for one image. Memory is that of the weights and of all
-    features that are needed at the same time for one image, as float32;
-    what the operations take besides depends on the device.
+    With MODEL, such as pspnet, each line shows an encoder, for 19 classes and with the defaults of
+    the architecture. Parameters are all values that the network keeps. Multiply-adds are those of
+    convolutions, dense layers and attention for one image. Memory is that of the weights and of the
+    features that are needed at the same time for one image, as float32; further memory depends on
+    the device.
     """
     given = ctx.get_parameter_source("image_size") is not click.core.ParameterSource.DEFAULT
     if model is None and (measure or given):
@@ -48,3 +47,10 @@ def command(ctx, model, image_size, measure) -> None:
     columns = (*models.ENCODER_COLUMNS, *((models.SPEED_COLUMN,) if measure else ()))
     title = f"{model}, {image_size[0]} x {image_size[1]} pixels"
     options.print_table(columns, rows, title=title)
+    if others := models.other_encoders(model):
+        options.console().print(
+            f"'kerasseg fit --model {model} --encoder' also takes {' and '.join(others)}, whose "
+            "costs depend on the preset or width.",
+            soft_wrap=True,
+            markup=False,
+        )

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from .dataset_options import dataset_options, given_dataset_options  # noqa: F401
+from .dataset_options import DatasetCommand, given_dataset_options  # noqa: F401
 from .parameter_types import (  # noqa: F401 (commands declare by these names)
     Assignment,
     DatasetName,
+    Duration,
     Numbers,
     StretchType,
     existing_file,
@@ -22,6 +23,7 @@ from .tables import (  # noqa: F401 (commands print by these names)
     print_problems,
     print_table,
     progress_bar,
+    value_text,
 )
 
 stretch_option = click.option(
@@ -58,12 +60,12 @@ def served_model_options(command):
 
 
 def overwrite_option(command):
-    """Declares whether results may replace files of someone else."""
+    """Declares `--overwrite`: whether results may replace files that kerasseg did not write."""
     return click.option(
         "--overwrite",
         is_flag=True,
-        help="Replace files in the output folder that are no earlier results, or were changed "
-        "since; without this they are an error.",
+        help="Replace files in the output folder even if kerasseg did not write them, or if they "
+        "were changed since; without this option such files are an error.",
     )(command)
 
 
@@ -118,8 +120,9 @@ def checkpoint_option(command):
     return click.option(
         "--checkpoint",
         type=click.Choice(("best", "last")),
-        help="Network of the run: the one with the best mean_iou, or the one after the last "
-        "epoch. Unless given, the best, or the last if none was evaluated yet.",
+        help="Network of the run: the one with the best score (see --monitor of fit), or the one "
+        "after the last epoch. Unless given, the best, or the last if no network was evaluated "
+        "yet.",
     )(command)
 
 
@@ -144,7 +147,7 @@ def tell_checkpoint(run: Path, wanted: str | None) -> None:
         epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
         console().print(
             f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: no "
-            "network was evaluated yet, so there is no best one.",
+            "network was evaluated yet, so none is the best.",
             soft_wrap=True,
             markup=False,
         )

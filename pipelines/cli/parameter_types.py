@@ -24,7 +24,8 @@ class Numbers(click.ParamType):
 
     Args:
         kind: `int` or `float`.
-        metavar: Names of the numbers, such as "HEIGHT,WIDTH"; its commas give their count.
+        metavar: Names of the numbers, such as "HEIGHT,WIDTH", whose commas give their count; or
+            "EPOCH,..." for any count from one on.
     """
 
     def __init__(self, kind: type, metavar: str):
@@ -39,7 +40,8 @@ class Numbers(click.ParamType):
             numbers = tuple(self._kind(part) for part in str(value).split(","))
         except ValueError:
             numbers = ()
-        if len(numbers) != self.name.count(",") + 1:
+        fits = numbers if self.name.endswith("...") else len(numbers) == self.name.count(",") + 1
+        if not fits:
             kind = "whole numbers" if self._kind is int else "numbers"
             self.fail(f"must be {self.name} in {kind}, got {value!r}.", param, ctx)
         return numbers
@@ -103,8 +105,24 @@ class StretchType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Duration(click.ParamType):
+    """A time such as 90s, 10m or 2h; its value is the number of seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param, ctx) -> float:
+        """Parses the text."""
+        from ..errors import InputError
+        from ..runs.intervals import parse_duration
+
+        try:
+            return value if isinstance(value, float) else parse_duration(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Assignment(click.ParamType):
-    """A `NAME=VALUE`, its value a number, true, false or text."""
+    """A `NAME=VALUE`, its value a number, numbers with commas (a list), true, false or text."""
 
     name = "NAME=VALUE"
 
@@ -133,6 +151,9 @@ def type_of(field: Field) -> Any:
 def _parse_value(text: str) -> Any:
     if text in ("true", "false"):
         return text == "true"
+    parts = [_parse_value(part) for part in text.split(",")] if "," in text else [text]
+    if all(isinstance(part, int | float) and not isinstance(part, bool) for part in parts):
+        return parts
     for kind in (int, float):
         try:
             return kind(text)

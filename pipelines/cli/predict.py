@@ -24,8 +24,8 @@ from . import options, startup, stopping
 @click.option(
     "--draw-background",
     is_flag=True,
-    help="Draw class 0 in overlays, too, where it is named background, void or the like and is "
-    "left out otherwise.",
+    help="Draw class 0 in overlays even if it is named background, void or the like; without this "
+    "option such a class is not drawn.",
 )
 @options.checkpoint_option
 @options.code_option
@@ -40,15 +40,15 @@ from . import options, startup, stopping
     "iterations side by side, such as 0,1,2,10.",
 )
 def command(run, images, crf, crf_iterations, **arguments) -> None:
-    """Predict IMAGES (files, or folders with all below) with the network of RUN.
+    """Predict IMAGES (files, or folders with their subfolders) with the network of RUN.
 
-    RUN is a run folder or a .keras file, for which --classes or --data names the classes. Reads
-    every image format that Pillow decodes.
+    RUN is a run folder or a .keras file, whose classes --classes or --data names. Images may have
+    any format that Pillow decodes.
 
-    Writes NAME.png, the class numbers with their colours as palette, and NAME_overlay.png, both at
-    the image's own size; with --crf-strip, NAME_crf_strip.png as well. Where two images would share
-    a name, they keep their endings: a.jpg.png and a.png.png. What cannot be read is listed in the
-    end, after all others have been predicted.
+    Every image gets two files of its own size: NAME.png holds the class numbers, with the colours
+    of the classes as palette, and NAME_overlay.png shows the classes over the image. --crf-strip
+    adds NAME_crf_strip.png. If two images would share a name, they keep their endings: a.jpg.png
+    and a.png.png. Images that cannot be predicted are listed at the end.
     """
     startup.load_tensorflow()
     from .. import predict

@@ -93,19 +93,19 @@ def command(folder, **arguments) -> None:
     page for trying a model. For a laptop or a test: there is no encryption and no password.
     """
     from .. import serve
-    from ..runtime import environment
+    from ..runtime import environment, interruption
     from ..serving import c_interface
 
     _allow_files()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in interruption.not_ignored():
         signal.signal(number, lambda *_: stop.set())
     environment.prepare(for_server=True)
     with startup.held_back_stderr():
         c_interface.load()
     sys.setswitchinterval(_SWITCH)
     server = serve.Server(folder, **arguments).start()
-    gc.freeze()  # what is there now stays: the garbage collector need not look into it
+    gc.freeze()  # these objects stay, so the garbage collector need not look at them
     console = options.console()
     for name in server.catalog.names():
         versions = ", ".join(str(version.number) for version in server.catalog.versions(name))

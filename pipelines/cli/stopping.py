@@ -14,7 +14,7 @@ class StoppedError(click.ClickException):
 
     Args:
         then: What remains of the work, or how to continue; empty for nothing.
-        number: SIGINT or SIGTERM.
+        number: Number of the signal.
     """
 
     def __init__(self, then: str, number: int):

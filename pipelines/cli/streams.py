@@ -1,6 +1,7 @@
-"""Standard output and error of a command, which outlive their readers."""
+"""Standard output and error of a command that continues after its readers have gone."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -11,32 +12,40 @@ from ..errors import InputError
 
 
 class _Outlet(io.FileIO):
-    """A file that takes what nobody reads any more, and drops it.
+    """A file that drops what is written to it after its reader has gone.
 
-    The results of a command are files: a training whose lines go to `head` is not to end for it.
+    The results of a command are files: a training must not end because `head` or the terminal that
+    read its lines has ended.
 
     Args:
-        descriptor: Of the file, which stays open.
-        tells: Whether it is an error that something cannot be written for another reason.
+        descriptor: Descriptor of the file, which stays open.
+        tells: Whether it is an error if something cannot be written for another reason.
     """
 
     def __init__(self, descriptor: int, *, tells: bool):
         super().__init__(descriptor, "w", closefd=False)
         self._tells = tells
+        self._is_terminal = os.isatty(descriptor)
 
     def write(self, content: Any) -> int:
-        """Writes bytes; once some cannot be, they and all that follow are dropped.
+        """Writes bytes; if that fails once, these and all later bytes are dropped.
 
         Raises:
-            InputError: If they cannot be written, as on a full disk, and it is to be told.
+            InputError: If they cannot be written, as on a full disk, and `tells` is set.
         """
         try:
             return super().write(content)
         except OSError as error:
             self._drop()
-            if self._tells and not isinstance(error, BrokenPipeError):
+            if self._tells and not self._has_no_reader(error):
                 raise InputError(f"output cannot be written ({error.strerror}).") from error
             return len(content)
+
+    def _has_no_reader(self, error: OSError) -> bool:
+        """Tells whether the reading program, or the terminal, has ended."""
+        return isinstance(error, BrokenPipeError) or (
+            self._is_terminal and error.errno == errno.EIO
+        )
 
     def _drop(self) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -46,9 +55,9 @@ class _Outlet(io.FileIO):
 
 @contextlib.contextmanager
 def outliving() -> Iterator[None]:
-    """Lets what the block prints be dropped where its reader has gone."""
+    """Drops what the block prints after the reader of its output has gone."""
     before = sys.stdout, sys.stderr
-    if sys.stdout is sys.__stdout__:  # else a notebook's, or a test's
+    if sys.stdout is sys.__stdout__:  # and not the stream of a notebook or a test
         sys.stdout = _outlet(sys.stdout, tells=True)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _outlet(sys.stderr, tells=False)
@@ -56,13 +65,13 @@ def outliving() -> Iterator[None]:
         yield
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(InputError, AttributeError):  # told before; closed
+            with contextlib.suppress(InputError, AttributeError):  # already reported; closed
                 stream.flush()
         sys.stdout, sys.stderr = before
 
 
 def _outlet(stream: Any, *, tells: bool) -> Any:
-    """Returns a stream to the same file; the very one if it has none, or is closed."""
+    """Returns another stream to the same file; the same stream if it has no file or is closed."""
     try:
         descriptor = stream.fileno()
         stream.flush()

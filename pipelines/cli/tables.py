@@ -7,6 +7,7 @@ padded or cut.
 import contextlib
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..errors import printable
 
@@ -84,6 +85,15 @@ def print_problems(problems) -> None:
     print_table(
         ("file", "what is wrong", "likely cause"), [(p.file, p.what, p.cause) for p in problems]
     )
+
+
+def value_text(value: Any) -> str:
+    """Formats the value of an option as the command line takes it; an absent value is a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def percent(score: float | None) -> str:

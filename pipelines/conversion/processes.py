@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 from kerasseg import atomic_files
 
 from ..errors import InputError
+from ..runtime import interruption
 from .shards import ShardResult, ShardSpec, convert_or_keep
 
 _SECONDS_BETWEEN_REPORTS = 0.05
@@ -177,8 +178,9 @@ class _Report:
 
 def main() -> None:
     """Serves the process that started this one over standard input and output."""
-    # To a group of processes, as the terminal's Ctrl-C is; the other one sees to it.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A terminal sends its signals to all processes of a command; the one that started this process
+    # handles them and ends it.
+    for number in interruption.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # as on the command line
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

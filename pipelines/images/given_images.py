@@ -28,9 +28,9 @@ def find(
         paths: Image files with any ending, and folders; or a single one.
 
     Returns:
-        Each image's file with its place below the given folder (for a given file, its name); and
-        the other files in the folders, each with the reason why it is not read. Results of
-        predictions, which may be written below the images, are among these.
+        Each image's file with its path relative to the given folder (for a given file, its name);
+        and the other files in the folders, each with the reason why it is not read. Results of
+        earlier predictions, which may be in the same folder, are among these.
 
     Raises:
         InputError: If a path does not exist, or a folder holds no image.
@@ -65,7 +65,7 @@ def _is_result(image: Path) -> bool:
     try:
         with image.open("rb") as file:
             return marks.has_mark(file.read(marks.HEAD))
-    except OSError:  # whoever reads it says so
+    except OSError:  # the function that decodes the file reports the error
         return False
 
 

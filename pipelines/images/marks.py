@@ -1,7 +1,8 @@
-"""The mark of the PNG files that this package has written, and nobody has changed since.
+"""The mark of PNG files that kerasseg wrote and that have not been changed since.
 
-It is a chunk of its own kind behind the header, which holds the checksum of all the rest. By its
-name, decoders pass it over, and editors do not take it along when they change the pixels.
+The mark is a PNG chunk of its own kind after the header. It holds the checksum of the rest of the
+file. The letters of its name tell decoders to ignore it, and editors to drop it when they change
+the pixels.
 """
 
 import struct
@@ -10,13 +11,13 @@ import zlib
 from . import png
 
 _KIND = b"keSG"
-_AT = 33  # position of the first chunk behind the header
-_CHUNK = struct.Struct(">I4sII")  # length and kind, the checksum of the rest, that of the chunk
-HEAD = _AT + _CHUNK.size  # bytes up to its end
+_AT = 33  # position of the first chunk after the header
+_CHUNK = struct.Struct(">I4sII")  # length, kind, checksum of the rest of the file, chunk's own one
+HEAD = _AT + _CHUNK.size  # bytes from the beginning of the file to the end of the mark
 
 
 def mark(content: bytes) -> bytes:
-    """Returns a PNG with the mark; files of other formats as they are."""
+    """Adds the mark to a PNG; returns files of other formats as they are."""
     if not content.startswith(png.SIGNATURE) or is_marked(content):
         return content
     checksum = zlib.crc32(content)
@@ -25,7 +26,7 @@ def mark(content: bytes) -> bytes:
 
 
 def is_marked(content: bytes) -> bool:
-    """Tells whether a file has the mark and is as it was written."""
+    """Tells whether a file has the mark and was not changed since."""
     if not has_mark(content):
         return False
     checksum = _CHUNK.unpack_from(content, _AT)[2]

@@ -1,4 +1,4 @@
-"""Names for what is written for images: no result overwrites another, or a file of someone else.
+"""Names of the files with results for images, such as predictions. No result replaces another.
 
 The files written for `sub/a.jpg` are called `sub/a.png`, `sub/a_overlay.png` and so on. If two
 images would share one of these names, both keep their own ending: `a.jpg` and `a.png` give
@@ -6,8 +6,9 @@ images would share one of these names, both keep their own ending: `a.jpg` and `
 their characters, count as the same, because file systems such as macOS's cannot tell them apart;
 the second of `A.jpg` and `a.jpg` gets a number: `A.jpg.png` and `a.jpg-2.png`.
 
-A result replaces an earlier one, which its mark tells (`marks`), and no other file unless that is
-asked for: labels drawn by hand have the same names as predictions of the same images.
+A result replaces an earlier result, which is recognised by its mark (`marks`). It replaces a file
+that kerasseg did not write, or that was changed since, only if the user asks for that: labels drawn
+by hand have the same names as predictions of the same images.
 """
 
 import errno
@@ -25,6 +26,8 @@ from kerasseg import atomic_files
 from ..errors import ImageFileError, InputError, writing_to
 from . import marks
 from .image_files import read_file
+
+_REMEDY = "choose another --output, or give --overwrite"
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,19 @@ def plan(
     """Names the results of all images before the first is written.
 
     Args:
-        images: Each image's file and its place below the folder that it was found in. Repeated
-            entries count once.
+        images: Each image's file, and its path relative to the folder that it was found in.
+            Repeated entries count once.
         output: Folder of the results.
         endings: Endings of the results of each image, such as `(".png", "_overlay.png")`.
-        refuse_others: Whether to refuse now what `write` would; only where every result is written
-            for every image.
+        refuse_others: Whether to refuse already now the files that `write` must not replace. Right
+            only if every image will have a result of every ending.
 
     Returns:
         One entry per image.
 
     Raises:
-        InputError: If images of two folders have the same place there, or a result would overwrite
-            an image, or a file of someone else.
+        InputError: If images of two folders have the same relative path, or a result would replace
+            one of the images or, with `refuse_others`, a file that kerasseg did not write.
     """
     found: dict[Path, Path] = {}
     for image, place in images:
@@ -87,20 +90,22 @@ def plan(
 
 
 def write(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
-    """Writes all results of an image or none; each appears when it is complete.
+    """Writes either all results of an image or none; each appears when it is complete.
 
     Args:
-        contents: What to write, by name.
-        overwrite: Whether to replace files that are no earlier results.
+        contents: Content of each file, by its path.
+        overwrite: Whether to replace files that kerasseg did not write, or that were changed since.
 
     Raises:
-        ImageFileError: If their names cannot be had; those of other images may.
-        InputError: If the folder cannot be written.
+        ImageFileError: If the results of this image cannot have their names, for example because a
+            file that kerasseg did not write has one.
+        InputError: If nothing can be written to the folder.
     """
-    if others := [] if overwrite else list(filter(_is_of_someone_else, contents)):
+    if others := [] if overwrite else list(filter(_is_foreign, contents)):
         raise ImageFileError(
-            f"results must not replace a file of someone else, got {others[0]}",
-            "choose another --output, or give --overwrite",
+            "result must not replace a file that kerasseg did not write or that was changed "
+            f"since, got {others[0]}",
+            _REMEDY,
         )
     folder = next(iter(contents)).parent
     with writing_to(folder):
@@ -134,7 +139,8 @@ def _distinct_names(places: Collection[Path], endings: Collection[str]) -> dict[
         if not with_ending:
             break
         names |= with_ending
-    # Only names with their own endings are still shared, by twins that few systems distinguish.
+    # The names that are still shared are whole names of images, which only some file systems tell
+    # apart.
     taken = folders | {
         key for place, name in names.items() if place not in crowded for key in keys(place, name)
     }
@@ -170,25 +176,32 @@ def _refuse_to_overwrite_others(
     folder: Path, outputs: list[Output], endings: Collection[str]
 ) -> None:
     files = (output.file(ending) for output in outputs for ending in endings)
-    others = [file for file in files if _is_of_someone_else(file)]
+    others = [file for file in files if _is_foreign(file)]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(
-            f"{folder}: results must have names that are free or of earlier results, got "
-            f"{others[0]}{more}, which would be lost: other programs or people wrote or changed "
-            "what is there; choose another --output, or give --overwrite."
+            f"{folder}: results must not replace files that kerasseg did not write or that were "
+            f"changed since, got {others[0]}{more}; {_REMEDY}."
         )
 
 
-def _is_of_someone_else(file: Path) -> bool:
-    """Tells whether a name is that of a file that is no result, or of a link to none.
+def _is_foreign(file: Path) -> bool:
+    """Tells whether a path is a file that is no earlier result, or a link to no such result.
 
-    Not of a folder: nothing can be written in its place.
+    A folder does not count, as nothing can be written in its place.
     """
     try:
-        return not marks.is_marked(read_file(file, "result"))
-    except ImageFileError:
+        status = file.stat()
+        changed = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return not _is_result(file, changed)
+    except (ImageFileError, OSError):
         return os.path.lexists(file) and not file.is_dir()
+
+
+@functools.lru_cache(2**16)
+def _is_result(file: Path, changed: tuple[int, ...]) -> bool:
+    """Reads a file and tells whether it is an unchanged result; once, until the file changes."""
+    return marks.is_marked(read_file(file, "result"))
 
 
 def _key(path: Path) -> str:

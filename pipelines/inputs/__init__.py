@@ -39,6 +39,7 @@ def training_batches(
     first_epoch: int = 0,
     first_batch: int = 0,
     epochs: int = 1,
+    group: int = 1,
     decoded: sources.Source | None = None,
     service: str | None = None,
 ) -> tf.data.Dataset:
@@ -63,6 +64,8 @@ def training_batches(
         first_epoch: Number of the first epoch.
         first_batch: Number of its batches that are skipped.
         epochs: Number of the epoch to stop before.
+        group: Number of batches that belong together; the rest of an epoch that does not fill a
+            group is dropped.
         decoded: The same records decoded, `cache.DecodedRecords`; None to read and decode.
         service: HOST:PORT of a tf.data service whose workers make the batches; None to make them
             here.
@@ -85,7 +88,8 @@ def training_batches(
         source = decoded or sources.Records(files)
     block = _shuffle_block(files, examples)
     first = (first_epoch, first_batch)
-    epoch = _Epoch(source, prepare, examples, batch_size, seed, block, first)
+    count = examples // (batch_size * group) * group
+    epoch = _Epoch(source, prepare, examples, batch_size, count, seed, block, first)
     numbers = tf.data.Dataset.range(first_epoch, epochs)
     if service is None:
         return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
@@ -132,6 +136,7 @@ class _Epoch:
     prepare: Callable
     examples: int
     batch_size: int
+    count: int  # of batches
     seed: int
     block: int
     first: tuple[int, int]  # epoch and the number of its batches that are skipped
@@ -143,6 +148,7 @@ class _Epoch:
     def made_here(self, number) -> tf.data.Dataset:
         """Keeps the order of the elements."""
         numbered = self.elements(number).enumerate(start=number * self.examples)
+        numbered = numbered.take(self.count * self.batch_size)
         return self._batches(
             numbered.skip(self._batches_passed_over(number) * self.batch_size),
             lambda position, element: self.prepare(position, self.source.open(element)),
@@ -152,7 +158,7 @@ class _Epoch:
         """Makes the same batches from a range of their numbers, which workers can share."""
         order = self.elements(number).batch(self.examples).get_single_element()
         size, first = self.batch_size, number * self.examples
-        numbers = tf.data.Dataset.range(self._batches_passed_over(number), self.examples // size)
+        numbers = tf.data.Dataset.range(self._batches_passed_over(number), self.count)
         places = numbers.flat_map(
             lambda batch: tf.data.Dataset.range(batch * size, (batch + 1) * size)
         )

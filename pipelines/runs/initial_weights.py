@@ -1,6 +1,5 @@
 """Initial weights of a training: ImageNet weights of an encoder, or the weights of another run."""
 
-import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from kerasseg.checkpoints import imagenet, readers, transfer
 
 from .. import records
 from ..errors import InputError
-from . import run_folder
+from . import chosen_encoder, run_folder
 from .training_options import TrainingOptions
 
 
@@ -34,7 +33,7 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
     loaded: dict[str, Any] = {}
     try:
         if options.encoder_weights != "none":
-            encoder = options.model_options.get("encoder") or _default_encoder(options.model)
+            encoder = _encoder_of(options)
             notices: list[str] = []
             loaded["encoder_variables_loaded"] = imagenet.load_encoder(
                 model, encoder, options.encoder_weights, report=notices.append
@@ -74,16 +73,18 @@ def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool)
     return False
 
 
-def _default_encoder(model: str) -> str:
-    """Returns the default encoder of an architecture.
+def _encoder_of(options: TrainingOptions) -> str:
+    """Returns the name of the encoder.
 
     Raises:
         InputError: If the architecture has no choice of encoder.
     """
-    option = inspect.signature(kerasseg.models.builder(model)).parameters.get("encoder")
-    if option is None:
-        raise InputError(f"encoder_weights must be none for {model}: it has no choice of encoder.")
-    return option.default
+    found = chosen_encoder.name_of(options)
+    if found is None:
+        raise InputError(
+            f"encoder_weights must be none for {options.model}: it has no choice of encoder."
+        )
+    return found
 
 
 def _load_source(path: Path) -> keras.Model:

@@ -2,7 +2,9 @@
 
 run.json            options, versions, seed, dataset, classes: the run describes itself
 history.csv, .json  loss and scores of each epoch
-overlays.png        the last epoch's pictures
+overlays.png        the pictures of the last evaluation
+confusion_matrix.csv  its pixels by label and prediction
+results.png         all of this in one picture, drawn by `kerasseg fit`
 tensorboard/        the same for TensorBoard
 checkpoints/        best.keras, last.keras and the states to resume from
 code/               copies of a model, encoder or loss of the user's own; never executed from here
@@ -23,6 +25,7 @@ from kerasseg import IGNORE_LABEL, atomic_files
 from .. import records
 from ..classes import ClassSpace, colors
 from ..errors import InputError, writing_to
+from .phases import Phase
 from .training_options import TrainingOptions
 
 DESCRIPTION = "run.json"
@@ -43,6 +46,7 @@ class Run:
         classes: Names and colours of the classes.
         dataset: `{"name", "path", "fingerprint"}` of the training's dataset.
         code: Entries of `guests.store` for the user's own code.
+        phases: What was changed when the training was resumed, oldest first.
     """
 
     folder: Path
@@ -50,6 +54,7 @@ class Run:
     classes: ClassSpace
     dataset: dict[str, Any]
     code: Sequence[Mapping[str, str]] = ()
+    phases: Sequence[Phase] = ()
 
     @property
     def name(self) -> str:
@@ -181,6 +186,20 @@ def describe(
     return load(folder)
 
 
+def begin_phase(run: Run, options: TrainingOptions, phase: Phase) -> Run:
+    """Records that a training continues with other options.
+
+    Raises:
+        InputError: If the description cannot be written.
+    """
+    path = run.folder / DESCRIPTION
+    content = json.loads(path.read_text(encoding="utf-8"))
+    phases = [each.to_json() for each in (*run.phases, phase)]
+    with writing_to(run.folder):
+        atomic_files.write_json(path, {**content, "options": asdict(options), "phases": phases})
+    return load(run.folder)
+
+
 def load(folder: Path) -> Run:
     """Opens a run folder.
 
@@ -200,7 +219,8 @@ def load(folder: Path) -> Run:
         options = TrainingOptions.from_json(content["options"])
         # Release 0.1 trained its own networks only.
         code = [_read_code(entry) for entry in content.get("code", ())]
-        return Run(Path(folder), options, classes, content["dataset"], code)
+        phases = [Phase.from_json(entry) for entry in content.get("phases", ())]
+        return Run(Path(folder), options, classes, content["dataset"], code, phases)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
 
@@ -225,7 +245,7 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
     """
     found = [name for name in (BEST, LAST) if network_file(run, name).is_file()]
     best = network_file(run, BEST)
-    if wanted is None and found == [LAST] and _was_evaluated(run):
+    if wanted is None and found == [LAST] and _scored_epochs(run):
         raise InputError(
             f"{best}: must be there, as the run was evaluated, got no such file; was it removed? "
             "--checkpoint last takes the network after the last epoch."
@@ -242,8 +262,9 @@ def choose_network(run: Run, wanted: str | None = None) -> str:
     raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
 
 
-def _was_evaluated(run: Run) -> bool:
-    return any(entry.get("mean_iou") is not None for entry in history(run.folder))
+def _scored_epochs(run: Run) -> list[dict[str, Any]]:
+    monitor = run.options.monitor
+    return [epoch for epoch in history(run.folder) if epoch.get(monitor) is not None]
 
 
 def has_epochs(run: Run) -> bool:
@@ -279,11 +300,10 @@ def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
     Returns:
         The epoch, or an empty dict if there is none, for example for imported weights.
     """
-    epochs = history(run.folder) if name else []
     if name == LAST:
-        return epochs[-1] if epochs else {}
-    scored = [epoch for epoch in epochs if epoch.get("mean_iou") is not None]
-    return max(scored, key=lambda epoch: epoch["mean_iou"], default={})
+        return next(reversed(history(run.folder)), {})
+    scored = _scored_epochs(run) if name else []
+    return max(scored, key=lambda epoch: epoch[run.options.monitor], default={})
 
 
 def versions() -> dict[str, str]:

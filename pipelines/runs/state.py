@@ -50,7 +50,7 @@ class State:
         position: Position of the training.
         content: `best`, the best score or None; `history`, one dict per epoch; `last`, the checksum
             of the last network; `metrics`, the sums of the metrics over the epoch's steps, by
-            replica.
+            replica; `seconds`, the time that the unfinished epoch has taken.
         variables: Prefix of the files of variables.
         best: File of the best network; None if there is none yet.
     """
@@ -169,6 +169,7 @@ def _read(folder: Path, position: Position) -> State:
                 )
         stored = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
         content = {name: stored[name] for name in ("best", "history", "last", "metrics")}
+        content["seconds"] = stored.get("seconds", 0.0)  # older releases did not measure it
         if (stored["epoch"], stored["step"]) != position or f"{VARIABLES}.index" not in files:
             raise _DamagedError("is not the state that its name says")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -196,4 +197,5 @@ def _read_release_0_1(checkpoints: Path) -> State:
     if not variables.with_suffix(".index").is_file():
         raise _DamagedError(f"must name a folder with a state, got {stored['folder']!r}")
     best = checkpoints / BEST
-    return State(position, {**content, "metrics": []}, variables, best if best.is_file() else None)
+    content |= {"metrics": [], "seconds": 0.0}
+    return State(position, content, variables, best if best.is_file() else None)

@@ -1,15 +1,18 @@
 """The options of a training run: what `fit` takes, `run.json` records and `--resume` reads back.
 
-Each is declared here, and only here: its name, type, default, help, group and range.
+Each is declared here, and only here: its name, type, default, help, group and range. What a long
+section declares is in a file of its own, such as `optimization_options`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Self
 
 from kerasseg import models
 
 from ..errors import InputError
-from . import class_weighting, loss_terms
+from . import class_weighting, intervals, loss_terms, option_combinations
+from . import optimization_options as optimization
 from .guests import is_named
 from .option_fields import (
     Option,
@@ -23,6 +26,8 @@ from .option_fields import (
 )
 
 AUGMENT = ("none", "standard", "rand")
+# Those of kerasseg.metrics, which would load TensorFlow; of each, more is better.
+SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 # Titles in the help of the command line, in its order.
 _NETWORK = "Network"
@@ -30,7 +35,7 @@ _WEIGHTS = "Initial weights"
 _NORMALISATION = "Batch normalisation"
 _STEPS = "Steps"
 _IMAGES = "Images"
-_OPTIMIZER = "Optimizer"
+_OPTIMIZER = optimization.OPTIMIZER
 _LOSS = "Loss"
 _SAVING = "Evaluation and saved states"
 _INPUT = "Input"
@@ -70,7 +75,7 @@ class TrainingOptions:
     everywhere, and `run.json` records it. Runs of older releases have its default.
 
     Raises:
-        InputError: If a value is out of range.
+        InputError: If a value is out of range or without effect.
     """
 
     model: Annotated[
@@ -86,8 +91,8 @@ class TrainingOptions:
     model_options: Annotated[
         dict[str, Any],
         Option(
-            "Argument of the architecture or of your own function, such as variant=milesial. May "
-            "be repeated.",
+            "Argument of the architecture or of your own function, such as variant=milesial, or "
+            "atrous_rates=6,12,18 for several numbers. May be repeated.",
             _NETWORK,
         ),
     ] = field(default_factory=dict)
@@ -114,11 +119,13 @@ class TrainingOptions:
     batch_norm: Annotated[
         str,
         Option(
-            "Parts of batch normalisation that keep their initial values: none (train); the "
-            "moving statistics of all layers (frozen-statistics); statistics, scale and offset of "
-            "the encoder's layers (frozen-encoder) or of all layers (frozen).",
+            "How the network is normalised. With batch normalisation over the batch on all GPUs, "
+            "parts may keep their initial values: none (train); the moving statistics of all "
+            "layers (frozen-statistics); statistics, scale and offset of the encoder's layers "
+            "(frozen-encoder) or of all layers (frozen). With sync, layers of Keras in your own "
+            "network use all GPUs as well. With group, group normalisation replaces it.",
             _NORMALISATION,
-            one_of("train", "frozen-statistics", "frozen-encoder", "frozen"),
+            one_of("train", "frozen-statistics", "frozen-encoder", "frozen", "sync", "group"),
         ),
     ] = "train"
     batch_norm_momentum: Annotated[
@@ -136,6 +143,15 @@ class TrainingOptions:
     batch_size: Annotated[
         int, Option("Number of images per step, over all GPUs together.", _STEPS, at_least(1))
     ] = 8
+    accumulate: Annotated[
+        int,
+        Option(
+            "Number of batches of --batch-size images whose gradients make one step of the "
+            "optimizer, as if they were one batch.",
+            _STEPS,
+            at_least(1),
+        ),
+    ] = 1
     image_size: Annotated[
         tuple[int, int] | None,
         Option(
@@ -179,7 +195,7 @@ class TrainingOptions:
     ] = "adamw"
     learning_rate: Annotated[
         float,
-        Option("Highest learning rate; it falls with a poly schedule.", _OPTIMIZER, above(0)),
+        Option("Highest learning rate; it falls by --schedule.", _OPTIMIZER, above(0)),
     ] = 1e-3
     encoder_learning_rate_factor: Annotated[
         float,
@@ -191,17 +207,13 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1.0
-    power: Annotated[
-        float, Option("Exponent of the learning rate's poly schedule.", _OPTIMIZER, at_least(0))
-    ] = 0.9
-    warmup_epochs: Annotated[
-        float,
-        Option(
-            "Number of epochs at the start over which the learning rate rises.",
-            _OPTIMIZER,
-            at_least(0),
-        ),
-    ] = 0.0
+    head_learning_rate_factor: Annotated[float, optimization.HEAD_LEARNING_RATE_FACTOR] = 1.0
+    layer_decay: Annotated[float | None, optimization.LAYER_DECAY] = None
+    schedule: Annotated[str, optimization.SCHEDULE] = "poly"
+    power: Annotated[float, optimization.POWER] = 0.9
+    step_epochs: Annotated[Sequence[int], optimization.STEP_EPOCHS] = ()
+    step_factor: Annotated[float, optimization.STEP_FACTOR] = 0.1
+    warmup_epochs: Annotated[float, optimization.WARMUP_EPOCHS] = 0.0
     weight_decay: Annotated[
         float,
         Option(
@@ -210,6 +222,10 @@ class TrainingOptions:
             at_least(0),
         ),
     ] = 1e-4
+    freeze: Annotated[str, optimization.FREEZE] = "none"
+    unfreeze_after: Annotated[int | None, optimization.UNFREEZE_AFTER] = None
+    clip_norm: Annotated[float | None, optimization.CLIP_NORM] = None
+    ema: Annotated[float | None, optimization.EMA] = None
     loss: Annotated[
         str,
         Option(
@@ -261,6 +277,33 @@ class TrainingOptions:
     evaluate_every: Annotated[
         int, Option("Number of epochs between two evaluations.", _SAVING, at_least(1))
     ] = 1
+    monitor: Annotated[
+        str,
+        Option(
+            "Score of the validation images that decides which network is the best.",
+            _SAVING,
+            one_of(*SCORES),
+        ),
+    ] = "mean_iou"
+    early_stop: Annotated[
+        int | None,
+        Option(
+            "Number of evaluations without a better score, see --monitor, after which the training "
+            "ends. Unless given, it ends after all epochs.",
+            _SAVING,
+            at_least(1),
+        ),
+    ] = None
+    checkpoint_every: Annotated[
+        str | None,
+        Option(
+            "How often the state of the training is saved within an epoch: a number of steps such "
+            "as 500, or a time such as 10m. Unless given, it is saved after each epoch only.",
+            _SAVING,
+            Range(intervals.INTERVAL_WORDS, intervals.is_interval),
+            "STEPS|TIME",
+        ),
+    ] = None
     keep: Annotated[
         int,
         Option(
@@ -297,9 +340,14 @@ class TrainingOptions:
     ] = 0
 
     def __post_init__(self) -> None:
-        """Checks the ranges."""
+        """Checks the ranges, and that no option would be without effect."""
         for name, declared in fields_of(type(self)).items():
             declared.check(getattr(self, name))
+        option_combinations.check(self)
+
+    def optimizer_steps(self, examples: int) -> int:
+        """Returns the number of the optimizer's steps per epoch of so many training images."""
+        return examples // (self.batch_size * self.accumulate)
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:

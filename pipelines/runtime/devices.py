@@ -1,7 +1,10 @@
 """The devices of a run: all GPUs, or one CPU when there is none."""
 
+import contextlib
 import functools
+import resource
 from collections.abc import Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -22,3 +25,16 @@ def _strategy(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     # the start again, and TensorFlow confuses them with the earlier ones ("Shape mismatch in the
     # collective instance").
     return tf.distribute.MirroredStrategy(list(devices))
+
+
+def memory_in_use() -> int | None:
+    """Returns the bytes in use on the first GPU, or by this process without a GPU.
+
+    None where the system does not tell, which only Linux does.
+    """
+    if gpus := tf.config.list_logical_devices("GPU"):
+        return tf.config.experimental.get_memory_info(gpus[0].name)["current"]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        resident = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident * resource.getpagesize()
+    return None

@@ -4,24 +4,37 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 
 from ..errors import Interrupted
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_now = time.monotonic
+# Ctrl-C, the end of a job or container, and the end of the terminal or SSH connection.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NOTICE = b"\nstopping after this step; Ctrl-C aborts at once\n"
+_TIME_IS_UP = b"\ntime limit reached; stopping\n"
 
 
 class Stop:
-    """A flag that is set when a signal asks to stop.
+    """A flag that is set when a signal asks to stop, or when a time limit is reached.
 
-    Attributes:
-        signal: The signal; None before it arrives.
+    Args:
+        time_limit: Seconds from now until work has to stop as after SIGTERM; None for no limit.
     """
 
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+    def __init__(self, time_limit: float | None = None) -> None:
+        self._signal: signal.Signals | None = None
+        self._deadline = None if time_limit is None else _now() + time_limit
         self._checked = False
+
+    @property
+    def signal(self) -> signal.Signals | None:
+        """Returns the signal, SIGTERM after the time limit; None before."""
+        if self._signal is None and self._deadline and _now() >= self._deadline:
+            self._signal = signal.Signals.SIGTERM
+            _write(_TIME_IS_UP)
+        return self._signal
 
     def check(self) -> None:
         """Raises `Interrupted` if a signal has asked to stop."""
@@ -43,12 +56,16 @@ class Stop:
 
     def handle(self, number, frame) -> None:
         """Records a signal; a further Ctrl-C raises KeyboardInterrupt at once."""
-        self.signal = signal.Signals(number)
+        self._signal = signal.Signals(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if not self._checked:
             self.check()
-        with contextlib.suppress(OSError):
-            os.write(2, _NOTICE)  # print() might be what the signal has interrupted
+        _write(_NOTICE)
+
+
+def _write(notice: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, notice)  # print() might be what the signal has interrupted
 
 
 class _Checking:
@@ -62,21 +79,33 @@ class _Checking:
             yield item
 
 
-@contextlib.contextmanager
-def handled() -> Iterator[Stop]:
-    """Handles SIGINT and SIGTERM while the block runs: they raise `Interrupted`.
+def not_ignored() -> list[signal.Signals]:
+    """Lists those of `SIGNALS` that this process does not ignore.
 
-    This works only in the main thread, where Python allows handling signals. A signal that is
-    ignored, such as SIGINT for background jobs of a shell, stays ignored.
+    It was started with a signal ignored if it must outlive that signal: SIGHUP under `nohup`, or
+    SIGINT as a background job of a shell.
+    """
+    return [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+
+
+@contextlib.contextmanager
+def handled(time_limit: float | None = None) -> Iterator[Stop]:
+    """Handles `SIGNALS` while the block runs: they raise `Interrupted`.
+
+    This works only in the main thread, where Python allows handling signals. Signals that are
+    ignored stay ignored.
+
+    Args:
+        time_limit: Seconds after which the block has to stop, as after SIGTERM, at the next of
+            those points; None for no limit.
 
     Yields:
         The `Stop`, with which the block chooses the points where it can be interrupted.
     """
-    stop = Stop()
+    stop = Stop(time_limit)
     before = {}
     if threading.current_thread() is threading.main_thread():
-        found = {number: signal.getsignal(number) for number in _SIGNALS}
-        before = {number: h for number, h in found.items() if h not in (signal.SIG_IGN, None)}
+        before = {number: signal.getsignal(number) for number in not_ignored()}
     try:
         for number in before:
             signal.signal(number, stop.handle)

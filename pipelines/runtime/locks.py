@@ -65,3 +65,24 @@ def _read_holder(descriptor: int) -> str:
         if holder or time.monotonic() > end:
             return holder
         time.sleep(0.01)
+
+
+def is_held(folder: Path) -> bool:
+    """Tells whether a process holds a folder with `exclusive`."""
+    try:
+        descriptor = os.open(folder / FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # A lock that nobody holds is tried only if it was not released, but lost with its process.
+        return bool(os.pread(descriptor, 1, 0)) and not _can_be_taken(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _can_be_taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -6,7 +6,7 @@ the training continues, so that they fit together wherever the process was kille
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,20 @@ LAST = "last.keras"
 class Checkpoints(keras.callbacks.Callback):
     """Saves the state of a training, and its best and its last network, after each epoch.
 
-    The best network is the one with the highest `mean_iou` and the last one is that of the last
-    whole epoch; both are scored at native resolution. Each state has a copy of the best network, so
-    that damage to one state does not reach the other; `best.keras` is a second name for the copy of
-    the newest state. TensorBoard's events are not part of the state: an epoch that is repeated has
-    its events twice, with the same values.
+    The best network is the one with the highest monitored score and the last one is that of the
+    last whole epoch; both are scored at native resolution. Each state has a copy of the best
+    network, so that damage to one state does not reach the other; `best.keras` is a second name for
+    the copy of the newest state. TensorBoard's events are not part of the state: an epoch that is
+    repeated has its events twice, with the same values.
 
     Args:
         folder: Folder to write into.
         scoring: Runs before this callback.
         strategy: The `tf.distribute` strategy of the training.
+        monitor: Name of the score that decides which network is the best.
         keep: Number of states to keep, at least 1.
+        further: Variables of the state beside those of the network and its optimizer, such as
+            averages of the weights.
     """
 
     def __init__(
@@ -45,21 +48,30 @@ class Checkpoints(keras.callbacks.Callback):
         scoring: SegmentationMetrics,
         strategy: tf.distribute.Strategy,
         *,
+        monitor: str,
         keep: int,
+        further: Sequence[keras.Variable] = (),
     ):
         super().__init__()
         self._folder = folder
         self._scoring = scoring
         self._strategy = strategy
+        self._monitor = monitor
         self._keep = keep
+        self._further = further
         self._best_score: float | None = None
         self._best: Path | None = None
         self._best_checksum: dict[str, Any] | None = None
         self._last_checksum: dict[str, Any] | None = None
 
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Returns the finished epochs, one dict each."""
+        return self._scoring.history
+
     def on_epoch_end(self, epoch, logs=None):
         """Saves the network and the state after the epoch."""
-        score = (logs or {}).get("mean_iou")
+        score = (logs or {}).get(self._monitor)
         better = score is not None and (self._best_score is None or score > self._best_score)
         if better:
             self._best_score = score
@@ -68,25 +80,30 @@ class Checkpoints(keras.callbacks.Callback):
             self._last_checksum = state.checksum(last)
             self._save(Position(epoch + 1, 0), last if better else None)
 
-    def save(self, position: Position) -> None:
+    def save(self, position: Position, seconds: float = 0.0) -> None:
         """Saves the state at the beginning of the training or within an epoch.
+
+        Args:
+            position: Position of the training.
+            seconds: Time that the unfinished epoch has taken.
 
         Raises:
             InputError: If it cannot be written.
         """
         with self._named_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._save(position, None)
+            self._save(position, None, seconds)
 
-    def _save(self, position: Position, new_best: Path | None) -> None:
+    def _save(self, position: Position, new_best: Path | None, seconds: float = 0.0) -> None:
         content = {
             "best": self._best_score,
-            "history": self._scoring.history,
+            "history": self.history,
             "last": self._last_checksum,
             "metrics": self._sums() if position.step else [],
+            "seconds": seconds,
         }
         with state.new(self._folder, position, content) as folder:
-            _checkpoint(self._trained()).write(str(folder / state.VARIABLES))
+            self._checkpoint().write(str(folder / state.VARIABLES))
             self._add_best(folder / state.BEST, new_best)
         if self._best_checksum:
             self._best = state.path_of(self._folder, position) / state.BEST
@@ -112,9 +129,8 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             InputError: If the state is not one of this network.
         """
-        model = self._trained()
         try:
-            _checkpoint(model).read(str(found.variables)).assert_consumed()
+            self._checkpoint().read(str(found.variables)).assert_consumed()
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             reason, folder = str(error).splitlines()[0], found.variables.parent
             raise InputError(
@@ -157,6 +173,12 @@ class Checkpoints(keras.callbacks.Callback):
     def _metric_variables(self) -> list[keras.Variable]:
         return [variable for metric in self._trained().metrics for variable in metric.variables]
 
+    def _checkpoint(self) -> tf.train.Checkpoint:
+        # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
+        model = self._trained()
+        variables = (*model.variables, *model.optimizer.variables, *self._further)
+        return tf.train.Checkpoint(variables=[variable.value for variable in variables])
+
     def _trained(self) -> keras.Model:
         assert self.model is not None  # Keras sets it before training
         return self.model
@@ -171,12 +193,6 @@ class Checkpoints(keras.callbacks.Callback):
                 f"({why_not_written(error)}); the states before it are kept, and --resume "
                 "continues from them."
             ) from error
-
-
-def _checkpoint(model: keras.Model) -> tf.train.Checkpoint:
-    # Not Checkpoint(model=model): that leaves out the state of dropout's random generators.
-    variables = (*model.variables, *model.optimizer.variables)
-    return tf.train.Checkpoint(variables=[variable.value for variable in variables])
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -8,17 +8,18 @@ from typing import Any
 import keras
 
 import kerasseg
-from kerasseg import losses, optimizers, schedules
+from kerasseg import losses, optimizers
 from kerasseg.layers import BatchNormalization
 from kerasseg.layers.outputs import SegmentationModel
 
 from .. import records
 from ..errors import InputError
-from ..runs import loss_terms
+from ..runs import loss_terms, phases
 from ..runs.guests import Guest
 from ..runs.option_fields import check_option
+from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
-from . import class_weights, guest_parts
+from . import batch_norm, class_weights, guest_parts, learning_rates
 
 
 def build(
@@ -26,6 +27,7 @@ def build(
     dataset: records.Dataset,
     strategy,
     own: Mapping[str, Guest] = types.MappingProxyType({}),
+    schedule_start: Position = phases.START,
 ) -> keras.Model:
     """Builds the network of a run and compiles it with its optimizer and its loss.
 
@@ -36,6 +38,7 @@ def build(
         dataset: The converted dataset, for its classes, its sizes and its class weights.
         strategy: A `tf.distribute.Strategy`, in whose scope the variables are made.
         own: The user's own model, encoder and loss, by the option that names them.
+        schedule_start: Position at which the schedule of the learning rate begins.
 
     Returns:
         The compiled model, from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
@@ -47,15 +50,21 @@ def build(
     guest_parts.check_options(options, own)
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype_policy)
-    steps = options.epochs * (dataset.splits["train"].examples // options.batch_size)
+    steps = options.optimizer_steps(dataset.splits["train"].examples)
+    first_step = schedule_start.epoch * steps + schedule_start.step // options.accumulate
     try:
         with strategy.scope():
+            schedule = learning_rates.schedule(options, options.epochs * steps, first_step)
             model = _build_network(options, dataset, own)
+            if options.batch_norm == "group":
+                model = batch_norm.replace_by_groups(model, options)
             set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
             _refuse_frozen(model, options)
             with_auxiliary = isinstance(model, SegmentationModel)
             model.compile(
-                optimizer=_build_optimizer(options, steps),
+                optimizer=_build_optimizer(
+                    options, schedule, [layer.name for layer in model.layers]
+                ),
                 loss=_build_loss(options, dataset, own),
                 loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
             )
@@ -107,6 +116,7 @@ def set_batch_norm(
             ):
                 layer.trainable = False  # else as it is: someone may have frozen a part of theirs
             layer.momentum = options.batch_norm_momentum
+            layer.synchronized |= options.batch_norm == "sync"
             if isinstance(layer, BatchNormalization):
                 layer.frozen_statistics = options.batch_norm == "frozen-statistics"
                 layer.steps_done = steps_done
@@ -119,7 +129,11 @@ def set_batch_norm(
 
 
 def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
-    """Refuses a network of which no weight would change, however long it trained."""
+    """Refuses a network of which no weight would change, or that has no encoder to freeze."""
+    if options.freeze == "encoder":
+        encoder = any(layer.name.startswith("encoder_") for layer in model.layers)
+        requirement = f"none with {options.model}, which has no layer named encoder_..."
+        check_option("freeze", encoder, requirement, options.freeze)
     factor = options.encoder_learning_rate_factor
     if not any(factor or not v.path.startswith("encoder_") for v in model.trainable_variables):
         total, frozen = len(model.variables), len(model.non_trainable_variables)
@@ -129,22 +143,26 @@ def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
         )
 
 
-def _build_optimizer(options: TrainingOptions, steps: int) -> keras.optimizers.Optimizer:
-    schedule: Any = schedules.Poly(
-        options.learning_rate,
-        steps,
-        options.power,
-        warmup_steps=round(steps * options.warmup_epochs / options.epochs),
-    )
-    factor = {"encoder_factor": options.encoder_learning_rate_factor}
+def _build_optimizer(
+    options: TrainingOptions, schedule: Any, layers: list[str]
+) -> keras.optimizers.Optimizer:
+    own: dict[str, Any] = {
+        "encoder_factor": options.encoder_learning_rate_factor,
+        "head_factor": options.head_learning_rate_factor,
+        "layer_factors": learning_rates.layer_factors(options, layers),
+        "encoder_waits": options.unfreeze_after is not None,
+        "global_clipnorm": options.clip_norm,
+    }
     if options.optimizer == "sgd":
         optimizer = optimizers.SGD(
-            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **factor
+            schedule, momentum=0.9, weight_decay=options.weight_decay or None, **own
         )
     else:
-        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **factor)
+        optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **own)
     if options.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if options.dtype_policy == "mixed_float16":
+        return optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 

@@ -1,6 +1,7 @@
-"""The steps and epochs of a training, from the beginning or from a saved state."""
+"""A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -9,20 +10,38 @@ import tensorflow as tf
 from kerasseg import callbacks
 
 from .. import inputs, records
-from ..errors import Interrupted, writing_to
+from ..errors import writing_to
 from ..inputs import cache
-from ..runs import run_folder
+from ..runs import option_differences, run_folder
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
+from . import freezing
+from .accumulation import Accumulation
+from .averaging import WeightAverages
 from .checkpoints import Checkpoints
+from .loop import Loop
 from .loss_guard import LossGuard
+from .timing import TimedBatches
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a training that is ready to begin.
+
+    Attributes:
+        loop: Makes the steps and calls the callbacks, two of which are the others.
+        scoring: Evaluates the network.
+        checkpoints: Saves the states.
+    """
+
+    loop: Loop
+    scoring: callbacks.SegmentationMetrics
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)
 class Training:
     """Trains a compiled network.
-
-    `Model.fit` is not used because it can begin at whole epochs only.
 
     Attributes:
         described: The run.
@@ -33,6 +52,7 @@ class Training:
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         extra_callbacks: Keras callbacks that are called after those of the run.
+        on_notice: Called with lines that say what is trained, when this changes.
     """
 
     described: run_folder.Run
@@ -42,6 +62,7 @@ class Training:
     stop: Stop
     service: str | None
     extra_callbacks: Sequence[keras.callbacks.Callback]
+    on_notice: Callable[[str], None] = lambda text: None
 
     def run(self, found: State | None) -> None:
         """Trains to the last epoch.
@@ -53,79 +74,79 @@ class Training:
             InputError: If a record is damaged, the loss is not finite, or nothing can be written.
             Interrupted: If a signal asked to stop; the state is saved.
         """
-        folder = self.described.folder
-        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
-            self.model.optimizer.build(self.model.trainable_variables)
-            scoring = self._scoring()
-            checkpoints = Checkpoints(
-                folder / run_folder.CHECKPOINTS,
-                scoring,
-                self.strategy,
-                keep=self.described.options.keep,
-            )
-            called = keras.callbacks.CallbackList(
-                [self._loss_guard(), scoring, checkpoints, *self.extra_callbacks],
-                model=self.model,
-                epochs=self.described.options.epochs,
-                steps=self._steps,
-            )
+        with self.prepared() as parts:
+            loop, checkpoints = parts.loop, parts.checkpoints
             if found is None:
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
-            if start.epoch < self.described.options.epochs:
-                batches = iter(self._batches(start))
+            ended_early = not start.step and loop.is_exhausted(checkpoints.history)
+            if start.epoch < self.described.options.epochs and not ended_early:
+                batches = TimedBatches(iter(self.batches(start)))
                 with self.stop.checked():
-                    self._run_epochs(batches, called, checkpoints, found)
+                    loop.run(batches, found)
 
-    @property
-    def _steps(self) -> int:
-        examples = self.dataset.splits["train"].examples
-        return examples // self.described.options.batch_size
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[Parts]:
+        """Yields the parts of the training, with the network's initial weights.
 
-    def _run_epochs(
+        Raises:
+            InputError: If the block meets a damaged record, or cannot write into the run.
+        """
+        folder = self.described.folder
+        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
+            options = self.described.options
+            phases = freezing.build_optimizer(self.model, options, self.on_notice)
+            accumulations, averages = self._accumulations(), self._averages()
+            for each in averages:
+                each.start()
+            scoring = self._scoring(*(each.network for each in averages))
+            checkpoints = self._checkpoints(scoring, (*averages, *accumulations))
+            loop = self._loop((*accumulations, *averages, scoring, checkpoints), phases)
+            yield Parts(loop, scoring, checkpoints)
+
+    def _loop(
         self,
-        batches: Iterator,
-        called: keras.callbacks.CallbackList,
-        checkpoints: Checkpoints,
-        found: State | None,
-    ) -> None:
-        model, epochs = self.model, self.described.options.epochs
-        start = found.position if found else Position(0, 0)
-        model.make_train_function()
-        model.stop_training = False
-        called.on_train_begin()
-        for epoch in range(start.epoch, epochs):
-            model.reset_metrics()
-            first_step = start.step if epoch == start.epoch else 0
-            if found and first_step:
-                checkpoints.restore_sums(found)
-            called.on_epoch_begin(epoch)
-            for step in range(first_step, self._steps):
-                called.on_train_batch_begin(step)
-                called.on_train_batch_end(step, model.train_function(batches))
-                if self.stop.signal:
-                    checkpoints.save(Position(epoch, step + 1))
-                    self.stop.check()
-                if model.stop_training:
-                    break
-            self._end_epoch(epoch, called, checkpoints)
-            if model.stop_training:
-                break
-            if epoch + 1 < epochs:
-                self.stop.check()
-        called.on_train_end()
+        own: Sequence[keras.callbacks.Callback],
+        phases: Sequence[keras.callbacks.Callback],
+    ) -> Loop:
+        options, examples = self.described.options, self.dataset.splits["train"].examples
+        steps = options.optimizer_steps(examples) * options.accumulate
+        called = keras.callbacks.CallbackList(
+            [*phases, self._loss_guard(), *own, *self.extra_callbacks],
+            model=self.model,
+            epochs=options.epochs,
+            steps=steps,
+        )
+        (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
+        since = self.described.phases[-1].position.epoch if self.described.phases else 0
+        return Loop(options, self.model, steps, self.stop, called, checkpoints, since)
 
-    def _end_epoch(self, epoch: int, called, checkpoints: Checkpoints) -> None:
-        try:
-            called.on_epoch_end(epoch, dict(self.model.get_metrics_result()))
-        except Interrupted:
-            # During the evaluation, before anything of the epoch is written.
-            checkpoints.save(Position(epoch, self._steps))
-            raise
+    def _checkpoints(
+        self,
+        scoring: callbacks.SegmentationMetrics,
+        followers: Sequence[Accumulation | WeightAverages],
+    ) -> Checkpoints:
+        options = self.described.options
+        return Checkpoints(
+            self.described.folder / run_folder.CHECKPOINTS,
+            scoring,
+            self.strategy,
+            monitor=options.monitor,
+            keep=options.keep,
+            further=[variable for each in followers for variable in each.variables],
+        )
 
-    def _scoring(self) -> callbacks.SegmentationMetrics:
+    def _accumulations(self) -> list[Accumulation]:
+        batches = self.described.options.accumulate
+        return [] if batches == 1 else [Accumulation(self.model, batches, self.strategy)]
+
+    def _averages(self) -> list[WeightAverages]:
+        decay = self.described.options.ema
+        return [] if decay is None else [WeightAverages(self.model, decay, self.strategy)]
+
+    def _scoring(self, network: keras.Model | None = None) -> callbacks.SegmentationMetrics:
         options, classes = self.described.options, self.dataset.classes
         batches = inputs.evaluation_batches(self.dataset.files("validation"), options.batch_size)
         return callbacks.SegmentationMetrics(
@@ -136,12 +157,15 @@ class Training:
             directory=self.described.folder,
             image_size=options.image_size,
             every=options.evaluate_every,
+            hyperparameters=option_differences.hyperparameters(options),
+            loss=self.model.loss,
+            network=network,
         )
 
     def _loss_guard(self) -> LossGuard:
         return LossGuard(self.described.options, self.dataset, in_order=self.service is None)
 
-    def _batches(self, start: Position):
+    def batches(self, start: Position):
         """Returns the training batches from a position on, distributed to the replicas."""
         options = self.described.options
         decoded = None
@@ -161,6 +185,7 @@ class Training:
             first_epoch=start.epoch,
             first_batch=start.step,
             epochs=options.epochs,
+            group=options.accumulate,
             decoded=decoded,
             service=self.service,
         )

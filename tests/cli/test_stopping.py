@@ -25,7 +25,7 @@ from kerasseg.pipelines import (
 )
 from kerasseg.pipelines.cli import startup, streams
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 COMMANDS = {
     "convert": (convert, ["--dataset", "scenes"], "; the same command continues with data/scenes."),
     "check": (check, ["."], "; nothing was written."),
@@ -54,7 +54,7 @@ def test_a_signal_ends_every_command_with_one_line_and_its_exit_code(
 
 
 @pytest.mark.parametrize("number", CODES)
-def test_a_signal_that_a_library_turns_into_an_error_of_its_own_is_told_as_a_signal(
+def test_a_signal_that_a_library_turns_into_an_error_of_its_own_is_reported_as_a_signal(
     run_cli, monkeypatch, number
 ):
     def load():
@@ -103,6 +103,19 @@ def test_what_nobody_reads_is_dropped(unread):
     assert sys.stdout is before
 
 
+def test_what_a_closed_terminal_would_show_is_dropped(monkeypatch):
+    terminal, descriptor = os.openpty()
+    stream = open(descriptor, "w")  # noqa: PTH123, SIM115
+    for name in ("stdout", "__stdout__"):
+        monkeypatch.setattr(sys, name, stream)
+    with streams.outliving():
+        print("a", flush=True)
+        os.close(terminal)
+        print("b", flush=True)
+        print("c", flush=True)
+    stream.close()
+
+
 def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
     stream = io.StringIO()
     for name in ("stdout", "__stdout__"):
@@ -113,7 +126,7 @@ def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
     assert stream.getvalue() == "a\n"
 
 
-def test_a_training_whose_output_nobody_reads_goes_on_to_its_end(unread, tiny_data, tmp_path):
+def test_a_training_whose_output_nobody_reads_continues_to_its_end(unread, tiny_data, tmp_path):
     network = ["--model", "unet", "--model-option", "filters=4", "--model-option", "depth=2"]
     sizes = ["--model-option", "variant=milesial", "--batch-size", "4", "--crop-size", "32,32"]
     places = ["--data", str(tiny_data), "--run", str(tmp_path / "run")]

@@ -163,7 +163,7 @@ def test_a_missing_list_of_classes_is_refused_with_its_format(tmp_path):
         ("# road\n\n", "at least one class"),
         ("ignore 0 0 0\n", "at least one class"),
         ("road 1 2 256\n", r"in \[0, 255\], got 'road 1 2 256'"),
-        ("road\ncar\nroad\n", "class names must differ, got road, car, road"),
+        ("road\ncar\nroad\n", "line 3: class names must differ, got road twice"),
         ("road 1 2 3\ncar 1 2 3\n", "colours of the classes must differ"),
         ("road 1 2 3\nignore 1 2 3\n", "colours of the classes must differ"),
         ("ignore\nroad\n", "ignore must have a colour"),
@@ -318,7 +318,7 @@ def test_fractions_that_are_no_shares_are_refused(tmp_path, fractions):
         folder.examples(tmp_path, "train", split_fractions=fractions)
 
 
-def test_fractions_are_refused_where_the_splits_are_told_already(tmp_path, folder_tree):
+def test_fractions_are_refused_where_the_splits_are_given_already(tmp_path, folder_tree):
     with pytest.raises(InputError, match=r"split_fractions must be left out.*as folders"):
         folder.examples(folder_tree, "train", split_fractions=(0.5, 0.5, 0.0))
     build_flat(tmp_path / "flat")

@@ -53,14 +53,14 @@ def test_images_that_would_share_a_name_keep_their_endings(places, names):
     assert list(planned(places).values()) == [f"out/{name}" for name in names]
 
 
-def test_names_that_unicode_writes_in_two_ways_are_told_apart():
+def test_names_that_unicode_writes_in_two_ways_are_distinguished():
     composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
     assert composed != decomposed
     names = list(planned([composed, decomposed]).values())
     assert names == [f"out/{composed}.png", f"out/{decomposed}-2.png"]
 
 
-def test_no_two_results_share_a_name_whatever_the_images_are_called():
+def test_no_two_results_share_a_name_for_any_names_of_images():
     stems = ("a", "A", "a_overlay", "a.jpg", "a.jpg-2", "a_overlay.png", "a.png-2")
     places = [f"{stem}{end}" for stem, end in itertools.product(stems, (".jpg", ".png", ".PNG"))]
     images = [(Path("/given", place), Path(place)) for place in places]
@@ -146,15 +146,16 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_a_file_of_someone_else_is_replaced_only_if_that_is_asked_for(tmp_path, other):
+def test_a_file_that_kerasseg_did_not_write_is_replaced_only_on_request(tmp_path, other):
     result = tmp_path / "a.png"
     OTHERS[other](result)
     before = identity(result)
     images = [(Path("/given", name), Path(name)) for name in ("a.jpg", "b.jpg")]
-    with pytest.raises(InputError, match=r"a\.png, which would be lost.*--output, or.*--overwrite"):
+    refusal = "must not replace files that kerasseg did not write or that were changed since"
+    with pytest.raises(InputError, match=rf"{refusal}, got .*a\.png; .*--output, or.*--overwrite"):
         output_names.plan(images, tmp_path, ENDINGS, refuse_others=True)
     with pytest.raises(
-        ImageFileError, match=r"must not replace a file of someone else, got .*a\.png"
+        ImageFileError, match=r"must not replace a file that kerasseg did not write .*got .*a\.png"
     ):
         output_names.write({result: encoded(2), tmp_path / "a_overlay.png": encoded(3)})
     assert identity(result) == before
@@ -170,6 +171,25 @@ def test_an_earlier_result_is_replaced(tmp_path):
         output_names.write({result: encoded(value)})
         with PIL.Image.open(result) as picture:
             assert (np.array(picture) == value).all()
+
+
+def test_an_earlier_result_is_read_once_before_it_is_replaced(tmp_path, monkeypatch):
+    result = tmp_path / "a.png"
+    output_names.write({result: encoded(1)})
+    reads = []
+    monkeypatch.setattr(marks, "is_marked", lambda content: reads.append(1) or True)
+    output_names.plan([(Path("/a.jpg"), Path("a.jpg"))], tmp_path, ENDINGS, refuse_others=True)
+    output_names._is_foreign(result)
+    assert len(reads) == 1
+
+
+def test_a_result_that_changes_after_the_plan_is_not_replaced(tmp_path):
+    result = tmp_path / "a.png"
+    output_names.write({result: encoded(1)})
+    output_names.plan([(Path("/a.jpg"), Path("a.jpg"))], tmp_path, ENDINGS, refuse_others=True)
+    edit(result)
+    with pytest.raises(ImageFileError, match="must not replace a file"):
+        output_names.write({result: encoded(2)})
 
 
 def test_a_marked_png_is_a_sound_png_with_the_same_pixels():

@@ -1,9 +1,8 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
+import new_processes
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -222,7 +221,8 @@ def test_a_network_with_a_crf_trains_and_loads_in_a_fresh_process(scene, tmp_pat
         f"images = np.load({str(tmp_path / 'images.npy')!r})\n"
         f"np.save({str(tmp_path / 'marginals.npy')!r}, model(images))\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    done = new_processes.run("-c", code)
+    assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(tmp_path / "marginals.npy"), model(images), atol=1e-5)
 
 

@@ -119,11 +119,11 @@ def test_a_trained_network_gives_all_the_expected_labels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "resnet49"}, r"must be one of hub:PRESET, .*resnet18, .*got 'resnet49'"),
+        ({"encoder": "resnet49"}, r"must be one of efficientnet_lite0, .*got 'resnet49'"),
         ({"encoder": "mobilenetv2:wide"}, "width must be a number above 0.*got 'mobilenetv2:wide'"),
         ({"output_stride": 4}, "output_stride must be one of 8, 16, 32, got 4"),
         ({"multi_grid": (1, 2)}, r"multi_grid must have 3 numbers.*got \(2, 4\)"),
-        ({"encoder": "mobilenetv2", "multi_grid": (1, 2, 4)}, "multi_grid must be None"),
+        ({"encoder": "mobilenetv2", "multi_grid": (1, 2, 4)}, "multi_grid must be left out"),
         ({"filters": 0}, "filters must be a whole number of at least 1, got 0"),
     ],
 )

@@ -61,6 +61,7 @@ def thin(monkeypatch):
 def test_the_pairs_are_found():
     assert len(FITTING) >= 7 * 4 + 1
     assert ("pspnet", "mobilenet") in FITTING
+    assert ("pan", "efficientnet") in FITTING
     assert ("deeplabv3plus", "vgg") in FITTING
     assert ("refinenet", "xception") in FITTING
     assert ("deeplabv3plus", "vit") in LACKING
@@ -95,7 +96,7 @@ def test_an_encoder_that_lacks_something_is_refused_by_name_with_those_that_have
 
 def test_the_message_says_which_strides_are_missing():
     message = (
-        r"encoder must have features of strides 4 and 32, as hub:PRESET, mobilenetv2, .* and "
+        r"encoder must have features of strides 4 and 32, as efficientnet_lite0, .* and "
         r"xception65 have, got 'vit_tiny', which has 16\."
     )
     with pytest.raises(ValueError, match=message):
@@ -153,10 +154,10 @@ def test_features_that_only_an_auxiliary_head_needs_may_be_missing_without_it(mo
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("deeplab", {"encoder": "resnet18", "filters": 8}, "filters must be None for encoder resn"),
-        ("deeplab", {"encoder": "xception65", "dropout": 0.1}, "dropout must be None for enc.*0.1"),
+        ("deeplab", {"encoder": "resnet18", "filters": 8}, "filters must be left out for .*resn"),
+        ("deeplab", {"encoder": "xception65", "dropout": 0.1}, "dropout must be left out.*got 0.1"),
         ("deeplab", {"encoder": "resnet18", "variant": "largefov-pytorch"}, "must be vgg16 for"),
-        ("deeplabv3", {"encoder": "vgg16", "multi_grid": (1, 2)}, "multi_grid must be None for"),
+        ("deeplabv3", {"encoder": "vgg16", "multi_grid": (1, 2)}, "multi_grid must be left out"),
         ("fcn", {"encoder": "vgg16", "output_stride": 8}, "output_stride must be left out for"),
         ("fcn", {"encoder": "vgg16", "auxiliary": True}, "auxiliary must be left out for variant"),
         ("fcn", {"encoder": "vgg16", "stride": 4}, "stride must be one of 32, 16, 8, got 4"),
@@ -189,6 +190,7 @@ constant.PREPROCESSING = "unit"
     [
         ("resnet18", (104.00699, 116.66877, 122.67892), "bgr"),  # Caffe's, as in the papers
         ("mobilenetv2:0.25", (127.5, 127.5, 127.5), "rgb"),  # to [-1, 1], as it was trained
+        ("efficientnet_lite0", (127.0, 127.0, 127.0), "rgb"),  # as Google's code does
         (constant, (0.0, 0.0, 0.0), "rgb"),  # as it says
     ],
 )

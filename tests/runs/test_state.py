@@ -7,7 +7,13 @@ import pytest
 from kerasseg.pipelines.runs import state
 from kerasseg.pipelines.runs.state import Position
 
-CONTENT = {"best": 0.1 + 0.2, "history": [{"epoch": 1, "loss": 1.5}], "last": None, "metrics": []}
+CONTENT = {
+    "best": 0.1 + 0.2,
+    "history": [{"epoch": 1, "loss": 1.5}],
+    "last": None,
+    "metrics": [],
+    "seconds": 12.5,
+}
 FILES = {"variables.index": b"index" * 3, "variables.data-00000-of-00001": bytes(range(256)) * 20}
 
 

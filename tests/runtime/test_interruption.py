@@ -12,7 +12,7 @@ def send(number):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_raises_at_once_and_the_handlers_come_back(number):
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as caught, interruption.handled():
@@ -65,15 +65,16 @@ def test_a_second_sigterm_changes_nothing():
         assert stop.signal == signal.SIGTERM
 
 
-def test_a_signal_that_is_ignored_stays_ignored():
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])  # nohup ignores the latter
+def test_a_signal_that_is_ignored_stays_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         with interruption.handled() as stop:
-            send(signal.SIGTERM)
+            send(number)
             assert stop.signal is None
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
 
 
 def test_other_threads_leave_signals_alone():

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import new_processes
 import pytest
 from run_ends import assert_same_end
 
@@ -18,8 +19,7 @@ OPTIONS = [
 
 
 def run_to_its_end(*arguments):
-    command = [sys.executable, "-m", "kerasseg", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = new_processes.run("-m", "kerasseg", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -64,8 +64,7 @@ def begun(run):
 
 def kill_before_change(number, arguments, run):
     """Kills a `fit` before a change of a file of its states and networks."""
-    command = [sys.executable, KILLING_ITSELF, str(number), *arguments, "--run", run]
-    done = subprocess.run(command, capture_output=True, check=False)
+    done = new_processes.run(KILLING_ITSELF, number, *arguments, "--run", run)
     assert done.returncode == -9, done.stderr
 
 

@@ -1,0 +1,128 @@
+"""An encoder that keeps its weights, for the whole training or for its first epochs."""
+
+import signal
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from run_ends import At, assert_same_end, signalled
+
+import kerasseg
+from kerasseg.pipelines import fit
+from kerasseg.pipelines.errors import InputError, Interrupted
+from kerasseg.pipelines.runs.training_options import TrainingOptions
+
+# Small, with normalisation, one layer of which is frozen for good.
+ENCODER = """
+import keras
+from keras import layers
+
+def tiny(images, output_stride=32):
+    features, found = images, {}
+    for stride, step in ((4, 4), (16, 4), (32, 2)):
+        features = layers.Conv2D(4, 3, strides=step, padding="same")(features)
+        features = layers.BatchNormalization(momentum=0.5, trainable=stride != 4)(features)
+        found[stride] = features = layers.ReLU()(features)
+    return found
+"""
+
+
+@pytest.fixture
+def training(tmp_path):
+    (tmp_path / "own.py").write_text(ENCODER)
+    encoder = f"{tmp_path}/own.py:tiny"
+    return TrainingOptions(
+        model="pspnet",
+        model_options={"encoder": encoder, "filters": 8, "output_stride": 32, "auxiliary": False},
+        epochs=1,
+        batch_size=4,
+        crop_size=(32, 32),
+        learning_rate=1e-2,
+        weight_decay=0.1,
+        freeze="encoder",
+    )
+
+
+class Recorder(keras.callbacks.Callback):
+    """Keeps the values of the encoder's and the other variables, by path, at some moments."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def keep(self):
+        assert self.model is not None
+        self.seen.append({v.path: v.numpy() for v in self.model.weights})
+
+    def on_train_begin(self, logs=None):
+        self.keep()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.keep()
+
+
+def moved(before, after, *, encoder):
+    """Lists the variables of a part of the network whose bits have changed, and the part's size."""
+    part = [path for path in before if path.startswith("encoder_") == encoder]
+    return sum(before[p].tobytes() != after[p].tobytes() for p in part), len(part)
+
+
+def test_nothing_of_a_frozen_encoder_moves(training, tiny_data, tmp_path):
+    recorder, notices = Recorder(), []
+    more = {"extra_callbacks": [recorder], "on_notice": notices.append}
+    run = fit.run(replace(training, ema=0.5), tiny_data, tmp_path / "run", **more)
+    before, after = recorder.seen
+    assert moved(before, after, encoder=True)[0] == 0
+    changed, count = moved(before, after, encoder=False)
+    assert changed == count > 0
+    assert notices[1:] == ["the encoder is frozen: its weights and its statistics stay as they are"]
+    averages = kerasseg.load(run.folder, "last").get_weights()
+    for (path, value), average in zip(before.items(), averages, strict=True):
+        if path.startswith("encoder_"):
+            np.testing.assert_array_equal(average, value)
+
+
+def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
+    training, tiny_data, tmp_path
+):
+    options = replace(training, epochs=2, unfreeze_after=1)
+    recorder, notices = Recorder(), []
+    more = {"extra_callbacks": [recorder], "on_notice": notices.append}
+    whole = fit.run(options, tiny_data, tmp_path / "whole", **more)
+    first, second, third = recorder.seen
+    assert moved(first, second, encoder=True)[0] == 0
+    # All but the four variables of the layer that the network itself has frozen.
+    assert moved(second, third, encoder=True) == (14, 18)
+    assert notices[1:] == [
+        "epoch 1: the encoder is frozen in the first epoch",
+        "epoch 2: the encoder is trained from here on",
+    ]
+    run = tmp_path / "run"
+    stopped = At(1, 0, signalled(signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        fit.run(options, tiny_data, run, extra_callbacks=[stopped])
+    notices.clear()
+    code = [training.model_options["encoder"].partition(":")[0]]
+    fit.resume(run, code=code, on_notice=notices.append)
+    assert notices[1:] == ["epoch 2: the encoder is trained from here on"]
+    assert_same_end(run, whole.folder)
+
+
+def test_a_network_without_an_encoder_is_not_frozen(tiny_data, tiny_training, tmp_path):
+    options = replace(tiny_training, freeze="encoder")
+    with pytest.raises(InputError, match="freeze must be none with unet, which has no layer named"):
+        fit.run(options, tiny_data, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"freeze": "none", "unfreeze_after": 2}, "unfreeze_after must be left out without --free"),
+        ({"unfreeze_after": 1}, "unfreeze_after must be below --epochs 1, got 1"),
+        ({"encoder_learning_rate_factor": 0.1}, "encoder_learning_rate_factor must be 1.0, the de"),
+    ],
+)
+def test_options_without_effect_on_a_frozen_encoder_are_refused(training, change, message):
+    with pytest.raises(InputError, match=message):
+        replace(training, **change)

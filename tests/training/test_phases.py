@@ -1,0 +1,134 @@
+"""Runs that are resumed with other options: more epochs, or another learning rate."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from run_ends import At, assert_same_end, history_of
+
+from kerasseg.pipelines import fit, list_runs
+from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.runs import phases, run_folder
+from kerasseg.pipelines.runs.state import Position
+from kerasseg.pipelines.runs.training_options import TrainingOptions
+from kerasseg.pipelines.training import learning_rates
+
+STEPS = 3  # per epoch of the tiny training
+
+
+def rates(run):
+    return [entry["learning_rate"] for entry in run_folder.history(run)]
+
+
+@pytest.fixture(scope="module")
+def extended(tiny_run, tmp_path_factory):
+    """A finished run of two epochs that was extended to four, and what was said of it."""
+    run, notices = tmp_path_factory.mktemp("extended") / "run", []
+    shutil.copytree(tiny_run, run)
+    fit.resume(run, epochs=4, on_notice=notices.append)
+    return run, notices
+
+
+def test_more_epochs_stretch_the_schedule(extended, tiny_run, tiny_training):
+    run, notices = extended
+    assert notices[1] == (
+        "epochs 2 becomes 4; the poly schedule of the learning rate now ends after 4 epochs"
+    )
+    assert history_of(run)[:2] == history_of(tiny_run)
+    peak, power = tiny_training.learning_rate, tiny_training.power
+    assert rates(run)[2:] == pytest.approx([peak * (1 - 3 / 4) ** power, 0])
+    stored = json.loads((run / "run.json").read_text())
+    assert stored["options"]["epochs"] == 4
+    assert stored["phases"] == [
+        {"epoch": 2, "step": 0, "before": {"epochs": 2}, "options": {"epochs": 4}}
+    ]
+    (listed,) = list_runs.run(run)
+    assert (listed["status"], listed["epochs"], listed["epochs_planned"]) == ("finished", 4, 4)
+
+
+def test_the_same_epochs_again_change_nothing(extended):
+    run, _ = extended
+    before = (run / "run.json").read_bytes(), (run / "history.json").read_bytes()
+    fit.resume(run, epochs=4)
+    assert ((run / "run.json").read_bytes(), (run / "history.json").read_bytes()) == before
+
+
+def test_a_new_learning_rate_begins_a_schedule_over_the_remaining_epochs(
+    extended, tiny_training, tmp_path
+):
+    run, notices = tmp_path / "run", []
+    shutil.copytree(extended[0], run)
+    fit.resume(run, epochs=6, learning_rate=1e-4, on_notice=notices.append)
+    assert "learning_rate 0.003 becomes 0.0001; the poly schedule" in notices[1]
+    assert notices[1].endswith("begins again here, for the remaining epochs")
+    # Half of the new phase is left after its first epoch.
+    assert rates(run)[4:] == pytest.approx([1e-4 * 0.5**tiny_training.power, 0])
+    assert [phase.position for phase in run_folder.load(run).phases] == [(2, 0), (4, 0)]
+
+
+def test_a_phase_that_is_interrupted_is_continued_bit_for_bit(tiny_run, tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    change = {"epochs": 4, "learning_rate": 1e-3}
+    for name, callbacks in (("whole", []), ("stopped", [At(3, 1, stop)])):
+        shutil.copytree(tiny_run, tmp_path / name)
+        if not callbacks:
+            fit.resume(tmp_path / name, **change)
+            continue
+        with pytest.raises(KeyboardInterrupt):
+            fit.resume(tmp_path / name, extra_callbacks=callbacks, **change)
+        fit.resume(tmp_path / name, **change)  # as a job that is submitted again would say it
+    assert_same_end(tmp_path / "stopped", tmp_path / "whole")
+    assert len(run_folder.load(tmp_path / "stopped").phases) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 1}, "epochs must be more than the 2 epochs that are finished, got 1"),
+        ({"learning_rate": 0.5}, "epochs must be more than the 2 epochs that are finished, got 2"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 3, "learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+    ],
+)
+def test_a_phase_without_a_step_or_out_of_range_is_refused(tiny_run, tmp_path, change, message):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(InputError, match=message):
+        fit.resume(run, **change)
+    assert (run / "run.json").read_bytes() == before
+
+
+def test_the_schedule_of_a_phase_counts_from_its_first_step():
+    options = TrainingOptions(epochs=10, learning_rate=2.0, power=1.0, warmup_epochs=1)
+    later = learning_rates.schedule(options, 100, first_step=60)
+    assert [float(later(step)) for step in (0, 60, 80, 100)] == pytest.approx([2, 2, 1, 0])
+    falling = dataclasses.replace(
+        options, power=0.9, schedule="step", step_epochs=(3, 8), step_factor=0.1
+    )
+    later = learning_rates.schedule(falling, 100, first_step=60)
+    assert [float(later(step)) for step in (60, 79, 80, 99)] == pytest.approx([2, 2, 0.2, 0.2])
+    last = learning_rates.schedule(falling, 100, first_step=90)
+    assert float(last(99)) == pytest.approx(2)
+
+
+def test_patience_begins_again_with_a_phase():
+    options = TrainingOptions(epochs=5)
+    _, phase = phases.plan(options, Position(2, 0), 9, None)
+    assert phase == phases.Phase(Position(2, 0), {"epochs": 5}, {"epochs": 9})
+    assert phases.plan(options, Position(2, 0), 5, options.learning_rate) == (options, None)
+
+
+def test_the_command_takes_both_options_with_resume(tiny_run, tmp_path, run_cli):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    result = run_cli("fit", "--resume", "--run", run, "--epochs", "3", "--learning-rate", "0.001")
+    assert result.exit_code == 0, result.output
+    assert "learning_rate 0.003 becomes 0.001" in result.output
+    assert run_folder.load(run).options.learning_rate == 0.001
+    refused = run_cli("fit", "--resume", "--run", run, "--batch-size", "3")
+    assert refused.exit_code == 2
+    assert "only --epochs and --learning-rate can be changed" in " ".join(refused.output.split())
