@@ -24,7 +24,8 @@ def on_host():
 def sum_over(values, axes: Sequence[int]) -> Any:
     """Sums over axes, as `tf.reduce_sum` does.
 
-    The gradient of `tf.reduce_sum` computes the shape to which it spreads on the GPU.
+    The gradient of `tf.reduce_sum` computes the shape to which it spreads on the GPU, unless the
+    shape is known when the graph is made.
 
     Args:
         values: Floats of any shape.
@@ -33,13 +34,17 @@ def sum_over(values, axes: Sequence[int]) -> Any:
     Returns:
         The sums, without these axes.
     """
+    if values.shape.is_fully_defined():
+        return tf.reduce_sum(values, axes)
 
     @tf.custom_gradient
     def add(values):
         def gradient(upstream):
+            sides = tf.unstack(tf.shape(values))
             for axis in sorted(axes):
                 upstream = tf.expand_dims(upstream, axis)
-            return tf.broadcast_to(upstream, tf.shape(values))
+            copies = [side if axis in axes else 1 for axis, side in enumerate(sides)]
+            return tf.tile(upstream, copies)
 
         return tf.reduce_sum(values, axes), gradient
 
