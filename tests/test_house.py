@@ -291,6 +291,7 @@ LAZY = {
     ".".join(folder.relative_to(ROOT).parts).replace("pipelines", "kerasseg.pipelines", 1): folder
     for folder in sorted(path.parent for path in SOURCES if path.name == "__init__.py")
     if folder.relative_to(ROOT).as_posix() not in ("kerasseg", *IMPORTED_AT_ONCE)
+    and len(list(folder.glob("*.py"))) > 1  # recipes has no submodules
 }
 
 

@@ -57,7 +57,7 @@ def test_with_a_factor_of_one_it_is_keras_own(kind, options):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_replicas_scale_alike(two_cpus):
+def test_replicas_scale_in_the_same_way(two_cpus):
     strategy = mirrored_strategy(two_cpus)
     with strategy.scope():
         trained = variables()

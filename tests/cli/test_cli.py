@@ -35,7 +35,8 @@ def test_the_road_from_a_run_to_a_saved_model(run_cli, tiny_data, tmp_path):
     trained = run_cli("fit", "--data", tiny_data, "--run", run, *TINY)
     assert trained.exit_code == 0, trained.output
     assert re.search(
-        r"epoch 1/1  loss \d\.\d+  mean_iou 0\.\d+ .* images/s  \d+% waiting for data  0 s left",
+        r"epoch 1/1  loss \d\.\d+  validation_loss \d\.\d+  mean_iou 0\.\d+ .* images/s  "
+        r"\d+% waiting for data  0 s left",
         trained.output,
     )
     evaluated = run_cli("evaluate", run)
@@ -164,7 +165,7 @@ def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny
     fails(run_cli("fit", "--run", tmp_path / "none", "--resume"), "must be a run folder")
 
 
-def test_resume_goes_on_with_a_run(run_cli, tiny_run, tmp_path):
+def test_resume_continues_with_a_run(run_cli, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     result = run_cli("fit", "--run", run, "--resume")
     assert result.exit_code == 0, result.output

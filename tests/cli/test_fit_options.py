@@ -110,7 +110,7 @@ def test_every_help_is_a_sentence_that_stands_alone():
         assert len(text.split()) >= 4, flags
 
 
-def test_the_docstring_tells_the_options_too():
+def test_the_docstring_lists_the_options_too():
     declared = fields_of(TrainingOptions)["epochs"].option
     assert f"    epochs: {declared.help}" in (TrainingOptions.__doc__ or "").splitlines()
 

@@ -44,7 +44,7 @@ def test_the_steps_of_a_training_are_measured_with_its_callbacks(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["asked.json", "told.json"]
 
 
-def test_why_a_training_cannot_be_run_is_told(tiny_training, tiny_data, tmp_path, monkeypatch):
+def test_why_a_training_cannot_be_run_is_reported(tiny_training, tiny_data, tmp_path, monkeypatch):
     options = dataclasses.replace(tiny_training, model_options={"variant": "unheard-of"})
     assert "unheard-of" in rehearsed(tmp_path, options, tiny_data, monkeypatch)["error"]
 
