@@ -151,7 +151,8 @@ def drawing_few(draw):
     import tensorflow as tf
 
     def draw_few(shape, *arguments, **options):
-        if not isinstance(shape, tuple) or math.prod(shape) <= MOST_DRAWN:
+        # Initial weights are drawn eagerly; graphs draw what dropout needs.
+        if not tf.executing_eagerly() or math.prod(shape) <= MOST_DRAWN:
             return draw(shape, *arguments, **options)
         few = draw((MOST_DRAWN,), *arguments, **options)
         times = -(-math.prod(shape) // MOST_DRAWN)

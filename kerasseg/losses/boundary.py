@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from .. import placement
+
 # Distances above this many sigmas count as infinite: exp(-18) is lost beside 1 in float32.
 _SIGMAS = 6
 _FAR = 1e9
@@ -56,7 +58,9 @@ def _nearest_along(squares, axis: int, radius: int):
     they are fast on any device and compile under XLA, which has no grey-value dilation.
     """
     sides = [[radius, radius] if index == axis else [0, 0] for index in range(3)]
-    padded, size = tf.pad(squares, sides, constant_values=_FAR), tf.shape(squares)
+    with placement.on_host():  # where a GPU's kernel reads it
+        far = tf.constant(_FAR)
+    padded, size = tf.pad(squares, sides, constant_values=far), tf.shape(squares)
     for shift in range(1, radius + 1):
         for begin in (radius - shift, radius + shift):
             start = [begin if index == axis else 0 for index in range(3)]

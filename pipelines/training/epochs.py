@@ -158,6 +158,7 @@ class Training:
             image_size=options.image_size,
             every=options.evaluate_every,
             hyperparameters=option_differences.hyperparameters(options),
+            loss=self.model.loss,
             network=network,
         )
 

@@ -35,7 +35,8 @@ def test_the_road_from_a_run_to_a_saved_model(run_cli, tiny_data, tmp_path):
     trained = run_cli("fit", "--data", tiny_data, "--run", run, *TINY)
     assert trained.exit_code == 0, trained.output
     assert re.search(
-        r"epoch 1/1  loss \d\.\d+  mean_iou 0\.\d+ .* images/s  \d+% waiting for data  0 s left",
+        r"epoch 1/1  loss \d\.\d+  validation_loss \d\.\d+  mean_iou 0\.\d+ .* images/s  "
+        r"\d+% waiting for data  0 s left",
         trained.output,
     )
     evaluated = run_cli("evaluate", run)
