@@ -1,5 +1,6 @@
 """Training: from a converted dataset to a run folder."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .images import png
 from .inputs import cache
 from .inputs.service import check_dispatcher
 from .records import reader
-from .runs import guests, initial_weights, phases, run_folder
+from .runs import class_weighting, guests, initial_weights, phases, run_folder
 from .runs.option_fields import check_option
 from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
@@ -68,6 +69,8 @@ def run(
     folder = Path(folder)
     dataset = records.load(data)
     run_folder.check_new(folder)
+    weights = class_weighting.recorded(options.class_weights, dataset.classes.names)
+    options = dataclasses.replace(options, class_weights=weights)
     check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
@@ -213,9 +216,11 @@ def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
                 f"{dataset.root}: labels of split {split} must hold a pixel of some class, got "
                 "ignored pixels only; convert labels that are not withheld, or use another --map."
             )
-    counted = bool(dataset.splits["train"].class_pixels) or options.class_weights == "none"
+    wanted = options.class_weights != "none" and not class_weighting.is_given(options.class_weights)
+    counted = bool(dataset.splits["train"].class_pixels) or not wanted
     requirement = (
-        "none for a dataset converted with --verify checksums, which does not count labels"
+        "none or a file for a dataset converted with --verify checksums, which does not count "
+        "labels"
     )
     check_option("class_weights", counted, requirement, options.class_weights)
     examples = dataset.splits["train"].examples

@@ -3,7 +3,7 @@
 The message of each type says what the value must be and quotes the wrong one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -62,16 +62,18 @@ class DatasetName(click.ParamType):
 
 
 class NameOrGuest(click.Choice):
-    """One of some names, or the user's own function or class.
+    """One of some names, or a value of the user's own: a function, a class or a file.
 
     Args:
         names: The names.
         form: Form of the other values, such as "FILE.py:CLASS".
+        is_form: Function that tells whether a text has this form.
     """
 
-    def __init__(self, names: Sequence[str], form: str):
+    def __init__(self, names: Sequence[str], form: str, is_form: Callable[[str], bool] = is_named):
         super().__init__(names)
         self._form = form
+        self._is_form = is_form
 
     def get_metavar(self, param, ctx) -> str:
         """Shows the form beside the names."""
@@ -79,7 +81,7 @@ class NameOrGuest(click.Choice):
 
     def convert(self, value: Any, param, ctx) -> Any:
         """Checks the name; the command looks for a value of the form."""
-        if is_named(str(value)):
+        if self._is_form(str(value)):
             return value
         try:
             return super().convert(value, param, ctx)
@@ -136,7 +138,7 @@ def type_of(field: Field) -> Any:
     """Returns the type of the parameter that an option's declaration makes."""
     must_be, metavar = field.option.must_be, field.option.metavar
     if must_be is not None and must_be.guest:
-        return NameOrGuest(must_be.choices, must_be.guest)
+        return NameOrGuest(must_be.choices, must_be.guest, must_be.is_guest or is_named)
     if must_be is not None and must_be.choices and field.kind is str:
         return click.Choice(must_be.choices)
     if field.kind is Path:

@@ -9,6 +9,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import chosen_encoder as chosen_encoder
+    from . import class_weighting as class_weighting
     from . import crf as crf
     from . import guests as guests
     from . import initial_weights as initial_weights

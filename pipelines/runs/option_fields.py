@@ -32,12 +32,14 @@ class Range:
         holds: Function that tells whether a value is in the range.
         choices: All values, or those that can be listed.
         guest: Form of the other values, such as "FILE.py:CLASS"; empty if there are none.
+        is_guest: Function that tells whether a text has this form; None for the user's own code.
     """
 
     words: str
     holds: Callable[[Any], bool]
     choices: tuple[Any, ...] = ()
     guest: str = ""
+    is_guest: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from kerasseg import models
 
 from ..errors import InputError
-from . import intervals, loss_terms, option_combinations
+from . import class_weighting, intervals, loss_terms, option_combinations
 from . import optimization_options as optimization
 from .guests import is_named
 from .option_fields import (
@@ -55,6 +55,14 @@ _LOSSES = Range(
     f"a sum such as ce + 0.5*lovasz of {', '.join(loss_terms.CLASSES)}; or FILE.py:CLASS or "
     "package.module:CLASS",
     lambda text: is_named(text) or loss_terms.is_sum(text),
+)
+_CLASS_WEIGHTS = Range(
+    f"one of {', '.join(class_weighting.METHODS)}, effective-number(beta=B) with B in [0, 1), or a "
+    "file of weights",
+    class_weighting.is_valid,
+    class_weighting.METHODS,
+    "FILE",
+    class_weighting.is_valid,
 )
 
 
@@ -223,8 +231,9 @@ class TrainingOptions:
         Option(
             "Loss of the network: one loss, or a sum of several, each with an optional factor and "
             "arguments, as in 'ce + 0.5*lovasz' or 'focal(gamma=3) + dice'. ce is cross-entropy; "
-            "ohem is the cross-entropy of the hardest pixels only. Or your own class: a "
-            "keras.losses.Loss that takes labels and logits and ignores label 255.",
+            "ohem is the cross-entropy of the hardest pixels only. In ce(boundary_weight=10, "
+            "boundary_sigma=5), pixels near a border between classes weigh more. Or your own "
+            "class: a keras.losses.Loss that takes labels and logits and ignores label 255.",
             _LOSS,
             _LOSSES,
         ),
@@ -249,9 +258,12 @@ class TrainingOptions:
         Option(
             "How classes are weighted in the losses ce, focal and ohem: all equally (none), by "
             "median frequency as in SegNet, by its square root, which reduces the weight of "
-            "frequent classes less, or in inverse proportion to their pixels.",
+            "frequent classes less, in inverse proportion to their pixels, or to the effective "
+            "number of these, as effective-number(beta=0.9999999). Or by a file with a line "
+            "NAME WEIGHT for each class, or a .json file with a number by name; the run records "
+            "the numbers.",
             _LOSS,
-            one_of("none", "median-frequency", "sqrt-median-frequency", "inverse-frequency"),
+            _CLASS_WEIGHTS,
         ),
     ] = "none"
     dice_weight: Annotated[

@@ -87,7 +87,7 @@ def test_the_options_of_release_0_1_keep_their_names_types_and_defaults():
         default = re.search(r"\[default: ([^;\]]+)", text)
         if flags.startswith("--model "):  # release 0.1 took its own only, and had no default
             flags, default = flags.replace("|FILE.py:FUNCTION", ""), None
-        for added in ("|inverse-frequency]", "|sync|group]"):  # since then
+        for added in ("|inverse-frequency|effective-number|FILE]", "|sync|group]"):  # since then
             flags = flags.replace(added, "]")
         shown.add(flags + (f" = {default[1]}" if default else ""))
     assert set(RELEASED.strip().splitlines()) <= shown

@@ -31,6 +31,11 @@ def test_the_loss_is_the_sum_that_is_asked_for(tiny_data):
     assert loss.losses[0].gamma == 3
 
 
+def test_pixels_near_borders_weigh_more_if_the_loss_says_so(tiny_data):
+    loss = loss_of(tiny_data, loss="ce(boundary_weight=10, boundary_sigma=3)")
+    assert (loss.boundary_weight, loss.boundary_sigma) == (10, 3)
+
+
 @pytest.mark.parametrize("text", ["ce", "cross-entropy", "1*ce"])
 def test_one_loss_of_weight_one_is_itself(tiny_data, text):
     assert type(loss_of(tiny_data, loss=text)) is losses.CrossEntropy
@@ -48,10 +53,14 @@ def test_class_weights_go_to_each_loss_that_takes_them(tiny_data):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("focal(alpha=1)", "arguments of loss focal must be among gamma, got alpha"),
-        ("ce(class_weights=1)", "of loss ce must be among label_smoothing, got class_weights"),
+        (
+            "focal(alpha=1)",
+            "of loss focal must be among boundary_sigma, boundary_weight, gamma, got alpha",
+        ),
+        ("ce(class_weights=1)", "of loss ce must be among .*, label_smoothing, got class_weights"),
         ("lovasz(per_image=1)", "of loss lovasz must be among none, got per_image"),
         ("ce(label_smoothing=2)", r"label_smoothing must be in \[0, 1\], got 2"),
+        ("ce(boundary_weight=1, boundary_sigma=50)", r"sigma must be in \[0.1, 20\], got 50"),
         ("ohem(min_kept=0.5)", "min_kept must be an integer, got 0.5"),
     ],
 )
