@@ -24,7 +24,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# The environment is made anew when the package's requirements change.
+# The environment is made again when the requirements of the package change.
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, as in: make demo PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
@@ -38,7 +38,7 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-# Without what it requires: among that is `typing`, a copy of the standard library's of Python 3.6.
+# Without its requirements: one of them is `typing`, an old copy of the standard library's module.
 	$(BIN)/python -m pip install --quiet --no-deps 'cityscapesscripts>=2.2,<3'
 	touch $@
 

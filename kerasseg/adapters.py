@@ -27,8 +27,9 @@ def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     ratio, and the logits are resized back.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size. If it
-            resizes images itself (`inference.inference_model`), the given size replaces its own.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that
+            size. If it resizes images itself (`inference.inference_model`), the given size replaces
+            the size in it.
         size: `(height, width)`.
 
     Returns:

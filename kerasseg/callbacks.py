@@ -34,12 +34,15 @@ class SegmentationMetrics(keras.callbacks.Callback):
         undrawn: Classes that the pictures leave out, such as a background.
         hyperparameters: Options of the training, numbers, texts and truth values by name, for
             TensorBoard's table of hyperparameters; None for no entry there.
+        loss: Loss of the training, whose value on the validation split becomes `validation_loss`;
+            None for no such column.
         network: Network that is scored and drawn in the place of the trained one, such as its
             average over the steps; None for the trained one.
 
     Attributes:
         history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
         inference_model: The network at native resolution.
+        evaluate: Function from batches to the confusion matrix of that network.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         num_pictures: int = 4,
         undrawn: Sequence[int] = (),
         hyperparameters: Mapping[str, Any] | None = None,
+        loss: keras.losses.Loss | None = None,
         network: keras.Model | None = None,
     ):
         super().__init__()
@@ -67,6 +71,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.every = every
         self.undrawn = undrawn
         self.hyperparameters = hyperparameters
+        self.loss = loss
         self.network = network
         self.history: list[dict[str, Any]] = []
         self._pictures = _first_images(batches, num_pictures)
@@ -77,7 +82,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
         strategy = tf.distribute.get_strategy()
         scored = model if self.network is None else self.network
         self.inference_model = inference.inference_model(scored, self.image_size)
-        self._evaluate = inference.Evaluator(self.inference_model, len(self.class_names), strategy)
+        self.evaluate = inference.Evaluator(
+            self.inference_model, len(self.class_names), strategy, self.loss
+        )
 
     def on_train_begin(self, logs=None):
         """Opens the event file."""
@@ -99,8 +106,10 @@ class SegmentationMetrics(keras.callbacks.Callback):
         entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
-            matrix = self._evaluate(self.batches)
+            matrix = self.evaluate(self.batches)
             report = metrics.scores(matrix)
+            if self.evaluate.mean_loss is not None:
+                report = {"validation_loss": self.evaluate.mean_loss, **report}
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})
             entry.update(report)
             self._write_pictures(epoch + 1)

@@ -112,7 +112,7 @@ def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
     """Adds a fully connected CRF after a network.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         crf: The layer.
 
     Returns:
@@ -199,6 +199,13 @@ class Evaluator:
         model: A model from images to logits of the labels' size, built under `strategy`.
         num_classes: Number of classes.
         strategy: Distribution strategy; None for the current one.
+        loss: Loss whose mean over the dataset is also computed; None for none. The losses of this
+            package say the weight of each batch in the mean, so that cross-entropy is exactly that
+            of all pixels; others are averaged over the images.
+
+    Attributes:
+        mean_loss: Mean loss of the last dataset; None without a loss, or without a pixel that is
+            not ignored.
     """
 
     def __init__(
@@ -206,9 +213,12 @@ class Evaluator:
         model: keras.Model,
         num_classes: int,
         strategy: tf.distribute.Strategy | None = None,
+        loss: Any = None,
     ):
         self.model = model
         self.num_classes = num_classes
+        self.loss = loss
+        self.mean_loss: float | None = None
         self.strategy = strategy or tf.distribute.get_strategy()
         self._count = tf.function(self._count_on_replicas, reduce_retracing=True)
 
@@ -228,10 +238,13 @@ class Evaluator:
             ValueError: If a label is neither a class nor 255.
         """
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
+        losses = weights = 0.0
         for images, labels in batches:
-            matrix, invalid = self._count(*self._split(images, labels))
+            matrix, invalid, loss, weight = self._count(*self._split(images, labels))
             metrics.refuse_invalid(invalid, self.num_classes)
             total += matrix.numpy()
+            losses, weights = losses + float(loss), weights + float(weight)
+        self.mean_loss = losses / weights if weights else None
         return total
 
     def _split(self, images, labels):
@@ -259,12 +272,26 @@ class Evaluator:
         def count(images, labels):
             logits = self.model(tf.cast(images, tf.float32), training=False)
             predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            return metrics.confusion_matrix(labels, predictions, self.num_classes)
+            counts = metrics.confusion_matrix(labels, predictions, self.num_classes)
+            return *counts, *self._weighted_loss(labels, logits)
 
         counts = self.strategy.run(count, args=(images, labels))
         return tuple(
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in counts
         )
+
+    def _weighted_loss(self, labels, logits) -> tuple[Any, Any]:
+        """Returns a replica's share of the loss of a batch times its weight, and of the weight."""
+        if self.loss is None:
+            return tf.zeros(()), tf.zeros(())
+        loss = self.loss(labels, logits)
+        if hasattr(self.loss, "normalizer"):
+            weight = self.loss.normalizer(labels, logits)
+            return loss * weight, weight / self.strategy.num_replicas_in_sync
+        # A loss of the user's own is a mean over the images of a replica; padding is ignored.
+        counted = tf.cast(labels, tf.int64) != IGNORE_LABEL
+        images = tf.cast(tf.reduce_any(counted, axis=(1, 2)), tf.float32)
+        return loss * tf.reduce_sum(images), tf.reduce_sum(images)
 
 
 def pad_batch(images, labels, multiple: int):

@@ -211,3 +211,22 @@ class SGD(_Factors, keras.optimizers.SGD):
             momentum=self.momentum,
             use_nesterov=self.nesterov,
         )
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):  # pyright: ignore
+    """Keras' scaling of the loss for mixed_float16, with all replicas in mind.
+
+    A step is left out, and the scale halved, if the gradient of any replica is not finite. Keras
+    asks the first replica alone, so that infinity on another one ends in the weights of all. The
+    arguments are those of `keras.optimizers.LossScaleOptimizer`.
+    """
+
+    def check_finite(self, grads):
+        """Tells whether the gradients of all replicas are finite."""
+        finite: Any = super().check_finite(grads)
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return finite
+        faults = tf.cast(tf.logical_not(finite), tf.float32)
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, faults) == 0

@@ -26,7 +26,7 @@ class Pixels(NamedTuple):
         invalid: bool maps: whether the label is neither a class nor ignored, or the weight is not
             a finite number of at least 0.
         weights: float32, broadcasts to the maps; None for equal weights.
-        given: The labels before any conversion.
+        given: The labels as they were given, int64 or floats.
         expected: The allowed labels in words.
     """
 
@@ -101,7 +101,7 @@ def read(
     if given.dtype.is_floating:  # NaN is unequal to every whole number
         invalid |= tf.cast(labels, given.dtype) != given
     if not (given.shape.is_fully_defined() and shape.is_fully_defined()):
-        invalid |= ~_equal(tf.shape(given), size)
+        invalid |= ~_equal(tf.shape(labels), size)
     weights = None
     if sample_weight is not None:
         weights, unfit = _read_weights(sample_weight, given)
@@ -139,6 +139,8 @@ def _read_labels(y_true, shape: tf.TensorShape):
     given = labels.shape
     if not (labels.dtype.is_integer or labels.dtype.is_floating or labels.dtype.is_bool):
         raise ValueError(f"labels must be integers, got {labels.dtype.name}.")
+    if not labels.dtype.is_floating:
+        labels = tf.cast(labels, tf.int64)
     if given.rank == shape.rank + 1 and given[-1] in (1, None):
         labels = tf.squeeze(labels, -1)
     if not labels.shape.is_compatible_with(shape):

@@ -34,7 +34,7 @@ def label_png(model: Callable, content):
     """Predicts the label map of an encoded image, as a PNG of the image's size.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         content: String scalar, an encoded image.
 
     Returns:
@@ -48,7 +48,7 @@ def overlay_png(model: Callable, content, colors, undrawn: Sequence[int] = ()):
     """Predicts an encoded image and draws the classes' colours over it with opacity one half.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         content: String scalar, an encoded image.
         colors: uint8 (classes, 3), RGB.
         undrawn: Classes over which the image stays as it is, such as a background.
@@ -68,7 +68,7 @@ def class_shares(model: Callable, content, num_classes: int):
     """Predicts the share of each class among an encoded image's pixels.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         content: String scalar, an encoded image.
         num_classes: Number of classes.
 
@@ -103,7 +103,7 @@ def save(
     Only stock TensorFlow operations are in it, so an unmodified TensorFlow Serving runs it.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: Folder to write.
         colors: (red, green, blue) of each class, in [0, 255].
         probabilities: Whether to add the last signature, whose answers are large.

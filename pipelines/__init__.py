@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from . import export as export
     from . import exports as exports
     from . import fit as fit
+    from . import forecast as forecast
     from . import images as images
     from . import import_weights as import_weights
     from . import inputs as inputs
     from . import list_runs as list_runs
     from . import models as models
     from . import predict as predict
+    from . import recipes as recipes
     from . import records as records
     from . import runs as runs
     from . import runtime as runtime

@@ -54,7 +54,7 @@ def run(
         stretch: Values that become black and white in the conversion of images with more than 8
             bits per channel; for raw trees only.
         workers: Number of threads; None for one per core.
-        samples: Number of pairs to draw per split, and of wrong labels to draw besides.
+        samples: Number of pairs to draw per split, and number of wrong labels to draw in addition.
         on_progress: Called with the number of finished pairs and the number of all pairs.
         **options: The dataset's own options; for raw trees only.
 

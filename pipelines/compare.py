@@ -34,8 +34,8 @@ def run(
         split: "train", "validation" or "test".
         checkpoint: The network of each run to take, "best" or "last"; None for the best, or the
             last if none was evaluated yet.
-        code: Files and modules with code that the networks need, executed if they are what the runs
-            were trained with.
+        code: Files and modules with code that the networks need. They are executed; for runs, only
+            if the runs were trained with the same code.
         on_image: Called with the number of compared images and of all images.
 
     Returns:

@@ -85,7 +85,7 @@ _REASONS = tuple(
 def why_not_written(error: Exception) -> str:
     """Returns why a file could not be written, without what a library says around it.
 
-    TensorFlow and HDF5 raise errors of their own, with the reason among names of operations
+    TensorFlow and HDF5 raise other errors, whose texts hide the reason among names of operations
     and temporary files.
     """
     told = str(getattr(error, "message", "") or error)

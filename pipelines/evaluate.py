@@ -36,16 +36,17 @@ def run(
 
     Args:
         folder: The run folder or the file.
-        data: Folder of another converted dataset of the same classes; None for the run's own.
-        classes: List of the classes of a `.keras` file, which must be those of the dataset; None to
-            take the dataset's.
+        data: Folder of a converted dataset with the same classes; None for the dataset of the run's
+            training. A `.keras` file needs it.
+        classes: File that lists the classes of a `.keras` file, which must be those of the dataset;
+            None to take the classes of the dataset.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size per batch; does not change the scores.
-        crf: Parameters of the CRF that refines the predictions; None for none.
-        checkpoint: The network of a run to score, "best" or "last"; None for the best, or the last
-            if none was evaluated yet.
-        code: Files and modules with code that the network needs, executed if they are what the run
-            was trained with.
+        crf: Parameters of the CRF that refines the predictions; None for no CRF.
+        checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
+            network was evaluated yet.
+        code: Files and modules with code that the network needs. They are executed; for a run, only
+            if the run was trained with the same code.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
 
     Returns:

@@ -37,29 +37,30 @@ def run(
 ) -> Path:
     """Exports the network of a run or of a `.keras` file.
 
-    The export is written under a hidden temporary name and checked in a separate process against
-    its network. Only then it gets its version's name, which a serving process watches. Two exports
-    of one name at the same time get different versions.
+    The export is written under a hidden temporary name, and a separate process compares it with its
+    network. Only then does it get the name of its version, for which servers wait. Two exports of
+    the same name at the same time get different versions.
 
     Args:
         folder: The run folder or the file.
         output: Folder of the served models.
         name: Name of the model; None for the name of the run folder or the file, followed by "-crf"
             if the model has a CRF. LiteRT and ONNX models have "-litert" or "-onnx" after the name.
-        classes: List of the classes of a `.keras` file; None for those of `data`, or placeholders.
-        data: Converted dataset whose classes are those of a `.keras` file.
-        crf: Parameters of a CRF that is to be part of the SavedModel; None for none.
-        probabilities: Whether the model gives the probabilities of the classes, too.
+        classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
+            for class_0, class_1 and so on without `data`.
+        data: Converted dataset that names the classes of a `.keras` file.
+        crf: Parameters of a CRF that becomes a part of the SavedModel; None for no CRF.
+        probabilities: Whether the model also returns the probabilities of the classes.
         size: `(height, width)` at which the network computes, instead of the run's image size. A
             SavedModel resizes encoded images to this size and logits back; a model of pixels takes
             this size only. None computes as `predict` does; LiteRT, whose size is fixed, then takes
             the run's image size, else its crop size, or the only size of a `.keras` file's network.
         format: One of `exports.formats.names()`: "savedmodel" for TensorFlow Serving, "litert" for
             a `.tflite` file, "onnx" for an `.onnx` file.
-        checkpoint: The network of a run to export, "best" or "last"; None for the best, or the last
-            if none was evaluated yet.
-        code: Files and modules with code that the network needs, executed if they are what the run
-            was trained with.
+        checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
+            network was evaluated yet.
+        code: Files and modules with code that the network needs. They are executed; for a run, only
+            if the run was trained with the same code.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.

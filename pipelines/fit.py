@@ -68,7 +68,7 @@ def run(
     folder = Path(folder)
     dataset = records.load(data)
     run_folder.check_new(folder)
-    _check_data(options, dataset)
+    check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
     strategy = _strategy(options, devices)
@@ -201,7 +201,12 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
     return None
 
 
-def _check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
+def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
+    """Checks that a dataset has what a training with these options needs.
+
+    Raises:
+        InputError: If a split has no pixel of a class, or an option does not fit the dataset.
+    """
     for split in ("train", "validation"):
         if not _holds_a_class(dataset, split):
             raise InputError(

@@ -31,9 +31,9 @@ class Server:
         max_megapixels: Largest size of an image in millions of pixels; larger ones are refused.
         max_crf_megapixels: Largest size of an image for models with a CRF in millions of pixels,
             each of which takes up to 2 GB.
-        allow_hosts: Names, besides this machine's, that HTTP requests may be sent to and whose web
-            pages may send requests; `*` for any. gRPC is not restricted, as web pages cannot use
-            it.
+        allow_hosts: Further names, besides this machine's, that HTTP requests may be sent to and
+            whose web pages may send requests; `*` for all. gRPC is not restricted, as web pages
+            cannot use it.
 
     Attributes:
         rest_address: Address of the REST API, such as `http://127.0.0.1:8501`.

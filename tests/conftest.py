@@ -2,6 +2,7 @@ import math
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import click.testing
@@ -150,13 +151,22 @@ def drawing_few(draw):
     import tensorflow as tf
 
     def draw_few(shape, *arguments, **options):
-        if not isinstance(shape, tuple) or math.prod(shape) <= MOST_DRAWN:
+        # Initial weights are drawn eagerly; graphs draw what dropout needs.
+        if not tf.executing_eagerly() or math.prod(shape) <= MOST_DRAWN:
             return draw(shape, *arguments, **options)
         few = draw((MOST_DRAWN,), *arguments, **options)
         times = -(-math.prod(shape) // MOST_DRAWN)
         return tf.reshape(tf.tile(few, [times])[: math.prod(shape)], shape)
 
     return draw_few
+
+
+@pytest.fixture(autouse=True)
+def usual_precision():
+    """Takes back the dtype policy of a training, which is one of the whole process."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].config.set_dtype_policy("float32")
 
 
 @pytest.fixture

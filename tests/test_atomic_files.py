@@ -151,7 +151,7 @@ def test_a_folder_that_another_process_is_writing_is_no_leftover_before_that_is_
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_is_removed_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
     lock, removed = fcntl.flock, []
 
     def lock_late(descriptor, operation):

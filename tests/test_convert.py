@@ -325,7 +325,7 @@ def test_nothing_has_the_final_name_before_all_is_done(many, tmp_path):
 
 @pytest.mark.parametrize("done", [1, 8, 9, 20, TOTAL])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_conversion_that_was_stopped_goes_on_to_the_same_bytes(
+def test_a_conversion_that_was_stopped_continues_to_the_same_bytes(
     many, uninterrupted, tmp_path, done, workers
 ):
     with pytest.raises(RuntimeError, match="killed"):
@@ -348,7 +348,7 @@ def test_a_conversion_that_was_stopped_goes_on_to_the_same_bytes(
     assert not incomplete_of(tmp_path).exists()
 
 
-def test_a_conversion_that_was_killed_goes_on_to_the_same_bytes(many, uninterrupted, tmp_path):
+def test_a_conversion_that_was_killed_continues_to_the_same_bytes(many, uninterrupted, tmp_path):
     program = """if True:
         import sys, time
         from pathlib import Path
@@ -517,7 +517,7 @@ def test_all_bad_pairs_are_reported_together_and_nothing_is_published(many, tmp_
         records.load(tmp_path)
 
 
-def test_the_good_shards_are_kept_while_the_bad_pairs_are_mended(many, uninterrupted, tmp_path):
+def test_the_good_shards_are_kept_while_the_bad_pairs_are_corrected(many, uninterrupted, tmp_path):
     tree = shutil.copytree(many, tmp_path / "tree")
     path = tree / "trainannot" / "0001TP_000007.png"
     good = path.read_bytes()
@@ -613,7 +613,7 @@ def test_two_datasets_go_into_one_output_side_by_side(camvid_tree, folder_tree, 
 
 
 @pytest.mark.parametrize("damage", [truncate, Path.unlink])
-def test_a_damaged_finished_conversion_is_not_returned_and_overwrite_mends_it(
+def test_a_damaged_finished_conversion_is_not_returned_and_overwrite_replaces_it(
     many, uninterrupted, tmp_path, damage
 ):
     run(many, tmp_path)
@@ -697,7 +697,7 @@ def test_a_file_in_the_place_of_the_output_folder_is_refused_by_name(camvid_tree
     assert (tmp_path / place).read_text() == "mine"
 
 
-def test_a_full_disk_is_told_by_the_folder_and_the_reason(camvid_tree, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_by_the_folder_and_the_reason(camvid_tree, tmp_path, monkeypatch):
     def refuse(descriptor):
         raise OSError(28, "No space left on device")
 

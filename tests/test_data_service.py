@@ -82,12 +82,12 @@ def test_one_worker_gives_the_same_stream(tiny_data, one_worker, policy):
         assert_same(ours, theirs)
 
 
-def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
+def test_a_stream_begun_at_a_later_epoch_continues_as_the_whole_one(tiny_data, one_worker):
     whole = epochs(tiny_data, 0, 3)
     assert_same(whole[2], epochs(tiny_data, 2, 3, service=one_worker)[0])
 
 
-def test_a_stream_begun_within_an_epoch_goes_on_as_the_whole_one(tiny_data, one_worker):
+def test_a_stream_begun_within_an_epoch_continues_as_the_whole_one(tiny_data, one_worker):
     made = inputs.training_batches(
         records.load(tiny_data).files("train"),
         examples=12,

@@ -57,7 +57,7 @@ def test_what_the_labels_mean_travels_with_the_saved_model(version, tiny_run, ti
         assert described["dataset"]["fingerprint"] == manifest["fingerprint"]
 
 
-def test_a_full_disk_is_told_by_its_folder_and_in_the_system_s_words(small_disk, tmp_path):
+def test_a_full_disk_is_reported_by_its_folder_and_in_the_system_s_words(small_disk, tmp_path):
     # Two layers of 1500 x 1500 weights take 9 MB.
     layers = [keras.layers.Conv2D(count, 1) for count in (1500, 1500, 3)]
     network = keras.Sequential([keras.Input((None, None, 3)), *layers])
@@ -161,7 +161,7 @@ def test_a_batch_of_different_sizes_and_an_empty_one_are_answered(version, tiny_
     assert empty.shape == (0,)
 
 
-def test_corrupt_bytes_are_refused_and_the_model_goes_on(version):
+def test_corrupt_bytes_are_refused_and_the_model_continues(version):
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError):
         serve(image_bytes=tf.constant([b"no image"]))

@@ -103,19 +103,22 @@ class Kill(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kill", [(0, 1), (1, 0), (2, 2)])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    tiny_data, tiny_training, tmp_path, kill
-):
+@pytest.fixture(scope="module")
+def whole(tiny_data, tiny_training, tmp_path_factory):
+    """A run that was not interrupted."""
     # Dropout, whose random state must be restored too, like the optimizer's moments.
     options = dataclasses.replace(
         tiny_training,
         epochs=3,
         model_options={**tiny_training.model_options, "dropout": 0.3},
     )
-    whole = fit.run(options, tiny_data, tmp_path / "whole")
+    return fit.run(options, tiny_data, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.mark.parametrize("kill", [(0, 1), (1, 0), (2, 2)])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tiny_data, tmp_path, whole, kill):
     with pytest.raises(KeyboardInterrupt):
-        fit.run(options, tiny_data, tmp_path / "killed", extra_callbacks=[Kill(*kill)])
+        fit.run(whole.options, tiny_data, tmp_path / "killed", extra_callbacks=[Kill(*kill)])
     resumed = fit.resume(tmp_path / "killed")
     weights = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (whole, resumed)]
     for one, other in zip(*(model.get_weights() for model in weights), strict=True):
@@ -379,6 +382,7 @@ def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
     moved = []
     for options in (silent, pspnet_training):
         trained = compiled_model.build(options, dataset, tf.distribute.get_strategy())
+        trained.run_eagerly = True  # tracing takes longer than a step
         head = trained.get_layer("auxiliary_logits")
         before = head.kernel.numpy()
         batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
@@ -420,6 +424,7 @@ def test_frozen_batch_normalisation_keeps_its_values(
 ):
     options = replace(pspnet_training, batch_norm=batch_norm)
     model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
+    model.run_eagerly = True  # tracing takes longer than a step
     layers = [model.get_layer(name) for name in ("encoder_layer2_0_1_bn", "head_bn")]
     before = [layer.get_weights() for layer in layers]
     batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)

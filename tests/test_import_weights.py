@@ -283,7 +283,7 @@ def test_a_keras_file_whose_weights_lie_elsewhere_is_not_started_from(
         fit.run(options, tiny_data, tmp_path / "run")
 
 
-def test_a_classifier_that_starts_anew_may_be_anything(checkpoint, tmp_path):
+def test_a_classifier_that_gets_random_weights_may_be_anything(checkpoint, tmp_path):
     state = safetensors.numpy.load_file(checkpoint)
     state["up1.conv2.cbr_unit.0.weight"][:] = np.nan
     model = kerasseg.checkpoints.from_state_dict(

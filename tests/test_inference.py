@@ -137,3 +137,42 @@ def test_more_classes_than_labels_hold_are_refused_rather_than_wrapped_around():
     assert (inference.label_map(logits).numpy() == 254).all()
     with pytest.raises(ValueError, match="at most 255 classes, got 256: labels are 8-bit"):
         inference.label_map(np.zeros((1, 2, 2, 256), np.float32))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_loss_of_a_dataset_is_that_of_all_its_pixels_together(replicas, two_cpus):
+    rng = np.random.default_rng(0)
+    batches = []
+    for images, size, ignored in ((3, (8, 9), 0.9), (1, (12, 7), 0.1), (2, (8, 9), 1.0)):
+        labels = rng.integers(0, 3, (images, *size))
+        labels[rng.random(labels.shape) < ignored] = 255
+        batches.append((rng.uniform(0, 255, (images, *size, 3)), labels.astype(np.uint8)))
+    strategy = mirrored_strategy(two_cpus[:replicas])
+    weights = [1.0, 0.25, 3.0]
+    with strategy.scope():
+        inputs = keras.Input((None, None, 3))
+        model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs / 255))
+        loss = kerasseg.losses.CrossEntropy(class_weights=weights)
+        evaluator = Evaluator(model, 3, strategy, loss)
+    evaluator(batches)
+    total = divisor = 0.0
+    for images, labels in batches:
+        logits = np.asarray(model(images.astype(np.float32)), np.float64)
+        for z, y in zip(logits.reshape(-1, 3), labels.reshape(-1), strict=True):
+            if y != 255:
+                total += weights[y] * (np.log(np.exp(z).sum()) - z[y])
+                divisor += weights[y]
+    assert evaluator.mean_loss == pytest.approx(total / divisor, rel=1e-5)
+
+
+def test_a_loss_of_ones_own_is_a_mean_over_images():
+    images, labels = np.zeros((3, 4, 4, 3), np.float32), np.zeros((3, 4, 4), np.uint8)
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs))
+    own = lambda y, z: tf.reduce_mean(tf.cast(y, tf.float32))  # noqa: E731
+    labels[0] = 1
+    evaluator = Evaluator(model, 2, loss=own)
+    evaluator([(images[:1], labels[:1]), (images[1:], labels[1:])])
+    assert evaluator.mean_loss == pytest.approx(1 / 3)
+    evaluator([(images, np.full_like(labels, 255))])
+    assert evaluator.mean_loss is None

@@ -57,7 +57,7 @@ def test_with_a_factor_of_one_it_is_keras_own(kind, options):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_replicas_scale_alike(two_cpus):
+def test_replicas_scale_in_the_same_way(two_cpus):
     strategy = mirrored_strategy(two_cpus)
     with strategy.scope():
         trained = variables()
@@ -192,3 +192,33 @@ def test_the_norm_of_the_sum_over_replicas_is_clipped(limit, two_cpus):
     for variable, old, gradient in zip(trained, before, summed, strict=True):
         expected = old - 0.1 * gradient * min(1, limit / norm)
         np.testing.assert_allclose(variable, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+def test_a_gradient_that_is_not_finite_on_one_replica_costs_the_step_and_no_more(faulty, two_cpus):
+    strategy = mirrored_strategy(two_cpus)
+    with strategy.scope():
+        trained = variables()
+        optimizer = optimizers.LossScaleOptimizer(optimizers.SGD(0.1, momentum=0.9))
+        optimizer.build(trained)
+    before = [variable.numpy() for variable in trained]
+    ones = [tf.ones(variable.shape) for variable in trained]
+
+    @tf.function
+    def apply(value):
+        def on_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            factor = tf.where(tf.equal(replica, faulty), value, 1.0)
+            optimizer.apply([factor * each for each in ones], trained)
+
+        strategy.run(on_replica)
+
+    apply(tf.constant(float("inf")))
+    for variable, old in zip(trained, before, strict=True):
+        np.testing.assert_array_equal(variable, old)
+    assert int(optimizer.iterations.numpy()) == 0
+    scale = float(optimizer.dynamic_scale.numpy())
+    assert scale == 2.0**14  # halved
+    apply(tf.constant(1.0))
+    for variable, old in zip(trained, before, strict=True):
+        np.testing.assert_allclose(variable, old - 0.1 * 2 / scale, rtol=1e-6)

@@ -48,7 +48,7 @@ def functions():
 
 
 @pytest.mark.parametrize("function", list(functions()))
-def test_whatever_takes_a_path_takes_a_string(function):
+def test_everything_that_takes_a_path_takes_a_string(function):
     hints = typing.get_type_hints(function)
     for name in inspect.signature(function).parameters:
         kinds = list(parts_of(hints.get(name)))

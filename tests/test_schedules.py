@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,7 +79,7 @@ def test_a_factor_by_which_the_rate_does_not_fall_is_refused(factor):
 
 @pytest.mark.parametrize("schedule", EACH, ids=lambda each: type(each).__name__)
 def test_a_saved_schedule_is_built_again(schedule):
-    stored = keras.saving.serialize_keras_object(schedule)
+    stored: Any = keras.saving.serialize_keras_object(schedule)
     assert stored["registered_name"] == f"kerasseg>{type(schedule).__name__}"
     copy = keras.saving.deserialize_keras_object(stored)
     assert type(copy) is type(schedule)

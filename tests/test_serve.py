@@ -271,7 +271,7 @@ PATHS = ("../../etc", "%2e%2e%2fstreet", "..%2f..%2fetc%2fpasswd", ".hidden", "s
         *((f"{path}:predict", {"instances": []}, (400, 404), "") for path in PATHS),
     ],
 )
-def test_what_cannot_be_answered_is_refused_and_the_server_goes_on(
+def test_what_cannot_be_answered_is_refused_and_the_server_continues(
     server, path, body, status, message
 ):
     url = f"{server.rest_address}/v1/models/{path}"
@@ -463,8 +463,8 @@ def test_options_out_of_range_are_refused(models):
 def test_folders_without_models_are_a_clear_error(run_cli, models, tmp_path):
     for folder, message in (
         (tmp_path, "got no such file; 'kerasseg export' writes them."),
-        (models / "street", "got a model's own folder; give the one that holds it."),
-        (models / "street" / "2", "got a model's own folder"),
+        (models / "street", "got the folder of one model; give the folder that contains it."),
+        (models / "street" / "2", "got the folder of one model"),
     ):
         result = run_cli("serve", folder)
         assert result.exit_code == 1, result.output

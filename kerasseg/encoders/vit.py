@@ -8,12 +8,8 @@ import numpy as np
 from keras import layers
 
 from ..layers import Conv2D, PadToMultiple
-from ..layers.transformer import (
-    PatchMap,
-    PatchTokens,
-    resize_position_embedding,
-    transformer_block,
-)
+from ..layers.position_embeddings import resize_position_embedding
+from ..layers.transformer import PatchMap, PatchTokens, transformer_block
 from ._weights import TORCH_CLASSIFIER, TorchFiles
 
 PAPER = "https://arxiv.org/abs/2010.11929"

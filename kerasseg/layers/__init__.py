@@ -10,6 +10,7 @@ import pkgutil
 from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
+from .dense import Dense
 from .normalization import BatchNormalization, GroupNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
@@ -35,6 +36,7 @@ __all__ = [
     "Conv2D",
     "CropLike",
     "CropPadding",
+    "Dense",
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",

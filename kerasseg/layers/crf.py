@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .. import placement
 from . import permutohedral
 
 _PARAMETERS = (
@@ -141,13 +142,15 @@ class DenseCRF(keras.layers.Layer):
             arguments.update(zip(_TRAINED, self.kernel_weights, strict=True))
 
         def infer_each():
-            return tf.map_fn(
-                lambda pair: mean_field(*pair, **arguments),
+            return placement.map_elements(
+                lambda image, logits: mean_field(image, logits, **arguments),
                 (image, logits),
-                fn_output_signature=tf.TensorSpec(logits.shape[1:], tf.float32),
+                tf.TensorSpec(logits.shape[1:], tf.float32),
             )
 
-        # An empty batch has no element whose shape map_fn could take.
+        if all(logits.shape):
+            return infer_each()
+        # An empty batch has no element whose shape the result could take.
         return tf.cond(tf.size(logits) > 0, infer_each, lambda: logits)
 
     def compute_output_spec(self, inputs):
@@ -195,8 +198,10 @@ def mean_field(
     Returns:
         float32 (height, width, classes).
     """
-    y, x = tf.meshgrid(tf.range(tf.shape(image)[0]), tf.range(tf.shape(image)[1]), indexing="ij")
-    y, x = (tf.cast(tf.reshape(axis, (-1,)), tf.float32) for axis in (y, x))
+    size = tf.unstack(tf.shape(image)[:2])
+    with placement.on_host():
+        sides = [tf.cast(tf.range(side), tf.float32) for side in size]
+    y, x = (tf.reshape(axis, (-1,)) for axis in tf.meshgrid(*sides, indexing="ij"))
     colors = [tf.reshape(image[..., channel], (-1,)) / theta_beta for channel in range(3)]
     bilateral = [x / theta_alpha, y / theta_alpha, *colors]
     gaussian = [x / theta_gamma, y / theta_gamma]

@@ -95,9 +95,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class GroupNormalization(keras.layers.GroupNormalization):
     """Keras' group normalisation, called like batch normalisation, which it can replace.
 
-    Args:
-        groups: Number of groups of channels, a divisor of their number.
-        **kwargs: Further arguments of `keras.layers.GroupNormalization`.
+    Its arguments are those of `keras.layers.GroupNormalization`.
 
     Input: features (batch, height, width, channels).
     Output: the same shape and dtype.

@@ -7,29 +7,38 @@ the d + 1 directions of the lattice with the kernel (1/2, 1, 1/2), and slices th
 In stock TensorFlow operations, splatting is a sparse matrix and slicing its transpose; a blur is
 the sum of the identity, of the matrix of the next vertices along a direction, and of its transpose.
 
+TensorFlow computes with int32 in the host's memory even on a GPU, but multiplies sparse matrices
+fastest with indices in int32. So small whole numbers are float32 here, exact to 2^24, and the row
+and column of an entry are one int64, the row in its lower half, that is read as two int32.
+
 Reference:
     Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral Lattice,
     Eurographics 2010.
 """
 
 import itertools
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from .. import placement
+
 # Odd multipliers of a hash that is linear modulo 2^64: the key of a neighbour is the vertex's key
 # plus a constant. That any two of 10^6 vertices share a key has a probability below 10^-7.
 _MULTIPLIERS = np.random.default_rng(2010).integers(-(2**63), 2**63 - 1, 16, np.int64) | 1
+# What an entry of a sparse matrix counts for its row and its column.
+_ROW, _COLUMN = (1, 2**32) if sys.byteorder == "little" else (2**32, 1)
 
 
 class Lattice(NamedTuple):
     """The sparse matrices that filter a set of points.
 
     Attributes:
-        splat: One matrix per part of the points, points by vertices: `(indices, values)`, of int32
-            (entries, 2) and float32 (entries,).
-        axes: For each direction the pairs of a vertex and the next, int32 (pairs, 2).
+        splat: One matrix per part of the points, points by vertices: `(entries, values)`, of int64
+            (entries,), row and column in one, and float32 (entries,).
+        axes: For each direction the pairs of a vertex and the next, int64 (pairs,), both in one.
         points: Number of points of each part, int32 scalars.
         vertices: Number of vertices, int32 scalar.
     """
@@ -55,15 +64,19 @@ def build(features: list[tf.Tensor], parts: int = 2) -> Lattice:
     remainder_zero, rank, barycentric = _locate(features)
     # Many points lie in the same simplex: from here on only one of them is used.
     keys = _hash([8 * r + k for r, k in zip(remainder_zero, rank, strict=True)][:dimensions])
-    _, simplex_of_point = tf.unique(keys)
-    first = _first_occurrences(simplex_of_point)
+    simplices, simplex_of_point = tf.unique(keys)
+    first = tf.math.unsorted_segment_min(
+        tf.range(tf.size(keys)), simplex_of_point, tf.size(simplices)
+    )
     remainder_zero = [tf.gather(r, first) for r in remainder_zero[:dimensions]]
     rank = [tf.gather(r, first) for r in rank[:dimensions]]
     vertices = _vertices(remainder_zero, rank)
     count = vertices.offsets[-1]
     columns = [
-        tf.gather(of_simplex + offset, simplex_of_point)
-        for of_simplex, offset in zip(vertices.of_simplex, vertices.offsets, strict=False)
+        tf.gather((tf.cast(of_simplex, tf.int64) + offset) * _COLUMN, simplex_of_point)
+        for of_simplex, offset in zip(
+            vertices.of_simplex, _in_int64(vertices.offsets), strict=False
+        )
     ]
     scale = np.float32(np.sqrt(1 / (1 + 2.0**-dimensions)))
     return _matrices(columns, [scale * b for b in barycentric], _axes(vertices), count, parts)
@@ -74,28 +87,26 @@ def _locate(features):
 
     Returns:
         `remainder_zero`, the nearest vertex whose coordinates are multiples of d + 1, and `rank`,
-        the order of the point's offsets from it, both d + 1 vectors int32; and the d + 1
-        barycentric coordinates, float32.
+        the order of the point's offsets from it, both d + 1 vectors of whole numbers in float32;
+        and the d + 1 barycentric coordinates, float32.
     """
     d = len(features)
     elevated = _elevate(features)
     nearest = [tf.round(e * np.float32(1 / (d + 1))) for e in elevated]
     offset = [e - n * np.float32(d + 1) for e, n in zip(elevated, nearest, strict=True)]
-    nearest = [tf.cast(n, tf.int32) for n in nearest]
     total = tf.add_n(nearest)
     rank = [total for _ in range(d + 1)]
     for i in range(d + 1):
         for j in range(i + 1, d + 1):
-            smaller = tf.cast(offset[i] < offset[j], tf.int32)
+            smaller = tf.cast(offset[i] < offset[j], tf.float32)
             rank[i] += smaller
             rank[j] += 1 - smaller
     # Points whose nearest multiples do not sum to zero are brought back onto the plane.
-    turn = [tf.cast(r < 0, tf.int32) - tf.cast(r > d, tf.int32) for r in rank]
+    turn = [tf.cast(r < 0, tf.float32) - tf.cast(r > d, tf.float32) for r in rank]
     rank = [r + (d + 1) * t for r, t in zip(rank, turn, strict=True)]
     remainder_zero = [(d + 1) * (n + t) for n, t in zip(nearest, turn, strict=True)]
     inside = [
-        (o - tf.cast((d + 1) * t, tf.float32)) * np.float32(1 / (d + 1))
-        for o, t in zip(offset, turn, strict=True)
+        (o - (d + 1) * t) * np.float32(1 / (d + 1)) for o, t in zip(offset, turn, strict=True)
     ]
     descending = _sort_network(inside)
     barycentric = [descending[d - k] - descending[d - k + 1] for k in range(1, d + 1)]
@@ -129,10 +140,15 @@ def _hash(coordinates):
     return tf.add_n([tf.cast(c, tf.int64) * _MULTIPLIERS[i] for i, c in enumerate(coordinates)])
 
 
-def _first_occurrences(ids):
-    positions = tf.range(tf.size(ids))
-    count = tf.reduce_max(ids, keepdims=True)[0] + 1
-    return tf.math.unsorted_segment_min(positions, ids, count)
+def _range(count):
+    """Returns the numbers from 0 on, int64 (count,)."""
+    with placement.on_host():
+        start, end, step = tf.constant(0, tf.int64), tf.cast(count, tf.int64), tf.ones((), tf.int64)
+    return tf.range(start, end, step)
+
+
+def _in_int64(numbers: list) -> list:
+    return [tf.cast(number, tf.int64) for number in numbers]
 
 
 class _Vertices(NamedTuple):
@@ -141,7 +157,7 @@ class _Vertices(NamedTuple):
     Attributes:
         keys: int64 (vertices,) of each class.
         of_simplex: For each class, the vertex that each simplex has of it, int32 (simplices,).
-        offsets: Numbers of the vertices before each class, and of all.
+        offsets: Numbers of the vertices before each class, and of all, int32 scalars.
     """
 
     keys: list[tf.Tensor]
@@ -179,7 +195,7 @@ def _axes(vertices: _Vertices) -> list[tf.Tensor]:
     class k to class k - 1.
     """
     d = len(vertices.keys) - 1
-    orders = [tf.argsort(keys) for keys in vertices.keys]
+    orders = _in_int64([tf.argsort(keys) for keys in vertices.keys])
     ascending = [tf.gather(k, o) for k, o in zip(vertices.keys, orders, strict=True)]
     axes = []
     for j in range(d + 1):
@@ -203,7 +219,7 @@ def _axes(vertices: _Vertices) -> list[tf.Tensor]:
     input_signature=[
         tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((None,), tf.int32),
+        tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((2,), tf.int32),
     ]
 )
@@ -213,14 +229,18 @@ def _find(wanted, ascending, order, offsets):
     Args:
         wanted: int64, the keys to be found.
         ascending: int64, the keys among which, sorted.
-        order: int32, the place of each before it was sorted.
+        order: int64, the place of each before it was sorted.
         offsets: int32 (2,), what to add to the places.
+
+    Returns:
+        int64 (pairs,), two places in one each.
     """
-    place = tf.searchsorted(ascending, wanted)
-    place = tf.minimum(place, tf.size(ascending) - 1)
+    place = tf.searchsorted(ascending, wanted, out_type=tf.int64)
+    place = tf.minimum(place, tf.size(ascending, tf.int64) - 1)
     found = tf.where(tf.equal(tf.gather(ascending, place), wanted))[:, 0]
-    pairs = [tf.cast(found, tf.int32), tf.gather(order, tf.gather(place, found))]
-    return tf.stack(pairs, axis=1) + offsets
+    own, other = _in_int64(tf.unstack(offsets))
+    next_ones = tf.gather(order, tf.gather(place, found))
+    return (found + own) * _ROW + (next_ones + other) * _COLUMN
 
 
 def _matrices(columns, weights, axes, count, parts) -> Lattice:
@@ -228,10 +248,10 @@ def _matrices(columns, weights, axes, count, parts) -> Lattice:
     bounds = [total * part // parts for part in range(parts + 1)]
     splat, points = [], []
     for begin, end in itertools.pairwise(bounds):
-        rows = tf.range(end - begin)
-        indices = tf.stack([tf.stack([rows, c[begin:end]], axis=1) for c in columns], axis=1)
+        rows = _range(end - begin) * _ROW
+        entries = tf.stack([rows + c[begin:end] for c in columns], axis=1)
         values = tf.stack([w[begin:end] for w in weights], axis=1)
-        splat.append((tf.reshape(indices, (-1, 2)), tf.reshape(values, (-1,))))
+        splat.append((tf.reshape(entries, (-1,)), tf.reshape(values, (-1,))))
         points.append(end - begin)
     return Lattice(splat, axes, points, count)
 
@@ -250,11 +270,11 @@ def normalized(features: list[tf.Tensor], weight) -> Lattice:
     corners = len(lattice.axes)
     splat = [
         (
-            indices,
+            entries,
             values
             * tf.repeat(tf.sqrt(tf.cast(weight, tf.float32)) * tf.math.rsqrt(s[:, 0]), corners),
         )
-        for (indices, values), s in zip(lattice.splat, sums, strict=True)
+        for (entries, values), s in zip(lattice.splat, sums, strict=True)
     ]
     return lattice._replace(splat=splat)
 
@@ -266,14 +286,15 @@ def add(first: Lattice, second: Lattice) -> Lattice:
         first: The lattice of more dimensions.
         second: The other lattice.
     """
+    before = tf.cast(first.vertices, tf.int64)
     splat = [
-        (tf.concat([i, j + tf.stack([0, first.vertices])], axis=0), tf.concat([v, w], axis=0))
+        (tf.concat([i, j + before * _COLUMN], axis=0), tf.concat([v, w], axis=0))
         for (i, v), (j, w) in zip(first.splat, second.splat, strict=True)
     ]
     # No pair joins vertices of the two, so one step blurs a direction of each.
     axes = list(first.axes)
     for j, pairs in enumerate(second.axes):
-        axes[j] = tf.concat([axes[j], pairs + first.vertices], axis=0)
+        axes[j] = tf.concat([axes[j], pairs + before * (_ROW + _COLUMN)], axis=0)
     return Lattice(splat, axes, first.points, first.vertices + second.vertices)
 
 
@@ -302,12 +323,12 @@ def filter_parts(lattice: Lattice, values: list[tf.Tensor]) -> list[tf.Tensor]:
 
 
 @tf.function(
-    input_signature=[tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None, 2), tf.int32)]
+    input_signature=[tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.int64)]
 )
 def _blur(values, pairs):
     """Blurs along one direction; a missing neighbour counts as zero."""
     vertices = tf.shape(values)[0]
-    following = pairs, tf.fill(tf.shape(pairs)[:1], 0.5)
+    following = pairs, tf.fill(tf.shape(pairs), 0.5)
     before = _multiply(following, (vertices, vertices), values, transposed=True)
     return tf.add_n([values, _multiply(following, (vertices, vertices), values), before])
 
@@ -318,25 +339,27 @@ def _multiply(matrix, shape, dense, *, transposed: bool = False) -> Any:
     Differentiable in the dense one. TensorFlow's own gradient also covers the sparse values, which
     is not needed and costs many times as much.
     """
-    indices, values = matrix
+    entries, values = matrix
 
     @tf.custom_gradient
     def product(dense):
-        result = _sparse_times_dense(indices, values, shape, dense, transposed)
+        result = _sparse_times_dense(entries, values, shape, dense, transposed)
 
         def gradient(upstream):
-            return _sparse_times_dense(indices, values, shape, upstream, not transposed)
+            return _sparse_times_dense(entries, values, shape, upstream, not transposed)
 
         return result, gradient
 
     return product(dense)
 
 
-def _sparse_times_dense(indices, values, shape, dense, transposed: bool):
+def _sparse_times_dense(entries, values, shape, dense, transposed: bool):
+    with placement.on_host():
+        shape = tf.cast(tf.stack(shape), tf.int64)
     return tf.raw_ops.SparseTensorDenseMatMul(
-        a_indices=indices,
+        a_indices=tf.bitcast(entries, tf.int32),
         a_values=values,
-        a_shape=tf.cast(tf.stack(shape), tf.int64),
+        a_shape=shape,
         b=dense,
         adjoint_a=transposed,
         adjoint_b=False,

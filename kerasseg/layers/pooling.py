@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from .. import placement
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class MaxPooling2D(keras.layers.Layer):
@@ -53,7 +55,8 @@ class MaxPooling2D(keras.layers.Layer):
         after = (windows - 1) * self.strides + self.pool_size - sides - self.padding
         after = tf.maximum(after, 0)
         border = tf.stack([tf.fill([2], self.padding), after], axis=1)
-        lowest = features.dtype.min
+        with placement.on_host():
+            lowest = tf.constant(features.dtype.min, features.dtype)
         padded = tf.pad(features, tf.pad(border, [[1, 1], [0, 0]]), constant_values=lowest)
         pooled = tf.nn.max_pool2d(padded, self.pool_size, self.strides, "VALID")
         pooled.set_shape(self.compute_output_shape(features.shape))

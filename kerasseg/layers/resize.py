@@ -7,6 +7,8 @@ when height and width are unknown, and segmentation models take images of any si
 import keras
 import tensorflow as tf
 
+from .. import placement
+
 
 class _LikeReference(keras.layers.Layer):
     """Base of the layers called on `(features, reference)` that give the reference's size."""
@@ -270,6 +272,7 @@ def fitted_size(image_size, box: tuple[int, int]):
     Returns:
         int32 tensor `[height, width]`, each at least 1.
     """
-    image_size = tf.cast(image_size, tf.float32)
-    scale = tf.reduce_min(tf.constant(box, tf.float32) / image_size)
-    return tf.maximum(tf.cast(tf.round(image_size * scale), tf.int32), 1)
+    with placement.on_host():
+        image_size = tf.cast(image_size, tf.float32)
+        scale = tf.reduce_min(tf.constant(box, tf.float32) / image_size)
+        return tf.maximum(tf.cast(tf.round(image_size * scale), tf.int32), 1)

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .dense import Dense
+from .position_embeddings import resize_position_embedding
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class PatchTokens(keras.layers.Layer):
@@ -72,59 +75,6 @@ class PatchTokens(keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "grid": self.grid, "interpolation": self.interpolation}
-
-
-def resize_position_embedding(embedding, grid, size, interpolation: str):
-    """Resizes position embeddings to another grid of patches; the class token's stays.
-
-    Args:
-        embedding: float32 `(1, 1 + rows * columns, width)`, the class token's first.
-        grid: `(rows, columns)` of the embeddings.
-        size: `(rows, columns)` of the result, ints or int32 tensors.
-        interpolation: As for `PatchTokens`.
-
-    Returns:
-        float32 `(1, 1 + size[0] * size[1], width)`.
-    """
-    width = embedding.shape[-1]
-    table = tf.reshape(embedding[:, 1:], (*grid, width))
-    rows, columns = (
-        interpolation_matrix(new, old, interpolation) for new, old in zip(size, grid, strict=True)
-    )
-    resized = tf.einsum("ir,rcd,jc->ijd", rows, table, columns)
-    return tf.concat([embedding[:, :1], tf.reshape(resized, (1, -1, width))], axis=1)
-
-
-def interpolation_matrix(size, source: int, interpolation: str):
-    """Returns the weights by which `source` samples make `size`, corners not aligned.
-
-    Args:
-        size: Number of new samples, int or int32 tensor.
-        source: Number of given samples.
-        interpolation: "bilinear", or "bicubic" with a = -0.75.
-
-    Returns:
-        float32 tensor `(size, source)` whose rows sum to one.
-    """
-    position = (tf.range(size, dtype=tf.float32) + 0.5) * (source / tf.cast(size, tf.float32)) - 0.5
-    if interpolation == "bilinear":
-        # Beyond the outermost samples the value stays theirs.
-        position = tf.clip_by_value(position, 0.0, float(source - 1))
-        distance = tf.abs(position[:, None] - tf.range(source, dtype=tf.float32))
-        return tf.maximum(1.0 - distance, 0.0)
-    base = tf.floor(position)
-    matrix = tf.zeros((size, source))
-    for tap in (-1, 0, 1, 2):
-        weight = _cubic(tf.abs(position - (base + tap)))
-        index = tf.clip_by_value(tf.cast(base, tf.int32) + tap, 0, source - 1)
-        matrix += weight[:, None] * tf.one_hot(index, source)
-    return matrix
-
-
-def _cubic(distance, a: float = -0.75):
-    near = ((a + 2) * distance - (a + 3)) * distance * distance + 1
-    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return tf.where(distance <= 1, near, tf.where(distance < 2, far, 0.0))
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -358,7 +308,7 @@ def transformer_block(
         return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
 
     def project(values, units, part, activation=None):
-        values = keras.layers.Dense(
+        values = Dense(
             units,
             activation=activation,
             kernel_initializer=initializer,

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from .. import placement
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class MaxPoolingWithIndices(keras.layers.Layer):
@@ -65,12 +67,10 @@ class MaxUnpooling(keras.layers.Layer):
 
     def call(self, features, indices, reference):
         """Returns the sparse, enlarged features."""
-        shape = tf.shape(reference, out_type=tf.int64)
-        flat = tf.scatter_nd(
-            tf.reshape(indices, (-1, 1)),
-            tf.reshape(features, (-1,)),
-            tf.reduce_prod(shape, keepdims=True),
-        )
+        shape = tf.shape(reference)
+        with placement.on_host():
+            length = tf.reduce_prod(tf.cast(shape, tf.int64), keepdims=True)
+        flat = tf.scatter_nd(tf.reshape(indices, (-1, 1)), tf.reshape(features, (-1,)), length)
         unpooled = tf.reshape(flat, shape)
         unpooled.set_shape(reference.shape)
         return unpooled

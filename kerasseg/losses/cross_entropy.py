@@ -7,18 +7,31 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .. import IGNORE_LABEL, pixels
+from .. import IGNORE_LABEL, pixels, placement
+from .boundary import boundary_weights
 from .segmentation_loss import PixelLoss, check_number, is_weight, sum_over_replicas
+
+# The time of a boundary weight is in proportion to its sigma.
+_LARGEST_SIGMA = 20
 
 
 class WeightedMean(PixelLoss):
-    """A mean of losses of pixels, whose classes may have weights."""
+    """A mean of losses of pixels, whose weights may depend on class and place."""
 
     def __init__(
-        self, class_weights: Sequence[float] | None, ignore_label: int, name: str, **kwargs
+        self,
+        class_weights: Sequence[float] | None,
+        ignore_label: int,
+        name: str,
+        *,
+        boundary_weight: float = 0.0,
+        boundary_sigma: float = 5.0,
+        **kwargs,
     ):
         super().__init__(ignore_label, name=name, **kwargs)
         self.class_weights = None if class_weights is None else _read_class_weights(class_weights)
+        self.boundary_weight = check_number("boundary_weight", boundary_weight, 0)
+        self.boundary_sigma = check_number("boundary_sigma", boundary_sigma, 0.1, _LARGEST_SIGMA)
 
     def _of_pixels(self, read, logits):
         losses, weights = self._weighted(read, logits)
@@ -41,18 +54,38 @@ class WeightedMean(PixelLoss):
                     f"the logits, got {len(self.class_weights)} numbers."
                 )
             weights *= tf.gather(tf.constant(self.class_weights, tf.float32), read.labels)
-        return self._weigh(weights, _cross_entropies(read.labels, logits), read, logits)
+        near = self._near_boundaries(read) if self.boundary_weight else 0.0
+        cross_entropies = _cross_entropies(read.labels, logits)
+        return self._weigh(weights + near, cross_entropies, read, logits, near)
 
-    def _weigh(self, weights, cross_entropies, read: pixels.Pixels, logits) -> tuple[Any, Any]:
+    def _near_boundaries(self, read):
+        if read.labels.shape.rank != 3:
+            raise ValueError(
+                "labels must be (batch, height, width) with a boundary_weight, got shape "
+                f"{read.labels.shape}."
+            )
+        return boundary_weights(
+            read.labels, read.counted, self.boundary_weight, self.boundary_sigma
+        )
+
+    def _weigh(
+        self, weights, cross_entropies, read: pixels.Pixels, logits, near
+    ) -> tuple[Any, Any]:
         """Returns each pixel's loss times its weight, and the weights that the sum is divided by.
 
-        `weights` are those of the classes, 0 at ignored pixels.
+        `weights` are those of class and place together, `near` those of the place, both 0 at
+        ignored pixels.
         """
         raise NotImplementedError
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "class_weights": self.class_weights}
+        return {
+            **super().get_config(),
+            "class_weights": self.class_weights,
+            "boundary_weight": self.boundary_weight,
+            "boundary_sigma": self.boundary_sigma,
+        }
 
 
 def _cross_entropies(labels, logits):
@@ -80,10 +113,18 @@ class CrossEntropy(WeightedMean):
     classes `e / K`: `sum_i s_i ((1 - e) w[y_i] l_i[y_i] + e / K sum_k w[k] l_ik) / sum_i w[y_i]`
     with `l_ik = log sum_j exp z_ij - z_ik`, which is PyTorch's formula.
 
+    With a boundary weight w0, pixels near a border between two classes weigh more: in all sums
+    `w[c] + w0 exp(-d_i^2 / (2 sigma^2))` takes the place of `w[c]`. d is the distance of a pixel's
+    centre to that of the nearest border pixel, one with a pixel of another class above, below,
+    left or right of it. Ignored pixels make no border.
+
     Args:
         class_weights: One non-negative weight w per class, or None for equal weights.
         ignore_label: Label of the pixels that do not count.
         label_smoothing: Share e of the probability that all classes have alike, in [0, 1].
+        boundary_weight: w0, by which the weight of a pixel rises on a border between two classes,
+            at least 0.
+        boundary_sigma: Distance from the border in pixels over which it falls, in [0.1, 20].
 
     Input: `y_true` (batch, height, width), integer labels in [0, classes) or `ignore_label`;
         `y_pred` (batch, height, width, classes), logits of at least 2 classes; `sample_weight`
@@ -100,6 +141,15 @@ class CrossEntropy(WeightedMean):
     Reference:
         Label smoothing: Szegedy et al., Rethinking the Inception Architecture for Computer Vision,
         CVPR 2016, section 7. https://arxiv.org/abs/1512.00567
+        Boundary weights: Ronneberger et al., U-Net, MICCAI 2015, equation 2, with w0 = 10 and
+        sigma = 5. https://arxiv.org/abs/1505.04597
+
+    Differs from the paper:
+        U-Net's labels are single cells, and its weight has the sum of the distances to the nearest
+        and the second nearest cell, so that it is high in gaps between cells that almost touch.
+        Label maps of classes know no cells: the weight has the distance to the nearest border
+        between classes, on both of its sides. And the loss is divided by the sum of the weights, so
+        that learning rates need no change.
     """
 
     def __init__(
@@ -108,18 +158,29 @@ class CrossEntropy(WeightedMean):
         ignore_label: int = IGNORE_LABEL,
         label_smoothing: float = 0.0,
         name: str = "cross_entropy",
+        *,
+        boundary_weight: float = 0.0,
+        boundary_sigma: float = 5.0,
         **kwargs,
     ):
-        super().__init__(class_weights, ignore_label, name, **kwargs)
+        super().__init__(
+            class_weights,
+            ignore_label,
+            name,
+            boundary_weight=boundary_weight,
+            boundary_sigma=boundary_sigma,
+            **kwargs,
+        )
         self.label_smoothing = check_number("label_smoothing", label_smoothing, 0, 1)
 
-    def _weigh(self, weights, cross_entropies, read, logits):
+    def _weigh(self, weights, cross_entropies, read, logits, near):
         losses = weights * cross_entropies
         if self.label_smoothing:
-            of_all = -tf.nn.log_softmax(logits)
-            if self.class_weights is not None:
-                of_all *= tf.constant(self.class_weights, tf.float32)
-            everywhere = tf.cast(read.counted, tf.float32) * tf.reduce_mean(of_all, axis=-1)
+            of_classes = self.class_weights or [1.0] * logits.shape[-1]
+            of_all = tf.constant(of_classes, tf.float32) + tf.expand_dims(near, -1)
+            of_all *= -tf.nn.log_softmax(logits)
+            mean = placement.sum_over(of_all, [of_all.shape.rank - 1]) / logits.shape[-1]
+            everywhere = tf.cast(read.counted, tf.float32) * mean
             losses = (1 - self.label_smoothing) * losses + self.label_smoothing * everywhere
         return losses, weights
 
@@ -140,6 +201,8 @@ class Focal(WeightedMean):
         gamma: Exponent, at least 0; 2 in the paper.
         class_weights: One non-negative weight w per class, or None for equal weights.
         ignore_label: Label of the pixels that do not count.
+        boundary_weight: As for `CrossEntropy`.
+        boundary_sigma: As for `CrossEntropy`.
 
     Input, Output, Raises: As `CrossEntropy`.
 
@@ -158,12 +221,22 @@ class Focal(WeightedMean):
         class_weights: Sequence[float] | None = None,
         ignore_label: int = IGNORE_LABEL,
         name: str = "focal",
+        *,
+        boundary_weight: float = 0.0,
+        boundary_sigma: float = 5.0,
         **kwargs,
     ):
-        super().__init__(class_weights, ignore_label, name, **kwargs)
+        super().__init__(
+            class_weights,
+            ignore_label,
+            name,
+            boundary_weight=boundary_weight,
+            boundary_sigma=boundary_sigma,
+            **kwargs,
+        )
         self.gamma = check_number("gamma", gamma, 0)
 
-    def _weigh(self, weights, cross_entropies, read, logits):
+    def _weigh(self, weights, cross_entropies, read, logits, near):
         # Above 0, where an exponent below 1 has an infinite slope.
         unsure = tf.maximum(-tf.math.expm1(-cross_entropies), 1e-7)
         return weights * unsure**self.gamma * cross_entropies, weights
@@ -187,6 +260,8 @@ class OnlineHardExamples(WeightedMean):
             least 1.
         class_weights: One non-negative weight w per class, or None for equal weights.
         ignore_label: Label of the pixels that do not count.
+        boundary_weight: As for `CrossEntropy`.
+        boundary_sigma: As for `CrossEntropy`.
 
     Input, Output, Raises: As `CrossEntropy`.
 
@@ -208,14 +283,24 @@ class OnlineHardExamples(WeightedMean):
         class_weights: Sequence[float] | None = None,
         ignore_label: int = IGNORE_LABEL,
         name: str = "online_hard_examples",
+        *,
+        boundary_weight: float = 0.0,
+        boundary_sigma: float = 5.0,
         **kwargs,
     ):
-        super().__init__(class_weights, ignore_label, name, **kwargs)
+        super().__init__(
+            class_weights,
+            ignore_label,
+            name,
+            boundary_weight=boundary_weight,
+            boundary_sigma=boundary_sigma,
+            **kwargs,
+        )
         self.threshold = check_number("threshold", threshold, 0, 1)
         self.min_kept = pixels.check_whole("min_kept", min_kept)
         check_number("min_kept", self.min_kept, 1)
 
-    def _weigh(self, weights, cross_entropies, read, logits):
+    def _weigh(self, weights, cross_entropies, read, logits, near):
         ranked = tf.where(read.counted, tf.stop_gradient(cross_entropies), -1.0)
         images = tf.shape(ranked)[0]
         in_order = tf.sort(tf.reshape(ranked, [images, -1]), direction="DESCENDING")

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from .. import IGNORE_LABEL
+from .. import IGNORE_LABEL, placement
 from .segmentation_loss import PixelLoss, count_replicas, sum_over_replicas
 
 
@@ -46,7 +46,7 @@ class LovaszSoftmax(PixelLoss):
         errors = tf.abs(truth - tf.reshape(tf.nn.softmax(logits), [-1, num_classes]))
         slopes = _slopes(tf.stop_gradient(errors), truth, weights)
         # The slopes of ignored pixels are 0.
-        values = tf.reduce_sum(errors * slopes, axis=0)
+        values = placement.sum_over(errors * slopes, [0])
         labelled = sum_over_replicas(tf.reduce_sum(truth * weights[:, tf.newaxis], axis=0))
         occurs = tf.cast(labelled > 0, tf.float32)
         return tf.math.divide_no_nan(tf.reduce_sum(occurs * values), tf.reduce_sum(occurs))
@@ -71,11 +71,11 @@ def _slopes(errors, truth, weights):
         errors, truth, weights = (
             context.all_gather(each, axis=0) for each in (errors, truth, weights)
         )
-    slopes = tf.map_fn(
-        lambda of_class: _slopes_of_class(of_class[0], of_class[1], weights),
+    # One class at a time, for the memory's sake.
+    slopes = placement.map_elements(
+        lambda errors, truth: _slopes_of_class(errors, truth, weights),
         (tf.transpose(errors), tf.transpose(truth)),
-        fn_output_signature=tf.float32,
-        parallel_iterations=1,  # one class at a time, for the memory's sake
+        tf.TensorSpec(weights.shape, tf.float32),
     )
     return tf.transpose(slopes)[begin : begin + own]
 
@@ -91,4 +91,6 @@ def _slopes_of_class(errors, truth, weights):
     rise = tf.math.divide_no_nan(
         intersection * of_others + union * of_class, union * (union + of_others)
     )
-    return tf.scatter_nd(order[:, tf.newaxis], rise, tf.shape(rise))
+    # Every value is replaced. Indices in int32 would be reshaped on the host.
+    places = tf.cast(order, tf.int64)[:, tf.newaxis]
+    return tf.tensor_scatter_nd_update(rise, places, rise)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .. import IGNORE_LABEL
+from .. import IGNORE_LABEL, placement
 from .segmentation_loss import PixelLoss, check_number, count_replicas, sum_over_replicas
 
 
@@ -22,8 +22,8 @@ class _Overlap(PixelLoss):
         over_pixels = list(range(logits.shape.rank - 1))
         sums = tf.stack(
             [
-                tf.reduce_sum(probabilities * truth, over_pixels),
-                tf.reduce_sum(probabilities, over_pixels),
+                placement.sum_over(probabilities * truth, over_pixels),
+                placement.sum_over(probabilities, over_pixels),
                 tf.reduce_sum(truth * counted, over_pixels),
             ]
         )

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..layers import CropLike, Upsample
+from ..layers import CropLike, Dense, Upsample
 from ..layers.preprocessing import preprocess
 from ..layers.transformer import AppendClassTokens, ClassMasks, transformer_block
 from . import check_options
@@ -95,7 +95,7 @@ def build(
         classifier_classes=classifier_classes,
     )[output_stride]
     if decoder == "linear":
-        logits = layers.Dense(num_classes, dtype="float32", name="logits")(features)
+        logits = Dense(num_classes, dtype="float32", name="logits")(features)
     else:
         logits = _decode_masks(features, num_classes, decoder_depth, features.shape[-1])
     if resize_logits:
@@ -106,7 +106,7 @@ def build(
 
 
 def _decode_masks(features, num_classes: int, depth: int, width: int):
-    tokens = layers.Dense(width, name="decoder_proj")(features)
+    tokens = Dense(width, name="decoder_proj")(features)
     tokens = AppendClassTokens(num_classes, name="class_embedding")(tokens)
     for index in range(depth):
         tokens = transformer_block(
@@ -115,7 +115,7 @@ def _decode_masks(features, num_classes: int, depth: int, width: int):
     tokens = layers.LayerNormalization(epsilon=1e-5, name="decoder_norm")(tokens)
     initializer: Any = keras.initializers.RandomNormal(stddev=width**-0.5)
     projected = [
-        layers.Dense(width, use_bias=False, kernel_initializer=initializer, name=name)(tokens)
+        Dense(width, use_bias=False, kernel_initializer=initializer, name=name)(tokens)
         for name in ("project_patches", "project_classes")
     ]
     masks = ClassMasks(num_classes, name="masks")(*projected, features)

@@ -170,7 +170,7 @@ def _parse_classes(origin: str, classes: Any) -> ClassSpace | None:
 
 
 def describe(description: Description, class_map: str | None) -> Description:
-    """Returns a dataset's facts under the map that a text gives, as `load` takes it; None for none.
+    """Applies a class map, in a form that `load` reads, to the facts of a dataset; None for no map.
 
     Raises:
         InputError: If there is no such map, or it does not fit the dataset.

@@ -15,7 +15,7 @@ BACKGROUND_NAMES = frozenset(
 # One hexadecimal digit per channel. Each is the one of the 4096 such colours which is farthest,
 # by CIEDE2000 (Sharma et al., Color Research and Application 30, 2005), from those before it and
 # from black, white and mid-gray; dark, pale and grayish ones (lightness outside of 30 to 92, chroma
-# below 30) are left out, since they are hard to see upon photographs.
+# below 30) are left out, since they are hard to see on photographs.
 _FAR_APART = (
     "e03 10e 0c0 f90 f7f 050 0bf 735 740 ed0 0ed faa 67f 880 097 b2c bbf 058 cea b68 089 b75 769 "
     "900 ec9 065 280 a71 550 af0 8a6 3fa fbe 18c 638 a8c 955 f40 0bc f67 f1b c06 ca3 674 8ca b40 "
@@ -55,7 +55,8 @@ def complete(names: Sequence[str], given: Mapping[str, Color]) -> tuple[Color, .
     """Chooses a distinct colour for each class that has none.
 
     Args:
-        names: Of all classes; from the 256th on, which `ClassSpace` refuses, they are black.
+        names: Names of all classes. The 256th and later classes, which `ClassSpace` refuses, get
+            black.
         given: The colours that are known.
 
     Returns:

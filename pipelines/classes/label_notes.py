@@ -74,7 +74,7 @@ def _numbers(key: str) -> list[int]:
 
 
 def merged(notes: Iterable[LabelNotes]) -> LabelNotes:
-    """Returns the notes of all labels together, the same in whatever order they come."""
+    """Merges the notes of all labels; their order does not matter."""
     total = LabelNotes()
     for part in notes:
         total.merge(part)
@@ -86,7 +86,7 @@ def contradictions(description: Description, notes: LabelNotes) -> Iterator[tupl
 
     Args:
         description: Facts of the dataset.
-        notes: Of all labels.
+        notes: Notes of all labels.
     """
     if description.labels_are != "either":
         return

@@ -4,7 +4,7 @@ A palette's entries have a number and a colour each, and the two may contradict 
 that make palettes order them as they like. Gray pictures saved as RGB hold numbers, and still look
 like colours. Where the class list has colours, they decide:
 
-    all used colours are the classes'           the colours count, whatever the numbers
+    all used colours are the classes'           the colours count, and not the numbers
     a palette that is a plain scale of gray     it says no more than a gray picture: numbers
     gray as RGB, in no colour of a class        numbers
     used colours of no class, at the numbers    numbers: the class has no colour listed

@@ -10,8 +10,8 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
-from . import options, recipes, startup, stopping
-from .fit_options import training_options
+from . import options, recipe_option, startup, stopping
+from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
@@ -21,13 +21,7 @@ _PHASE = ("epochs", "learning_rate")
 
 
 @click.command("fit", cls=GroupedCommand)
-@click.option(
-    "--recipe",
-    is_eager=True,
-    callback=recipes.load_recipe,
-    help="TOML file with defaults for the options, or the name of a built-in recipe: "
-    f"{', '.join(recipes.recipe_names())}.",
-)
+@recipe_option.recipe_option
 @click.option("--data", type=options.folder, help="Folder of the converted dataset.")
 @click.option("--run", type=options.folder, required=True, help="Folder of the run.")
 @click.option(
@@ -44,22 +38,7 @@ _PHASE = ("epochs", "learning_rate")
     "run that --resume continues. It is executed. May be repeated.",
 )
 @training_options
-@click.option(
-    "--encoder",
-    cls=GroupedOption,
-    group="Network",
-    help="Encoder of the network, such as resnet50, or your own function as FILE.py:FUNCTION or "
-    "package.module:FUNCTION. Unless given, the default encoder of the architecture; "
-    "'kerasseg models MODEL' lists the others.",
-)
-@click.option(
-    "--output-stride",
-    type=int,
-    cls=GroupedOption,
-    group="Network",
-    help="Ratio of the image's size to the size of the encoder's features. Unless given, the "
-    "default of the architecture.",
-)
+@network_options
 @click.option(
     "--data-service",
     metavar="HOST:PORT",
@@ -108,7 +87,7 @@ def command(
     console = options.console()
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
-    settings = None if resume else _settings(training, encoder, output_stride)
+    settings = None if resume else settings_of(training, encoder, output_stride)
     try:
         startup.load_tensorflow()
         if settings is None:
@@ -121,15 +100,6 @@ def command(
         named = code if settings is None else guests.sources_of(settings)
         then = _how_to_go_on(run, data if resume else None, data_service, named, time_limit)
         raise stopping.StoppedError(then, stopping.signal_of(error)) from error
-
-
-def _settings(
-    training: dict[str, Any], encoder: str | None, output_stride: int | None
-) -> TrainingOptions:
-    """Makes the options of the training; --encoder and --output-stride go to the model's."""
-    chosen = {"encoder": encoder, "output_stride": output_stride}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
 
 
 def _how_to_go_on(

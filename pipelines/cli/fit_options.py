@@ -17,6 +17,36 @@ def training_options(command):
     return command
 
 
+def network_options(command):
+    """Declares `--encoder` and `--output-stride`, which are options of the model."""
+    encoder = click.option(
+        "--encoder",
+        cls=GroupedOption,
+        group="Network",
+        help="Encoder of the network, such as resnet50, or your own function as FILE.py:FUNCTION "
+        "or package.module:FUNCTION. Unless given, the default encoder of the architecture; "
+        "'kerasseg models MODEL' lists the others.",
+    )
+    output_stride = click.option(
+        "--output-stride",
+        type=int,
+        cls=GroupedOption,
+        group="Network",
+        help="Ratio of the image's size to the size of the encoder's features. Unless given, the "
+        "default of the architecture.",
+    )
+    return encoder(output_stride(command))
+
+
+def settings_of(
+    training: dict[str, Any], encoder: str | None, output_stride: int | None
+) -> TrainingOptions:
+    """Makes the options of the training; --encoder and --output-stride go to the model's."""
+    chosen = {"encoder": encoder, "output_stride": output_stride}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
+
+
 def _option(field: Field):
     declared, name = field.option, field.name.replace("_", "-")
     must_be = declared.must_be

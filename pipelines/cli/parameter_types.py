@@ -120,7 +120,7 @@ class Duration(click.ParamType):
 
 
 class Assignment(click.ParamType):
-    """A `NAME=VALUE`, its value a number, true, false or text."""
+    """A `NAME=VALUE`, its value a number, numbers with commas (a list), true, false or text."""
 
     name = "NAME=VALUE"
 
@@ -149,6 +149,9 @@ def type_of(field: Field) -> Any:
 def _parse_value(text: str) -> Any:
     if text in ("true", "false"):
         return text == "true"
+    parts = [_parse_value(part) for part in text.split(",")] if "," in text else [text]
+    if all(isinstance(part, int | float) and not isinstance(part, bool) for part in parts):
+        return parts
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,116 +1,47 @@
-"""Recipes: TOML files that give a command's options their defaults."""
+"""`kerasseg recipes`."""
 
-import tomllib
-from importlib import resources
-from pathlib import Path
-from typing import Any
+import dataclasses
+import json
 
 import click
 
-from ..errors import InputError
-from ..runs.option_fields import is_finite
-from .option_groups import GroupedOption
+from .. import recipes
+from . import options
+
+_COLUMNS = ("recipe", "model", "dataset", "mean_iou", "score", "what it trains")
 
 
-def recipe_names() -> list[str]:
-    """Lists the recipes that come with the package."""
-    return sorted(path.name.removesuffix(".toml") for path in _recipes() if _is_recipe(path.name))
+@click.command("recipes")
+@click.argument("recipe", type=click.Choice(recipes.names()), required=False, metavar="[RECIPE]")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, with all facts.")
+def command(recipe, as_json) -> None:
+    """List the built-in recipes of 'kerasseg fit', or print RECIPE itself.
 
+    Without RECIPE: the model, the dataset and the mean_iou of each on the
+    validation split, and whether this score was measured with kerasseg or is
+    the one that its source published.
 
-def _recipes():
-    return resources.files("kerasseg.pipelines").joinpath("recipes").iterdir()
-
-
-def _is_recipe(name: str) -> bool:
-    return name.endswith(".toml")
-
-
-def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Makes a recipe's values the command's defaults, which the command line overrides.
-
-    Raises:
-        click.BadParameter: If there is no such recipe, it is not TOML, or it has an unknown key.
+    With RECIPE: its text, with paper, commands and settings, to write into a
+    file and to change: 'kerasseg recipes pspnet-ade20k > mine.toml'.
     """
-    if value is None:
-        return None
-    try:
-        values = tomllib.loads(_read_recipe(value))
-    # ValueErrors: text that is not TOML or not UTF-8, and numbers with more digits than Python
-    # parses.
-    except (OSError, ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{value}: {error}", ctx, param) from error
-    # click itself ignores unknown keys of a default map.
-    known = {_long_name(p): p for p in ctx.command.params if isinstance(p, click.Option)}
-    for key, content in values.items():
-        if key not in known or known[key] is param:
-            keys = ", ".join(sorted(known.keys() - {_long_name(param)}))
-            raise click.BadParameter(f"{value}: keys must be {keys}; got {key!r}.", ctx, param)
-        checked = _check_content(ctx, param, f"{value}: {key}", content, known[key])
-        ctx.default_map = {**(ctx.default_map or {}), str(known[key].name): checked}
-    return value
-
-
-def _check_content(
-    ctx: click.Context, param: click.Parameter, what: str, content: Any, option: click.Option
-) -> Any:
-    """Checks a recipe's value by the type of its option; a list becomes text with commas.
-
-    Raises:
-        click.BadParameter: If it is of another type, not finite, or out of range.
-    """
-    parts = content if isinstance(content, list) else [content]
-    if option.multiple and parts is not content:
-        raise click.BadParameter(f"{what} must be a list, got {content!r}.", ctx, param)
-    if not all(_has_type(part, option.type) for part in parts):
-        raise click.BadParameter(
-            f"{what} must be {_in_words(option.type)}, got {content!r}.", ctx, param
-        )
-    is_text = isinstance(content, list) and not option.multiple
-    value = ",".join(map(str, parts)) if is_text else content
-    try:
-        converted = option.type_cast_value(ctx, value)
-    except click.BadParameter as error:
-        raise click.BadParameter(f"{what}: {error.message}", ctx, param) from error
-    if not is_finite(converted):
-        raise click.BadParameter(f"{what} must be finite, got {content!r}.", ctx, param)
-    try:
-        if isinstance(option, GroupedOption):
-            option.check(converted)
-    except InputError as error:
-        raise click.BadParameter(f"{what}: {error}", ctx, param) from error
-    return value
-
-
-def _has_type(value: Any, wanted: click.ParamType) -> bool:
-    """Tells whether an option takes a value of TOML; text is read as on the command line."""
-    if isinstance(wanted, click.types.BoolParamType):
-        return isinstance(value, bool)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return False
-    return not (isinstance(wanted, click.types.IntParamType) and isinstance(value, float))
-
-
-def _in_words(wanted: click.ParamType) -> str:
-    for kind, words in (
-        (click.types.BoolParamType, "true or false"),
-        (click.types.IntParamType, "a whole number"),
-        (click.types.FloatParamType, "a number"),
-        (click.Choice, f"one of {', '.join(getattr(wanted, 'choices', ()))}"),
-    ):
-        if isinstance(wanted, kind):
-            return words
-    return f"text or numbers ({wanted.name.upper()})"
-
-
-def _long_name(option: click.Parameter) -> str:
-    return option.opts[-1].removeprefix("--")
-
-
-def _read_recipe(value: str) -> str:
-    for path in _recipes():
-        if path.name == f"{value}.toml":
-            return path.read_text(encoding="utf-8")
-    file = Path(value)
-    if not file.is_file():
-        raise OSError(f"no such file or recipe; recipes are {', '.join(recipe_names())}")
-    return file.read_text(encoding="utf-8-sig")
+    if recipe is not None:
+        if as_json:
+            raise click.UsageError("--json must be given without RECIPE.")
+        click.echo(recipes.read(recipe), nl=False)
+        return
+    found = {name: recipes.facts(name) for name in recipes.names()}
+    models = {name: recipes.parse(recipes.read(name))[0]["model"] for name in found}
+    if as_json:
+        rows = [
+            {"recipe": name, "model": models[name], **dataclasses.asdict(each)}
+            for name, each in found.items()
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    options.print_table(
+        _COLUMNS,
+        [
+            (name, models[name], each.dataset, each.score, each.origin, each.summary)
+            for name, each in found.items()
+        ],
+    )

@@ -54,7 +54,7 @@ def open_job(
         dataset: One of `datasets.choices()`.
         source: Folder of the raw dataset; None for a dataset that is drawn.
         name: Name of the converted dataset; None for the name of the raw one.
-        class_map: Changes of the classes, as `class_maps.describe` takes them; None for none.
+        class_map: Change of the classes, in a form that `class_maps` describes; None for no change.
         encoding: How pairs are checked and stored.
         seed: Seed of the order of the examples.
         options: The dataset's own options.

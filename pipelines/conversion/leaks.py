@@ -1,4 +1,4 @@
-"""Images that are in two splits under whatever names, so that scores would be too good."""
+"""Images that are in two splits, even under two names, which would make scores too good."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

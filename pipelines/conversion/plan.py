@@ -76,7 +76,7 @@ def checksums_in_order(results: Sequence[ShardResult], seed: int) -> np.ndarray:
 
     Args:
         results: Results of all shards of the split, in order.
-        seed: Of the order of the examples.
+        seed: Seed of the order of the examples.
 
     Returns:
         uint32 (examples, 2), of images and labels.

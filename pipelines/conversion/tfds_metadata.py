@@ -93,7 +93,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _tfds_features(num_classes: int, image_format: str | None) -> dict[str, Any]:
-    """Describes the records to TensorFlow Datasets in the way of its own writer."""
+    """Describes the records as the writer of TensorFlow Datasets does."""
     prefix = "tensorflow_datasets.core.features"
 
     def image(channels: int, encoding: str | None, **more: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def elements(path: Path, names: Collection[str]) -> Iterator[tuple[str, Any]]:
                 stream.value()
             closed = stream.take(",}") == "}"
         if stream.peek():
-            stream.fail("is damaged: it goes on behind its end")
+            stream.fail("is damaged: it continues after its end")
     if missing := [name for name in names if name not in found]:
         raise InputError(
             f"{path}: must have {' and '.join(missing)}, got only {', '.join(found) or 'nothing'}."

@@ -187,7 +187,7 @@ def images_in_no_pair(root: Path, examples: Iterable[Example]) -> list[str]:
 
     Args:
         root: The source.
-        examples: Of all splits.
+        examples: Examples of all splits.
 
     Returns:
         A line, if there are such images.

@@ -14,7 +14,7 @@ Palette = Annotated[
 ]
 Ignore = Annotated[
     Sequence[int],
-    Option("Label values to ignore, besides 255. May be repeated.", metavar="VALUE,..."),
+    Option("Label values to ignore in addition to 255. May be repeated.", metavar="VALUE,..."),
 ]
 LabelsAre = Annotated[
     str | None,

@@ -50,7 +50,8 @@ _PANOPTIC = """
 196 food-other-merged #98a140; 197 building-other-merged #747000; 198 rock-merged #00728f;
 199 wall-other-merged #66669c; 200 rug-merged #fa8dff
 """
-# Of the VOC classes 1 to 20: references/segmentation/coco_utils.py of pytorch/vision.
+# COCO's categories of the VOC classes 1 to 20, from references/segmentation/coco_utils.py of
+# pytorch/vision.
 VOC = (5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 CROWD = 255  # category of segments that are ignored; COCO's largest is 200
 _SEGMENT = struct.Struct("<IB")

@@ -34,7 +34,7 @@ _FINE = ("gtFine/train", "gtFine/val")
 _COARSE = "gtCoarse/train_extra"
 
 # All below: https://github.com/mcordts/cityscapesScripts, cityscapesscripts/helpers/labels.py.
-# A license plate has no labelId of its own, and is part of the vehicle in the label files.
+# License plates have no labelId; in the label files they are a part of the vehicle.
 _IGNORED_IDS = range(4)  # unlabeled, ego vehicle, rectification border, out of roi
 _FIRST_ID = 4
 _LABELS = (  # in the order of their labelIds, from 4 to 33

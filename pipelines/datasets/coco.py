@@ -251,5 +251,5 @@ def _list_stuff(root: Path, top: Path, folder: str) -> list[Example]:
     _check_images(top, folder)
     images = _images(top, folder)
     pairs = _listing.pair(root, images, labels, image_endings=[".jpg"])
-    # MMSegmentation leaves labels of its own beside the originals.
+    # MMSegmentation writes further labels into the folder of the original ones.
     return [pair for pair in pairs if not str(pair.label).endswith("_labelTrainIds.png")]

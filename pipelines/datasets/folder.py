@@ -86,7 +86,7 @@ def describe(
         label_suffix: End of the labels' names after the common part, such as "_mask" or
             "_mask.png".
         skip_unlabelled: Whether images without a label are left out.
-        ignore: Raw label values that are ignored, besides those that the file names.
+        ignore: Raw label values that are ignored, in addition to those that the file lists.
         labels_are: "numbers" or "colors", the meaning of labels with a palette or in gray RGB; None
             to decide by the colours of the classes.
 

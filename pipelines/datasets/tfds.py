@@ -316,7 +316,7 @@ def _index(
     index: dict[str, list[Example]] = {split: [] for split, _ in files}
     for split, path, offset, length, ending, name in rows:
         filename = name if use_own else f"{split}/{len(index[split]):08d}{ending}"
-        # The image is in no file of its own. The label's file tells the converter of changes.
+        # The image is inside a larger file, whose time and size show the converter a change.
         example = Example(filename, f"{path}@{offset}", path, (path, offset, length, *keys))
         index[split].append(example)
     return {split: tuple(found) for split, found in index.items()}

@@ -104,7 +104,8 @@ def draw(
 
 def _draw_curves(axes: Sequence[Axes], history: Sequence[dict[str, Any]]) -> None:
     loss, scores, rate = axes
-    _draw_curve(loss, history, "loss")
+    for name in ("loss", "validation_loss"):
+        _draw_curve(loss, history, name)
     for name in _SCORES:
         _draw_curve(scores, history, name)
     scores.set_ylim(0, 1)

@@ -33,7 +33,8 @@ class Comparison:
         Args:
             images: (batch, height, width, 3), RGB in [0, 255].
             labels: Integers (batch, height, width), labels of the export.
-            probabilities: float32 (batch, height, width, classes) of the export; None for none.
+            probabilities: float32 (batch, height, width, classes) of the export; None if it returns
+                no probabilities.
         """
         logits = self._logits(tf.cast(images, tf.float32)).numpy()
         if labels.shape != logits.shape[:3] or not labels_agree(labels, logits):

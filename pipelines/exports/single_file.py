@@ -40,9 +40,9 @@ def signature(model, shape: tuple, probabilities: bool):
     """Makes the function that a file computes.
 
     Args:
-        model: From float32 images to logits of their size.
-        shape: Of the images; None for any batch, height or width.
-        probabilities: Whether they are wanted beside the labels.
+        model: Model from float32 images to logits of their size.
+        shape: Shape of the images; None for any batch size, height or width.
+        probabilities: Whether the model also returns probabilities.
 
     Returns:
         A `tf.function` from `image`, uint8 of that shape, to `labels`, uint8 (batch, height,
@@ -97,7 +97,7 @@ def check(
     """Compares a file with the network it came from.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         file: The file.
         size: `(height, width)` of the images that it takes; None for any: then they are odd.
         package: Distribution that runs it.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import marks as marks
     from . import output_names as output_names
     from . import png as png
+    from . import png_chunks as png_chunks
     from . import source_images as source_images
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -14,7 +14,7 @@ from . import formats
 
 # Beside PNG. Of the others, some lose and some scale: GIF merges palettes, PGM spreads numbers.
 FORMATS = ("TIFF", "BMP")
-# TIFF's compressions that give the very pixels back, by Pillow's names.
+# Lossless compressions of TIFF, by Pillow's names.
 _LOSSLESS = (
     *("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "lzma", "zstd"),
     *("tiff_ccitt", "group3", "group4"),

@@ -1,8 +1,8 @@
-"""PNG files: checking their chunks and decoding their pixels without inventing any.
+"""PNG files: decoding their pixels without inventing any, and encoding labels.
 
 Pillow fills in missing pixels with 0, which is a class. Here the pixels are counted while they are
-inflated; Pillow only undoes the rows' filters, which is slow in Python. Labels are encoded so that
-they are fast to decode, which happens once per epoch.
+inflated; Pillow only undoes the filters of the rows, which is slow in Python. Labels are encoded so
+that they are fast to decode, which happens once per epoch.
 """
 
 import functools
@@ -14,22 +14,23 @@ import numpy as np
 import PIL.Image
 
 from ..errors import ImageFileError
+from .png_chunks import (  # noqa: F401 (others use all of them as `png.NAME`)
+    GRAY,
+    GRAY_ALPHA,
+    HEADER,
+    PALETTE,
+    RGB,
+    RGBA,
+    SIGNATURE,
+    check_size,
+    chunks,
+    read_kind,
+    read_palette,
+    read_size,
+    walk,
+)
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
 _CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
-_BIT_DEPTHS = {
-    GRAY: (1, 2, 4, 8, 16),
-    RGB: (8, 16),
-    PALETTE: (1, 2, 4, 8),
-    GRAY_ALPHA: (8, 16),
-    RGBA: (8, 16),
-}
-_HEADER = 16  # position of its content in the file
-_PALETTE_OR_PIXELS = frozenset((b"PLTE", b"IDAT"))
-_ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
-_CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
-_LOWER_CASE = 0x20  # bit of a chunk's first letter: decoders may skip the chunk
 # First column and row, and steps, of the passes of an interlaced PNG.
 _PASSES = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
@@ -37,122 +38,14 @@ _PASSES = (
 )
 # Pillow's modes by the number of bytes per pixel, to which filters refer.
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# From here on Pillow warns that a small file may unpack to a huge picture.
-_MOST_PIXELS = 89_478_485
-_PART = 2**21  # bytes that are inflated at a time, which bounds the memory
+_PART = 2**21  # bytes that are inflated at a time, which limits the memory
 _STRIP = 512  # rows that are filtered at a time, for the same reason
 _FILTER_UP = 2
 _MOST_STORED = 2**16 - 1  # bytes in a block that is not compressed
 
 
-def walk(content: bytes) -> set[bytes]:
-    """Checks every chunk of a PNG, without its pixels.
-
-    Args:
-        content: The file's bytes, which begin with the signature.
-
-    Returns:
-        The kinds of chunks that it has.
-
-    Raises:
-        ImageFileError: If the file is cut short or damaged, breaks the rules of PNG, or has a
-            header that TensorFlow does not read.
-    """
-    kinds: set[bytes] = set()
-    color_type, before = None, b""
-    for kind, body in _chunks(memoryview(content)):
-        if (kind == b"IHDR") == bool(kinds):
-            raise _disordered("it must begin with its only header")
-        if kind == b"IHDR":
-            color_type = _check_header(body)
-        elif kind == b"PLTE" and (len(body) not in range(3, 769, 3) or kinds & _PALETTE_OR_PIXELS):
-            raise _disordered("it must have one palette of 1 to 256 colours before the pixels")
-        elif kind == b"IDAT" and kind in kinds and before != kind:
-            raise _disordered("its pixels must stand together")
-        elif kind not in _CRITICAL and not kind[0] & _LOWER_CASE:
-            raise _disordered(f"decoders must know all of its parts, got {kind!r}")
-        kinds.add(kind)
-        before = kind
-    if b"IDAT" not in kinds or (color_type == PALETTE and b"PLTE" not in kinds):
-        raise _disordered("it must hold pixels, and their palette")
-    if not _ANIMATION.isdisjoint(kinds):
-        raise ImageFileError("PNG must hold one picture, got an animation", "save its first one")
-    return kinds
-
-
-def _disordered(why: str) -> ImageFileError:
-    return ImageFileError(f"PNG is not made as PNG is: {why}", "a faulty program wrote it")
-
-
-def _chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yields kind and content of each chunk up to the last one."""
-    position = len(SIGNATURE)
-    while position + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, position)
-        end = position + 12 + length
-        if end > len(content):
-            break
-        (crc,) = struct.unpack_from(">I", content, end - 4)
-        if zlib.crc32(content[position + 4 : end - 4]) != crc:
-            raise ImageFileError("PNG is damaged: a checksum is wrong", "a faulty copy or disk")
-        yield kind, content[position + 8 : end - 4]
-        if kind == b"IEND":
-            return
-        position = end
-    raise ImageFileError("PNG is cut short", "an interrupted copy or download")
-
-
-def _check_header(body: memoryview) -> int:
-    """Checks what a header says, and returns the colour type."""
-    fields = struct.unpack(">IIBBBBB", body) if len(body) == 13 else (0,) * 7
-    width, height, depth, color_type, compression, filter_, interlace = fields
-    known = depth in _BIT_DEPTHS.get(color_type, ()) and not compression and not filter_
-    if not known or interlace > 1:
-        raise ImageFileError(
-            f"PNG header must be of a known kind, got {depth} bits of colour type {color_type}",
-            "a damaged file",
-        )
-    check_size(width, height)
-    return color_type
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuses pictures without a pixel, and those that decoders refuse for their size.
-
-    Raises:
-        ImageFileError: If it is one.
-    """
-    if not 1 <= width * height <= _MOST_PIXELS:
-        raise ImageFileError(
-            f"picture must have 1 to {_MOST_PIXELS} pixels, got {height}x{width}",
-            "a damaged header" if not width * height else "cut it into smaller ones",
-        )
-
-
-def read_size(content: bytes) -> tuple[int, int]:
-    """Returns `(height, width)` of a PNG that `walk` has checked."""
-    width, height = struct.unpack_from(">II", content, _HEADER)
-    return height, width
-
-
-def read_kind(content: bytes) -> tuple[int, int]:
-    """Returns bits per channel and colour type of a PNG that `walk` has checked."""
-    depth, color_type = struct.unpack_from(">BB", content, _HEADER + 8)
-    return depth, color_type
-
-
-def read_palette(content: bytes) -> np.ndarray:
-    """Returns the uint8 (entries, 3) palette of a PNG that has one and that `walk` has checked."""
-    position = len(SIGNATURE)
-    while content[position + 4 : position + 8] != b"PLTE":
-        (length,) = struct.unpack_from(">I", content, position)
-        position += 12 + length
-    (length,) = struct.unpack_from(">I", content, position)
-    return np.frombuffer(content, np.uint8, length, position + 8).reshape(-1, 3)
-
-
 def check_pixels(content: bytes) -> None:
-    """Checks that the compressed pixels of a PNG are all there.
+    """Checks that the compressed pixels of a PNG are complete.
 
     Args:
         content: The file's bytes, which `walk` has checked.
@@ -276,12 +169,12 @@ class _Pixels:
         content: The file's bytes, which `walk` has checked.
 
     Attributes:
-        passes: First column and row, and steps, of the pictures that they make.
+        passes: First column and row, and steps, of each picture that the pixels consist of.
     """
 
     def __init__(self, content: bytes):
         width, height, depth, color_type, interlace = struct.unpack_from(
-            ">IIBBxxB", content, _HEADER
+            ">IIBBxxB", content, HEADER
         )
         self.passes = _PASSES if interlace else ((0, 0, 1, 1),)
         bits, self._expected, self._produced = depth * _CHANNELS[color_type], 0, 0
@@ -289,12 +182,12 @@ class _Pixels:
             columns, rows = -(-(width - left) // right), -(-(height - top) // down)
             # Each row has a byte for its filter.
             self._expected += rows * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-        self._bodies = (body for kind, body in _chunks(memoryview(content)) if kind == b"IDAT")
+        self._bodies = (body for kind, body in chunks(memoryview(content)) if kind == b"IDAT")
         self._inflate = zlib.decompressobj()
         self._rest: bytes | memoryview = b""
 
     def read(self, size: int) -> bytes:
-        """Returns the next bytes, exactly that many."""
+        """Returns exactly `size` further bytes."""
         parts = list(self._inflated(size))
         if sum(map(len, parts)) < size:
             raise self._too_few()

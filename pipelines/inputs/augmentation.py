@@ -2,7 +2,7 @@
 
 The window is drawn before the image is decoded, from the label's shape alone, so that only its
 pixels need be decoded, mirrored and resized. All randomness is stateless: an example's augmentation
-is a function of the seed and of its position in the stream, whatever the number of threads.
+depends only on the seed and its position in the stream, and not on the number of threads.
 """
 
 import functools

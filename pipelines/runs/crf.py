@@ -89,7 +89,7 @@ def refine(model: keras.Model, parameters: CRFParameters) -> keras.Model:
     """Puts a CRF behind a network and keeps the network's inputs and outputs.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         parameters: Parameters of the CRF.
 
     Returns:

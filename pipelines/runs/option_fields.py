@@ -42,7 +42,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Option:
-    """The declaration of an option, besides its name, type and default.
+    """The declaration of an option, without its name, type and default.
 
     Attributes:
         help: Sentences that can be understood without those of other options.

@@ -83,8 +83,8 @@ class TrainingOptions:
     model_options: Annotated[
         dict[str, Any],
         Option(
-            "Argument of the architecture or of your own function, such as variant=milesial. May "
-            "be repeated.",
+            "Argument of the architecture or of your own function, such as variant=milesial, or "
+            "atrous_rates=6,12,18 for several numbers. May be repeated.",
             _NETWORK,
         ),
     ] = field(default_factory=dict)

@@ -89,7 +89,7 @@ class TrainingProgress(keras.callbacks.Callback):
         if self._done == self._steps:  # otherwise the training was resumed within the epoch
             self._seconds += elapsed
             self._epochs += 1
-        names = ("loss", "mean_iou", "pixel_accuracy")
+        names = ("loss", "validation_loss", "mean_iou", "pixel_accuracy")
         scores = "  ".join(f"{name} {logs[name]:.4f}" for name in names if name in logs)
         rate = f"  {self._rate:.1f} images/s{_waiting(logs)}" if self._rate else ""
         left = f"  {_duration(self._time_left(elapsed, 0.0))} left" if self._epochs else ""

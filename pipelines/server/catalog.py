@@ -14,13 +14,13 @@ from .versions import END, Files, Loaded, Version
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[0-9]{1,18}")
-_MOST_ASKED_FOR = 2  # versions of a model that stay in memory besides the default one
+_MOST_ASKED_FOR = 2  # requested versions of a model that stay in memory beside the default one
 _MOST_WAITING = 16  # requests that may wait for one version that is being loaded
 
 
 @dataclass
 class _Model:
-    """A model's versions, and the numbers of the requested ones, the latest request last."""
+    """The versions of a model, and the requested numbers, the most recently requested one last."""
 
     versions: dict[int, Version] = field(default_factory=dict)
     asked_for: list[int] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Catalog:
             return
         where = f"{folder} must hold NAME/VERSION/saved_model.pb, VERSION being a number, got "
         if (folder / "saved_model.pb").is_file() or next(folder.glob("*/saved_model.pb"), None):
-            raise InputError(f"{where}a model's own folder; give the one that holds it.")
+            raise InputError(f"{where}the folder of one model; give the folder that contains it.")
         raise InputError(f"{where}no such file; 'kerasseg export' writes them.")
 
     def names(self) -> list[str]:
@@ -94,7 +94,7 @@ class Catalog:
 
     @contextlib.contextmanager
     def use(self, name: str, number: int | None = None) -> Iterator[Loaded]:
-        """Lends a version in memory, which stays there until it is given back.
+        """Lends a version in memory, which stays in memory during the block.
 
         Args:
             name: Name of the model.
@@ -116,10 +116,10 @@ class Catalog:
 
     @contextlib.contextmanager
     def lend(self, loaded: Loaded) -> Iterator[None]:
-        """Lends a lent version once more, to a thread that may run longer than its caller.
+        """Lends a version again, to a thread that may run longer than the request that lent it.
 
         Raises:
-            ServingError: If the version has been given back and unloaded meanwhile.
+            ServingError: If the version has been unloaded meanwhile.
         """
         with self._lock:
             if loaded.closed:
@@ -196,12 +196,12 @@ class Catalog:
                 return
         raise _not_yet(version)
 
-    # The following methods are for the watcher.
+    # Only the watcher calls the following methods.
 
     def look(self) -> None:
         """Finds the versions, and the files of those that may have to be loaded."""
         names = _list(self._folder)
-        if names is None:  # out of reach for now: the versions in memory answer
+        if names is None:  # the folder cannot be read now: the versions in memory stay in use
             return
         found = {name: _folders(self._folder / name) for name in names if _NAME.fullmatch(name)}
         with self._lock:
@@ -302,8 +302,8 @@ def _candidates(model: _Model) -> list[Version]:
     candidates = []
     for version in model.down_to_default():
         candidates.append(version)
-        # With one version in memory, a lower one is not loaded before the highest is complete or
-        # fails.
+        # If a version is in memory, a lower one than the highest is loaded only after the highest
+        # has failed.
         if version.present and not version.loaded and version.failure is None and model.default():
             break
     asked_for = [model.versions[number] for number in model.asked_for]
@@ -326,7 +326,7 @@ def _not_yet(version: Version) -> ServingError:
 
 
 def _list(folder: Path) -> list[str] | None:
-    """Lists a folder; None if it is out of reach, and empty if it is not a folder."""
+    """Lists a folder; None if it cannot be read now, and empty if it is not a folder."""
     try:
         return sorted(path.name for path in folder.iterdir())
     except NotADirectoryError:
@@ -336,7 +336,7 @@ def _list(folder: Path) -> list[str] | None:
 
 
 def _folders(model: Path) -> dict[int, Path] | None:
-    """Finds a model's versions; None if its folder is out of reach."""
+    """Finds the versions of a model; None if its folder cannot be read now."""
     names = _list(model)
     if names is None:
         return None

@@ -1,6 +1,6 @@
-"""Tries a version in a process of its own, as a program: `python -m ...trial FOLDER`.
+"""Tries a version in a separate process, which runs this module: `python -m ...trial FOLDER`.
 
-A damaged SavedModel may not only be refused by TensorFlow; it may end the process that loads it.
+A damaged SavedModel may crash the process that loads it, instead of raising an error.
 """
 
 import contextlib
@@ -15,34 +15,35 @@ from ..runtime import environment as tensorflow_environment
 from ..serving.saved_model import SavedModel
 from . import warmup
 
-# Requests come first; but where other programs keep all processors busy, a process of low priority
-# may get a hundredth of one. Priority cannot be raised without privileges: a trial begins anew.
+# Requests come first, so a trial has a low priority. If other programs keep all processors busy, it
+# may then get a hundredth of one. As a process cannot raise its priority without privileges, a
+# second trial is then started with the priority of the requests.
 _NICENESS, _PATIENCE = 10, 10.0  # seconds
-_LONGEST = 600.0  # the same at the priority of the requests
+_LONGEST = 600.0  # seconds of the second trial
 
 
 class TrialError(Exception):
-    """A version that does not load, or does not answer, in a process of its own."""
+    """A version does not load, or does not answer, in a separate process."""
 
 
 class Trials:
-    """Runs trials, one at a time, until it is stopped.
+    """Runs trials, one at a time, until `stop` is called.
 
-    Their processes have the priority of the thread that makes this object, not of the one that asks
-    for a trial: Linux has a priority for each thread, which processes inherit.
+    On Linux, each thread has its own priority, which the processes that it starts inherit. Trials
+    inherit the priority of the thread that makes this object, not of the thread that calls `run`.
     """
 
     def __init__(self):
         self._process: subprocess.Popen | None = None
         self._stopped = False
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="kerasseg-trials")
-        self._starter.submit(int).result()  # which starts the thread
+        self._starter.submit(int).result()  # starts the thread of the pool now
 
     def run(self, folder: Path) -> None:
         """Loads a version and runs its warm-up request.
 
         Raises:
-            TrialError: If one of both fails, with TensorFlow's message.
+            TrialError: If loading or the request fails; it holds TensorFlow's message.
             OSError: If no process can be started.
         """
         try:
@@ -58,7 +59,7 @@ class Trials:
             raise TrialError(said.strip() or f"the process that tries it ends with code {code}.")
 
     def _try(self, folder: Path, niceness: int, seconds: float) -> tuple[int, str]:
-        """Returns a trial's exit code and what it said; ends it after some seconds."""
+        """Runs a trial, for at most some seconds; returns its exit code and its output."""
         command = [sys.executable, "-m", __name__, str(folder), str(niceness)]
         with self._starter.submit(_start, command).result() as process:
             self._process = process
@@ -72,7 +73,7 @@ class Trials:
         return process.returncode, said
 
     def stop(self) -> None:
-        """Ends the trial that is running, and those to come."""
+        """Ends the running trial, and all later ones as soon as they start."""
         self._stopped = True
         self._starter.shutdown(wait=False)
         if self._process is not None and self._process.poll() is None:
@@ -85,9 +86,9 @@ def _start(command: list[str]) -> subprocess.Popen:
 
 
 def main() -> int:
-    """Tries the folder given, at the niceness given; see the module's description."""
+    """Loads the SavedModel in the given folder, with the given niceness, and warms it up."""
     folder, niceness = Path(sys.argv[1]), int(sys.argv[2])
-    # Of memory that is short, this process gives way, and a crash is expected.
+    # If memory runs out, the system ends this process first. A crash writes no core file.
     os.nice(niceness)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -95,7 +96,7 @@ def main() -> int:
     tensorflow_environment.prepare(for_server=True)
     try:
         warmup.run(SavedModel(folder), folder)
-    except Exception as error:  # whatever TensorFlow or we meet in a damaged folder
+    except Exception as error:  # a damaged folder may cause errors of every kind
         sys.stdout.buffer.write((str(error) or type(error).__name__).encode(errors="replace"))
         return 1
     return 0

@@ -12,10 +12,10 @@ from typing import Any
 from ..serving.saved_model import SavedModel
 from .refusals import without_nodes
 
-# ModelVersionStatus.State of TensorFlow Serving.
+# Numbers of ModelVersionStatus.State of TensorFlow Serving.
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
-_FIRST_RETRY, _LAST_RETRY = 5.0, 300.0  # seconds after a failure; doubled each time
-_QUIET = 2.0  # seconds after the last change after which nothing more is expected
+_FIRST_RETRY, _LAST_RETRY = 5.0, 300.0  # seconds between a failure and a retry, doubled each time
+_QUIET = 2.0  # seconds without a change after which a version counts as complete
 _LONGEST_REASON = 1000  # characters
 
 Files = tuple[tuple[str, int, int], ...]
@@ -25,16 +25,16 @@ def list_files(folder: Path) -> tuple[Files, float]:
     """Lists path, size and modification time of all files below a folder.
 
     Returns:
-        The list, and when the last change of one of them was, in `time.time()`.
+        The list, and the time of the last change of any file, in seconds as of `time.time()`.
     """
     found, changed = [], 0.0
     for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # gone meanwhile
+        with contextlib.suppress(OSError):  # the file was removed meanwhile
             status = path.stat()
             if not stat.S_ISDIR(status.st_mode):
                 name = str(path.relative_to(folder))
                 found.append((name, status.st_size, status.st_mtime_ns))
-                # Not the time of writing, which `cp -p` and rsync set back.
+                # `cp -p` and rsync set the modification time back, but not this one.
                 changed = max(changed, status.st_ctime)
     return tuple(sorted(found)), changed
 
@@ -57,8 +57,9 @@ class Loaded:
         model: The SavedModel.
         files: The files that it was loaded from.
         classes: Meaning of its labels.
-        users: Number of requests that use it; once retired, it is closed when there are none.
-        retired: Whether no further request may use it.
+        users: Number of requests that use it. After it is retired, it is closed as soon as this
+            is 0.
+        retired: Whether new requests must not use it any more.
         closed: Whether it is closed and cannot be used any more.
     """
 
@@ -79,10 +80,10 @@ class Version:
         folder: The folder that holds `saved_model.pb`.
         present: Whether the folder is still there.
         loaded: The SavedModel that answers requests; None if it is not in memory.
-        leaving: The SavedModel that answers the last requests before it is unloaded.
-        loading: Whether it is being loaded.
-        failure: Why it could not be loaded; None if it could, or has not been tried.
-        waiting: Futures that are done when it has been loaded or failed to load.
+        leaving: The SavedModel that answers its last requests before it is unloaded.
+        loading: Whether the version is being loaded.
+        failure: Why the version could not be loaded; None if it could be, or was not tried yet.
+        waiting: Futures that are done after the version was loaded or failed to load.
     """
 
     name: str
@@ -102,7 +103,7 @@ class Version:
 
     @property
     def state(self) -> int:
-        """Returns TensorFlow Serving's number of its state."""
+        """Returns the state of the version as a number of TensorFlow Serving."""
         if self.loaded is not None:
             return AVAILABLE
         if self.loading:
@@ -113,17 +114,17 @@ class Version:
 
     @property
     def files(self) -> Files:
-        """Returns its files at the last look."""
+        """Returns the files that the version had at the last look."""
         return self._files
 
     def look(self) -> None:
-        """Lists its files, to see whether something is still being written."""
+        """Lists the files of the version, to see whether they are still being written."""
         files, changed = list_files(self.folder)
         self._settled = files == self._files or time.time() - changed > _QUIET
         self._files = files
 
     def is_due(self, *, settled: bool = True) -> bool:
-        """Tells whether to load it now, because it is new, has changed or failed a while ago.
+        """Tells whether to load the version now: it is new, has changed, or failed a while ago.
 
         Args:
             settled: Whether to wait until no file was being written at the last look.
@@ -135,7 +136,7 @@ class Version:
         return self._files != self._failed or time.monotonic() >= self._retry
 
     def fail(self, reason: str, files: Files) -> None:
-        """Records that it could not be loaded from these files, and when to try again."""
+        """Records that the version could not be loaded from these files, and when to try again."""
         self._failures = self._failures + 1 if files == self._failed else 0
         self._failed, self.failure = files, without_nodes(reason)[:_LONGEST_REASON]
         self._retry = time.monotonic() + min(_LAST_RETRY, _FIRST_RETRY * 2**self._failures)

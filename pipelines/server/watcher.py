@@ -1,4 +1,4 @@
-"""Loads the versions that appear in a catalog's folder, aside from the requests, and unloads."""
+"""Loads the versions that appear in a catalog's folder, and unloads old ones, in its own thread."""
 
 import contextlib
 import logging
@@ -14,21 +14,21 @@ from .versions import Loaded, Version, list_files
 
 _logger = logging.getLogger(__name__)
 _PERIOD = 1.0  # seconds between two looks at the folder
+_SOON = 0.1  # the same while requests still use a version that must be unloaded
 _FREED = 10.0  # seconds between two looks at the memory of this process
-_GROWTH = 2**24  # bytes
-_LARGE = 2**22  # bytes, of buffers such as the bodies of requests
-_NICENESS = 5
-_SOON = 0.1  # the same while requests still use what is to be unloaded
+_GROWTH = 2**24  # bytes of growth after which freed memory is returned to the system
+_LARGE = 2**22  # bytes from which buffers, such as bodies of requests, are returned when freed
+_NICENESS = 5  # of this thread, as requests come first
 
 
 class Watcher:
     """A thread that keeps a catalog up to date.
 
-    A version is loaded when nothing is being written to it any more, as far as two looks can tell;
-    one that is copied into its place slowly may be tried in vain, and is tried again. It is first
-    tried in a process of its own, since a damaged graph may end the process that loads it. Only one
-    that has been loaded and has answered its warm-up request is given to requests, and what it
-    replaces is unloaded when the last request that uses it has ended.
+    A version is loaded after two looks have found that its files do not change any more. A version
+    that is copied slowly may fail to load at first, and is tried again. It is first tried in a
+    separate process, because a damaged graph may crash the process that loads it. Requests use a
+    version only after it has been loaded and has answered its warm-up request. The version that it
+    replaces is unloaded after the last request that uses it.
 
     Args:
         catalog: The catalog.
@@ -43,11 +43,11 @@ class Watcher:
         self._thread = threading.Thread(target=self._watch, name="kerasseg-versions", daemon=True)
 
     def start(self) -> None:
-        """Loads each model's highest version that can be loaded, and begins to watch."""
+        """Loads the highest version of each model that can be loaded, and begins to watch."""
         allocator.return_freed(_LARGE)
         self._catalog.look()
         names = self._catalog.names()
-        # If there is nothing else to serve, a crash does no harm that the trial would avert.
+        # If there is only one version, a crash interrupts no other, so no trial is needed.
         tried = sum(len(self._catalog.versions(name)) for name in names) > 1
         while version := self._catalog.next_due(settled=False):
             self._load(version, tried=tried)
@@ -56,7 +56,7 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops to watch; a version that is being loaded is waited for."""
+        """Stops watching, after waiting for a version that is being loaded."""
         self._stopping = True
         self._trials.stop()
         self._called.set()
@@ -64,7 +64,7 @@ class Watcher:
             self._thread.join()
 
     def _watch(self) -> None:
-        with contextlib.suppress(OSError):  # requests come first; on Linux threads differ in it
+        with contextlib.suppress(OSError):  # on Linux, each thread has its own priority
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         looked, in_use = time.monotonic(), False
         freed = looked
@@ -83,10 +83,10 @@ class Watcher:
                     freed = time.monotonic()
                     self._give_back()
             except Exception:
-                _logger.exception("watching the models failed; it goes on")
+                _logger.exception("an error occurred while watching the models; watching continues")
 
     def _give_back(self) -> None:
-        """Gives memory back that large requests have left, before their number adds up."""
+        """Returns memory that large requests have freed to the system, before it adds up."""
         size = allocator.resident()
         if size > self._size + _GROWTH:
             allocator.give_back()
@@ -101,7 +101,7 @@ class Watcher:
             warmup.run(model, version.folder)
             if list_files(version.folder)[0] != files:
                 raise ValueError("its files changed while it was being loaded.")
-        except Exception as error:  # whatever TensorFlow or we meet in a damaged folder
+        except Exception as error:  # a damaged folder may cause errors of every kind
             if self._stopping:
                 return
             self._catalog.fail(version, str(error) or type(error).__name__, files)
@@ -112,7 +112,7 @@ class Watcher:
             _logger.info("loaded %s in %.1f s", version.folder, time.monotonic() - begun)
 
     def _unload(self) -> bool:
-        """Closes what no request uses any more; tells whether there is more to close."""
+        """Closes the versions that no request uses any more; tells whether others remain."""
         unused, others = self._catalog.take_unused()
         for loaded in unused:
             loaded.model.close()

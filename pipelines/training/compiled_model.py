@@ -161,6 +161,8 @@ def _build_optimizer(
         optimizer = optimizers.AdamW(schedule, weight_decay=options.weight_decay, **own)
     if options.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if options.dtype_policy == "mixed_float16":
+        return optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 

@@ -1,6 +1,7 @@
 """A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -21,6 +22,21 @@ from .checkpoints import Checkpoints
 from .loop import Loop
 from .loss_guard import LossGuard
 from .timing import TimedBatches
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a training that is ready to begin.
+
+    Attributes:
+        loop: Makes the steps and calls the callbacks, two of which are the others.
+        scoring: Evaluates the network.
+        checkpoints: Saves the states.
+    """
+
+    loop: Loop
+    scoring: callbacks.SegmentationMetrics
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)
@@ -58,26 +74,37 @@ class Training:
             InputError: If a record is damaged, the loss is not finite, or nothing can be written.
             Interrupted: If a signal asked to stop; the state is saved.
         """
-        folder = self.described.folder
-        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
-            options = self.described.options
-            phases = freezing.build_optimizer(self.model, options, self.on_notice)
-            accumulations, averages = self._accumulations(), self._averages()
-            scoring = self._scoring(*(each.network for each in averages))
-            checkpoints = self._checkpoints(scoring, (*averages, *accumulations))
-            loop = self._loop((*accumulations, *averages, scoring, checkpoints), phases)
+        with self.prepared() as parts:
+            loop, checkpoints = parts.loop, parts.checkpoints
             if found is None:
-                for each in averages:
-                    each.start()
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
             start = found.position if found else Position(0, 0)
             ended_early = not start.step and loop.is_exhausted(checkpoints.history)
-            if start.epoch < options.epochs and not ended_early:
-                batches = TimedBatches(iter(self._batches(start)))
+            if start.epoch < self.described.options.epochs and not ended_early:
+                batches = TimedBatches(iter(self.batches(start)))
                 with self.stop.checked():
                     loop.run(batches, found)
+
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[Parts]:
+        """Yields the parts of the training, with the network's initial weights.
+
+        Raises:
+            InputError: If the block meets a damaged record, or cannot write into the run.
+        """
+        folder = self.described.folder
+        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
+            options = self.described.options
+            phases = freezing.build_optimizer(self.model, options, self.on_notice)
+            accumulations, averages = self._accumulations(), self._averages()
+            for each in averages:
+                each.start()
+            scoring = self._scoring(*(each.network for each in averages))
+            checkpoints = self._checkpoints(scoring, (*averages, *accumulations))
+            loop = self._loop((*accumulations, *averages, scoring, checkpoints), phases)
+            yield Parts(loop, scoring, checkpoints)
 
     def _loop(
         self,
@@ -131,13 +158,14 @@ class Training:
             image_size=options.image_size,
             every=options.evaluate_every,
             hyperparameters=option_differences.hyperparameters(options),
+            loss=self.model.loss,
             network=network,
         )
 
     def _loss_guard(self) -> LossGuard:
         return LossGuard(self.described.options, self.dataset, in_order=self.service is None)
 
-    def _batches(self, start: Position):
+    def batches(self, start: Position):
         """Returns the training batches from a position on, distributed to the replicas."""
         options = self.described.options
         decoded = None

@@ -21,14 +21,14 @@ def build_optimizer(
     Returns:
         The callback that ends the phase, if there is such a phase.
     """
-    freezes, optimizer = options.freeze == "encoder", model.optimizer
-    if freezes and options.unfreeze_after is None:
+    if options.freeze == "encoder" and options.unfreeze_after is None:
         _freeze(model)
         on_notice("the encoder is frozen: its weights and its statistics stay as they are")
-        optimizer.build(model.trainable_variables)  # none of the encoder's, which saves memory
+    # Without the variables of an encoder that is frozen for good, which saves memory.
+    model.optimizer.build(model.trainable_variables)
+    if options.unfreeze_after is None:
         return []
-    optimizer.build(model.trainable_variables)
-    return [Unfreezing(model, options.unfreeze_after, on_notice)] if freezes else []
+    return [Unfreezing(model, options.unfreeze_after, on_notice)]
 
 
 class Unfreezing(keras.callbacks.Callback):

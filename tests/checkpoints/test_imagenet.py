@@ -10,7 +10,7 @@ from drawn_encoders import draw_weights
 
 import kerasseg
 from kerasseg.checkpoints import imagenet, packages
-from kerasseg.layers.transformer import resize_position_embedding
+from kerasseg.layers.position_embeddings import resize_position_embedding
 from kerasseg.pipelines import fit
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 

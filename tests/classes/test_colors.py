@@ -67,7 +67,7 @@ def nearest(count):
     return apart[~np.eye(len(lab), dtype=bool)].min()
 
 
-def test_the_first_colours_are_told_apart_easily_and_all_at_all():
+def test_the_first_colours_are_distinguished_easily_and_all_at_all():
     # Above 2.3 two colours are seen to differ; 16 is the distance of red and orange.
     assert nearest(30) > 16
     assert nearest(100) > 9
@@ -124,7 +124,7 @@ def test_as_many_classes_as_there_may_be_have_colours_that_differ(count):
     assert len({*made}) == count
 
 
-def test_placeholders_are_known_by_their_names_whatever_their_colours():
+def test_placeholders_are_known_by_their_names_with_any_colours():
     made = run_folder.placeholder_classes(3)
     assert made.colors == tuple(map(colors.color_of, range(3)))
     of_release_0_1 = ClassSpace(made.names, ((0, 60, 120), (37, 157, 37), (74, 254, 210)))

@@ -174,7 +174,7 @@ def test_gray_as_rgb_that_is_partly_a_colour_of_another_class_is_refused():
         label_of(content, describe(((9, 9, 9), (8, 8, 8), (0, 0, 0))))
 
 
-def test_a_gray_label_in_the_colours_of_classes_is_refused_unless_told():
+def test_a_gray_label_in_the_colours_of_classes_is_refused_without_the_option():
     colors = gray(0, 255)
     content = save(PIL.Image.fromarray(np.array([[0, 255]], np.uint8)))
     description = describe(colors, names=("ground", "crack"))
@@ -293,7 +293,7 @@ def test_a_palette_that_says_nothing_else_is_taken_by_number(indices, palette):
     assert label_of(content, describe(())) == indices
 
 
-def test_gray_numbers_in_a_palette_are_read_if_told():
+def test_gray_numbers_in_a_palette_are_read_with_the_option():
     content = with_palette([[0, 1, 2]], gray(2, 0, 1))
     assert label_of(content, describe((), "colors")) == [[2, 0, 1]]
 

@@ -8,9 +8,9 @@ import pytest
 
 from kerasseg import encoders, models
 from kerasseg.models import pan
-from kerasseg.pipelines import cli, datasets, fit
+from kerasseg.pipelines import cli, datasets, fit, recipes
 from kerasseg.pipelines import models as model_table
-from kerasseg.pipelines.cli import options, recipes, tables
+from kerasseg.pipelines.cli import options, tables
 from kerasseg.pipelines.errors import InputError
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -35,7 +35,8 @@ def test_the_road_from_a_run_to_a_saved_model(run_cli, tiny_data, tmp_path):
     trained = run_cli("fit", "--data", tiny_data, "--run", run, *TINY)
     assert trained.exit_code == 0, trained.output
     assert re.search(
-        r"epoch 1/1  loss \d\.\d+  mean_iou 0\.\d+ .* images/s  \d+% waiting for data  0 s left",
+        r"epoch 1/1  loss \d\.\d+  validation_loss \d\.\d+  mean_iou 0\.\d+ .* images/s  "
+        r"\d+% waiting for data  0 s left",
         trained.output,
     )
     evaluated = run_cli("evaluate", run)
@@ -67,13 +68,10 @@ def test_a_recipe_gives_the_defaults_and_the_command_line_wins(run_cli, tiny_dat
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_shipped_recipes_are_valid_and_state_command_time_and_score(recipe, run_cli, tmp_path):
+def test_shipped_recipes_are_valid(recipe, run_cli, tmp_path):
     # The data is missing: whatever comes before that error was accepted.
     result = run_cli("fit", "--recipe", recipe.stem, "--data", tmp_path / "no", "--run", tmp_path)
     fails(result, "no such folder")
-    header = recipe.read_text().split("\n\n")[0] + recipe.read_text()
-    for part in (f"kerasseg fit --recipe {recipe.stem}", "minutes", "mean_iou 0."):
-        assert part in header
 
 
 @pytest.mark.parametrize(
@@ -167,7 +165,7 @@ def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny
     fails(run_cli("fit", "--run", tmp_path / "none", "--resume"), "must be a run folder")
 
 
-def test_resume_goes_on_with_a_run(run_cli, tiny_run, tmp_path):
+def test_resume_continues_with_a_run(run_cli, tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     result = run_cli("fit", "--run", run, "--resume")
     assert result.exit_code == 0, result.output
@@ -289,7 +287,7 @@ def test_every_command_has_help_and_stands_in_the_readme(run_cli, command):
     assert not [option.name for option in options_ if not option.help]
 
 
-@pytest.mark.parametrize("name", [*models.names(), *datasets.names(), *recipes.recipe_names()])
+@pytest.mark.parametrize("name", [*models.names(), *datasets.names(), *recipes.names()])
 def test_every_model_dataset_and_recipe_stands_in_the_readme(name):
     assert f"`{name}`" in README
 

@@ -181,7 +181,7 @@ def test_the_sum_of_values_is_shown(run_cli, folder_tree):
     assert "likely cause: another class table, or a resized label" in text
 
 
-def test_a_converted_dataset_is_told_from_a_raw_one(run_cli, folder_tree, tmp_path):
+def test_a_converted_dataset_is_distinguished_from_a_raw_one(run_cli, folder_tree, tmp_path):
     dataset = convert.run("folder", folder_tree, tmp_path / "data")
     result = run_cli("check", tmp_path / "data", "--full")
     assert result.exit_code == 0

@@ -47,9 +47,7 @@ def test_a_second_conversion_says_that_nothing_is_done(convert_camvid):
     assert second.output == f"already converted, nothing done\n{first.output}"
 
 
-def test_a_folder_is_converted_into_data_unless_told_otherwise(
-    run_cli, folder_tree, tmp_path, monkeypatch
-):
+def test_a_folder_is_converted_into_data_by_default(run_cli, folder_tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run_cli("convert", "--dataset", "folder", "--source", folder_tree)
     assert result.exit_code == 0
@@ -146,7 +144,7 @@ def test_a_senseless_number_of_workers_is_refused(convert_camvid, workers):
     assert "--workers" in result.stderr
 
 
-def test_an_interrupted_conversion_tells_how_to_go_on(convert_camvid, tmp_path, monkeypatch):
+def test_an_interrupted_conversion_says_how_to_continue(convert_camvid, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 

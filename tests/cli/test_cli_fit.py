@@ -36,7 +36,7 @@ def interrupting(error, begun):
         (Interrupted(signal.SIGHUP), 129),
     ],
 )
-def test_an_interrupted_fit_exits_as_a_shell_would_and_says_how_to_go_on(
+def test_an_interrupted_fit_exits_as_a_shell_would_and_says_how_to_continue(
     run_cli, tiny_data, tmp_path, monkeypatch, error, code
 ):
     monkeypatch.setattr(fit, "run", interrupting(error, begun=True))
@@ -73,7 +73,7 @@ def history(run):
     return json.loads(file.read_text()) if file.exists() else []
 
 
-def test_a_stopped_fit_goes_on_with_the_command_that_it_prints(tiny_data, tmp_path):
+def test_a_stopped_fit_continues_with_the_command_that_it_prints(tiny_data, tmp_path):
     run = tmp_path / "run"
     command = ["kerasseg", "fit", *TINY, "--epochs", "1000", "--data", tiny_data, "--run", run]
     code, output = stopped(command, signal.SIGTERM, run)

@@ -12,7 +12,7 @@ import new_processes
 import pytest
 from test_cli import TINY, fails
 
-from kerasseg.pipelines.cli import fit
+from kerasseg.pipelines.cli import fit, options
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.option_fields import Option, fields_of
 from kerasseg.pipelines.runs.training_options import TrainingOptions
@@ -110,7 +110,7 @@ def test_every_help_is_a_sentence_that_stands_alone():
         assert len(text.split()) >= 4, flags
 
 
-def test_the_docstring_tells_the_options_too():
+def test_the_docstring_lists_the_options_too():
     declared = fields_of(TrainingOptions)["epochs"].option
     assert f"    epochs: {declared.help}" in (TrainingOptions.__doc__ or "").splitlines()
 
@@ -244,3 +244,18 @@ def test_several_epochs_are_one_option(run_cli, tmp_path):
     place = ("--schedule", "step", "--data", tmp_path, "--run", tmp_path / "run")
     fails(run_cli("fit", "--step-epochs", "3,x", *place), "must be EPOCH,... in whole numb", code=2)
     fails(run_cli("fit", "--step-epochs", "30,60", *place), "below --epochs 50", "got (30, 60)")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=1,2,4", [1, 2, 4]),
+        ("a=0.5,2", [0.5, 2]),
+        ("a=8", 8),
+        ("a=road,car", "road,car"),
+        ("a=1,true", "1,true"),
+        ("a=1,", "1,"),
+    ],
+)
+def test_an_argument_of_the_model_may_be_several_numbers(text, value):
+    assert options.Assignment().convert(text, None, None) == ("a", value)

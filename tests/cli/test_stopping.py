@@ -54,7 +54,7 @@ def test_a_signal_ends_every_command_with_one_line_and_its_exit_code(
 
 
 @pytest.mark.parametrize("number", CODES)
-def test_a_signal_that_a_library_turns_into_an_error_of_its_own_is_told_as_a_signal(
+def test_a_signal_that_a_library_turns_into_an_error_of_its_own_is_reported_as_a_signal(
     run_cli, monkeypatch, number
 ):
     def load():
@@ -126,7 +126,7 @@ def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
     assert stream.getvalue() == "a\n"
 
 
-def test_a_training_whose_output_nobody_reads_goes_on_to_its_end(unread, tiny_data, tmp_path):
+def test_a_training_whose_output_nobody_reads_continues_to_its_end(unread, tiny_data, tmp_path):
     network = ["--model", "unet", "--model-option", "filters=4", "--model-option", "depth=2"]
     sizes = ["--model-option", "variant=milesial", "--batch-size", "4", "--crop-size", "32,32"]
     places = ["--data", str(tiny_data), "--run", str(tmp_path / "run")]

@@ -133,7 +133,7 @@ def test_a_file_gets_no_bar_and_no_colours_where_colours_are_forced(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("datasets",), ("--help",)])
-def test_output_that_cannot_be_written_is_told_in_a_line(arguments):
+def test_output_that_cannot_be_written_is_reported_in_a_line(arguments):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "kerasseg", *arguments],

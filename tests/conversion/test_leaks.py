@@ -16,7 +16,7 @@ def remarks_of(tree, output):
     return [line for line in said if "too good" in line]
 
 
-def test_a_copy_in_another_split_under_another_name_is_told(folder_tree, tmp_path):
+def test_a_copy_in_another_split_under_another_name_is_reported(folder_tree, tmp_path):
     assert remarks_of(folder_tree, tmp_path / "before") == []
     for kind, name in (("images", "sub/two.png"), ("labels", "sub/two.png")):
         shutil.copy(folder_tree / kind / "train" / name, folder_tree / kind / "val" / "zoo.png")
@@ -26,7 +26,7 @@ def test_a_copy_in_another_split_under_another_name_is_told(folder_tree, tmp_pat
     ]
 
 
-def test_images_without_a_file_of_their_own_are_told_by_both_checksums():
+def test_images_without_a_file_of_their_own_are_reported_by_both_checksums():
     splits = {split: [Example(split, f"no/{split}", None)] for split in ("train", "validation")}
     files = {split: SplitFiles.of(examples) for split, examples in splits.items()}
     same = {split: np.array([[7, 8]], np.uint32) for split in splits}

@@ -71,7 +71,7 @@ def test_large_pairs_become_smaller_and_small_ones_keep_their_bytes(tree, tmp_pa
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png"])
-def test_images_of_the_other_format_are_encoded_anew(tree, tmp_path, image_format):
+def test_images_of_the_other_format_are_encoded_again(tree, tmp_path, image_format):
     _, rows = convert_tree(tree, tmp_path, image_format=image_format)
     for name, (image, _) in rows.items():
         source = (tree / "images" / "train" / name).read_bytes()
@@ -177,7 +177,9 @@ def test_the_options_of_the_command_line_reach_the_conversion(tree, tmp_path, ru
     ("damage", "what"),
     [(lambda content: content[:-40], "PNG is cut short"), (lambda content: b"", "file is empty")],
 )
-def test_a_damaged_label_is_told_from_a_damaged_image(tree, tmp_path, verify, damage, what):
+def test_a_damaged_label_is_distinguished_from_a_damaged_image(
+    tree, tmp_path, verify, damage, what
+):
     for kind in ("images", "labels"):
         file = tree / kind / "train" / ("large.png" if kind == "images" else "photo.png")
         file.write_bytes(damage(file.read_bytes()))

@@ -146,7 +146,7 @@ def test_a_coloured_label_is_refused_with_where_to_get_the_right_one(tree, tmp_p
         "images/training/ADE_train_00000981_seg.png",
     ],
 )
-def test_the_full_ade20k_is_told_from_the_benchmark(tmp_path, name):
+def test_the_full_ade20k_is_distinguished_from_the_benchmark(tmp_path, name):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
     assert not ade20k.is_source(tmp_path)

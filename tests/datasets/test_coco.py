@@ -413,7 +413,7 @@ def test_a_json_that_is_cut_short_is_refused_with_the_position(panoptic):
         coco.examples(panoptic[0], "validation")
 
 
-def test_annotations_of_objects_alone_are_told_from_panoptic_ones(panoptic):
+def test_annotations_of_objects_alone_are_distinguished_from_panoptic_ones(panoptic):
     root, _ = panoptic
     for split in SPLITS:
         path = root / f"annotations/panoptic_{split}.json"
@@ -428,7 +428,7 @@ def test_a_tree_of_another_task_is_refused_with_what_must_be_there(panoptic):
         coco.examples(panoptic[0], "train", task="stuff")
 
 
-def test_pictures_that_are_still_packed_are_told_to_be_unpacked(panoptic):
+def test_pictures_that_are_still_packed_must_be_unpacked_first(panoptic):
     root, _ = panoptic
     (root / "annotations/panoptic_train2017").rename(root / "elsewhere")
     with pytest.raises(InputError, match=r"panoptic_train2017/ with .* must be there, beside"):

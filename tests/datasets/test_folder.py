@@ -318,7 +318,7 @@ def test_fractions_that_are_no_shares_are_refused(tmp_path, fractions):
         folder.examples(tmp_path, "train", split_fractions=fractions)
 
 
-def test_fractions_are_refused_where_the_splits_are_told_already(tmp_path, folder_tree):
+def test_fractions_are_refused_where_the_splits_are_given_already(tmp_path, folder_tree):
     with pytest.raises(InputError, match=r"split_fractions must be left out.*as folders"):
         folder.examples(folder_tree, "train", split_fractions=(0.5, 0.5, 0.0))
     build_flat(tmp_path / "flat")

@@ -194,7 +194,7 @@ def test_a_list_that_is_no_file_is_refused(tree):
         folder.survey(tree)
 
 
-def test_a_missing_validation_split_is_told_with_its_remedy(tree, tmp_path):
+def test_a_missing_validation_split_is_reported_with_its_remedy(tree, tmp_path):
     add_splits(tree, ["train", "holdout"])
     with pytest.raises(
         InputError, match=r"validation must have images.*--split-fractions 0\.8"
@@ -270,7 +270,7 @@ def test_folders_outside_of_the_source_are_refused(tree, place):
         folder.survey(tree, labels=place)
 
 
-def test_missing_folders_are_told_with_those_that_are_there_and_the_option(tree):
+def test_missing_folders_are_reported_with_those_that_are_there_and_the_option(tree):
     add(tree, "photos/a.png", "masks/a.png")
     with pytest.raises(InputError, match=r"got masks, photos; --images and --labels name others"):
         folder.survey(tree)
@@ -318,7 +318,7 @@ def test_names_of_which_several_differ_in_case_are_not_paired(tree):
 
 
 @pytest.mark.parametrize("ending", [".heic", ".psd", ".tif"])
-def test_a_label_whose_image_cannot_be_read_is_told_so(tree, tmp_path, ending):
+def test_a_label_whose_image_cannot_be_read_is_reported(tree, tmp_path, ending):
     add_splits(tree, ["train", "val"])
     add(tree, "images/train/b.png", "labels/train/b.png")
     (tree / "images/train/b.png").unlink()
@@ -330,7 +330,7 @@ def test_a_label_whose_image_cannot_be_read_is_told_so(tree, tmp_path, ending):
     assert "must be an image of a known format, got one that begins with b'not '" in problem.what
 
 
-def test_an_image_that_is_used_is_not_passed_over_whatever_its_ending(tree):
+def test_an_image_that_is_used_is_not_passed_over_with_any_ending(tree):
     add(tree, "images/train/a.png", "labels/train/a.png")
     (tree / "images/train/a.png").rename(tree / "images/train/a.heic")
     (example,) = folder.examples(tree, "train")
@@ -338,7 +338,7 @@ def test_an_image_that_is_used_is_not_passed_over_whatever_its_ending(tree):
     assert passed_over(tree) == []
 
 
-def test_a_label_of_another_format_is_told_so(tree, tmp_path):
+def test_a_label_of_another_format_is_reported(tree, tmp_path):
     add_splits(tree, ["train", "val"])
     add(tree, "images/train/b.png", "labels/train/b.webp")
     with pytest.raises(convert.ConversionError) as refusal:

@@ -54,7 +54,7 @@ def test_an_array_that_is_not_there_is_named(tmp_path):
         read(path, "images", "annotations")
 
 
-def test_a_file_that_is_cut_anywhere_is_an_error_that_tells_where(tmp_path, chunks):
+def test_a_file_that_is_cut_anywhere_is_an_error_that_names_the_place(tmp_path, chunks):
     whole = json.dumps(DOCUMENT, ensure_ascii=False).encode()
     path = tmp_path / "x.json"
     for length in range(0, len(whole), 13):
@@ -72,7 +72,7 @@ def test_a_file_that_is_cut_short_is_called_so_with_its_length(tmp_path):
         read(path, "annotations")
 
 
-def test_damage_is_told_by_the_position_of_the_byte(tmp_path, chunks):
+def test_damage_is_reported_by_the_position_of_the_byte(tmp_path, chunks):
     whole = json.dumps(DOCUMENT, ensure_ascii=False).encode()
     path = tmp_path / "x.json"
     for number in (3, 30, 39):
@@ -82,7 +82,7 @@ def test_damage_is_told_by_the_position_of_the_byte(tmp_path, chunks):
             read(path, "annotations")
 
 
-def test_bytes_that_are_no_utf_8_are_told_by_their_position(tmp_path, chunks):
+def test_bytes_that_are_no_utf_8_are_reported_by_their_position(tmp_path, chunks):
     whole = json.dumps(DOCUMENT, ensure_ascii=False).encode()
     at = whole.index("é".encode())
     path = tmp_path / "x.json"
@@ -100,7 +100,7 @@ def test_bytes_that_are_no_utf_8_are_told_by_their_position(tmp_path, chunks):
         ("{1: 2}", r"must have a name in quotation marks \(byte 1\)"),
         ('{"a" 2}', r"must have one of ':' \(byte 5\)"),
         ('{"a": [1 2]}', r"must have one of ',\]' \(byte 9\)"),
-        ('{"a": 1} {"b": 2}', r"goes on behind its end \(byte 9\)"),
+        ('{"a": 1} {"b": 2}', r"continues after its end \(byte 9\)"),
         ('{"a": [' + "[" * 200_000, r"is damaged: .*recursion"),
         ('{"a": [' + "1" * 5000 + "]}", r"is damaged: .*4300"),
     ],

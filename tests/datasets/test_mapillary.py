@@ -126,7 +126,7 @@ def test_v1_2_has_65_classes_when_only_unlabeled_does_not_count(tmp_path):
     assert description.split_sizes == {"train": 18000, "validation": 2000}
 
 
-def test_the_layouts_are_told_from_others(tmp_path):
+def test_the_layouts_are_distinguished_from_others(tmp_path):
     build(tmp_path / "new")
     build(tmp_path / "old", old=True)
     assert claimants(tmp_path / "new") == claimants(tmp_path / "old") == ["mapillary"]

@@ -292,7 +292,7 @@ def test_a_dataset_without_masks_is_refused_with_its_features(prepare):
         tfds_source.describe(source, builder="kseg_no_mask")
 
 
-def test_features_and_splits_that_are_not_told_can_be_named(prepare, convert_and_read, tmp_path):
+def test_features_and_splits_that_are_not_known_can_be_named(prepare, convert_and_read, tmp_path):
     source = prepare(KsegMasks)
     (tmp_path / "classes.txt").write_text("ground\nthing\n")
     options = {"palette": tmp_path / "classes.txt", "label_feature": "masks"}

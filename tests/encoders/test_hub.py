@@ -150,7 +150,7 @@ def test_a_preset_that_cannot_be_loaded_is_an_error(tmp_path):
         kerasseg.build("pspnet", num_classes=2, encoder=f"hub:{tmp_path / 'absent'}")
 
 
-def test_a_missing_keras_hub_is_told(monkeypatch):
+def test_a_missing_keras_hub_is_reported(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "keras_hub", None)
     with pytest.raises(ValueError, match=r"needs keras-hub: pip install 'kerasseg\[hub\]'"):
         kerasseg.build("pspnet", num_classes=2, encoder="hub:resnet_50_imagenet")

@@ -140,7 +140,7 @@ def test_an_onnx_file_takes_any_batch_and_size(files, network):
         np.testing.assert_allclose(probabilities, tf.nn.softmax(logits), atol=1e-5)
 
 
-def test_an_onnx_file_tells_what_its_labels_mean(files):
+def test_an_onnx_file_says_what_its_labels_mean(files):
     proto = onnx.load(files["onnx"] / "model.onnx")
     found = {entry.key: entry.value for entry in proto.metadata_props}
     beside = json.loads((files["onnx"] / "classes.json").read_text())

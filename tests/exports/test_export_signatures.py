@@ -249,7 +249,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_what_is_no_image_is_refused_and_the_model_goes_on(served, kind):
+def test_what_is_no_image_is_refused_and_the_model_continues(served, kind):
     for signature in OF_FILES:
         with pytest.raises(SavedModelError) as raised:
             ask(served, signature, PNG, BROKEN[kind])

@@ -92,7 +92,7 @@ def test_a_changed_byte_anywhere_in_a_png_is_refused(change):
             check_image(bytes(damaged))
 
 
-def test_a_damaged_png_is_told_from_one_that_is_cut_short():
+def test_a_damaged_png_is_distinguished_from_one_that_is_cut_short():
     content = bytearray(WHOLE["png"])
     content[len(content) // 2] ^= 1
     with pytest.raises(ImageFileError, match="PNG is damaged: a checksum is wrong") as refusal:

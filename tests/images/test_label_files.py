@@ -79,7 +79,7 @@ def test_a_gray_label_holds_its_values():
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_palette_label_holds_indices_whatever_its_colours(bits):
+def test_a_palette_label_holds_indices_and_its_colours_do_not_matter(bits):
     indices = VALUES % 2 if bits == 1 else VALUES
     picture = PIL.Image.fromarray(indices)
     # The luma of these colours is 0, 70 and 141: what TensorFlow's decoder would give.

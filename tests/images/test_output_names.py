@@ -53,14 +53,14 @@ def test_images_that_would_share_a_name_keep_their_endings(places, names):
     assert list(planned(places).values()) == [f"out/{name}" for name in names]
 
 
-def test_names_that_unicode_writes_in_two_ways_are_told_apart():
+def test_names_that_unicode_writes_in_two_ways_are_distinguished():
     composed, decomposed = (unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD"))
     assert composed != decomposed
     names = list(planned([composed, decomposed]).values())
     assert names == [f"out/{composed}.png", f"out/{decomposed}-2.png"]
 
 
-def test_no_two_results_share_a_name_whatever_the_images_are_called():
+def test_no_two_results_share_a_name_for_any_names_of_images():
     stems = ("a", "A", "a_overlay", "a.jpg", "a.jpg-2", "a_overlay.png", "a.png-2")
     places = [f"{stem}{end}" for stem, end in itertools.product(stems, (".jpg", ".png", ".PNG"))]
     images = [(Path("/given", place), Path(place)) for place in places]

@@ -49,7 +49,7 @@ def test_what_tensorflow_decodes_keeps_its_bytes(format_):
 
 
 @pytest.mark.parametrize("format_", ["TIFF", "BMP", "WEBP", "JPEG2000", "PPM", "TGA", "QOI"])
-def test_other_formats_are_encoded_anew_without_loss(format_):
+def test_other_formats_are_encoded_again_without_loss(format_):
     content = encode(PIXELS, format_)
     image = prepare(content, ASKED)
     np.testing.assert_array_equal(pixels_of(image.content), PIXELS)
@@ -101,7 +101,7 @@ def test_a_picture_is_turned_as_a_viewer_shows_it_where_that_is_asked_for(format
 
 @pytest.mark.parametrize("format_", ["PNG", "TIFF", "JPEG"])
 @pytest.mark.parametrize("treatment", [ASKED, Treatment(image_format="png", max_side=9)])
-def test_a_turned_picture_is_refused_with_the_option_where_nothing_tells_what_the_label_is_of(
+def test_a_turned_picture_is_refused_with_the_option_if_it_is_unknown_whether_the_label_is_turned(
     format_, treatment
 ):
     for turn, label in ((3, SIZE), (2, SIZE), (6, SIZE), (6, None), (8, (9, 9))):
@@ -110,7 +110,7 @@ def test_a_turned_picture_is_refused_with_the_option_where_nothing_tells_what_th
         assert "--upright turns the pixels" in refusal.value.cause
 
 
-def test_the_label_of_a_picture_that_is_encoded_anew_tells_its_turn():
+def test_the_label_of_a_picture_that_is_encoded_again_says_how_it_was_turned():
     # A wide picture with a tall label: the label is upright.
     content = turned(6)
     for treatment, source in (
@@ -180,7 +180,7 @@ def test_images_of_8_bits_are_not_stretched():
 
 
 @pytest.mark.parametrize("format_", ["PNG", "TIFF", "JPEG2000", "PPM"])
-def test_deep_images_are_refused_with_the_option_that_tells_black_and_white(format_):
+def test_deep_images_are_refused_with_the_option_for_black_and_white(format_):
     for read in (lambda content: prepare(content, ASKED), decodable):
         with pytest.raises(
             ImageFileError, match="must have 8 bits per channel, got more"

@@ -169,7 +169,7 @@ def test_brightness_contrast_saturation_and_hue_are_drawn_from_their_ranges():
     assert np.abs(np.corrcoef(drawn, rowvar=False) - np.eye(4)).max() < 0.2
 
 
-def test_gray_stays_gray_whatever_saturation_and_hue():
+def test_gray_stays_gray_with_any_saturation_and_hue():
     window = draw((1, 1), 0, crop_size=(1, 1))
     for seed in range(10):
         gray = tf.fill((1, 1, 3), tf.constant(100, tf.uint8))

@@ -97,7 +97,7 @@ def test_the_cache_on_disk_leaves_no_file(tiny_data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_turns_out_to_be_full_is_told(tiny_data, tmp_path):
+def test_a_disk_that_turns_out_to_be_full_is_reported(tiny_data, tmp_path):
     # The kernel's own refusal: a file may be no longer than this.
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_batches(shards, policy):
         assert_same(batches(shards, policy=policy), batches(shards, policy=policy, seed=4))
 
 
-def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(shards):
+def test_a_stream_begun_at_a_later_epoch_continues_as_the_whole_one(shards):
     whole = batches(shards, epochs=3)
     assert_same(whole[6:], batches(shards, first_epoch=2, epochs=3))
     with pytest.raises(AssertionError):
@@ -48,7 +48,7 @@ def test_a_stream_begun_at_a_later_epoch_goes_on_as_the_whole_one(shards):
 
 
 @pytest.mark.parametrize("policy", ["standard", "rand"])
-def test_a_stream_begun_within_an_epoch_goes_on_as_the_whole_one(shards, policy):
+def test_a_stream_begun_within_an_epoch_continues_as_the_whole_one(shards, policy):
     whole = batches(shards, epochs=3, policy=policy)
     assert_same(whole[4:], batches(shards, first_epoch=1, first_batch=1, epochs=3, policy=policy))
     assert_same(whole[6:], batches(shards, first_epoch=1, first_batch=3, epochs=3, policy=policy))

@@ -157,7 +157,7 @@ def test_a_loss_of_keras_is_taken_by_name_and_as_a_function(data):
         ({"logits": CrossEntropy(), "auxiliary": Dice()}, None),
     ],
 )
-def test_a_saved_model_loads_compiled_and_goes_on(data, tmp_path, loss, loss_weights):
+def test_a_saved_model_loads_compiled_and_trains_further(data, tmp_path, loss, loss_weights):
     model = build()
     model.compile("adamw", loss, loss_weights=loss_weights, metrics=[MeanIoU(3)])
     step(model, data)

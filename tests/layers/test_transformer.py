@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 
 from kerasseg.layers import PadToMultiple
+from kerasseg.layers.position_embeddings import interpolation_matrix
 from kerasseg.layers.transformer import (
     AppendClassTokens,
     ClassMasks,
     DropPath,
     MultiHeadAttention,
     PatchTokens,
-    interpolation_matrix,
 )
 
 

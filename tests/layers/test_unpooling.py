@@ -36,7 +36,7 @@ def test_unknown_padding_is_refused():
         MaxPoolingWithIndices("full")
 
 
-def test_a_network_that_pools_so_is_not_compiled_by_xla_unless_told():
+def test_a_network_that_pools_with_indices_is_not_compiled_by_xla_by_default():
     """XLA is what `compile` chooses by itself on a GPU; it has no kernel for this pooling."""
     layer = MaxPoolingWithIndices()
     run = tf.function(layer, jit_compile=True)

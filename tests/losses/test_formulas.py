@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from kerasseg import losses
@@ -64,6 +65,40 @@ def smoothed(share, class_weights=(1, 1, 1)):
         return loss / class_weights[label]
 
     return lambda *batch: weighted_mean(*batch, loss_of_pixel, class_weights)
+
+
+def near_borders(labels, weight, sigma):
+    """The weight of U-Net's paper, with SciPy's distances to pixels on borders."""
+    found = np.zeros(labels.shape)
+    for image, label in enumerate(labels):
+        border = np.zeros(label.shape, bool)
+        for row, column in np.ndindex(label.shape):
+            for neighbour in ((row + 1, column), (row, column + 1)):
+                if neighbour[0] == label.shape[0] or neighbour[1] == label.shape[1]:
+                    continue
+                values = {label[row, column], label[neighbour]}
+                if len(values) == 2 and 255 not in values:
+                    border[row, column] = border[neighbour] = True
+        if border.any():
+            distance = scipy.ndimage.distance_transform_edt(~border)
+            found[image] = weight * np.exp(-(distance**2) / (2 * sigma**2))
+    return found
+
+
+def weighted_near_borders(weight, sigma, class_weights, gamma=0, share=0.0):
+    def formula(labels, logits, weights):
+        near, total, norm = near_borders(labels, weight, sigma), 0.0, 0.0
+        for place in np.argwhere(labels != 255):
+            place = tuple(place)
+            of_classes = np.array(class_weights) + near[place]
+            target = np.full(3, share / 3)
+            target[labels[place]] += 1 - share
+            p = softmax(logits[place])
+            total += weights[place] * (target * of_classes * (1 - p) ** gamma * -np.log(p)).sum()
+            norm += of_classes[labels[place]]
+        return total / norm
+
+    return formula
 
 
 def hard_examples(threshold, min_kept, class_weights=(1, 1, 1)):
@@ -134,6 +169,18 @@ CASES = {
     "smoothed, weighted": (
         CrossEntropy(CLASS_WEIGHTS, label_smoothing=0.3),
         smoothed(0.3, CLASS_WEIGHTS),
+    ),
+    "near borders": (
+        CrossEntropy(CLASS_WEIGHTS, boundary_weight=10, boundary_sigma=0.7),
+        weighted_near_borders(10, 0.7, CLASS_WEIGHTS),
+    ),
+    "near borders, smoothed": (
+        CrossEntropy(CLASS_WEIGHTS, label_smoothing=0.3, boundary_weight=2),
+        weighted_near_borders(2, 5, CLASS_WEIGHTS, share=0.3),
+    ),
+    "near borders, focal": (
+        Focal(boundary_weight=4, boundary_sigma=1),
+        weighted_near_borders(4, 1, [1, 1, 1], gamma=2),
     ),
     "focal": (Focal(), focal(2)),
     "focal, weighted": (Focal(0.5, CLASS_WEIGHTS), focal(0.5, CLASS_WEIGHTS)),

@@ -52,7 +52,7 @@ def test_a_record_that_is_cut_anywhere_is_refused(length):
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_at_all_do_more_than_to_be_refused(content):
+def test_bytes_of_every_kind_are_only_refused(content):
     with pytest.raises(ImageFileError, match="record must"):
         reader.parse_example(content)
 
@@ -112,7 +112,7 @@ def test_frames_are_those_that_tensorflow_wrote(tmp_path_factory, contents):
         assert content[frame.offset :][: len(frame.content)] == frame.content
 
 
-def test_a_damaged_content_is_told_and_the_next_record_found(tmp_path):
+def test_a_damaged_content_is_reported_and_the_next_record_found(tmp_path):
     content = bytearray(write_with_tensorflow(tmp_path / "x", [b"first", b"second"]))
     content[12] ^= 1
     assert [(f.content[1:], f.whole) for f in read(bytes(content))] == [
@@ -133,7 +133,7 @@ def test_a_damaged_length_ends_the_file(tmp_path, position):
 
 
 @given(st.integers(22, 42))
-def test_a_file_that_is_cut_short_in_its_second_record_is_told_from_a_whole_one(length):
+def test_a_file_that_is_cut_short_in_its_second_record_is_distinguished_from_a_whole_one(length):
     file = io.BytesIO()
     writer = records.RecordWriter(file)
     writer.write([b"first"])

@@ -27,7 +27,7 @@ def test_each_epoch_has_a_line():
     assert last.endswith("images/s  0 s left")
 
 
-def test_the_time_left_is_told_after_a_whole_epoch():
+def test_the_time_left_is_printed_after_a_whole_epoch():
     resumed, whole = lines(1, 3)
     assert resumed.endswith("images/s")
     assert whole.endswith("left")

@@ -297,7 +297,7 @@ def test_json_of_many_values_is_read_and_written_in_another_process(models):
         (b"", True),
     ],
 )
-def test_json_of_few_values_is_told_by_its_marks(content, few):
+def test_json_of_few_values_is_reported_by_its_marks(content, few):
     assert json_process.has_few_values(content) == few
 
 

@@ -131,17 +131,19 @@ def test_a_run_of_small_batches_is_a_run_of_large_ones(training, tiny_data, tmp_
         np.testing.assert_allclose(one, other, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_everything_together_is_resumed_within_a_step_bit_for_bit(
-    training, tiny_data, tmp_path, two_cpus
+    training, tiny_data, tmp_path, two_cpus, replicas
 ):
     options = replace(
         training, dtype_policy="mixed_float16", ema=0.9, clip_norm=0.5, schedule="cosine"
     )
-    whole = fit.run(options, tiny_data, tmp_path / "whole", devices=two_cpus).folder
+    more = {"devices": two_cpus[:replicas]}
+    whole = fit.run(options, tiny_data, tmp_path / "whole", **more).folder
     stopped = At(0, 2, signalled(signal.SIGTERM))  # after the first of the two batches of a step
     with pytest.raises(Interrupted):
-        fit.run(options, tiny_data, tmp_path / "run", devices=two_cpus, extra_callbacks=[stopped])
-    fit.resume(tmp_path / "run", devices=two_cpus)
+        fit.run(options, tiny_data, tmp_path / "run", extra_callbacks=[stopped], **more)
+    fit.resume(tmp_path / "run", **more)
     assert_same_end(tmp_path / "run", whole)
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -99,7 +100,7 @@ def test_averaging_leaves_the_training_itself_alone(training, tiny_data, tmp_pat
         fit.run(replace(training, ema=ema), tiny_data, tmp_path / str(ema)).folder
         for ema in (None, 0.9)
     ]
-    states = [state.newest_whole(folder / "checkpoints")[0] for folder in folders]
+    states: list[Any] = [state.newest_whole(folder / "checkpoints")[0] for folder in folders]
     plain, averaged = (tf.train.load_checkpoint(str(s.variables)) for s in states)
     names = [n for n in plain.get_variable_to_shape_map() if n.startswith("variables/")]
     for name in names:

@@ -1,6 +1,7 @@
 """A disk that is full: the state before is kept, and the training goes on from it later."""
 
 import contextlib
+import functools
 import os
 import resource
 import signal
@@ -27,18 +28,20 @@ def whole(tiny_data, tiny_training, tmp_path_factory):
     return fit.run(tiny_training, tiny_data, folder).folder
 
 
-# Room for nothing; for half of the network; for the network, but not for the state.
-@pytest.mark.parametrize("left", [0, 130_000, 420_000])
-def test_a_full_disk_keeps_the_state_before(small_disk, tiny_data, tiny_training, whole, left):
+def test_a_full_disk_keeps_the_state_before(small_disk, tiny_data, tiny_training, whole):
     run = small_disk / "run"
-    full = At(1, 0, lambda: fill(small_disk, left))
-    with pytest.raises(InputError, match="cannot be written") as refusal:
-        fit.run(tiny_training, tiny_data, run, extra_callbacks=[full])
-    assert "No space left on device" in str(refusal.value)
-    states = sorted(path.name for path in (run / "checkpoints").glob("epoch-*"))
-    assert states == ["epoch-0-step-0", "epoch-1-step-0"]
-    assert not list((run / "checkpoints").glob(".writing-*"))
-    (small_disk / "ballast").unlink()
+    begin = functools.partial(fit.run, tiny_training, tiny_data, run)
+    resume = functools.partial(fit.resume, run)
+    # Room for nothing; for half of the network; for the network, but not for the state.
+    for train, left in ((begin, 0), (resume, 130_000), (resume, 420_000)):
+        full = At(1, 0, functools.partial(fill, small_disk, left))
+        with pytest.raises(InputError, match="cannot be written") as refusal:
+            train(extra_callbacks=[full])
+        assert "No space left on device" in str(refusal.value)
+        states = sorted(path.name for path in (run / "checkpoints").glob("epoch-*"))
+        assert states == ["epoch-0-step-0", "epoch-1-step-0"]
+        assert not list((run / "checkpoints").glob(".writing-*"))
+        (small_disk / "ballast").unlink()
     fit.resume(run)
     assert_same_end(run, whole)
 

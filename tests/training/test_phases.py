@@ -115,7 +115,7 @@ def test_the_schedule_of_a_phase_counts_from_its_first_step():
     assert float(last(99)) == pytest.approx(2)
 
 
-def test_patience_begins_anew_with_a_phase():
+def test_patience_begins_again_with_a_phase():
     options = TrainingOptions(epochs=5)
     _, phase = phases.plan(options, Position(2, 0), 9, None)
     assert phase == phases.Phase(Position(2, 0), {"epochs": 5}, {"epochs": 9})

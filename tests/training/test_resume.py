@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import subprocess
 
 import pytest
 from run_ends import At, assert_same_end, before_each_change_of_a_file, signalled
@@ -118,13 +119,23 @@ def test_a_second_ctrl_c_aborts_at_once_and_the_run_goes_on_from_the_state_befor
     assert_same_end(tmp_path / "run", ends(training, tiny_data))
 
 
-def killed(options, data, folder, at):
-    """Stops a training as a kill does: nothing is saved."""
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Copies a training that stopped as by a kill: `killed(options, data, folder, at)`."""
+    done = {}
 
     def kill():
         raise KeyboardInterrupt
 
-    stop(options, data, folder, At(*at, kill), KeyboardInterrupt)
+    def copy(options, data, folder, at):
+        key = repr((options, at))
+        if key not in done:
+            done[key] = tmp_path_factory.mktemp("killed") / "run"
+            stop(options, data, done[key], At(*at, kill), KeyboardInterrupt)
+        # With its second names for files, which shutil.copytree would make files of their own.
+        subprocess.run(["cp", "-a", done[key], folder], check=True)
+
+    return copy
 
 
 @pytest.fixture
@@ -138,7 +149,7 @@ def from_another_run(training, tiny_run):
 
 
 def test_a_run_killed_in_its_first_epoch_has_its_initial_weights(
-    from_another_run, tiny_data, tmp_path, ends
+    from_another_run, tiny_data, tmp_path, ends, killed
 ):
     killed(from_another_run, tiny_data, tmp_path / "run", (0, 1))
     fit.resume(tmp_path / "run")
@@ -146,7 +157,7 @@ def test_a_run_killed_in_its_first_epoch_has_its_initial_weights(
 
 
 def test_a_run_killed_before_its_first_state_begins_again_and_says_so(
-    from_another_run, tiny_data, tmp_path, ends
+    from_another_run, tiny_data, tmp_path, ends, killed
 ):
     killed(from_another_run, tiny_data, tmp_path / "run", (0, 1))
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "epoch-0-step-0")
@@ -157,7 +168,9 @@ def test_a_run_killed_before_its_first_state_begins_again_and_says_so(
 
 
 @pytest.mark.parametrize("name", ["variables.data-00000-of-00001", "best.keras", "folder"])
-def test_a_damaged_state_costs_an_epoch_and_nothing_else(training, tiny_data, tmp_path, ends, name):
+def test_a_damaged_state_costs_an_epoch_and_nothing_else(
+    training, tiny_data, tmp_path, ends, killed, name
+):
     run = tmp_path / "run"
     killed(training, tiny_data, run, (2, 1))
     newest = run / "checkpoints" / "epoch-2-step-0"

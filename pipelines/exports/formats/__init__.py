@@ -47,7 +47,7 @@ class Export:
         classes: Classes of its labels.
         facts: Meaning of the labels and form of the inputs, for `classes.json`.
         size: `(height, width)` at which it computes; None for the images' own size.
-        probabilities: Whether it gives probabilities besides the labels.
+        probabilities: Whether the model also returns probabilities.
     """
 
     name: str

@@ -32,7 +32,7 @@ def write(model, folder: Path, export: Export) -> Path:
     """Converts a network and stores the meaning of the labels in the file's `metadata_props`.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: Folder to write `FILE` into.
         export: The export.
 

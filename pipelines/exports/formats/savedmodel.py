@@ -31,7 +31,7 @@ def write(model, folder: Path, export: Export) -> Path:
     """Writes a SavedModel and its warm-up requests.
 
     Args:
-        model: From images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         folder: The version's folder.
         export: The export; its overlays do not draw a background.
 

@@ -1,0 +1,28 @@
+"""A dense layer for tokens whose number is known only at run time."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense` as one matrix product.
+
+    Keras contracts any axes, and computes on the GPU, at each call, to which shape the result is to
+    be brought: the host waits for it.
+
+    Args:
+        units: Number of output channels.
+        **kwargs: As for `keras.layers.Dense`.
+
+    Input: (..., channels).
+    Output: (..., units).
+    """
+
+    def call(self, inputs, training=None):
+        """Returns the outputs."""
+        size = tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0)
+        rows = tf.reshape(inputs, (-1, inputs.shape[-1]))
+        outputs = tf.reshape(super().call(rows, training=training), size)
+        outputs.set_shape(self.compute_output_shape(inputs.shape))
+        return outputs

@@ -1,0 +1,64 @@
+"""`kerasseg plan`."""
+
+import json
+
+import click
+
+from . import options, recipe_option, startup
+from .fit_options import network_options, settings_of, training_options
+from .option_groups import GroupedCommand
+
+
+@click.command("plan", cls=GroupedCommand)
+@recipe_option.recipe_option
+@click.option("--data", type=options.folder, help="Folder of the converted dataset.")
+@click.option("--json", "as_json", is_flag=True, help="Print the forecast as JSON.")
+@training_options
+@network_options
+def command(recipe, data, as_json, encoder, output_stride, **training) -> None:
+    """Forecast the time and memory of a training from some of its steps.
+
+    Takes the options of fit. At least ten real steps, the evaluation of some
+    images and the saving of a state are measured in processes of their own;
+    nothing is kept. The steps are made twice, with two batch sizes, to learn
+    how the memory grows.
+    """
+    if not data:
+        raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
+    settings = settings_of(training, encoder, output_stride)
+    startup.load_tensorflow()
+    from .. import forecast
+
+    report = forecast.run(settings, data)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+        return
+    options.print_table(("forecast", "value"), _rows(report, settings.epochs))
+    for sentence in report["advice"]:
+        options.console().print(sentence, soft_wrap=True, highlight=False)
+
+
+def _rows(report, epochs: int) -> list[tuple[str, str]]:
+    available, largest = report["available_memory"], report["largest_batch"]
+    return [
+        ("images/s", f"{report['images_per_second']:.2f}"),
+        ("waiting for data", f"{report['waiting']:.0%}"),
+        ("steps per epoch", str(report["steps_per_epoch"])),
+        (f"time of {epochs} epochs", _duration(report["seconds"])),
+        ("  of which steps", _duration(report["training_seconds"])),
+        ("  of which evaluations", _duration(report["evaluation_seconds"])),
+        ("  of which saved states", _duration(report["saving_seconds"])),
+        ("memory", _gibibytes(report["memory"])),
+        ("available memory", "-" if available is None else _gibibytes(available)),
+        ("largest batch that fits", "-" if largest is None else f"about {largest}"),
+    ]
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
