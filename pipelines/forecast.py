@@ -20,7 +20,7 @@ _SMALL_BATCH = 8
 def run(options: TrainingOptions, data: Path | str) -> dict[str, Any]:
     """Forecasts a training from at least ten of its steps, an evaluation and a saved state.
 
-    The steps are made twice, in processes of their own: with the batch size of the options and with
+    The steps are made twice, in separate processes: with the batch size of the options and with
     another, to learn how the memory grows. The whole training split is decoded where the training
     would do so (see `cache`). Your own code, named in the options, is executed.
 

@@ -1,3 +1,5 @@
+"""A training from beginning to end: the run folder, what it keeps, and what is refused."""
+
 import dataclasses
 import json
 import shutil
@@ -10,14 +12,10 @@ import tensorflow as tf
 from run_ends import history_of
 
 import kerasseg
-from kerasseg.losses import CrossEntropy, Dice, WeightedSum
 from kerasseg.pipelines import fit, records
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import run_folder
-from kerasseg.pipelines.runs.training_options import TrainingOptions
-from kerasseg.pipelines.runtime.devices import mirrored_strategy
-from kerasseg.pipelines.training import compiled_model
 
 
 def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
@@ -133,63 +131,6 @@ def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path):
     assert (tmp_path / "run/history.json").read_bytes() == before
 
 
-def test_two_replicas_train_as_one(tiny_data, tiny_training, tmp_path, two_cpus):
-    # Crops larger than the images: the padding is ignored, and differs between the replicas.
-    options = dataclasses.replace(
-        tiny_training, crop_size=(48, 48), optimizer="sgd", learning_rate=0.01
-    )
-    one = fit.run(options, tiny_data, tmp_path / "one", devices=two_cpus[:1])
-    two = fit.run(options, tiny_data, tmp_path / "two", devices=two_cpus)
-    histories = [run_folder.history(run.folder) for run in (one, two)]
-    for alone, shared in zip(*histories, strict=True):
-        assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-        assert shared["mean_iou"] == pytest.approx(alone["mean_iou"], abs=1e-3)
-    models = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (one, two)]
-    for alone, shared in zip(*(model.get_weights() for model in models), strict=True):
-        # In units of float32's rounding, which is in proportion above 1 (moving variances); without
-        # synchronised statistics or global counts the difference is 7e-3.
-        unit = np.maximum(1, np.abs(alone))
-        np.testing.assert_allclose(shared / unit, alone / unit, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        CrossEntropy(class_weights=[1.0, 2.0, 5.0]),
-        Dice(),
-        WeightedSum([CrossEntropy(), Dice()], [1.0, 0.5]),
-    ],
-    ids=lambda loss: loss.name,
-)
-def test_the_gradient_of_two_replicas_is_that_of_one_with_ignored_pixels(loss, two_cpus):
-    """The halves differ in ignored pixels: dividing by each one's own count is wrong."""
-    labels = np.zeros((2, 4, 4), np.uint8)
-    labels[0], labels[1, :2] = 255, 1
-    labels[0, 0, 0] = 2
-    logits = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
-
-    def gradient(y, z):
-        z = tf.convert_to_tensor(z)
-        with tf.GradientTape() as tape:
-            tape.watch(z)
-            value = loss(y, z)
-        return value, tape.gradient(value, z)
-
-    expected, expected_gradient = gradient(labels, logits)
-    strategy = mirrored_strategy(two_cpus)
-
-    def half(array):
-        return strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(array[context.replica_id_in_sync_group][None])
-        )
-
-    value, shared = strategy.run(gradient, args=(half(labels), half(logits)))
-    total = strategy.reduce("SUM", value, axis=None)
-    assert float(total) == pytest.approx(float(expected), rel=1e-6)
-    joined = tf.concat(strategy.experimental_local_results(shared), 0)
-    np.testing.assert_allclose(joined, expected_gradient, atol=1e-7)
-
-
 def test_median_frequency_weights_follow_their_formula():
     split = records.Split("train", 3, [], [60, 30, 10, 0], [100, 60, 100, 0], 7)
     # Frequencies .6, .5, .1; their median is .5; class 3 never occurs.
@@ -255,14 +196,6 @@ def test_a_run_that_cannot_begin_leaves_no_folder(
 def test_numbers_without_end_are_refused(tiny_training, name, value):
     with pytest.raises(InputError, match=rf"{name} must be finite, got"):
         replace(tiny_training, **{name: value})
-
-
-def test_a_batch_that_the_replicas_cannot_share_is_refused(
-    tiny_data, tiny_training, tmp_path, two_cpus
-):
-    options = dataclasses.replace(tiny_training, batch_size=3)
-    with pytest.raises(InputError, match="batch_size must be a multiple of the 2 replicas, got 3"):
-        fit.run(options, tiny_data, tmp_path / "run", devices=two_cpus)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tiny_run, tiny_data, tiny_training):
@@ -357,83 +290,6 @@ def test_a_dataset_whose_pixels_were_not_counted_is_not_cached(tiny_data, tiny_t
         fit.run(replace(tiny_training, cache="memory"), data, tmp_path / "memory")
 
 
-@pytest.fixture
-def pspnet_training():
-    return TrainingOptions(
-        model="pspnet",
-        model_options={"encoder": "resnet18", "filters": 8, "output_stride": 32},
-        epochs=1,
-        batch_size=4,
-        crop_size=(32, 32),
-        learning_rate=1e-2,
-    )
-
-
-def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
-    pspnet_training, tiny_data, tmp_path
-):
-    fit.run(pspnet_training, tiny_data, tmp_path / "run")
-    model = kerasseg.load(tmp_path / "run")
-    assert model.output_shape == (None, None, None, 3)
-    assert not [layer.name for layer in model.layers if layer.name.startswith("auxiliary")]
-    # Without its loss nothing moves the head.
-    silent = replace(pspnet_training, auxiliary_weight=0.0)
-    dataset = records.load(tiny_data)
-    moved = []
-    for options in (silent, pspnet_training):
-        trained = compiled_model.build(options, dataset, tf.distribute.get_strategy())
-        trained.run_eagerly = True  # tracing takes longer than a step
-        head = trained.get_layer("auxiliary_logits")
-        before = head.kernel.numpy()
-        batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
-        trained.train_on_batch(batch, np.ones((4, 32, 32), np.int32))
-        # Weight decay is proportional to the learning rate: far less than a gradient's step.
-        moved.append(np.abs(head.kernel.numpy() - before).max())
-    assert moved[0] < 1e-5
-    assert moved[1] > 1e-3
-
-
-def test_the_graph_of_training_asserts_nothing(pspnet_training, tiny_data):
-    options = replace(pspnet_training, dice_weight=0.5)
-    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
-    images = tf.TensorSpec((None, None, None, 3), tf.float32)
-    labels = tf.TensorSpec((None, None, None), tf.uint8)
-    graph = tf.function(model.train_step).get_concrete_function((images, labels)).graph
-    definition = graph.as_graph_def()
-    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
-    found = {node.op for node in nodes}
-    assert "SparseSoftmaxCrossEntropyWithLogits" in found  # or no training was looked at
-    assert not [name for name in found if "Assert" in name or "CheckNumerics" in name]
-
-
-# Which of (scale, offset, mean, variance) change in a training step.
-ALL, NONE, AFFINE = (True,) * 4, (False,) * 4, (True, True, False, False)
-
-
-@pytest.mark.parametrize(
-    ("batch_norm", "in_encoder", "in_head"),
-    [
-        ("train", ALL, ALL),
-        ("frozen-statistics", AFFINE, AFFINE),
-        ("frozen-encoder", NONE, ALL),
-        ("frozen", NONE, NONE),
-    ],
-)
-def test_frozen_batch_normalisation_keeps_its_values(
-    batch_norm, in_encoder, in_head, pspnet_training, tiny_data
-):
-    options = replace(pspnet_training, batch_norm=batch_norm)
-    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
-    model.run_eagerly = True  # tracing takes longer than a step
-    layers = [model.get_layer(name) for name in ("encoder_layer2_0_1_bn", "head_bn")]
-    before = [layer.get_weights() for layer in layers]
-    batch = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
-    model.train_on_batch(batch, np.ones((4, 32, 32), np.int32))
-    for layer, old, expected in zip(layers, before, (in_encoder, in_head), strict=True):
-        pairs = zip(layer.get_weights(), old, strict=True)
-        assert tuple(not np.array_equal(new, value) for new, value in pairs) == expected
-
-
 def test_few_steps_with_a_high_momentum_have_averages_to_evaluate_by(
     tiny_data, tiny_training, tmp_path
 ):
@@ -454,65 +310,3 @@ def test_few_steps_with_a_high_momentum_have_averages_to_evaluate_by(
     )
     run = fit.run(options, tiny_data, tmp_path / "run")
     assert run_folder.history(run.folder)[-1]["mean_iou"] > 0.8
-
-
-def test_options_reach_the_optimizer_the_loss_and_the_normalisation(pspnet_training, tiny_data):
-    options = replace(
-        pspnet_training,
-        dice_weight=0.5,
-        encoder_learning_rate_factor=0.1,
-        batch_norm_momentum=0.99,
-    )
-    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
-    assert model.optimizer.encoder_factor == 0.1
-    kernel, gamma = (model.get_layer(n).trainable_variables[0] for n in ("head_conv", "head_bn"))
-    assert model.optimizer._use_weight_decay(kernel)
-    assert not model.optimizer._use_weight_decay(gamma)
-    assert model.loss.weights == [1.0, 0.5]
-    assert isinstance(model.loss.losses[1], Dice)
-    assert model.get_layer("head_bn").momentum == 0.99
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_norm": "instance"}, "batch_norm must be one of train, frozen-statistics, "),
-        ({"auxiliary_weight": -1.0}, "auxiliary_weight must be at least 0, got -1.0"),
-        ({"dice_weight": -1.0}, "dice_weight must be at least 0, got -1.0"),
-        (
-            {"encoder_learning_rate_factor": -0.1},
-            "encoder_learning_rate_factor must be at least 0, got -0.1",
-        ),
-        ({"batch_norm_momentum": 1.0}, r"batch_norm_momentum must be in \[0, 1\), got 1.0"),
-    ],
-)
-def test_new_options_are_checked(options, message, pspnet_training):
-    with pytest.raises(InputError, match=message):
-        replace(pspnet_training, **options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"encoder_weights": "missing.h5"},
-            "must be none, imagenet, hub:PRESET or a file, got 'missing.h5'",
-        ),
-        ({"encoder_weights": "hub:missing"}, "must be a preset of keras-hub.*got .missing"),
-        ({"init_from": "nowhere"}, "init_from must be a run or a .keras file, got nowhere"),
-    ],
-)
-def test_weights_that_cannot_be_had_leave_no_run(
-    options, message, pspnet_training, tiny_data, tmp_path
-):
-    with pytest.raises(InputError, match=message):
-        fit.run(replace(pspnet_training, **options), tiny_data, tmp_path / "run")
-    assert not (tmp_path / "run" / "run.json").exists()
-
-
-def test_encoder_weights_of_an_architecture_without_encoder_are_refused(
-    tiny_training, tiny_data, tmp_path
-):
-    options = replace(tiny_training, encoder_weights="imagenet")
-    with pytest.raises(InputError, match="must be none for unet: it has no choice of encoder"):
-        fit.run(options, tiny_data, tmp_path / "run")

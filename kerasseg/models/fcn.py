@@ -95,8 +95,12 @@ def build(
     )
     of_authors = variant == "paper" and encoder in vgg.NAMES
     if of_authors:
-        form = f"variant {variant}"
-        check_unused(form, encoder, output_stride=output_stride, auxiliary=auxiliary or None)
+        check_unused(
+            f"variant {variant}",
+            encoder,
+            output_stride=output_stride,
+            auxiliary=auxiliary or None,
+        )
         output_stride, stride = 32, 8 if stride is None else stride
         if stride not in _OFFSETS:
             raise ValueError(f"stride must be one of 32, 16, 8, got {stride!r}.")

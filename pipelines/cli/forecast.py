@@ -19,7 +19,7 @@ def command(recipe, data, as_json, encoder, output_stride, **training) -> None:
     """Forecast the time and memory of a training from some of its steps.
 
     Takes the options of fit. At least ten real steps, the evaluation of some
-    images and the saving of a state are measured in processes of their own;
+    images and the saving of a state are measured in separate processes;
     nothing is kept. The steps are made twice, with two batch sizes, to learn
     how the memory grows.
     """

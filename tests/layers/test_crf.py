@@ -1,3 +1,4 @@
+import functools
 import re
 from pathlib import Path
 
@@ -21,9 +22,8 @@ def settings():
             names = [match for match in map(SETTING.fullmatch, stored) if match]
         for match in names:
             xy, rgb, compat, iterations = (int(group) for group in match.groups()[1:])
-            yield pytest.param(
-                path, match[1], DenseCRF(iterations, compat, xy, rgb), id=f"{path.stem}-{match[1]}"
-            )
+            arguments = (iterations, compat, xy, rgb)
+            yield pytest.param(path, match[1], arguments, id=f"{path.stem}-{match[1]}")
 
 
 def load(path):
@@ -31,6 +31,12 @@ def load(path):
     stored = dict(np.load(path))
     probabilities = stored["probabilities"].astype(np.float32)
     return stored["image"], np.log(np.maximum(probabilities, 1e-20)), stored
+
+
+@functools.cache
+def graph_of(classes, *arguments):
+    """The graph of one layer, which tests may share: tracing takes longest."""
+    return as_graph(DenseCRF(*arguments), classes)
 
 
 def as_graph(layer, classes):
@@ -49,10 +55,11 @@ def scene():
     return image, logits
 
 
-@pytest.mark.parametrize(("path", "name", "layer"), list(settings()))
-def test_marginals_are_those_of_the_authors_code(path, name, layer):
+@pytest.mark.parametrize(("path", "name", "arguments"), list(settings()))
+def test_marginals_are_those_of_the_authors_code(path, name, arguments):
     image, logits, stored = load(path)
-    marginals = as_graph(layer, logits.shape[-1])(image[None], logits[None])[0].numpy()
+    infer = graph_of(logits.shape[-1], *arguments)
+    marginals = infer(image[None], logits[None])[0].numpy()
     labels = stored[f"labels_{name}"]
     assert (marginals.argmax(-1) == labels).mean() >= 0.9999
     (key,) = (k for k in stored if k.startswith("q_") and k.endswith(name))
@@ -69,7 +76,7 @@ def test_the_reference_changes_many_labels(scene):
 
 def test_each_image_of_a_batch_is_inferred_by_itself_and_none_may_be(scene):
     image, logits = scene
-    infer = as_graph(DenseCRF(2), 9)
+    infer = graph_of(9, 2)
     images, batch = np.stack([image, image[::-1]]), np.stack([logits, logits[:, ::-1]])
     together = infer(images, batch).numpy()
     for index in range(2):
@@ -82,7 +89,7 @@ def test_each_image_of_a_batch_is_inferred_by_itself_and_none_may_be(scene):
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 3)])
 def test_the_smallest_images_are_inferred(scene, size):
     image, logits = (x[: size[0], : size[1]] for x in scene)
-    assert np.isfinite(as_graph(DenseCRF(3), 9)(image[None], logits[None])).all()
+    assert np.isfinite(graph_of(9, 3)(image[None], logits[None])).all()
 
 
 def test_without_iterations_marginals_are_the_softmax(scene):
@@ -94,7 +101,7 @@ def test_without_iterations_marginals_are_the_softmax(scene):
 
 def test_logits_that_differ_by_a_constant_a_pixel_give_the_same(scene):
     image, logits = scene
-    infer = as_graph(DenseCRF(3), 9)
+    infer = graph_of(9, 3)
     shift = np.random.default_rng(0).normal(size=(*logits.shape[:2], 1)).astype(np.float32)
     one, other = (infer(image[None], x[None]).numpy() for x in (logits, logits + shift))
     np.testing.assert_allclose(one, other, atol=1e-5)
@@ -103,8 +110,8 @@ def test_logits_that_differ_by_a_constant_a_pixel_give_the_same(scene):
 def test_the_compatibility_of_potts_is_the_default(scene):
     image, logits = scene
     one, other = (
-        as_graph(layer, 9)(image[None], logits[None]).numpy()
-        for layer in (DenseCRF(3), DenseCRF(3, compatibility=1 - np.eye(9)))
+        infer(image[None], logits[None]).numpy()
+        for infer in (graph_of(9, 3), as_graph(DenseCRF(3, compatibility=1 - np.eye(9)), 9))
     )
     np.testing.assert_allclose(one, other, atol=2e-5)
 

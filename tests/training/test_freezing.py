@@ -13,28 +13,30 @@ from kerasseg.pipelines import fit
 from kerasseg.pipelines.errors import InputError, Interrupted
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 
-# Small, with normalisation, one layer of which is frozen for good.
-ENCODER = """
+# Small, with normalisation, one layer of which is frozen for good; the encoder is nested.
+OWN = """
 import keras
 from keras import layers
 
-def tiny(images, output_stride=32):
-    features, found = images, {}
-    for stride, step in ((4, 4), (16, 4), (32, 2)):
-        features = layers.Conv2D(4, 3, strides=step, padding="same")(features)
-        features = layers.BatchNormalization(momentum=0.5, trainable=stride != 4)(features)
-        found[stride] = features = layers.ReLU()(features)
-    return found
+def build(*, num_classes, input_shape):
+    image, inner = keras.Input(input_shape), keras.Input(input_shape)
+    features = inner
+    with keras.name_scope("encoder_own"):
+        for index in range(3):
+            features = layers.Conv2D(4, 3, padding="same")(features)
+            features = layers.BatchNormalization(momentum=0.5, trainable=index > 0)(features)
+            features = layers.ReLU()(features)
+    features = keras.Model(inner, features, name="encoder_own")(image)
+    features = layers.BatchNormalization(name="head_bn")(features)
+    return keras.Model(image, layers.Conv2D(num_classes, 1, dtype="float32")(features))
 """
 
 
 @pytest.fixture
 def training(tmp_path):
-    (tmp_path / "own.py").write_text(ENCODER)
-    encoder = f"{tmp_path}/own.py:tiny"
+    (tmp_path / "own.py").write_text(OWN)
     return TrainingOptions(
-        model="pspnet",
-        model_options={"encoder": encoder, "filters": 8, "output_stride": 32, "auxiliary": False},
+        model=f"{tmp_path}/own.py:build",
         epochs=1,
         batch_size=4,
         crop_size=(32, 32),
@@ -103,8 +105,7 @@ def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
     with pytest.raises(Interrupted):
         fit.run(options, tiny_data, run, extra_callbacks=[stopped])
     notices.clear()
-    code = [training.model_options["encoder"].partition(":")[0]]
-    fit.resume(run, code=code, on_notice=notices.append)
+    fit.resume(run, code=[str(tmp_path / "own.py")], on_notice=notices.append)
     assert notices[1:] == ["epoch 2: the encoder is trained from here on"]
     assert_same_end(run, whole.folder)
 
