@@ -1,5 +1,7 @@
 """A dense layer for tokens whose number is known only at run time."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -23,6 +25,7 @@ class Dense(keras.layers.Dense):
         """Returns the outputs."""
         size = tf.concat([tf.shape(inputs)[:-1], [self.units]], axis=0)
         rows = tf.reshape(inputs, (-1, inputs.shape[-1]))
-        outputs = tf.reshape(super().call(rows, training=training), size)
+        product: Any = super().call(rows, training=training)
+        outputs = tf.reshape(product, size)
         outputs.set_shape(self.compute_output_shape(inputs.shape))
         return outputs
