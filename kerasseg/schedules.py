@@ -160,7 +160,7 @@ class Step(_Schedule):
 
     def _share(self, step):
         passed = tf.cast(step >= tf.constant(self.boundaries, tf.float32), tf.float32)
-        return self.factor ** tf.reduce_sum(passed)
+        return tf.pow(tf.constant(self.factor, tf.float32), tf.reduce_sum(passed))
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -48,9 +48,10 @@ def run(
         InputError: If a run or the dataset cannot be used, or classes differ.
     """
     allocator.keep_freed(allocator.ARRAYS)
-    networks = []
-    for path in (first, second):
-        networks.append(trained_networks.load(path, data=data, checkpoint=checkpoint, code=code))
+    networks = [
+        trained_networks.load(path, data=data, checkpoint=checkpoint, code=code)
+        for path in (first, second)
+    ]
     (one, _), (other, _) = networks
     if one.classes != other.classes:
         raise InputError(
@@ -58,23 +59,23 @@ def run(
             + run_folder.describe_difference(one.classes, other.classes)
         )
     dataset = one.open_dataset(None if data is None else Path(data))
-    matrices = _count([model for _, model in networks], dataset, split, on_image)
+    before, after = _count([model for _, model in networks], dataset, split, on_image)
     return {
         "options": option_differences.differences([one.options, other.options]),
         "scores": {
-            name: _described(*matrices, lambda sums, score=score: score(sums).numpy())[0]
+            name: _described(before, after, lambda sums, score=score: score(sums).numpy())[0]
             for name, score in metrics.OVERALL.items()
         },
         "classes": dict(
             zip(
                 one.classes.names,
-                _described(*matrices, lambda sums: metrics.class_iou(sums).numpy()),
+                _described(before, after, lambda sums: metrics.class_iou(sums).numpy()),
                 strict=True,
             )
         ),
         "dataset": dataset.name,
         "split": split,
-        "images": len(matrices[0]),
+        "images": len(before),
     }
 
 

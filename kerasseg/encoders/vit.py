@@ -110,7 +110,7 @@ def depths(layers: Iterable[str]) -> dict[str, int]:
     """
     blocks = {name: re.match(r"encoder_block(\d+)_", name) for name in layers}
     found = {name: int(match[1]) + 1 for name, match in blocks.items() if match}
-    first = dict.fromkeys(("encoder_pad", "encoder_patches", "encoder_tokens"), 0)
+    first: dict[str, int] = dict.fromkeys(("encoder_pad", "encoder_patches", "encoder_tokens"), 0)
     top = max(found.values(), default=0) + 1
     return {name: found.get(name, first.get(name, top)) for name in blocks}
 

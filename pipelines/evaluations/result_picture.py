@@ -88,7 +88,7 @@ def draw(
     heights = (_CURVES_HEIGHT, classes_height, pictures_height)
     figure = Figure(figsize=(_WIDTH, sum(heights) + 2), dpi=100, layout="constrained")
     figure.suptitle(title, parse_math=False)
-    rows = figure.subfigures(3, 1, height_ratios=heights)
+    rows: Any = figure.subfigures(3, 1, height_ratios=heights)
     _draw_curves(rows[0].subplots(1, 3), history)
     left, right = rows[1].subplots(1, 2)
     _draw_confusion(left, matrix, classes)
@@ -149,7 +149,7 @@ def _draw_class_iou(axes: Axes, matrix: np.ndarray, classes: ClassSpace) -> None
     places, size = np.arange(len(iou)), _font_size(len(iou))
     colors = np.asarray(classes.colors) / 255
     axes.barh(places, np.nan_to_num(iou), color=colors, edgecolor="gray", linewidth=0.5)
-    for place, value in zip(places, iou, strict=True):
+    for place, value in enumerate(iou):
         text = "absent" if np.isnan(value) else f"{value:.3f}"
         axes.text(np.nan_to_num(value) + 0.01, place, text, va="center", fontsize=size)
     axes.set_yticks(places, classes.names, fontsize=size, parse_math=False)
@@ -165,10 +165,8 @@ def _draw_predictions(
     axes.set_axis_off()
     axes.set_title("Image, truth and prediction")
     occurring = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
-    patches = [
-        Patch(facecolor=np.asarray(classes.colors[index]) / 255, edgecolor="gray")
-        for index in occurring
-    ]
+    colors: Any = np.asarray(classes.colors) / 255
+    patches = [Patch(facecolor=colors[index], edgecolor="gray") for index in occurring]
     legend = axes.legend(
         patches,
         [""] * len(patches),

@@ -106,4 +106,5 @@ class Loop:
 def _learning_rate(optimizer: Any) -> float:
     """Returns the learning rate of the next step."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
-    return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    rate: Any = keras.ops.convert_to_numpy(optimizer.learning_rate)
+    return float(rate)
