@@ -8,14 +8,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class Dense(keras.layers.Dense):
-    """`keras.layers.Dense` as one matrix product.
+    """`keras.layers.Dense` as one matrix product, with the same arguments.
 
-    Keras contracts any axes, and computes on the GPU, at each call, to which shape the result is to
-    be brought: the host waits for it.
-
-    Args:
-        units: Number of output channels.
-        **kwargs: As for `keras.layers.Dense`.
+    The layer of Keras computes the shape of the result on the GPU at each call, and the host waits
+    for it.
 
     Input: (..., channels).
     Output: (..., units).

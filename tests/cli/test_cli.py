@@ -130,7 +130,7 @@ def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
         ),
         (["--model", "unet", "--scale", "a,b"], "must be MIN,MAX in numbers, got 'a,b'"),
         (["--model", "unet", "--model-option", "depth"], "must be NAME=VALUE, got 'depth'"),
-        (["--resume", "--epochs", "3"], "--epochs must not be given with --resume"),
+        (["--resume", "--batch-size", "3"], "--batch-size must not be given with --resume"),
     ],
 )
 def test_fit_refuses_what_it_cannot_read(run_cli, tmp_path, arguments, message):
