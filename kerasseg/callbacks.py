@@ -103,7 +103,10 @@ class SegmentationMetrics(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Evaluates the network and adds the scores to the logs."""
         logs = {} if logs is None else logs
-        entry = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+        # Keras sorts the logs by name; the loss is the first column all the same.
+        names = sorted(logs, key=lambda name: name != "loss")
+        entry: dict[str, Any] = {"epoch": epoch + 1}
+        entry |= {name: float(logs[name]) for name in names}
         last = epoch + 1 == (self.params or {}).get("epochs")
         if last or (epoch + 1) % self.every == 0:
             matrix = self.evaluate(self.batches)

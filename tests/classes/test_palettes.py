@@ -211,7 +211,7 @@ def test_ignored_values_must_leave_each_class_one():
         9: 255,
         255: 255,
     }
-    with pytest.raises(InputError, match=r"of no class, got 2, which is dog; .* '3: dog'"):
+    with pytest.raises(InputError, match=r"must not be classes, got 2, which is dog; .* '3: dog'"):
         ignoring(describe(), [7, 2])
     with pytest.raises(InputError, match=r"in \[0, 65535\], got 65536"):
         ignoring(describe(), [65536])
