@@ -1,7 +1,7 @@
 """Scores equal those of the benchmarks' own code, on the same labels and predictions.
 
-`cityscapesscripts` and `torchmetrics` are in the extra `bench`; without them the formulas of the
-development kits remain, written out in NumPy.
+`torchmetrics` is in the extra `bench` only. The formulas of the other development kits are written
+out in NumPy.
 """
 
 import numpy as np
