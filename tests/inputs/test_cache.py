@@ -5,12 +5,12 @@ import signal
 
 import numpy as np
 import pytest
+from run_ends import history_of
 
 import kerasseg
 from kerasseg.pipelines import convert, fit, inputs, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.inputs import cache
-from kerasseg.pipelines.runs import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_a_training_is_the_same_with_and_without_the_cache_resumed_or_not(
     with pytest.raises(KeyboardInterrupt):
         fit.run(cached, tiny_data, folders["killed"], extra_callbacks=[Kill(1, 1)])
     fit.resume(folders["killed"])
-    histories = [run_folder.history(folder) for folder in folders.values()]
+    histories = [history_of(folder) for folder in folders.values()]
     assert all(history == histories[0] for history in histories)
     weights = [
         kerasseg.load(folder / "checkpoints/last.keras").get_weights()
