@@ -4,6 +4,7 @@ import json
 
 import click
 
+from ..runs.intervals import describe_duration
 from . import options, recipe_option, startup
 from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand
@@ -44,20 +45,14 @@ def _rows(report, epochs: int) -> list[tuple[str, str]]:
         ("images/s", f"{report['images_per_second']:.2f}"),
         ("waiting for data", f"{report['waiting']:.0%}"),
         ("steps per epoch", str(report["steps_per_epoch"])),
-        (f"time of {epochs} epochs", _duration(report["seconds"])),
-        ("  of which steps", _duration(report["training_seconds"])),
-        ("  of which evaluations", _duration(report["evaluation_seconds"])),
-        ("  of which saved states", _duration(report["saving_seconds"])),
+        (f"time of {epochs} epochs", describe_duration(report["seconds"])),
+        ("  of which steps", describe_duration(report["training_seconds"])),
+        ("  of which evaluations", describe_duration(report["evaluation_seconds"])),
+        ("  of which saved states", describe_duration(report["saving_seconds"])),
         ("memory", _gibibytes(report["memory"])),
         ("available memory", "-" if available is None else _gibibytes(available)),
         ("largest batch that fits", "-" if largest is None else f"about {largest}"),
     ]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _gibibytes(count: int) -> str:

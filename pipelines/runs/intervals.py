@@ -62,3 +62,12 @@ def is_interval(text: str) -> bool:
     except InputError:
         return False
     return True
+
+
+def describe_duration(seconds: float) -> str:
+    """Rounds a duration to a number that people read at a glance."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -6,6 +6,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ..runs.intervals import describe_duration
 from . import devices
 
 # Without a terminal, seconds between two lines within an epoch.
@@ -73,7 +74,7 @@ class TrainingProgress(keras.callbacks.Callback):
         left = self._time_left(step_time * self._steps, step_time * (self._steps - batch - 1))
         text = (
             f"step {batch + 1}/{self._steps}  loss {logs['loss']:.4f}  {self._rate:.1f} images/s"
-            f"{_waiting(logs)}  {_memory()}{_duration(left)} left"
+            f"{_waiting(logs)}  {_memory()}{describe_duration(left)} left"
         )
         if batch + 1 == self._steps and self._is_evaluated():
             self._bar.update(self._task, completed=batch + 1, text="evaluating")
@@ -92,7 +93,7 @@ class TrainingProgress(keras.callbacks.Callback):
         names = ("loss", "validation_loss", "mean_iou", "pixel_accuracy")
         scores = "  ".join(f"{name} {logs[name]:.4f}" for name in names if name in logs)
         rate = f"  {self._rate:.1f} images/s{_waiting(logs)}" if self._rate else ""
-        left = f"  {_duration(self._time_left(elapsed, 0.0))} left" if self._epochs else ""
+        left = f"  {describe_duration(self._time_left(elapsed, 0.0))} left" if self._epochs else ""
         self._print(f"{self._title(epoch)}  {scores}{rate}{left}")
 
     def _print(self, line: str) -> None:
@@ -120,11 +121,3 @@ def _waiting(logs: dict) -> str:
 def _memory() -> str:
     used = devices.memory_in_use()
     return f"{used / 2**30:.1f} GiB  " if used else ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

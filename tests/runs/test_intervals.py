@@ -1,7 +1,12 @@
 import pytest
 
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.runs.intervals import Interval, parse_duration, parse_interval
+from kerasseg.pipelines.runs.intervals import (
+    Interval,
+    describe_duration,
+    parse_duration,
+    parse_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,8 @@ def test_a_number_of_steps_must_be_whole_and_above_0(text):
 def test_a_duration_needs_its_unit():
     with pytest.raises(InputError, match="got '500'"):
         parse_duration("500")
+
+
+def test_durations_are_told_in_the_unit_that_fits():
+    told = [describe_duration(seconds) for seconds in (0.2, 89, 91, 5000, 9000)]
+    assert told == ["0 s", "89 s", "2 min", "83 min", "2.5 h"]
