@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 
 from ..errors import ImageFileError
-from .png_chunks import (  # noqa: F401 (others use all of them as `png.NAME`)
+from .png_chunks import (
     GRAY,
     GRAY_ALPHA,
     HEADER,
@@ -29,6 +29,26 @@ from .png_chunks import (  # noqa: F401 (others use all of them as `png.NAME`)
     read_size,
     walk,
 )
+
+# With those of the chunks, so that `png` is all that other files need.
+__all__ = [
+    "GRAY",
+    "GRAY_ALPHA",
+    "HEADER",
+    "PALETTE",
+    "RGB",
+    "RGBA",
+    "SIGNATURE",
+    "check_pixels",
+    "check_size",
+    "chunks",
+    "decode",
+    "encode",
+    "read_kind",
+    "read_palette",
+    "read_size",
+    "walk",
+]
 
 _CHANNELS = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
 # First column and row, and steps, of the passes of an interlaced PNG.
