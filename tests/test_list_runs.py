@@ -75,12 +75,13 @@ def test_the_command_sorts(runs, run_cli):
 
 
 def test_the_option_loss_and_the_loss_of_the_last_epoch_have_columns_of_their_own(runs, run_cli):
-    change(runs / "early", loss="lovasz")
+    change(runs / "early", loss="lovasz", schedule="step", step_epochs=[3])
     result = run_cli("runs", runs, "--sort", "loss option")
     assert result.exit_code == 0, result.output
     header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
     assert header.count("loss") == 1
     assert [row[header.index("loss option")] for row in rows][-1] == "lovasz"
+    assert rows[0][header.index("step_epochs")] == "-"
     early = rows[-1]
     assert (early[0], early[header.index("loss")]) == ("early", "0.5000")
 
