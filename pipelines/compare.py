@@ -34,8 +34,8 @@ def run(
         split: "train", "validation" or "test".
         checkpoint: The network of each run to take, "best" or "last"; None for the best, or the
             last if none was evaluated yet.
-        code: Files and modules with code that the networks need. They are executed; for runs, only
-            if the runs were trained with the same code.
+        code: Files and modules with code that the networks need. They are executed; for runs, each
+            only for the run that was trained with it.
         on_image: Called with the number of compared images and of all images.
 
     Returns:
@@ -48,9 +48,10 @@ def run(
         InputError: If a run or the dataset cannot be used, or classes differ.
     """
     allocator.keep_freed(allocator.ARRAYS)
+    paths = (first, second)
     networks = [
-        trained_networks.load(path, data=data, checkpoint=checkpoint, code=code)
-        for path in (first, second)
+        trained_networks.load(path, data=data, checkpoint=checkpoint, code=own)
+        for path, own in zip(paths, trained_networks.divide_code(paths, code), strict=True)
     ]
     (one, _), (other, _) = networks
     if one.classes != other.classes:

@@ -78,6 +78,7 @@ def run(
     own = guests.load(options)
     with interruption.handled(time_limit) as stop:
         model = compiled_model.build(options, dataset, strategy, own)
+        compiled_model.check_encoder(model, options)
         loaded = initial_weights.load(model, options, dataset)
         if line := batch_norm.describe(model, options, strategy.num_replicas_in_sync):
             on_notice(line)

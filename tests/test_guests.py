@@ -15,9 +15,9 @@ import tensorflow as tf
 from cli.test_cli import fails
 
 import kerasseg
-from kerasseg.pipelines import evaluate, fit, records
+from kerasseg.pipelines import compare, evaluate, fit, records
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.runs import guests, run_folder
+from kerasseg.pipelines.runs import guests, run_folder, trained_networks
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.serving import saved_model
 from kerasseg.pipelines.training import compiled_model
@@ -475,6 +475,36 @@ def test_a_class_that_no_one_registered_is_found_under_its_name(own_run, tiny_da
     assert report["class_names"] == ["ground", "square", "disc"]
     with pytest.raises(InputError, match="must be the code that"):
         evaluate.run(own_run, code=[str(LOSS), str(ENCODER)])
+
+
+def test_code_is_given_to_the_compared_network_that_needs_it(own_run, tiny_run, tiny_data, plain):
+    own, file = str(NETWORK), own_run / "checkpoints" / "best.keras"
+    for pair in ((own_run, tiny_run), (tiny_run, own_run)):
+        report = compare.run(*pair, code=[own])
+        assert report["images"] == 5
+    assert compare.run(own_run, file, code=[own])["scores"]["mean_iou"]["gain"] == 0
+    with pytest.raises(InputError, match=r"plain\.py: must be code that .* or .* was trained with"):
+        compare.run(own_run, tiny_run, code=[own, str(plain)])
+
+
+def test_code_is_divided_among_networks(own_run, tiny_run, plain, tmp_path):
+    (tmp_path / "alone.keras").touch()
+    paths = (own_run, tiny_run, tmp_path / "alone.keras")
+    code = [str(NETWORK), str(plain)]
+    # A file without a run may need any code.
+    assert trained_networks.divide_code(paths, code) == [code[:1], [], code]
+    assert trained_networks.divide_code(paths, []) == [[], [], []]
+
+
+def test_code_that_is_still_missing_is_named(own_run, monkeypatch):
+    def fail(run, checkpoint):
+        raise InputError("cannot be loaded.")
+
+    monkeypatch.setattr(run_folder, "load_model", fail)
+    with pytest.raises(InputError, match=r"loaded\. It was trained with .*model network\.py:build"):
+        evaluate.run(own_run, code=[str(LOSS)])
+    with pytest.raises(InputError, match=r"cannot be loaded\.$"):
+        evaluate.run(own_run, code=[str(NETWORK)])
 
 
 def test_a_name_with_a_colon_is_not_always_ones_own():

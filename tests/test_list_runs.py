@@ -74,6 +74,18 @@ def test_the_command_sorts(runs, run_cli):
     assert [each["run"] for each in json.loads(by_rate.stdout)][-1] == "a/stopped"
 
 
+def test_the_option_loss_and_the_loss_of_the_last_epoch_have_columns_of_their_own(runs, run_cli):
+    change(runs / "early", loss="lovasz", schedule="step", step_epochs=[3])
+    result = run_cli("runs", runs, "--sort", "loss option")
+    assert result.exit_code == 0, result.output
+    header, *rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert header.count("loss") == 1
+    assert [row[header.index("loss option")] for row in rows][-1] == "lovasz"
+    assert rows[0][header.index("step_epochs")] == "-"
+    early = rows[-1]
+    assert (early[0], early[header.index("loss")]) == ("early", "0.5000")
+
+
 @pytest.mark.parametrize("sort", ["scor", "seed"])
 def test_an_unknown_column_is_refused(runs, run_cli, sort):
     result = run_cli("runs", runs, "--sort", sort)

@@ -27,12 +27,14 @@ def command(folder, sort, as_json) -> None:
     Columns: finished epochs of those planned; the best score on the
     validation images (see --monitor of fit) and its epoch; the loss of the
     last epoch; the minutes of all training steps; and each option that is
-    not the same in all runs.
+    not the same in all runs, the option --loss as 'loss option'.
     """
     from .. import list_runs
 
     found = list_runs.run(folder)
-    differing = [name for name in found[0]["options"] if name not in ("model", "epochs")]
+    differing = [
+        _option_column(name) for name in found[0]["options"] if name not in ("model", "epochs")
+    ]
     columns = (*_COLUMNS, *differing)
     if sort not in columns:
         raise click.BadParameter(
@@ -48,8 +50,14 @@ def command(folder, sort, as_json) -> None:
 def _value(run: dict[str, Any], column: str) -> Any:
     if column == "minutes":
         return None if run["seconds"] is None else run["seconds"] / 60
-    name = column.replace("best epoch", "best_epoch")
-    return run[name] if column in _COLUMNS else run["options"][column]
+    if column in _COLUMNS:
+        return run[column.replace("best epoch", "best_epoch")]
+    return next(value for name, value in run["options"].items() if _option_column(name) == column)
+
+
+def _option_column(name: str) -> str:
+    """Returns the column of an option; `loss` alone is the loss of the last epoch."""
+    return f"{name} option" if name in _COLUMNS else name
 
 
 def _order(value: Any, *, descending: bool) -> tuple:

@@ -89,7 +89,7 @@ def print_problems(problems) -> None:
 
 def value_text(value: Any) -> str:
     """Formats the value of an option as the command line takes it; an absent value is a dash."""
-    if value is None:
+    if value is None or value in ([], ()):
         return "-"
     if isinstance(value, bool):
         return str(value).lower()

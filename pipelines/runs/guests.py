@@ -106,13 +106,53 @@ def load_again(
     return _look_up(named, sources)
 
 
-def allow(given: Sequence[str], recorded: Sequence[Mapping[str, str]] | None, run: Path) -> None:
+def divide(
+    given: Sequence[str], networks: Sequence[tuple[Path, Sequence[Mapping[str, str]] | None]]
+) -> list[list[str]]:
+    """Divides code that is named once among several networks, without executing it.
+
+    Args:
+        given: Files and modules.
+        networks: The path of each network, and its run's record of its code; None for a network
+            that belongs to no run, which may need any code.
+
+    Returns:
+        For each network the files and modules that `allow` takes for it.
+
+    Raises:
+        InputError: If code belongs to none of the networks, or cannot be read.
+    """
+    hashes = {source: _hash(_read(source)) for source in given}
+    records = [
+        None if recorded is None else {entry["sha256"] for entry in recorded}
+        for _, recorded in networks
+    ]
+    parts = [
+        [source for source, hash_ in hashes.items() if known is None or hash_ in known]
+        for known in records
+    ]
+    for source, hash_ in hashes.items():
+        if not any(source in part for part in parts):
+            paths = " or ".join(str(path) for path, _ in networks)
+            raise InputError(
+                f"{source}: must be code that {paths} was trained with, got another SHA-256 "
+                f"({hash_[:12]}). It was not executed."
+            )
+    return parts
+
+
+def allow(
+    given: Sequence[str], recorded: Sequence[Mapping[str, str]] | None, run: Path
+) -> set[str]:
     """Executes the code that the command line names, so that a network made with it can be loaded.
 
     Args:
         given: Files and modules.
         recorded: The run's record of its code; None for a network that belongs to no run.
         run: The run's folder.
+
+    Returns:
+        The SHA-256 of each source.
 
     Raises:
         InputError: If the run was not trained with it, or its import fails.
@@ -123,6 +163,7 @@ def allow(given: Sequence[str], recorded: Sequence[Mapping[str, str]] | None, ru
         found = _compare(given, recorded, run).values()
     for source, content in found:
         _execute(source, content)
+    return {_hash(content) for _, content in found}
 
 
 def store(run: Path, guests: Mapping[str, Guest]) -> list[dict[str, str]]:

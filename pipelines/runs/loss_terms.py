@@ -16,7 +16,8 @@ CLASSES = {
 }
 _NUMBER = r"[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?"
 _TERM = re.compile(rf"(?:({_NUMBER})\s*\*\s*)?([a-z-]+)\s*(?:\(([^()]*)\))?", re.IGNORECASE)
-_ARGUMENT = re.compile(rf"([a-z_]+)\s*=\s*({_NUMBER})", re.IGNORECASE)
+# The classes refuse negative numbers, and say why.
+_ARGUMENT = re.compile(rf"([a-z_]+)\s*=\s*(-?{_NUMBER})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -56,17 +56,44 @@ def load(
         raise InputError(f"classes must be left out for a run, which knows its own, got {classes}.")
     if data is not None:
         described.open_dataset(Path(data))  # which compares the classes
-    guests.allow(code, described.code, run)
+    allowed = guests.allow(code, described.code, run)
     try:
         is_run = run == path
         model = run_folder.load_model(described, str(checkpoint)) if is_run else _load_file(path)
     except InputError as error:
-        of_network = [entry for entry in described.code if entry["option"] != "loss"]
-        if not of_network or code:
+        missing = [
+            entry
+            for entry in described.code
+            if entry["option"] != "loss" and entry["sha256"] not in allowed
+        ]
+        if not missing:
             raise
-        raise InputError(f"{error} {guests.describe_missing(of_network, run)}") from error
+        raise InputError(f"{error} {guests.describe_missing(missing, run)}") from error
     _check_number(path, model, described.classes, "its run")
     return described, model
+
+
+def divide_code(paths: Sequence[Path | str], code: Sequence[str]) -> list[list[str]]:
+    """Divides code that is named once among several networks, see `load`.
+
+    Args:
+        paths: Run folders and `.keras` files.
+        code: Files and modules with the user's own layers of some of them.
+
+    Returns:
+        The `code` of each network.
+
+    Raises:
+        InputError: If a path is neither, a run is damaged, or code belongs to none of them.
+    """
+    if not code:
+        return [[] for _ in paths]
+    networks = []
+    for path in map(Path, paths):
+        _check_path(path)
+        run = path if path.is_dir() else _run_of(path)
+        networks.append((path, None if run is None else run_folder.load(run).code))
+    return guests.divide(code, networks)
 
 
 def choose(path: Path | str, checkpoint: str | None = None) -> str | None:

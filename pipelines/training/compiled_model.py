@@ -128,12 +128,36 @@ def set_batch_norm(
                 )
 
 
+def check_encoder(model: keras.Model, options: TrainingOptions) -> None:
+    """Refuses options of a new training that are for an encoder where the network has none.
+
+    Runs of older releases may have them, without effect, and continue.
+
+    Args:
+        model: The network of the training.
+        options: The options of the training.
+
+    Raises:
+        InputError: If an option would have no effect.
+    """
+    # The optimizer knows the encoder by the paths of its variables.
+    if _has_encoder(model) or any(v.path.startswith("encoder_") for v in model.variables):
+        return
+    requirement = f"{{}} with {options.model}, which has no layer named encoder_..."
+    factor, fixed = options.encoder_learning_rate_factor, options.batch_norm
+    check_option("encoder_learning_rate_factor", factor == 1, requirement.format("1.0"), factor)
+    check_option("batch_norm", fixed != "frozen-encoder", requirement.format("another"), fixed)
+
+
+def _has_encoder(model: keras.Model) -> bool:
+    return any(layer.name.startswith("encoder_") for layer in model.layers)
+
+
 def _refuse_frozen(model: keras.Model, options: TrainingOptions) -> None:
     """Refuses a network of which no weight would change, or that has no encoder to freeze."""
     if options.freeze == "encoder":
-        encoder = any(layer.name.startswith("encoder_") for layer in model.layers)
         requirement = f"none with {options.model}, which has no layer named encoder_..."
-        check_option("freeze", encoder, requirement, options.freeze)
+        check_option("freeze", _has_encoder(model), requirement, options.freeze)
     factor = options.encoder_learning_rate_factor
     if not any(factor or not v.path.startswith("encoder_") for v in model.trainable_variables):
         total, frozen = len(model.variables), len(model.non_trainable_variables)
@@ -189,6 +213,11 @@ def _build_term(term: loss_terms.Term, weights: list[float] | None) -> keras.los
     if unknown:
         known = ", ".join(sorted(taken - {"class_weights"})) or "none"
         raise ValueError(f"arguments of loss {term.name} must be among {known}, got {unknown[0]}.")
+    if "boundary_sigma" in term.arguments and not term.arguments.get("boundary_weight"):
+        raise ValueError(
+            f"boundary_sigma must be left out without a boundary_weight above 0 in loss "
+            f"{term.name}, got {term.arguments['boundary_sigma']}."
+        )
     of_classes = {"class_weights": weights} if "class_weights" in taken else {}
     return made(**term.arguments, **of_classes)
 

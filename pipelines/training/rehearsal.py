@@ -97,6 +97,7 @@ def _rehearse(options: TrainingOptions, data: Path, begun: float) -> Rehearsal:
     dataset, strategy = records.load(data), mirrored_strategy()
     options = _with_enough_steps(options, dataset)
     model = compiled_model.build(options, dataset, strategy, guests.load(options))
+    compiled_model.check_encoder(model, options)
     initial_weights.load(model, options, dataset)
     with tempfile.TemporaryDirectory() as folder:
         described = run_folder.create(Path(folder, "run"), options, dataset)

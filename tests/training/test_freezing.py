@@ -1,5 +1,7 @@
 """An encoder that keeps its weights, for the whole training or for its first epochs."""
 
+import json
+import shutil
 import signal
 from dataclasses import replace
 
@@ -127,3 +129,23 @@ def test_a_network_without_an_encoder_is_not_frozen(tiny_data, tiny_training, tm
 def test_options_without_effect_on_a_frozen_encoder_are_refused(training, change, message):
     with pytest.raises(InputError, match=message):
         replace(training, **change)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder_learning_rate_factor": 0.1}, "encoder_learning_rate_factor must be 1.0 with un"),
+        ({"batch_norm": "frozen-encoder"}, "batch_norm must be another with unet, which has no la"),
+    ],
+)
+def test_options_of_an_encoder_need_one_but_runs_that_have_them_continue(
+    tiny_data, tiny_training, tiny_run, tmp_path, changes, message
+):
+    with pytest.raises(InputError, match=message):
+        fit.run(replace(tiny_training, **changes), tiny_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    old = shutil.copytree(tiny_run, tmp_path / "old")
+    description = json.loads((old / "run.json").read_text())
+    description["options"] |= changes
+    (old / "run.json").write_text(json.dumps(description))
+    fit.resume(old)
