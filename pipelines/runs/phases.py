@@ -68,10 +68,10 @@ def plan(
     if not before:
         return options, None
     changed = {name: asked[name] for name in before}
-    planned = dataclasses.replace(options, **changed)
+    total = options.epochs if epochs is None else epochs
     requirement = f"more than the {position.epoch} epochs that are finished"
-    check_option("epochs", planned.epochs > position.epoch, requirement, planned.epochs)
-    return planned, Phase(position, before, changed)
+    check_option("epochs", total > position.epoch, requirement, total)
+    return dataclasses.replace(options, **changed), Phase(position, before, changed)
 
 
 def start_of_schedule(phases: Sequence[Phase]) -> Position:

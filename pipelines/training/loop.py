@@ -104,7 +104,9 @@ class Loop:
 
 
 def _learning_rate(optimizer: Any) -> float:
-    """Returns the learning rate of the next step."""
+    """Returns the learning rate of the last step."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
-    rate: Any = keras.ops.convert_to_numpy(optimizer.learning_rate)
-    return float(rate)
+    # Keras' own property gives that of the next step.
+    step = max(int(keras.ops.convert_to_numpy(optimizer.iterations)) - 1, 0)
+    rate: Any = optimizer._learning_rate(step)
+    return float(keras.ops.convert_to_numpy(rate))

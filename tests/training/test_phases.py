@@ -37,7 +37,9 @@ def test_more_epochs_stretch_the_schedule(extended, tiny_run, tiny_training):
     )
     assert history_of(run)[:2] == history_of(tiny_run)
     peak, power = tiny_training.learning_rate, tiny_training.power
-    assert rates(run)[2:] == pytest.approx([peak * (1 - 3 / 4) ** power, 0])
+    # Steps 8 and 11 of the 12, counted from 0, are the last ones of their epochs.
+    expected = [peak * (1 - step / 12) ** power for step in (8, 11)]
+    assert rates(run)[2:] == pytest.approx(expected)
     stored = json.loads((run / "run.json").read_text())
     assert stored["options"]["epochs"] == 4
     assert stored["phases"] == [
@@ -62,8 +64,9 @@ def test_a_new_learning_rate_begins_a_schedule_over_the_remaining_epochs(
     fit.resume(run, epochs=6, learning_rate=1e-4, on_notice=notices.append)
     assert "learning_rate 0.003 becomes 0.0001; the poly schedule" in notices[1]
     assert notices[1].endswith("begins again here, for the remaining epochs")
-    # Half of the new phase is left after its first epoch.
-    assert rates(run)[4:] == pytest.approx([1e-4 * 0.5**tiny_training.power, 0])
+    # Steps 2 and 5 of the 6 of the new phase.
+    expected = [1e-4 * (1 - step / 6) ** tiny_training.power for step in (2, 5)]
+    assert rates(run)[4:] == pytest.approx(expected)
     assert [phase.position for phase in run_folder.load(run).phases] == [(2, 0), (4, 0)]
 
 
@@ -89,7 +92,7 @@ def test_a_phase_that_is_interrupted_is_continued_bit_for_bit(tiny_run, tmp_path
     [
         ({"epochs": 1}, "epochs must be more than the 2 epochs that are finished, got 1"),
         ({"learning_rate": 0.5}, "epochs must be more than the 2 epochs that are finished, got 2"),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be more than the 2 epochs that are finished, got 0"),
         ({"epochs": 3, "learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
     ],
 )

@@ -125,9 +125,10 @@ def test_states_are_due_by_steps_or_by_time(monkeypatch):
 def test_the_history_has_learning_rate_seconds_and_waiting(tiny_run):
     first, last = run_folder.history(tiny_run)
     options = run_folder.load(tiny_run).options
-    # The rate of the step after the epoch: half of the steps are done, then all.
-    assert first["learning_rate"] == pytest.approx(options.learning_rate * 0.5**options.power)
-    assert last["learning_rate"] == 0
+    # Steps 2 and 5 of the 6, counted from 0, are the last ones of their epochs.
+    for step, entry in ((2, first), (5, last)):
+        expected = options.learning_rate * (1 - step / 6) ** options.power
+        assert entry["learning_rate"] == pytest.approx(expected)
     for entry in (first, last):
         assert entry["seconds"] > 0
         assert 0 <= entry["waiting"] <= 1
