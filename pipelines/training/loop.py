@@ -107,6 +107,5 @@ def _learning_rate(optimizer: Any) -> float:
     """Returns the learning rate of the last step."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     # Keras' own property gives that of the next step.
-    step = max(int(keras.ops.convert_to_numpy(optimizer.iterations)) - 1, 0)
-    rate: Any = optimizer._learning_rate(step)
-    return float(keras.ops.convert_to_numpy(rate))
+    step = max(int(optimizer.iterations.numpy()) - 1, 0)
+    return float(optimizer._learning_rate(step).numpy())
