@@ -206,10 +206,13 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
 
 
 def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
-    """Checks that a dataset has what a training with these options needs.
+    """Checks that a dataset has what a new training with these options needs.
+
+    Runs of older releases may have a warm-up that is longer than the training.
 
     Raises:
-        InputError: If a split has no pixel of a class, or an option does not fit the dataset.
+        InputError: If a split has no pixel of a class, or an option does not fit the dataset or the
+            number of epochs.
     """
     for split in ("train", "validation"):
         if not _holds_a_class(dataset, split):
@@ -234,6 +237,9 @@ def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
     most = examples // options.batch_size
     requirement = f"at most the {most} batches of an epoch"
     check_option("accumulate", options.accumulate <= most, requirement, options.accumulate)
+    requirement = f"at most the {options.epochs} epochs"
+    rises = options.warmup_epochs <= options.epochs
+    check_option("warmup_epochs", rises, requirement, options.warmup_epochs)
 
 
 def _holds_a_class(dataset: records.Dataset, split: str) -> bool:

@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from kerasseg.pipelines import records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines import fit, records
+from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.training import compiled_model, learning_rates
 
@@ -79,3 +81,9 @@ def test_encoders_without_numbered_layers_do_not_decay(model, encoder, named):
     told = rf"layer_decay must be left out with encoder ({named})\w*, .*vit_tiny, .* got 0.9"
     with pytest.raises(InputError, match=told):
         learning_rates.layer_factors(options, ["encoder_conv"])
+
+
+def test_a_warm_up_longer_than_the_training_is_refused(tiny_data):
+    options = TrainingOptions(epochs=2, batch_size=2, warmup_epochs=2.5)
+    with pytest.raises(InputError, match=r"warmup_epochs must be at most the 2 epochs, got 2\.5"):
+        fit.check_data(options, records.load(tiny_data))
