@@ -3,8 +3,6 @@
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import records
-from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines import fit, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.training_options import TrainingOptions
