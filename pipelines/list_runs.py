@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .runs import option_differences, run_folder
+from .runs import option_differences, phases, run_folder
 from .runtime import locks
 from .training.early_stopping import is_exhausted
 
@@ -80,7 +80,7 @@ def _status(run: run_folder.Run, epochs: list[dict[str, Any]]) -> str:
         return "training"
     if len(epochs) >= options.epochs:
         return "finished"
-    since = run.phases[-1].position.epoch if run.phases else 0
+    since = phases.first_epoch(run.phases)
     if is_exhausted(epochs, options.monitor, options.early_stop, since):
         return "ended early"
     return "stopped"

@@ -80,6 +80,11 @@ def start_of_schedule(phases: Sequence[Phase]) -> Position:
     return starts[-1] if starts else START
 
 
+def first_epoch(phases: Sequence[Phase]) -> int:
+    """Returns the number of epochs that were finished when the present phase began."""
+    return phases[-1].position.epoch if phases else 0
+
+
 def describe(phase: Phase, options: TrainingOptions) -> str:
     """Says in one line what a phase changes."""
     parts = [

@@ -13,6 +13,7 @@ from .. import inputs, records
 from ..errors import writing_to
 from ..inputs import cache
 from ..runs import option_differences, run_folder
+from ..runs.phases import first_epoch
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
 from . import freezing
@@ -120,7 +121,7 @@ class Training:
             steps=steps,
         )
         (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
-        since = self.described.phases[-1].position.epoch if self.described.phases else 0
+        since = first_epoch(self.described.phases)
         return Loop(options, self.model, steps, self.stop, called, checkpoints, since)
 
     def _checkpoints(
