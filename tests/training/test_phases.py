@@ -13,6 +13,7 @@ from kerasseg.pipelines.runs import phases, run_folder
 from kerasseg.pipelines.runs.state import Position
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.training import learning_rates
+from kerasseg.pipelines.training.early_stopping import is_exhausted
 
 STEPS = 3  # per epoch of the tiny training
 
@@ -121,8 +122,15 @@ def test_the_schedule_of_a_phase_counts_from_its_first_step():
 def test_patience_begins_again_with_a_phase():
     options = TrainingOptions(epochs=5)
     _, phase = phases.plan(options, Position(2, 0), 9, None)
+    assert phase is not None
     assert phase == phases.Phase(Position(2, 0), {"epochs": 5}, {"epochs": 9})
     assert phases.plan(options, Position(2, 0), 5, options.learning_rate) == (options, None)
+    scores = (0.5, 0.4, 0.3)  # of which the last is of the phase
+    history = [{"epoch": epoch, "mean_iou": score} for epoch, score in enumerate(scores, start=1)]
+    assert is_exhausted(history, "mean_iou", 2)
+    assert not is_exhausted(history, "mean_iou", 2, phases.first_epoch([phase]))
+    assert is_exhausted(history, "mean_iou", 1, phases.first_epoch([phase]))
+    assert phases.first_epoch([]) == 0
 
 
 def test_the_command_takes_both_options_with_resume(tiny_run, tmp_path, run_cli):
