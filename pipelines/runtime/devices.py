@@ -1,4 +1,4 @@
-"""The devices of a run: all GPUs, or one CPU when there is none."""
+"""The devices of a run: by default all GPUs, or one CPU when there is none."""
 
 import contextlib
 import functools
@@ -25,6 +25,24 @@ def _strategy(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     # the start again, and TensorFlow confuses them with the earlier ones ("Shape mismatch in the
     # collective instance").
     return tf.distribute.MirroredStrategy(list(devices))
+
+
+def local_strategy(kind: str, devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+    """Makes the strategy of a training in one process.
+
+    Args:
+        kind: "auto" for all GPUs, or else the CPU; "mirrored" for all devices, which are all GPUs,
+            or else all logical CPUs; "one" for the first of them, without mirroring.
+        devices: Names of the devices in their place; None for those of `kind`.
+    """
+    if kind == "one":
+        return tf.distribute.OneDeviceStrategy((devices or _all_devices())[0])
+    return mirrored_strategy(devices or (_all_devices() if kind == "mirrored" else None))
+
+
+def _all_devices() -> list[str]:
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
 
 
 def memory_in_use() -> int | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import loop as loop
     from . import loss_guard as loss_guard
     from . import rehearsal as rehearsal
+    from . import step_logs as step_logs
     from . import timing as timing
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -21,11 +21,13 @@ from kerasseg import atomic_files
 from .. import inputs, records
 from ..errors import InputError
 from ..runs import guests, initial_weights, run_folder
+from ..runs.option_fields import check_option
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
 from ..runtime import allocator, clean_process
-from ..runtime.devices import mirrored_strategy
+from ..runtime.devices import local_strategy
 from ..runtime.interruption import Stop
+from ..workers.team import Team
 from . import compiled_model
 from .epochs import Parts, Training
 from .timing import TimedBatches
@@ -94,14 +96,16 @@ def main(data: str, asked: str, told: str) -> None:
 
 def _rehearse(options: TrainingOptions, data: Path, begun: float) -> Rehearsal:
     allocator.keep_freed(allocator.ARRAYS)
-    dataset, strategy = records.load(data), mirrored_strategy()
+    requirement = "auto, one or mirrored, as a plan is made in one process"
+    check_option("strategy", options.strategy != "multi-worker", requirement, options.strategy)
+    dataset, alone = records.load(data), Team(local_strategy(options.strategy))
     options = _with_enough_steps(options, dataset)
-    model = compiled_model.build(options, dataset, strategy, guests.load(options))
+    model = compiled_model.build(options, dataset, alone.strategy, guests.load(options))
     compiled_model.check_encoder(model, options)
     initial_weights.load(model, options, dataset)
     with tempfile.TemporaryDirectory() as folder:
         described = run_folder.create(Path(folder, "run"), options, dataset)
-        training = Training(described, dataset, model, strategy, Stop(), None, ())
+        training = Training(described, dataset, model, alone, Stop(), None, ())
         with training.prepared() as parts:
             network = parts.scoring.inference_model
             saving = _seconds_of(lambda: parts.checkpoints.save(Position(0, 0)))

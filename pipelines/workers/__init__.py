@@ -1,0 +1,1 @@
+"""The processes that train one network together: who they are, and what they tell each other."""
