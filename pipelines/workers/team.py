@@ -217,7 +217,7 @@ def _join(cluster: Cluster, gpus: int) -> tf.distribute.Strategy:
         coordinated_jobs=[job],
     )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
     except RuntimeError as error:
         raise InputError(
             "strategy multi-worker must begin before TensorFlow has computed anything, got "
@@ -227,3 +227,6 @@ def _join(cluster: Cluster, gpus: int) -> tf.distribute.Strategy:
         raise InputError(
             f"the workers must be able to reach each other, got an error ({error.message})."
         ) from error
+    # TensorFlow takes SIGTERM for itself, and only notes that it came.
+    interruption.install_again()
+    return strategy
