@@ -76,12 +76,15 @@ class Checkpoints(keras.callbacks.Callback):
         better = score is not None and (self._best_score is None or score > self._best_score)
         if better:
             self._best_score = score
-        if not self._team.is_chief:
-            return
+        if self._team.is_chief:
+            self._save_epoch(Position(epoch + 1, 0), better)
+        self._team.wait()
+
+    def _save_epoch(self, position: Position, better: bool) -> None:
         with self._writing(), atomic_files.new_file(self._folder / LAST) as last:
             self._scoring.inference_model.save(last)
             self._last_checksum = state.checksum(last)
-            self._save(Position(epoch + 1, 0), last if better else None, [])
+            self._save(position, last if better else None, [])
 
     def save(self, position: Position, seconds: float = 0.0) -> None:
         """Saves the state at the beginning of the training or within an epoch.
@@ -96,11 +99,12 @@ class Checkpoints(keras.callbacks.Callback):
             InputError: If it cannot be written.
         """
         sums = self._sums() if position.step else []
-        if not self._team.is_chief:
-            return
-        with self._writing():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._save(position, None, sums, seconds)
+        if self._team.is_chief:
+            with self._writing():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._save(position, None, sums, seconds)
+        # A worker that ends before the state is written may have the chief killed with its job.
+        self._team.wait()
 
     def _save(
         self,

@@ -71,6 +71,8 @@ def run(options: TrainingOptions, data: Path) -> Rehearsal:
     Raises:
         InputError: If the training cannot be run with these options on this dataset.
     """
+    requirement = "auto, one or mirrored, as a plan is made in one process"
+    check_option("strategy", options.strategy != "multi-worker", requirement, options.strategy)
     with tempfile.TemporaryDirectory() as folder:
         asked, told = Path(folder, "asked.json"), Path(folder, "told.json")
         content = {"options": dataclasses.asdict(options), "begun": time.time()}
@@ -96,8 +98,6 @@ def main(data: str, asked: str, told: str) -> None:
 
 def _rehearse(options: TrainingOptions, data: Path, begun: float) -> Rehearsal:
     allocator.keep_freed(allocator.ARRAYS)
-    requirement = "auto, one or mirrored, as a plan is made in one process"
-    check_option("strategy", options.strategy != "multi-worker", requirement, options.strategy)
     dataset, alone = records.load(data), Team(local_strategy(options.strategy))
     options = _with_enough_steps(options, dataset)
     model = compiled_model.build(options, dataset, alone.strategy, guests.load(options))

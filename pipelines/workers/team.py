@@ -100,6 +100,10 @@ class Team:
         rest = [0.0] * ((self.workers - self.index - 1) * len(values))
         return self._sum([*own, *values, *rest])
 
+    def wait(self) -> None:
+        """Waits until all workers have come here."""
+        self.gather([0.0])
+
     def agree(self, asked: Agreement) -> Agreement:
         """Returns what all workers do: the same at each."""
         if self.workers == 1:
