@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from . import serve as serve
     from . import server as server
     from . import serving as serving
+    from . import tracking as tracking
     from . import training as training
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

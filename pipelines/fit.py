@@ -10,6 +10,7 @@ from kerasseg import IGNORE_LABEL
 
 from . import records
 from .errors import ImageFileError, InputError
+from .evaluations import learning_rate_picture
 from .images import png
 from .inputs import cache
 from .inputs.service import check_dispatcher
@@ -20,7 +21,8 @@ from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .runtime.devices import mirrored_strategy
-from .training import batch_norm, compiled_model
+from .tracking.following import tracked
+from .training import batch_norm, compiled_model, range_test
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
 
@@ -32,6 +34,7 @@ def run(
     *,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    track: str | None = None,
     time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
@@ -51,6 +54,7 @@ def run(
         devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
+        track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
         time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
             None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
@@ -77,12 +81,17 @@ def run(
     strategy = _strategy(options, devices)
     own = guests.load(options)
     with interruption.handled(time_limit) as stop:
+        options, found = _with_learning_rate(options, dataset, on_notice)
         model = compiled_model.build(options, dataset, strategy, own)
         compiled_model.check_encoder(model, options)
         loaded = initial_weights.load(model, options, dataset)
         if line := batch_norm.describe(model, options, strategy.num_replicas_in_sync):
             on_notice(line)
-        with locks.exclusive(folder):
+        names = dataset.classes.names
+        with (
+            locks.exclusive(folder),
+            tracked(track, folder, options, names, on_notice) as trackers,
+        ):
             run_folder.remove_leftovers(folder)
             described = run_folder.create(
                 folder,
@@ -93,8 +102,11 @@ def run(
                 replicas=strategy.num_replicas_in_sync,
                 **loaded,
             )
+            if found:
+                learning_rate_picture.write(folder, **dataclasses.asdict(found))
             allocator.keep_freed(allocator.ARRAYS)
-            parts = (model, strategy, stop, service, extra_callbacks, on_notice)
+            called = (*trackers, *extra_callbacks)
+            parts = (model, strategy, stop, service, called, on_notice)
             Training(described, dataset, *parts).run(None)
     return described
 
@@ -105,9 +117,10 @@ def resume(
     data: Path | str | None = None,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    track: str | None = None,
     code: Sequence[str] = (),
     epochs: int | None = None,
-    learning_rate: float | None = None,
+    learning_rate: float | str | None = None,
     time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
@@ -122,6 +135,7 @@ def resume(
         devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
+        track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
         epochs: Number of all epochs, to train for more or fewer than planned; None for as many as
@@ -162,12 +176,15 @@ def resume(
         model = compiled_model.build(options, dataset, strategy, own, start)
         if found is None:
             initial_weights.load(model, options, dataset)
-        if phase:
-            described = run_folder.begin_phase(described, options, phase)
-            on_notice(phases.describe(phase, options))
-        allocator.keep_freed(allocator.ARRAYS)
-        parts = (model, strategy, stop, service, extra_callbacks, on_notice)
-        Training(described, dataset, *parts).run(found)
+        names = dataset.classes.names
+        with tracked(track, described.folder, options, names, on_notice) as trackers:
+            if phase:
+                described = run_folder.begin_phase(described, options, phase)
+                on_notice(phases.describe(phase, options))
+            allocator.keep_freed(allocator.ARRAYS)
+            called = (*trackers, *extra_callbacks)
+            parts = (model, strategy, stop, service, called, on_notice)
+            Training(described, dataset, *parts).run(found)
     return described
 
 
@@ -203,6 +220,21 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
         + (f", with {' and '.join(initial)}" if initial else "")
     )
     return None
+
+
+def _with_learning_rate(
+    options: TrainingOptions, dataset: records.Dataset, on_notice: Callable[[str], None]
+) -> tuple[TrainingOptions, range_test.RangeTest | None]:
+    """Returns options whose learning rate is a number, and the test that found it if it was not."""
+    if options.learning_rate != "auto":
+        return options, None
+    on_notice("learning rate: a range test tries rates in the first steps of the training")
+    found = range_test.run(options, dataset.root)
+    on_notice(
+        f"learning rate {found.learning_rate:g}, at which the loss had made half of its fall; "
+        f"{learning_rate_picture.PICTURE} shows the curve"
+    )
+    return dataclasses.replace(options, learning_rate=found.learning_rate), found
 
 
 def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:

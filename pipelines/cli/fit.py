@@ -10,12 +10,13 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
+from ..tracking.tracker import TRACKERS
 from . import options, recipe_option, startup, stopping
 from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
-_PLACES = {"run", "data", "resume", "data_service", "code", "time_limit"}
+_PLACES = {"run", "data", "resume", "data_service", "code", "time_limit", "track"}
 # Options that begin a new phase of a resumed run.
 _PHASE = ("epochs", "learning_rate")
 
@@ -47,6 +48,12 @@ _PHASE = ("epochs", "learning_rate")
     help="Address of a 'kerasseg data-service' that makes the training batches.",
 )
 @click.option(
+    "--track",
+    type=click.Choice(TRACKERS),
+    help="Tracker of experiments that is told each epoch: MLflow or Weights & Biases. Each is an "
+    "extra of the package. Where it keeps the run is set by its own environment variables.",
+)
+@click.option(
     "--time-limit",
     type=options.Duration(),
     help="Time such as 2h after which the training saves its state and the command exits with "
@@ -63,6 +70,7 @@ def command(
     data_service,
     encoder,
     output_stride,
+    track,
     time_limit,
     **training,
 ) -> None:
@@ -88,17 +96,18 @@ def command(
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
     settings = None if resume else settings_of(training, encoder, output_stride)
+    places = {"service": data_service, "track": track, "time_limit": time_limit}
     try:
         startup.load_tensorflow()
         if settings is None:
             phase = {name: training[name] for name in _PHASE if _is_given(ctx, name)}
-            places = {"data": data, "service": data_service, "time_limit": time_limit}
-            _resume(console, run, code=code, **places, **phase)
+            _resume(console, run, data=data, code=code, **places, **phase)
         else:
-            _fit(console, settings, data, run, service=data_service, time_limit=time_limit)
+            _fit(console, settings, data, run, **places)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
-        then = _how_to_go_on(run, data if resume else None, data_service, named, time_limit)
+        moved = data if resume else None
+        then = _how_to_go_on(run, moved, data_service, named, track, time_limit)
         raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
@@ -107,12 +116,14 @@ def _how_to_go_on(
     data: Path | None,
     service: str | None,
     code: Sequence[str],
+    track: str | None,
     time_limit: float | None,
 ) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
     command += [part for source in code for part in ("--code", source)]
+    command += ["--track", track] if track else []
     command += ["--time-limit", f"{time_limit:g}s"] if time_limit else []
     begun = (run / "run.json").exists()
     return f"'{shlex.join(command)}' continues." if begun else "nothing was written."

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from . import learning_rates as learning_rates
     from . import loop as loop
     from . import loss_guard as loss_guard
+    from . import range_test as range_test
     from . import rehearsal as rehearsal
+    from . import separate as separate
     from . import timing as timing
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
