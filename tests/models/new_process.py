@@ -13,7 +13,6 @@ import kerasseg  # isort: skip  (before Keras, whose backend it chooses)
 import keras
 import numpy as np
 
-
 # One with a second head for training and one without: what Keras trains is of two classes.
 TRAINED = ("pspnet", "unet")
 
