@@ -17,8 +17,9 @@ import tensorflow as tf
 from cli.test_cli import fails
 
 import kerasseg
-from kerasseg.pipelines import compare, evaluate, fit, records
+from kerasseg.pipelines import compare, crf_tune, evaluate, fit, records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.evaluations import result_picture
 from kerasseg.pipelines.runs import guests, run_folder, trained_networks
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.serving import saved_model
@@ -89,6 +90,14 @@ def forgotten():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_a_picture():
+    """Draws no pictures of the runs: that takes a while, and needs no code of a user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result_picture, "write", lambda folder: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def alone(run_cli):
     """Runs the command line where none of the examples' code has been imported before."""
@@ -123,7 +132,11 @@ def said(done):
     return " ".join((done.stdout + done.stderr).split())
 
 
-def test_a_network_and_a_loss_of_ones_own_go_the_whole_road(own_run, alone, tiny_data, tmp_path):
+def test_a_network_and_a_loss_of_ones_own_go_the_whole_road(
+    own_run, alone, tiny_data, tmp_path, monkeypatch
+):
+    # The search itself needs no code of a user.
+    monkeypatch.setattr(crf_tune, "_search", lambda start, score: start)
     run = shutil.copytree(own_run, tmp_path / "run")
     image = next(tiny_data.parent.glob("source/images/val/*.png"))
     for command in (
