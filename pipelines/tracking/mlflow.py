@@ -13,12 +13,15 @@ from pathlib import Path
 import mlflow
 import PIL.Image
 from mlflow.entities import Metric, Param
+from mlflow.tracking.context.registry import resolve_tags
 
 from ..runs import option_differences
 from ..runs.training_options import TrainingOptions
 from .tracker import ending
 
 _EXPERIMENT = "kerasseg"
+# With it the pages show curves of trainings, not evaluations of language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 # What MLflow takes in a name of its own accord, without the characters that make paths.
 _FOREIGN = re.compile(r"[^A-Za-z0-9_ -]")
 _LONGEST_NAME = 200
@@ -36,8 +39,8 @@ def connect(
     if identity is None:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
         found = client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else client.create_experiment(name)
-        run = client.create_run(experiment, run_name=folder.resolve().name)
+        experiment = found.experiment_id if found else client.create_experiment(name, tags=_KIND)
+        run = client.create_run(experiment, run_name=folder.resolve().name, tags=resolve_tags())
         client.log_batch(run.info.run_id, params=[Param(*each) for each in params.items()])
         return Run(client, run.info.run_id, class_names)
     before = client.get_run(identity).data.params
