@@ -101,7 +101,8 @@ def test_a_saved_model_by_its_c_loader_and_over_rest(file, photos, tmp_path, siz
     pytest.importorskip("tensorflow_serving.apis", reason="needs the extra 'serving'")
     version = export.run(file, output=tmp_path / "served", size=size)
     images = sorted(photos.iterdir())
-    answers = saved_model.predict_in_clean_process(version, [path.read_bytes() for path in images])
+    served = saved_model.SavedModel(version)
+    answers = [served.predict(path.read_bytes()) for path in images]
     with Server(tmp_path / "served", rest_port=0, grpc_port=0) as server:
         written = client.run(server.rest_address, photos, output=tmp_path / "out")
     for image, answer, of_server in zip(images, answers, written, strict=True):
