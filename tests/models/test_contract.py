@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
+from kerasseg.encoders import resnet
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -123,6 +124,14 @@ def balance_classes(model, images):
         if bias is not None and bias.shape == mean.shape and "auxiliary" not in layer.name:
             bias.assign_sub(mean)
             return
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shallow_resnet():
+    """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        yield
 
 
 @pytest.fixture(autouse=True)
