@@ -126,7 +126,7 @@ def _albumentations(crop: tuple[int, int], last: list[Any]) -> Callable[..., dic
     )
 
 
-def _torch(
+def torch_batches(
     data: Path,
     crop: tuple[int, int],
     batch: int,
@@ -134,6 +134,7 @@ def _torch(
     normalize: bool = True,
     workers: int = os.cpu_count() or 1,
 ) -> Iterator[Any]:
+    """Yields batches of images and labels as tensors, from a DataLoader with albumentations."""
     import albumentations
     import cv2
     import torch
@@ -158,11 +159,11 @@ def _torch(
 
 
 def _torch_uint8(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
-    return _torch(data, crop, batch, normalize=False)
+    return torch_batches(data, crop, batch, normalize=False)
 
 
 def _torch_alone(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
-    return _torch(data, crop, batch, normalize=False, workers=0)
+    return torch_batches(data, crop, batch, normalize=False, workers=0)
 
 
 def _grain(data: Path, crop: tuple[int, int], batch: int) -> Iterator[Any]:
@@ -244,7 +245,7 @@ def _grain_example(data: Path, crop: tuple[int, int], batch: int) -> Iterator[An
 PIPELINES: dict[str, Callable[[Path, tuple[int, int], int], Iterator[Any]]] = {
     "tf.data": _plain_tf_data,
     "keras-cv": _keras_cv,
-    "torch": _torch,
+    "torch": torch_batches,
     "torch, uint8": _torch_uint8,
     "torch, alone": _torch_alone,
     "grain": _grain,

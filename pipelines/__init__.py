@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from . import serve as serve
     from . import server as server
     from . import serving as serving
+    from . import tracking as tracking
     from . import training as training
     from . import workers as workers
 else:

@@ -13,6 +13,7 @@ from kerasseg import IGNORE_LABEL
 
 from . import records
 from .errors import ImageFileError, InputError
+from .evaluations import learning_rate_picture
 from .images import png
 from .inputs import cache
 from .inputs.service import check_dispatcher
@@ -22,7 +23,8 @@ from .runs.option_fields import check_option
 from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
-from .training import batch_norm, compiled_model
+from .tracking.following import tracked
+from .training import batch_norm, compiled_model, range_test
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
 from .workers import cluster, team
@@ -35,6 +37,7 @@ def run(
     *,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    track: str | None = None,
     time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
@@ -54,6 +57,7 @@ def run(
         devices: Names of the devices, with one replica each; None for those of the strategy.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
+        track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
         time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
             None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
@@ -83,15 +87,23 @@ def run(
         on_notice = on_notice if workers.is_chief else _unheard
         with workers.noticing_losses():
             own = guests.load(options)
+            options, found = _with_learning_rate(options, dataset, on_notice)
             model = compiled_model.build(options, dataset, workers.strategy, own)
             compiled_model.check_encoder(model, options)
             loaded = initial_weights.load(model, options, dataset)
             if line := batch_norm.describe(model, options, workers.replicas):
                 on_notice(line)
-            with _holding(folder, workers.is_chief):
+            names, told = dataset.classes.names, track if workers.is_chief else None
+            with (
+                _holding(folder, workers.is_chief),
+                tracked(told, folder, options, names, on_notice) as trackers,
+            ):
                 described = _describe(folder, options, dataset, workers, model, own, loaded)
+                if found:
+                    learning_rate_picture.write(folder, **dataclasses.asdict(found))
                 allocator.keep_freed(allocator.ARRAYS)
-                parts = (model, workers, stop, service, extra_callbacks, on_notice)
+                called = (*trackers, *extra_callbacks)
+                parts = (model, workers, stop, service, called, on_notice)
                 Training(described, dataset, *parts).run(None)
     return described
 
@@ -127,10 +139,11 @@ def resume(
     data: Path | str | None = None,
     devices: Sequence[str] | None = None,
     service: str | None = None,
+    track: str | None = None,
     code: Sequence[str] = (),
     strategy: str | None = None,
     epochs: int | None = None,
-    learning_rate: float | None = None,
+    learning_rate: float | str | None = None,
     time_limit: float | None = None,
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_notice: Callable[[str], None] = lambda text: None,
@@ -145,6 +158,7 @@ def resume(
         devices: Names of the devices, with one replica each; None for those of the strategy.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
+        track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
         strategy: How the training is distributed from here on, until it is resumed again; None for
@@ -194,14 +208,17 @@ def resume(
             model = compiled_model.build(options, dataset, workers.strategy, own, start)
             if found is None:
                 initial_weights.load(model, options, dataset)
-            if is_chief:
-                run_folder.remove_leftovers(described.folder)
-            if phase:
-                described = _begin_phase(described, options, phase, is_chief)
-                on_own_notice(phases.describe(phase, options))
-            allocator.keep_freed(allocator.ARRAYS)
-            parts = (model, workers, stop, service, extra_callbacks, on_own_notice)
-            Training(described, dataset, *parts).run(found)
+            names, told = dataset.classes.names, track if is_chief else None
+            with tracked(told, described.folder, options, names, on_own_notice) as trackers:
+                if is_chief:
+                    run_folder.remove_leftovers(described.folder)
+                if phase:
+                    described = _begin_phase(described, options, phase, is_chief)
+                    on_own_notice(phases.describe(phase, options))
+                allocator.keep_freed(allocator.ARRAYS)
+                called = (*trackers, *extra_callbacks)
+                parts = (model, workers, stop, service, called, on_own_notice)
+                Training(described, dataset, *parts).run(found)
     return described
 
 
@@ -245,6 +262,21 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
         + (f", with {' and '.join(initial)}" if initial else "")
     )
     return None
+
+
+def _with_learning_rate(
+    options: TrainingOptions, dataset: records.Dataset, on_notice: Callable[[str], None]
+) -> tuple[TrainingOptions, range_test.RangeTest | None]:
+    """Returns options whose learning rate is a number, and the test that found it if it was not."""
+    if options.learning_rate != "auto":
+        return options, None
+    on_notice("learning rate: a range test tries rates in the first steps of the training")
+    found = range_test.run(options, dataset.root)
+    on_notice(
+        f"learning rate {found.learning_rate:g}, at which the loss had made half of its fall; "
+        f"{learning_rate_picture.PICTURE} shows the curve"
+    )
+    return dataclasses.replace(options, learning_rate=found.learning_rate), found
 
 
 def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
@@ -317,6 +349,8 @@ def _cluster(options: TrainingOptions, devices: Sequence[str] | None) -> cluster
         return None
     requirement = "left out with strategy multi-worker, which takes all devices of each worker"
     check_option("devices", devices is None, requirement, devices)
+    requirement = "a number with strategy multi-worker, as a range test is made in one process"
+    check_option("learning_rate", options.learning_rate != "auto", requirement, "auto")
     return cluster.read(os.environ)
 
 

@@ -8,7 +8,7 @@ from . import records
 from .fit import check_data
 from .inputs import cache
 from .runs.training_options import TrainingOptions
-from .training import rehearsal
+from .training import range_test, rehearsal
 from .training.rehearsal import Rehearsal
 
 # What is left for everything else when a batch is called possible.
@@ -41,10 +41,13 @@ def run(options: TrainingOptions, data: Path | str) -> dict[str, Any]:
     dataset = records.load(Path(data))
     check_data(options, dataset)
     available = cache.available_memory()
+    is_tested = options.learning_rate == "auto"
+    if is_tested:  # the rate does not change what steps cost
+        options = dataclasses.replace(options, learning_rate=1e-3)
     measured = rehearsal.run(options, Path(data))
     largest = _largest_batch(options, dataset, measured, available)
     report = {
-        **_times(options, dataset, measured),
+        **_times(options, dataset, measured, is_tested),
         "waiting": measured.waiting,
         "memory": measured.memory,
         "available_memory": available,
@@ -54,13 +57,14 @@ def run(options: TrainingOptions, data: Path | str) -> dict[str, Any]:
 
 
 def _times(
-    options: TrainingOptions, dataset: records.Dataset, measured: Rehearsal
+    options: TrainingOptions, dataset: records.Dataset, measured: Rehearsal, is_tested: bool
 ) -> dict[str, Any]:
     train, validation = (dataset.splits[split].examples for split in ("train", "validation"))
     steps = options.optimizer_steps(train) * options.accumulate
     evaluations = -(-options.epochs // options.evaluate_every)
+    tested = measured.start + range_test.STEPS * options.accumulate * measured.step
     times = {
-        "start_seconds": measured.start,
+        "start_seconds": measured.start + (tested if is_tested else 0),
         "training_seconds": options.epochs * steps * measured.step,
         "evaluation_seconds": measured.first_evaluation
         + evaluations * validation * measured.evaluation,

@@ -97,7 +97,7 @@ def folder_tree(tmp_path) -> Path:
     return build_folder_tree(tmp_path / "folder")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_cli():
     """Runs `kerasseg ARGUMENTS`; the result has exit_code, output, stdout and stderr."""
 

@@ -73,10 +73,17 @@ class Brightest(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.float64, name="seconds")])
     def slow(self, seconds):
-        end = tf.timestamp() + tf.reduce_sum(seconds)
-        (ended,) = tf.while_loop(
-            lambda now: now < end, lambda now: [tf.timestamp()], [tf.timestamp()]
+        one = tf.data.Dataset.from_tensors(0)
+        # The only operation that waits without taking a CPU.
+        late = tf.raw_ops.SleepDataset(
+            input_dataset=tf.data.experimental.to_variant(one),
+            sleep_microseconds=tf.cast(1e6 * tf.reduce_sum(seconds), tf.int64),
+            output_types=[tf.int32],
+            output_shapes=[()],
         )
+        waited = tf.data.experimental.from_variant(late, one.element_spec)
+        with tf.control_dependencies([waited.reduce(0, lambda _, element: element)]):
+            ended = tf.timestamp()
         return {"waited": seconds, "ended": tf.fill(tf.shape(seconds), ended)}
 
 

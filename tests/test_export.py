@@ -78,13 +78,7 @@ def test_a_version_that_no_server_can_load_is_not_made(tmp_path):
         export._publish(writing)
 
 
-def test_the_next_export_is_the_next_version(tiny_run, tmp_path):
-    (tmp_path / "street" / "7").mkdir(parents=True)
-    (tmp_path / "street" / "notes").mkdir()
-    assert export.run(tiny_run, output=tmp_path, name="street") == tmp_path / "street" / "8"
-
-
-def test_a_version_is_seen_when_it_is_checked_and_not_before(tiny_run, tmp_path, monkeypatch):
+def test_the_next_version_is_seen_when_it_is_checked_not_before(tiny_run, tmp_path, monkeypatch):
     checked = []
 
     def check(model, folder, export):
@@ -93,14 +87,16 @@ def test_a_version_is_seen_when_it_is_checked_and_not_before(tiny_run, tmp_path,
         return {}
 
     monkeypatch.setattr(savedmodel, "check", check)
-    (tmp_path / "tiny" / "4").mkdir(parents=True)
+    (tmp_path / "street" / "4").mkdir(parents=True)
+    (tmp_path / "street" / "notes").mkdir()
     # What an export that was killed has left.
-    (tmp_path / "tiny" / ".writing-0123" / "variables").mkdir(parents=True)
-    version = export.run(str(tiny_run), output=str(tmp_path))
-    ((hidden, other),) = (sorted(names) for names in checked)
+    (tmp_path / "street" / ".writing-0123" / "variables").mkdir(parents=True)
+    version = export.run(str(tiny_run), output=str(tmp_path), name="street")
+    assert version == tmp_path / "street" / "5"
+    ((hidden, *others),) = (sorted(names) for names in checked)
     assert hidden.startswith(".")
-    assert other == "4"
-    assert sorted(path.name for path in version.parent.iterdir()) == ["4", "5"]
+    assert others == ["4", "notes"]
+    assert sorted(path.name for path in version.parent.iterdir()) == ["4", "5", "notes"]
 
 
 def test_two_exports_at_once_get_versions_of_their_own(tmp_path):

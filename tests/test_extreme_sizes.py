@@ -65,6 +65,7 @@ def test_predict(file, photos, tmp_path):
         assert read(item.overlay).shape == read(item.image).shape
 
 
+@pytest.mark.parametrize("file", ["within a box"], indirect=True)
 def test_predict_with_a_crf(file, photos, tmp_path):
     crf = CRFParameters(num_iterations=1)
     for item in predict.run(file, photos, output=tmp_path, crf=crf, crf_strip=(0, 1)):
@@ -90,12 +91,18 @@ def test_evaluate(file, photos, tmp_path):
     assert report["confusion_matrix"].sum() == sum(height * width for height, width in SIZES)
 
 
-@pytest.mark.parametrize("size", [None, (1, 1)])
+# What a size of the export does, it does to the images that a network is given.
+@pytest.mark.parametrize(
+    ("file", "size"),
+    [("as it is", None), ("within a box", None), ("within a box", (1, 1))],
+    indirect=["file"],
+)
 def test_a_saved_model_by_its_c_loader_and_over_rest(file, photos, tmp_path, size):
     pytest.importorskip("tensorflow_serving.apis", reason="needs the extra 'serving'")
     version = export.run(file, output=tmp_path / "served", size=size)
     images = sorted(photos.iterdir())
-    answers = saved_model.predict_in_clean_process(version, [path.read_bytes() for path in images])
+    served = saved_model.SavedModel(version)
+    answers = [served.predict(path.read_bytes()) for path in images]
     with Server(tmp_path / "served", rest_port=0, grpc_port=0) as server:
         written = client.run(server.rest_address, photos, output=tmp_path / "out")
     for image, answer, of_server in zip(images, answers, written, strict=True):

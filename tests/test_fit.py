@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from run_ends import history_of
 
 import kerasseg
 from kerasseg.pipelines import fit, records
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import run_folder
+from kerasseg.pipelines.training import compiled_model
 
 
 def test_the_run_folder_describes_itself(tiny_run, tiny_data, tiny_training):
@@ -62,68 +62,6 @@ def test_tensorboard_gets_the_scores_and_the_pictures(tiny_run):
     )
 
 
-def test_the_best_and_the_last_network_are_kept(tiny_data, tiny_training, tmp_path):
-    # A learning rate that ruins the network after some epochs, so that best and last differ.
-    options = dataclasses.replace(tiny_training, epochs=5, learning_rate=0.5, optimizer="sgd")
-    run = fit.run(options, tiny_data, tmp_path / "run")
-    scores = [entry["mean_iou"] for entry in run_folder.history(run.folder)]
-    dataset = run.open_dataset()
-    assert scores[-1] < max(scores)
-    for name, score in (("best", max(scores)), ("last", scores[-1])):
-        model = kerasseg.load(run.folder / "checkpoints" / f"{name}.keras")
-        evaluator = kerasseg.inference.Evaluator(model, 3)
-        from kerasseg.pipelines import inputs
-
-        matrix = evaluator(inputs.evaluation_batches(dataset.files("validation"), 4))
-        assert kerasseg.metrics.scores(matrix)["mean_iou"] == pytest.approx(score, abs=1e-6)
-
-
-def test_evaluation_can_be_rarer_and_the_last_epoch_always_has_one(
-    tiny_data, tiny_training, tmp_path
-):
-    options = dataclasses.replace(tiny_training, epochs=3, evaluate_every=2)
-    run = fit.run(options, tiny_data, tmp_path / "run")
-    assert ["mean_iou" in entry for entry in run_folder.history(run.folder)] == [False, True, True]
-
-
-class Kill(keras.callbacks.Callback):
-    """Stands for a kill at a step: what comes after it in the run is never reached."""
-
-    def __init__(self, epoch, batch):
-        super().__init__()
-        self.at, self.epoch = (epoch, batch), 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_data, tiny_training, tmp_path_factory):
-    """A run that was not interrupted."""
-    # Dropout, whose random state must be restored too, like the optimizer's moments.
-    options = dataclasses.replace(
-        tiny_training,
-        epochs=3,
-        model_options={**tiny_training.model_options, "dropout": 0.3},
-    )
-    return fit.run(options, tiny_data, tmp_path_factory.mktemp("whole") / "run")
-
-
-@pytest.mark.parametrize("kill", [(0, 1), (1, 0), (2, 2)])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tiny_data, tmp_path, whole, kill):
-    with pytest.raises(KeyboardInterrupt):
-        fit.run(whole.options, tiny_data, tmp_path / "killed", extra_callbacks=[Kill(*kill)])
-    resumed = fit.resume(tmp_path / "killed")
-    weights = [kerasseg.load(run.folder / "checkpoints/last.keras") for run in (whole, resumed)]
-    for one, other in zip(*(model.get_weights() for model in weights), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert history_of(whole.folder) == history_of(resumed.folder)
-
-
 def test_resuming_a_finished_run_changes_nothing(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     before = (tmp_path / "run/history.json").read_bytes()
@@ -138,14 +76,14 @@ def test_median_frequency_weights_follow_their_formula():
     assert fit.median_frequency_weights(split) == pytest.approx(expected)
 
 
-def test_class_weights_reach_the_loss(tiny_data, tiny_training, tmp_path):
-    options = dataclasses.replace(tiny_training, class_weights="median-frequency", epochs=1)
-    plain = dataclasses.replace(options, class_weights="none")
-    losses = [
-        run_folder.history(fit.run(o, tiny_data, tmp_path / o.class_weights).folder)[0]["loss"]
-        for o in (options, plain)
-    ]
-    assert abs(losses[0] - losses[1]) > 1e-3
+def test_class_weights_reach_the_loss(tiny_data, tiny_training):
+    dataset = records.load(tiny_data)
+    expected = fit.median_frequency_weights(dataset.splits["train"])
+    assert max(expected) > 2 * min(expected)
+    for choice, weights in (("median-frequency", pytest.approx(expected)), ("none", None)):
+        options = dataclasses.replace(tiny_training, class_weights=choice)
+        model = compiled_model.build(options, dataset, tf.distribute.get_strategy())
+        assert model.loss.class_weights == weights
 
 
 def test_a_diverging_run_stops_with_an_error_and_keeps_its_state(
@@ -270,24 +208,41 @@ def test_weights_of_as_many_other_classes_are_taken_without_their_classifier_onl
     fit.run(replace(options, reset_head=True), data, tmp_path / "run")
     described = json.loads((tmp_path / "run" / "run.json").read_text())
     assert described["layers_started_anew"] == ["logits"]
-    # With its own classes the classifier is kept.
-    fit.run(options, tiny_data, tmp_path / "kept")
-    assert json.loads((tmp_path / "kept" / "run.json").read_text())["layers_started_anew"] == []
 
 
-def test_class_weights_want_a_dataset_whose_labels_were_counted(tiny_data, tiny_training, tmp_path):
-    data = change_manifest(tiny_data, tmp_path, forget_counts)
+@pytest.fixture(scope="module")
+def uncounted(tiny_data, tmp_path_factory):
+    """The tiny dataset as if its labels had not been counted."""
+    return change_manifest(tiny_data, tmp_path_factory.mktemp("uncounted"), forget_counts)
+
+
+@pytest.fixture(scope="module")
+def uncounted_run(uncounted, tiny_training, tmp_path_factory):
+    """A run on it, of three epochs, for which auto would cache; every second one is evaluated."""
+    options = replace(tiny_training, epochs=3, evaluate_every=2)
+    return fit.run(options, uncounted, tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_evaluation_can_be_rarer_and_the_last_epoch_always_has_one(uncounted_run):
+    history = run_folder.history(uncounted_run.folder)
+    assert ["mean_iou" in entry for entry in history] == [False, True, True]
+
+
+def test_class_weights_want_a_dataset_whose_labels_were_counted(
+    uncounted, uncounted_run, tiny_training, tmp_path
+):
     options = replace(tiny_training, class_weights="median-frequency", epochs=1)
     with pytest.raises(InputError, match=r"class_weights must be none .* --verify checksums"):
-        fit.run(options, data, tmp_path / "run")
-    fit.run(replace(options, class_weights="none"), data, tmp_path / "run")
+        fit.run(options, uncounted, tmp_path / "run")
+    assert uncounted_run.options.class_weights == "none"
 
 
-def test_a_dataset_whose_pixels_were_not_counted_is_not_cached(tiny_data, tiny_training, tmp_path):
-    data = change_manifest(tiny_data, tmp_path, forget_counts)
-    fit.run(tiny_training, data, tmp_path / "auto")  # two epochs, for which auto would cache
+def test_a_dataset_whose_pixels_were_not_counted_is_not_cached(
+    uncounted, uncounted_run, tiny_training, tmp_path
+):
     with pytest.raises(InputError, match=r"cache must be none .* got 'memory'"):
-        fit.run(replace(tiny_training, cache="memory"), data, tmp_path / "memory")
+        fit.run(replace(tiny_training, cache="memory"), uncounted, tmp_path / "memory")
+    assert uncounted_run.options.cache == "auto"
 
 
 def test_few_steps_with_a_high_momentum_have_averages_to_evaluate_by(

@@ -10,6 +10,7 @@ from gpu_placement import stops
 
 import kerasseg
 from kerasseg import inference, layers, losses, metrics, models
+from kerasseg.encoders import resnet
 
 CLASSES = 5
 IMAGES = tf.TensorSpec((None, None, None, 3))
@@ -39,6 +40,14 @@ LOSSES = {
     "sum": losses.WeightedSum([losses.CrossEntropy(), losses.Dice()], [1.0, 0.5]),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shallow_resnet():
+    """Gives ResNet-18 one block in each stage: the operations of the others are the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        yield
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """A network, an encoder and a loss of a user's own, named on the command line."""
 
+import contextlib
 import io
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import tensorflow as tf
 from cli.test_cli import fails
 
 import kerasseg
-from kerasseg.pipelines import compare, evaluate, fit, records
+from kerasseg.pipelines import compare, crf_tune, evaluate, fit, records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.evaluations import result_picture
 from kerasseg.pipelines.runs import guests, run_folder, trained_networks
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.serving import saved_model
@@ -65,8 +68,49 @@ def plain(tmp_path):
     return file
 
 
+@contextlib.contextmanager
+def forgetting():
+    """Lets Keras and Python forget the user's code that the block imports."""
+    classes, modules = keras.saving.get_custom_objects(), set(sys.modules)
+    before = dict(classes)
+    try:
+        yield
+    finally:
+        classes.clear()
+        classes.update(before)
+        for name in set(sys.modules) - modules:
+            if name.startswith("guest_"):
+                del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Lets no test see the code that another one has imported."""
+    with forgetting():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_a_picture():
+    """Draws no pictures of the runs: that takes a while, and needs no code of a user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(result_picture, "write", lambda folder: None)
+        yield
+
+
 @pytest.fixture(scope="module")
-def own_run(tiny_data, tmp_path_factory):
+def alone(run_cli):
+    """Runs the command line where none of the examples' code has been imported before."""
+
+    def run(*arguments):
+        with forgetting():
+            return run_cli(*arguments)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def own_run(tiny_data, alone, tmp_path_factory):
     """A run of the examples' network, which has a layer of its own, with the examples' loss."""
     folder = tmp_path_factory.mktemp("own") / "run"
     arguments = [
@@ -74,13 +118,13 @@ def own_run(tiny_data, tmp_path_factory):
         *("--model", f"{NETWORK}:build", "--model-option", "filters=4"),
         *("--loss", f"{LOSS}:Focal", "--loss-option", "gamma=1"),
     ]
-    done = in_new_process(*arguments)
-    assert done.returncode == 0, done.stderr
+    result = alone(*arguments)
+    assert result.exit_code == 0, result.output
     return folder
 
 
 def in_new_process(*arguments):
-    """Runs the command line where none of the examples' code has been imported before."""
+    """Runs the command line in a process of its own."""
     return new_processes.run("-m", "kerasseg", *arguments)
 
 
@@ -88,7 +132,11 @@ def said(done):
     return " ".join((done.stdout + done.stderr).split())
 
 
-def test_a_network_and_a_loss_of_ones_own_go_the_whole_road(own_run, tiny_data, tmp_path):
+def test_a_network_and_a_loss_of_ones_own_go_the_whole_road(
+    own_run, alone, tiny_data, tmp_path, monkeypatch
+):
+    # The search itself needs no code of a user.
+    monkeypatch.setattr(crf_tune, "_search", lambda start, score: start)
     run = shutil.copytree(own_run, tmp_path / "run")
     image = next(tiny_data.parent.glob("source/images/val/*.png"))
     for command in (
@@ -99,8 +147,8 @@ def test_a_network_and_a_loss_of_ones_own_go_the_whole_road(own_run, tiny_data, 
         # The copy in the run is as good, if it is named.
         ("export", run, "--code", run / "code" / "model.py", "--output", tmp_path / "served"),
     ):
-        done = in_new_process(*command)
-        assert done.returncode == 0, said(done)
+        result = alone(*command)
+        assert result.exit_code == 0, result.output
     # What is served needs no code.
     version = tmp_path / "served" / "run" / "1"
     (answer,) = saved_model.predict_in_clean_process(version, [image.read_bytes()])
@@ -127,7 +175,9 @@ def test_the_run_records_a_copy_of_the_code_and_its_hash(own_run):
     [["evaluate"], ["predict", "IMAGE"], ["export"], ["crf-tune"], ["fit", "--resume", "--run"]],
     ids=lambda command: command[0],
 )
-def test_code_of_a_run_is_not_executed_unless_it_is_named(own_run, tiny_data, tmp_path, command):
+def test_code_of_a_run_is_not_executed_unless_it_is_named(
+    own_run, alone, tiny_data, tmp_path, command
+):
     run = shutil.copytree(own_run, tmp_path / "run")
     mark = tmp_path / "executed"
     for file in (run / "code").iterdir():
@@ -136,16 +186,12 @@ def test_code_of_a_run_is_not_executed_unless_it_is_named(own_run, tiny_data, tm
     first, *rest = command
     images = [image] if rest == ["IMAGE"] else []
     option = [part for part in rest if part != "IMAGE"]
-    done = in_new_process(first, *option, run, *images)
-    assert done.returncode == 1
-    assert "Code is executed only if it is named: read it, then give it with --code" in said(done)
-    assert "Traceback" not in said(done)
+    named = "Code is executed only if it is named: read it, then give it with --code"
+    fails(alone(first, *option, run, *images), named)
     # Nor if it is named, now that it is no longer what the run was trained with.
     changed = [part for file in (run / "code").iterdir() for part in ("--code", file)]
-    done = in_new_process(first, *option, run, *images, *changed)
-    assert done.returncode == 1
-    assert "must be the code that" in said(done)
-    assert "It was not executed." in said(done)
+    done = alone(first, *option, run, *images, *changed)
+    fails(done, "must be the code that", "It was not executed.")
     assert not mark.exists()
 
 
@@ -165,9 +211,9 @@ def test_a_run_that_hides_its_code_is_damaged(own_run, tmp_path, changed):
         fit.resume(run, code=[str(NETWORK), str(LOSS)])
 
 
-def test_an_encoder_of_ones_own_trains_under_a_decoder_of_the_project(run_cli, tiny_data, tmp_path):
+def test_an_encoder_of_ones_own_trains_under_a_decoder_of_the_project(alone, tiny_data, tmp_path):
     run = tmp_path / "run"
-    result = run_cli(
+    result = alone(
         *("fit", "--data", tiny_data, "--run", run, *SHORT, "--output-stride", "16"),
         *("--model", "deeplabv3plus", "--model-option", "filters=8"),
         *("--encoder", f"{ENCODER}:features", "--encoder-learning-rate-factor", "0.5"),
@@ -177,8 +223,8 @@ def test_an_encoder_of_ones_own_trains_under_a_decoder_of_the_project(run_cli, t
     model = kerasseg.load(run)
     assert model.get_layer("encoder_features").get_layer("conv5").dilation_rate == (2, 2)
     # The layers are of Keras and kerasseg: no code is needed to load them.
-    done = in_new_process("evaluate", run)
-    assert done.returncode == 0, said(done)
+    result = alone("evaluate", run)
+    assert result.exit_code == 0, result.output
     (recorded,) = run_folder.load(run).code
     assert recorded["option"] == "encoder"
 
@@ -445,15 +491,14 @@ def test_code_is_refused_where_there_is_nothing_for_it(run_cli, tiny_run, tmp_pa
         fails(run_cli(*command, "--code", plain), "code must be left out for")
 
 
-def test_a_keras_file_of_no_run_may_need_code(own_run, tiny_data, tmp_path):
+def test_a_keras_file_of_no_run_may_need_code(own_run, alone, tiny_data, tmp_path):
     file = Path(shutil.copy(own_run / "checkpoints" / "best.keras", tmp_path / "own.keras"))
     done = in_new_process("evaluate", file, "--data", tiny_data)
     assert done.returncode == 1
     assert "needs the class ChannelAttention, which is not registered" in said(done)
     done = in_new_process("evaluate", file, "--data", tiny_data, "--code", NETWORK)
     assert done.returncode == 0, said(done)
-    in_run = in_new_process("evaluate", own_run / "checkpoints" / "best.keras")
-    assert "give it with --code" in said(in_run)
+    fails(alone("evaluate", own_run / "checkpoints" / "best.keras"), "give it with --code")
 
 
 def test_an_interrupted_run_says_how_to_go_on_with_its_code(

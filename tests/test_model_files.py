@@ -121,7 +121,7 @@ def test_an_export_gives_the_network_s_labels_and_probabilities(own, image, clas
     assert version == tmp_path / "own" / "1"
     facts = json.loads((version / "assets.extra" / "classes.json").read_text())
     assert facts["class_names"] == ["ground", "square", "disc"]
-    (answer,) = saved_model.predict_in_clean_process(version, [image.read_bytes()])
+    answer = saved_model.SavedModel(version).predict(image.read_bytes())
     served = tf.io.decode_png(answer)[..., 0]
     np.testing.assert_array_equal(served, expected_label(own, image))
     pixels = np.asarray(PIL.Image.open(image))[np.newaxis]
@@ -156,7 +156,7 @@ def test_a_network_of_one_size_is_exported_at_that_size(image, tmp_path):
     logits = kerasseg.load(path)(np.asarray(PIL.Image.open(image), np.float32)[np.newaxis])
     for size in (None, (24, 32)):
         version = export.run(path, output=tmp_path, size=size)
-        (answer,) = saved_model.predict_in_clean_process(version, [image.read_bytes()])
+        answer = saved_model.SavedModel(version).predict(image.read_bytes())
         label = tf.io.decode_png(answer)[..., 0].numpy()
         assert parity.labels_agree(label, np.asarray(logits)[0])
 

@@ -1,5 +1,6 @@
 """Every path may be a string, in each function behind a command."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
@@ -85,7 +86,8 @@ def test_convert_and_check(path, folder_tree, tmp_path):
 
 def test_fit_and_resume(path, tiny_data, tiny_training, tmp_path):
     shutil.copytree(tiny_data, tmp_path / "data")
-    assert isinstance(fit.run(tiny_training, path("data"), path("run")), Run)
+    options = dataclasses.replace(tiny_training, epochs=1)
+    assert isinstance(fit.run(options, path("data"), path("run")), Run)
     assert fit.resume(path("run"), data=path("data")).folder == Path("run")
 
 

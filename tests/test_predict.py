@@ -98,17 +98,20 @@ def save_lossless(path, pixels, format_):
     PIL.Image.fromarray(pixels).save(path, format_, **options)
 
 
-@pytest.mark.parametrize("format_", ["TIFF", "WEBP", "BMP", "PPM", "TGA", "GIF"])
-def test_every_format_is_predicted_as_the_png_of_its_pixels(tiny_run, photos, tmp_path, format_):
+def test_every_format_is_predicted_as_the_png_of_its_pixels(tiny_run, photos, tmp_path):
     pixels = np.asarray(PIL.Image.open(photos / "a.png"))
-    if format_ == "GIF":
-        pixels = pixels[..., 0]
-    (tmp_path / "in").mkdir()
-    save_lossless(tmp_path / "in" / f"x.{format_}", pixels, format_)
-    save_lossless(tmp_path / "in" / "y.png", pixels, "PNG")
-    one, other = predict.run(tiny_run, tmp_path / "in", output=tmp_path / "out")
-    assert one.label.read_bytes() == other.label.read_bytes()
-    assert one.overlay.read_bytes() == other.overlay.read_bytes()
+    images = tmp_path / "in"
+    images.mkdir()
+    for format_ in ("TIFF", "WEBP", "BMP", "PPM", "TGA", "PNG"):
+        save_lossless(images / f"of-{format_}.{format_}", pixels, format_)
+    for format_ in ("GIF", "PNG"):  # of 256 colours
+        save_lossless(images / f"gray-of-{format_}.{format_}", pixels[..., 0], format_)
+    written = {file.image.stem: file for file in predict.run(tiny_run, images, output=tmp_path)}
+    assert len(written) == 8
+    for name, found in written.items():
+        expected = written["gray-of-PNG" if name.startswith("gray") else "of-PNG"]
+        assert found.label.read_bytes() == expected.label.read_bytes(), name
+        assert found.overlay.read_bytes() == expected.overlay.read_bytes(), name
 
 
 def test_a_tiff_with_an_orientation_is_predicted_upright(tiny_run, tmp_path):
@@ -129,13 +132,13 @@ def test_an_image_of_16_bits_is_stretched_or_refused(tiny_run, run_cli, tmp_path
         PIL.Image.fromarray(deep).save(tmp_path / name)
     shallow = np.rint(deep * (255 / 4095)).astype(np.uint8)
     PIL.Image.fromarray(shallow).save(tmp_path / "shallow.png")
+    (expected,) = predict.run(tiny_run, tmp_path / "shallow.png", output=tmp_path / "out")
     for name in ("deep.png", "deep.tif"):
         with pytest.raises(predict.PredictionError) as caught:
             predict.run(tiny_run, tmp_path / name, output=tmp_path / "out")
         assert "--stretch LOW,HIGH" in caught.value.problems[0].cause
         command = ("predict", tiny_run, tmp_path / name, "--output", tmp_path / name[-3:])
         assert run_cli(*command, "--stretch", "0,4095").exit_code == 0
-        (expected,) = predict.run(tiny_run, tmp_path / "shallow.png", output=tmp_path / "out")
         overlay = tmp_path / name[-3:] / "deep_overlay.png"
         assert overlay.read_bytes() == expected.overlay.read_bytes()
 

@@ -11,13 +11,14 @@ from click.core import ParameterSource
 
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
+from ..tracking.tracker import TRACKERS
 from ..workers import cluster
 from . import options, recipe_option, startup, stopping
 from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
-_PLACES = {"run", "data", "resume", "data_service", "code", "strategy", "time_limit"}
+_PLACES = {"run", "data", "resume", "data_service", "code", "strategy", "time_limit", "track"}
 # Options that begin a new phase of a resumed run.
 _PHASE = ("epochs", "learning_rate")
 
@@ -49,6 +50,12 @@ _PHASE = ("epochs", "learning_rate")
     help="Address of a 'kerasseg data-service' that makes the training batches.",
 )
 @click.option(
+    "--track",
+    type=click.Choice(TRACKERS),
+    help="Tracker of experiments that is told each epoch: MLflow or Weights & Biases. Each is an "
+    "extra of the package. Where it keeps the run is set by its own environment variables.",
+)
+@click.option(
     "--time-limit",
     type=options.Duration(),
     help="Time such as 2h after which the training saves its state and the command exits with "
@@ -65,6 +72,7 @@ def command(
     data_service,
     encoder,
     output_stride,
+    track,
     time_limit,
     **training,
 ) -> None:
@@ -91,18 +99,18 @@ def command(
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
     settings = None if resume else settings_of(training, encoder, output_stride)
+    places = {"service": data_service, "track": track, "time_limit": time_limit}
     try:
         startup.load_tensorflow()
         if settings is None:
             phase = {name: training[name] for name in _PHASE if _is_given(ctx, name)}
-            places = {"data": data, "service": data_service, "time_limit": time_limit}
-            _resume(console, run, code=code, strategy=strategy, **places, **phase)
+            _resume(console, run, data=data, code=code, strategy=strategy, **places, **phase)
         else:
-            _fit(console, settings, data, run, service=data_service, time_limit=time_limit)
+            _fit(console, settings, data, run, **places)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
-        places = (data if resume else None, data_service, strategy)
-        then = _how_to_go_on(run, *places, named, time_limit)
+        moved = data if resume else None
+        then = _how_to_go_on(run, moved, data_service, strategy, named, track, time_limit)
         raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
@@ -112,6 +120,7 @@ def _how_to_go_on(
     service: str | None,
     strategy: str | None,
     code: Sequence[str],
+    track: str | None,
     time_limit: float | None,
 ) -> str:
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
@@ -119,6 +128,7 @@ def _how_to_go_on(
     command += ["--data-service", service] if service else []
     command += ["--strategy", strategy] if strategy else []
     command += [part for source in code for part in ("--code", source)]
+    command += ["--track", track] if track else []
     command += ["--time-limit", f"{time_limit:g}s"] if time_limit else []
     begun = (run / "run.json").exists()
     return f"'{shlex.join(command)}' continues." if begun else "nothing was written."

@@ -47,6 +47,28 @@ class Numbers(click.ParamType):
         return numbers
 
 
+class NumberOrWord(click.ParamType):
+    """A number, or a word that stands for one.
+
+    Args:
+        words: The words.
+    """
+
+    def __init__(self, words: Sequence[str]):
+        self._words = words
+        self.name = f"FLOAT|{'|'.join(words)}"
+
+    def convert(self, value: Any, param, ctx) -> float | str:
+        """Parses the text."""
+        if value in self._words:
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            words = ", ".join(self._words)
+            self.fail(f"must be a number or {words}, got {value!r}.", param, ctx)
+
+
 class DatasetName(click.ParamType):
     """A dataset, such as ade20k or tfds:oxford_iiit_pet."""
 
@@ -141,6 +163,8 @@ def type_of(field: Field) -> Any:
         return NameOrGuest(must_be.choices, must_be.guest, must_be.is_guest or is_named)
     if must_be is not None and must_be.choices and field.kind is str:
         return click.Choice(must_be.choices)
+    if field.words:
+        return NumberOrWord(field.words)
     if field.kind is Path:
         return {"FILE": existing_file, "FOLDER": existing_folder}[metavar]
     if parts := get_args(field.kind):

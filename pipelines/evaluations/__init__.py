@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import learning_rate_picture as learning_rate_picture
     from . import resampling as resampling
     from . import result_picture as result_picture
 else:

@@ -11,6 +11,12 @@ _RISING = Range(
     lambda epochs: list(epochs) == sorted(set(epochs)) and all(epoch > 0 for epoch in epochs),
 )
 
+LEARNING_RATE = Option(
+    "Highest learning rate; it falls by --schedule. With auto, a range test before the training "
+    "finds one: its curve is kept in the run folder.",
+    OPTIMIZER,
+    Range("above 0, or auto", lambda rate: rate == "auto" or rate > 0),
+)
 SCHEDULE = Option(
     "How the learning rate falls: by a power of the remaining steps (poly), like half a cosine, "
     "at single epochs (step), or not at all (constant).",

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import InputError
 
@@ -71,12 +71,14 @@ class Field:
             and the like.
         default: Default value; None if there is none.
         option: Declaration in the annotation.
+        words: Words that may stand for a value, such as "auto" for a number.
     """
 
     name: str
     kind: Any
     default: Any
     option: Option
+    words: tuple[str, ...] = ()
 
     def check(self, value: Any) -> None:
         """Checks a value.
@@ -88,7 +90,7 @@ class Field:
             return
         must_be = self.option.must_be
         words = _words_of(self.kind) if must_be is None else must_be.words
-        check_option(self.name, _is_of(value, self.kind), words, value)
+        check_option(self.name, value in self.words or _is_of(value, self.kind), words, value)
         check_option(self.name, is_finite(value), "finite", value)
         if must_be is not None:
             check_option(self.name, must_be.holds(value), must_be.words, value)
@@ -131,7 +133,8 @@ def _declared(owner: Any, defaults: Mapping[str, Any]) -> dict[str, Field]:
             raise TypeError(
                 f"{owner.__module__}.{owner.__qualname__}.{name} must be Annotated with an Option."
             )
-        found[name] = Field(name, _without_none(kind), default, option)
+        kind, words = _without_words(_without_none(kind))
+        found[name] = Field(name, kind, default, option, words)
     return found
 
 
@@ -143,9 +146,18 @@ def documented(cls: Class) -> Class:
 
 
 def _without_none(kind: Any) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
+    if type(None) in get_args(kind) and get_origin(kind) in (Union, types.UnionType):
         (kind,) = (each for each in get_args(kind) if each is not type(None))
     return dict if get_origin(kind) is dict else kind
+
+
+def _without_words(kind: Any) -> tuple[Any, tuple[str, ...]]:
+    """Splits `float | Literal["auto"]` into the type and the words."""
+    if get_origin(kind) not in (Union, types.UnionType):
+        return kind, ()
+    (literal,) = (each for each in get_args(kind) if get_origin(each) is Literal)
+    (kind,) = (each for each in get_args(kind) if each is not literal)
+    return kind, get_args(literal)
 
 
 def _is_of(value: Any, kind: Any) -> bool:

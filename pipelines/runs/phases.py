@@ -43,7 +43,10 @@ class Phase:
 
 
 def plan(
-    options: TrainingOptions, position: Position, epochs: int | None, learning_rate: float | None
+    options: TrainingOptions,
+    position: Position,
+    epochs: int | None,
+    learning_rate: float | str | None,
 ) -> tuple[TrainingOptions, Phase | None]:
     """Plans the next phase of a training.
 
@@ -65,6 +68,8 @@ def plan(
         for name, value in asked.items()
         if value is not None and value != getattr(options, name)
     }
+    requirement = "a number when a training is resumed"
+    check_option("learning_rate", not isinstance(learning_rate, str), requirement, learning_rate)
     if not before:
         return options, None
     changed = {name: asked[name] for name in before}

@@ -6,6 +6,8 @@ overlays.png        the pictures of the last evaluation
 confusion_matrix.csv  its pixels by label and prediction
 results.png         all of this in one picture, drawn by `kerasseg fit`
 tensorboard/        the same for TensorBoard
+learning_rate.png, .csv  the range test of `--learning-rate auto`
+tracking.json       the run's identity at a tracker of experiments
 checkpoints/        best.keras, last.keras and the states to resume from
 code/               copies of a model, encoder or loss of the user's own; never executed from here
 .lock               held while a training writes here

@@ -6,7 +6,7 @@ section declares is in a file of its own, such as `optimization_options`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from kerasseg import models
 
@@ -17,7 +17,6 @@ from .guests import is_named
 from .option_fields import (
     Option,
     Range,
-    above,
     at_least,
     documented,
     fields_of,
@@ -194,10 +193,7 @@ class TrainingOptions:
         str,
         Option("Optimizer; the momentum of sgd is 0.9.", _OPTIMIZER, one_of("adamw", "sgd")),
     ] = "adamw"
-    learning_rate: Annotated[
-        float,
-        Option("Highest learning rate; it falls by --schedule.", _OPTIMIZER, above(0)),
-    ] = 1e-3
+    learning_rate: Annotated[float | Literal["auto"], optimization.LEARNING_RATE] = 1e-3
     encoder_learning_rate_factor: Annotated[
         float,
         Option(

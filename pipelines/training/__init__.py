@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from . import learning_rates as learning_rates
     from . import loop as loop
     from . import loss_guard as loss_guard
+    from . import range_test as range_test
     from . import rehearsal as rehearsal
+    from . import separate as separate
     from . import step_logs as step_logs
     from . import timing as timing
 else:

@@ -26,8 +26,11 @@ def schedule(
             same.
 
     Raises:
-        ValueError: If the schedule cannot have these steps, for example no step at all.
+        ValueError: If the schedule cannot have these steps, for example no step at all, or the
+            learning rate was not found yet.
     """
+    if isinstance(options.learning_rate, str):
+        raise ValueError(f"learning_rate must be found first, got {options.learning_rate}.")
 
     def step_of(epoch: float) -> int:
         return max(round(steps * epoch / options.epochs) - first_step, 0)

@@ -4,7 +4,6 @@ It runs as a program, because the largest memory of a process is that of all tha
 """
 
 import dataclasses
-import json
 import resource
 import sys
 import tempfile
@@ -16,19 +15,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasseg import atomic_files
-
 from .. import inputs, records
-from ..errors import InputError
 from ..runs import guests, initial_weights, run_folder
 from ..runs.option_fields import check_option
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
-from ..runtime import allocator, clean_process
+from ..runtime import allocator
 from ..runtime.devices import local_strategy
 from ..runtime.interruption import Stop
 from ..workers.team import Team
-from . import compiled_model
+from . import compiled_model, separate
 from .epochs import Parts, Training
 from .timing import TimedBatches
 
@@ -73,27 +69,12 @@ def run(options: TrainingOptions, data: Path) -> Rehearsal:
     """
     requirement = "auto, one or mirrored, as a plan is made in one process"
     check_option("strategy", options.strategy != "multi-worker", requirement, options.strategy)
-    with tempfile.TemporaryDirectory() as folder:
-        asked, told = Path(folder, "asked.json"), Path(folder, "told.json")
-        content = {"options": dataclasses.asdict(options), "begun": time.time()}
-        atomic_files.write_json(asked, content)
-        clean_process.run(__name__, data, asked, told)
-        answer = json.loads(told.read_text(encoding="utf-8"))
-    if "error" in answer:
-        raise InputError(answer["error"])
-    return Rehearsal(**answer)
+    return Rehearsal(**separate.run(__name__, options, data))
 
 
 def main(data: str, asked: str, told: str) -> None:
     """Rehearses a training in this process; writes what it costs, or why it cannot be run."""
-    content = json.loads(Path(asked).read_text(encoding="utf-8"))
-    options = TrainingOptions.from_json(content["options"])
-    try:
-        rehearsal = _rehearse(options, Path(data), content["begun"])
-        answer: dict[str, Any] = dataclasses.asdict(rehearsal)
-    except InputError as error:
-        answer = {"error": str(error)}
-    Path(told).write_text(json.dumps(answer), encoding="utf-8")
+    separate.answer(_rehearse, data, asked, told)
 
 
 def _rehearse(options: TrainingOptions, data: Path, begun: float) -> Rehearsal:

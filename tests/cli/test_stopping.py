@@ -127,7 +127,7 @@ def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
 
 
 def test_a_training_whose_output_nobody_reads_continues_to_its_end(unread, tiny_data, tmp_path):
-    network = ["--model", "unet", "--model-option", "filters=4", "--model-option", "depth=2"]
+    network = ["--model", "unet", "--model-option", "filters=2", "--model-option", "depth=1"]
     sizes = ["--model-option", "variant=milesial", "--batch-size", "4", "--crop-size", "32,32"]
     places = ["--data", str(tiny_data), "--run", str(tmp_path / "run")]
     with pytest.raises(SystemExit) as ended:

@@ -33,11 +33,11 @@ def test_batches_have_the_crop_s_size_and_integer_labels(shards):
         assert set(np.unique(labels)) <= {0, 1, 2, 255}
 
 
-@pytest.mark.parametrize("policy", ["standard", "rand"])
-def test_the_same_seed_gives_the_same_batches(shards, policy):
-    assert_same(batches(shards, policy=policy, seed=3), batches(shards, policy=policy, seed=3))
+def test_the_same_seed_gives_the_same_batches(shards):
+    once = batches(shards, seed=3)
+    assert_same(once, batches(shards, seed=3))
     with pytest.raises(AssertionError):
-        assert_same(batches(shards, policy=policy), batches(shards, policy=policy, seed=4))
+        assert_same(once, batches(shards, seed=4))
 
 
 def test_a_stream_begun_at_a_later_epoch_continues_as_the_whole_one(shards):
@@ -51,7 +51,11 @@ def test_a_stream_begun_at_a_later_epoch_continues_as_the_whole_one(shards):
 def test_a_stream_begun_within_an_epoch_continues_as_the_whole_one(shards, policy):
     whole = batches(shards, epochs=3, policy=policy)
     assert_same(whole[4:], batches(shards, first_epoch=1, first_batch=1, epochs=3, policy=policy))
-    assert_same(whole[6:], batches(shards, first_epoch=1, first_batch=3, epochs=3, policy=policy))
+
+
+def test_a_stream_begun_after_all_batches_of_an_epoch_continues_with_the_next(shards):
+    whole = batches(shards, epochs=3)
+    assert_same(whole[6:], batches(shards, first_epoch=1, first_batch=3, epochs=3))
 
 
 def is_part(crop, image):
@@ -129,12 +133,12 @@ def test_training_sees_every_pixel_of_the_split_once_where_nothing_is_cut_off(ti
 
 
 def test_large_records_are_shuffled_in_blocks_that_fit_in_memory(shards, monkeypatch):
-    whole = batches(shards, batch_size=1)
+    plain = {"policy": "none", "scale": (1.0, 1.0), "flip": False, "crop_size": (40, 57)}
+    whole = batches(shards, batch_size=1, **plain)
     size = sum(Path(file).stat().st_size for file in shards) // 12
     monkeypatch.setattr(inputs, "_SHUFFLE_BYTES", 5 * size)
-    in_blocks = batches(shards, batch_size=1)
-    plain = {"policy": "none", "scale": (1.0, 1.0), "flip": False, "crop_size": (40, 57)}
-    assert len({x.tobytes() for x, _ in batches(shards, batch_size=1, **plain)}) == 12
+    in_blocks = batches(shards, batch_size=1, **plain)
+    assert len({x.tobytes() for x, _ in in_blocks}) == 12
     with pytest.raises(AssertionError):
         assert_same(whole, in_blocks)
 

@@ -5,8 +5,14 @@ from parity import NAMES, assert_equal_logits, load, parameters
 
 from kerasseg import checkpoints
 
+# Of 140 million weights each, all of which FCN-8s has as well: with them it is drawn in every run.
+PARTS_OF_ANOTHER = ("fcn32s_vgg16", "fcn16s_vgg16")
+CASES = [
+    pytest.param(name, marks=pytest.mark.slow if name in PARTS_OF_ANOTHER else ()) for name in NAMES
+]
 
-@pytest.mark.parametrize("name", NAMES)
+
+@pytest.mark.parametrize("name", CASES)
 def test_the_network_equals_its_reference(name):
     reference, tensors, cases = load(name)
     model = checkpoints.from_state_dict(

@@ -67,9 +67,10 @@ def test_an_interrupted_run_ends_as_it_did_then(run):
 def test_a_run_predicts(run, tmp_path):
     images = sorted((OLD / "source/images/validation").iterdir())
     predict.run(run, images, output=tmp_path / "masks")
+    model = kerasseg.load(run)
     for image in images:
         pixels = np.asarray(PIL.Image.open(image), np.float32)
-        expected = np.argmax(kerasseg.load(run)(pixels[np.newaxis])[0], -1)
+        expected = np.argmax(model(pixels[np.newaxis])[0], -1)
         found = np.asarray(PIL.Image.open(tmp_path / "masks" / image.name))
         np.testing.assert_array_equal(found, expected)
 

@@ -19,7 +19,7 @@ from kerasseg.pipelines.training import averaging
 DECAY = 0.6  # which is in force from the sixth step on: (1 + 5) / (10 + 5) = 0.4 at the sixth
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def training(tiny_training):
     options = {**tiny_training.model_options, "depth": 1, "filters": 2}
     return replace(tiny_training, model_options=options, ema=DECAY, learning_rate=1e-2, epochs=2)
@@ -47,15 +47,28 @@ def average(weights, decay):
     return result
 
 
+@pytest.fixture(scope="module")
+def averaged(training, tiny_data, tmp_path_factory):
+    """Runs the training on devices, once: `averaged(devices)` is the run and its `Recorder`."""
+    done = {}
+
+    def run_on(devices):
+        if str(devices) not in done:
+            folder, recorder = tmp_path_factory.mktemp("averaged") / "run", Recorder()
+            more = {"devices": devices, "extra_callbacks": [recorder]}
+            done[str(devices)] = fit.run(training, tiny_data, folder, **more).folder, recorder
+        return done[str(devices)]
+
+    return run_on
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_the_saved_network_is_the_average_and_the_state_keeps_the_weights(
-    training, tiny_data, tmp_path, two_cpus, replicas
+    averaged, two_cpus, replicas
 ):
-    recorder = Recorder()
-    more = {"devices": two_cpus[:replicas], "extra_callbacks": [recorder]}
-    run = fit.run(training, tiny_data, tmp_path / "run", **more)
+    run, recorder = averaged(two_cpus[:replicas])
     assert len(recorder.weights) == 1 + 2 * 3
-    saved = kerasseg.load(run.folder, "last").get_weights()
+    saved = kerasseg.load(run, "last").get_weights()
     expected = average(recorder.weights, DECAY)
     for one, other in zip(saved, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=1e-6)
@@ -86,25 +99,24 @@ def test_a_decay_above_that_of_the_step_does_not_count_yet():
     np.testing.assert_allclose(found, 1 - distances, rtol=1e-6)
 
 
-def test_an_average_is_resumed_bit_for_bit(training, tiny_data, tmp_path):
-    whole = fit.run(training, tiny_data, tmp_path / "whole").folder
+def test_an_average_is_resumed_bit_for_bit(training, averaged, two_cpus, tiny_data, tmp_path):
     stopped = At(1, 1, signalled(signal.SIGTERM))
     with pytest.raises(Interrupted):
         fit.run(training, tiny_data, tmp_path / "run", extra_callbacks=[stopped])
     fit.resume(tmp_path / "run")
-    assert_same_end(tmp_path / "run", whole)
+    assert_same_end(tmp_path / "run", averaged(two_cpus[:1])[0])
 
 
-def test_averaging_leaves_the_training_itself_alone(training, tiny_data, tmp_path):
-    folders = [
-        fit.run(replace(training, ema=ema), tiny_data, tmp_path / str(ema)).folder
-        for ema in (None, 0.9)
-    ]
+def test_averaging_leaves_the_training_itself_alone(
+    training, averaged, two_cpus, tiny_data, tmp_path
+):
+    alone = fit.run(replace(training, ema=None), tiny_data, tmp_path / "run").folder
+    folders = (alone, averaged(two_cpus[:1])[0])
     states: list[Any] = [state.newest_whole(folder / "checkpoints")[0] for folder in folders]
-    plain, averaged = (tf.train.load_checkpoint(str(s.variables)) for s in states)
+    plain, together = (tf.train.load_checkpoint(str(s.variables)) for s in states)
     names = [n for n in plain.get_variable_to_shape_map() if n.startswith("variables/")]
     for name in names:
-        np.testing.assert_array_equal(plain.get_tensor(name), averaged.get_tensor(name), name)
+        np.testing.assert_array_equal(plain.get_tensor(name), together.get_tensor(name), name)
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0])

@@ -1,6 +1,7 @@
 """The network of a training: its optimizer, loss, batch normalisation and first weights."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import kerasseg
 from kerasseg.losses import Dice
 from kerasseg.pipelines import fit, records
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.runs import guests
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.training import compiled_model
+
+ENCODER = Path(__file__).parents[2] / "docs" / "examples" / "encoder.py"
 
 
 @pytest.fixture
@@ -26,19 +30,30 @@ def pspnet_training():
     )
 
 
+@pytest.fixture
+def small_pspnet(pspnet_training):
+    """The same with an encoder of five layers: tracing a ResNet takes longer than a step."""
+    options = {**pspnet_training.model_options, "encoder": f"{ENCODER}:features"}
+    return replace(pspnet_training, model_options=options)
+
+
+def built(options, data):
+    parts = records.load(data), tf.distribute.get_strategy(), guests.load(options)
+    return compiled_model.build(options, *parts)
+
+
 def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
-    pspnet_training, tiny_data, tmp_path
+    small_pspnet, tiny_data, tmp_path
 ):
-    fit.run(pspnet_training, tiny_data, tmp_path / "run")
+    fit.run(small_pspnet, tiny_data, tmp_path / "run")
     model = kerasseg.load(tmp_path / "run")
     assert model.output_shape == (None, None, None, 3)
     assert not [layer.name for layer in model.layers if layer.name.startswith("auxiliary")]
     # Without its loss nothing moves the head.
-    silent = replace(pspnet_training, auxiliary_weight=0.0)
-    dataset = records.load(tiny_data)
+    silent = replace(small_pspnet, auxiliary_weight=0.0)
     moved = []
-    for options in (silent, pspnet_training):
-        trained = compiled_model.build(options, dataset, tf.distribute.get_strategy())
+    for options in (silent, small_pspnet):
+        trained = built(options, tiny_data)
         trained.run_eagerly = True  # tracing takes longer than a step
         head = trained.get_layer("auxiliary_logits")
         before = head.kernel.numpy()
@@ -50,9 +65,8 @@ def test_an_auxiliary_head_is_trained_and_left_out_of_the_network(
     assert moved[1] > 1e-3
 
 
-def test_the_graph_of_training_asserts_nothing(pspnet_training, tiny_data):
-    options = replace(pspnet_training, dice_weight=0.5)
-    model = compiled_model.build(options, records.load(tiny_data), tf.distribute.get_strategy())
+def test_the_graph_of_training_asserts_nothing(small_pspnet, tiny_data):
+    model = built(replace(small_pspnet, dice_weight=0.5), tiny_data)
     images = tf.TensorSpec((None, None, None, 3), tf.float32)
     labels = tf.TensorSpec((None, None, None), tf.uint8)
     graph = tf.function(model.train_step).get_concrete_function((images, labels)).graph

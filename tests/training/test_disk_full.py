@@ -22,13 +22,7 @@ def fill(folder, left):
         file.write(bytes(free.f_bavail * free.f_frsize - left))
 
 
-@pytest.fixture(scope="module")
-def whole(tiny_data, tiny_training, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    return fit.run(tiny_training, tiny_data, folder).folder
-
-
-def test_a_full_disk_keeps_the_state_before(small_disk, tiny_data, tiny_training, whole):
+def test_a_full_disk_keeps_the_state_before(small_disk, tiny_data, tiny_training, tiny_run):
     run = small_disk / "run"
     begin = functools.partial(fit.run, tiny_training, tiny_data, run)
     resume = functools.partial(fit.resume, run)
@@ -43,7 +37,7 @@ def test_a_full_disk_keeps_the_state_before(small_disk, tiny_data, tiny_training
         assert not list((run / "checkpoints").glob(".writing-*"))
         (small_disk / "ballast").unlink()
     fit.resume(run)
-    assert_same_end(run, whole)
+    assert_same_end(run, tiny_run)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,15 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import new_processes
 import pytest
 from run_ends import assert_same_end
+
+from kerasseg.pipelines import fit
+from kerasseg.pipelines.runs import run_folder
 
 KILLING_ITSELF = Path(__file__).with_name("killing_itself.py")
 NETWORK = ["variant=milesial", "filters=4", "depth=2", "dropout=0.3"]
@@ -18,33 +22,37 @@ OPTIONS = [
 ]
 
 
-def run_to_its_end(*arguments):
-    done = new_processes.run("-m", "kerasseg", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def training(tiny_training, tiny_run):
+    """Three epochs from the weights of another run."""
+    options = {**tiny_training.model_options, "dropout": 0.3}
+    return replace(
+        tiny_training,
+        model_options=options,
+        epochs=3,
+        learning_rate=1e-2,
+        init_from=str(tiny_run),
+    )
 
 
 @pytest.fixture(scope="module")
-def fit_arguments(tiny_data, tmp_path_factory):
-    """Arguments of `fit`, but for the run: three epochs from the weights of another run."""
-    source = tmp_path_factory.mktemp("source") / "run"
-    run_to_its_end("fit", *OPTIONS, "--epochs", "1", "--data", tiny_data, "--run", source)
-    return ["fit", *OPTIONS, "--epochs", "3", "--init-from", source, "--data", tiny_data]
+def fit_arguments(tiny_data, tiny_run):
+    """The same options as arguments of `fit`, but for the run."""
+    return ["fit", *OPTIONS, "--epochs", "3", "--init-from", tiny_run, "--data", tiny_data]
 
 
 @pytest.fixture(scope="module")
-def whole(fit_arguments, tmp_path_factory):
-    run = tmp_path_factory.mktemp("whole") / "run"
-    run_to_its_end(*fit_arguments, "--run", run)
-    return run
+def whole(training, tiny_data, tmp_path_factory):
+    return fit.run(training, tiny_data, tmp_path_factory.mktemp("whole") / "run")
 
 
-def goes_on_to_the_same_end(run, fit_arguments, whole):
+def goes_on_to_the_same_end(run, whole):
     if (run / "run.json").exists():
-        run_to_its_end("fit", "--resume", "--run", run)
+        fit.resume(run)
     else:
-        run_to_its_end(*fit_arguments, "--run", run)
-    assert_same_end(run, whole)
+        fit.run(whole.options, whole.dataset["path"], run)
+    assert run_folder.load(run).options == whole.options
+    assert_same_end(run, whole.folder)
 
 
 def kill(arguments, run, reached, delay):
@@ -77,7 +85,7 @@ def test_a_run_killed_in_its_first_epoch_ends_as_one_that_was_not(fit_arguments,
     run = tmp_path / "run"
     assert kill(fit_arguments, run, lambda run: states(run) == ["epoch-0-step-0"], 0.0)
     assert states(run) == ["epoch-0-step-0"]
-    goes_on_to_the_same_end(run, fit_arguments, whole)
+    goes_on_to_the_same_end(run, whole)
 
 
 def test_a_run_killed_while_a_state_is_written_ends_as_one_that_was_not(
@@ -86,7 +94,7 @@ def test_a_run_killed_while_a_state_is_written_ends_as_one_that_was_not(
     # Of the changes that the first state makes there are 8, of each later one about 20.
     kill_before_change(18, fit_arguments, tmp_path / "run")
     assert list((tmp_path / "run" / "checkpoints").glob(".writing-*"))
-    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+    goes_on_to_the_same_end(tmp_path / "run", whole)
 
 
 @pytest.mark.slow
@@ -95,7 +103,7 @@ def test_a_kill_in_the_first_epoch_changes_nothing(fit_arguments, whole, tmp_pat
     delay = random.Random(seed).uniform(0, 6)
     kill(fit_arguments, tmp_path / "run", begun, delay)
     print(f"killed {delay:.1f} s after run.json, with {states(tmp_path / 'run')}")
-    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+    goes_on_to_the_same_end(tmp_path / "run", whole)
 
 
 @pytest.mark.slow
@@ -104,7 +112,7 @@ def test_a_kill_at_any_moment_changes_nothing(fit_arguments, whole, tmp_path, se
     delay = random.Random(seed).uniform(0, 20)
     kill(fit_arguments, tmp_path / "run", states, delay)
     print(f"killed {delay:.1f} s after the first state, with {states(tmp_path / 'run')}")
-    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+    goes_on_to_the_same_end(tmp_path / "run", whole)
 
 
 @pytest.mark.slow
@@ -112,4 +120,4 @@ def test_a_kill_at_any_moment_changes_nothing(fit_arguments, whole, tmp_path, se
 def test_a_kill_while_states_are_written_changes_nothing(fit_arguments, whole, tmp_path, number):
     kill_before_change(number, fit_arguments, tmp_path / "run")
     print(f"killed before change {number}, with {states(tmp_path / 'run')}")
-    goes_on_to_the_same_end(tmp_path / "run", fit_arguments, whole)
+    goes_on_to_the_same_end(tmp_path / "run", whole)

@@ -24,68 +24,68 @@ def rates(run):
 
 @pytest.fixture(scope="module")
 def extended(tiny_run, tmp_path_factory):
-    """A finished run of two epochs that was extended to four, and what was said of it."""
+    """A finished run of two epochs that was extended to three, and what was said of it."""
     run, notices = tmp_path_factory.mktemp("extended") / "run", []
     shutil.copytree(tiny_run, run)
-    fit.resume(run, epochs=4, on_notice=notices.append)
+    fit.resume(run, epochs=3, on_notice=notices.append)
     return run, notices
+
+
+@pytest.fixture(scope="module")
+def slowed(extended, run_cli, tmp_path_factory):
+    """This run with two more epochs of another learning rate, by the command; and what it said."""
+    run = shutil.copytree(extended[0], tmp_path_factory.mktemp("slowed") / "run")
+    result = run_cli("fit", "--resume", "--run", run, "--epochs", "5", "--learning-rate", "0.0001")
+    assert result.exit_code == 0, result.output
+    return run, " ".join(result.output.split())
 
 
 def test_more_epochs_stretch_the_schedule(extended, tiny_run, tiny_training):
     run, notices = extended
-    assert notices[1] == (
-        "epochs 2 becomes 4; the poly schedule of the learning rate now ends after 4 epochs"
+    assert notices[2] == (
+        "epochs 2 becomes 3; the poly schedule of the learning rate now ends after 3 epochs"
     )
     assert history_of(run)[:2] == history_of(tiny_run)
-    peak, power = tiny_training.learning_rate, tiny_training.power
-    # Steps 8 and 11 of the 12, counted from 0, are the last ones of their epochs.
-    expected = [peak * (1 - step / 12) ** power for step in (8, 11)]
-    assert rates(run)[2:] == pytest.approx(expected)
+    # Step 8 of the 9, counted from 0, is the last one of its epoch.
+    expected = tiny_training.learning_rate * (1 - 8 / 9) ** tiny_training.power
+    assert rates(run)[2:] == [pytest.approx(expected)]
     stored = json.loads((run / "run.json").read_text())
-    assert stored["options"]["epochs"] == 4
+    assert stored["options"]["epochs"] == 3
     assert stored["phases"] == [
-        {"epoch": 2, "step": 0, "before": {"epochs": 2}, "options": {"epochs": 4}}
+        {"epoch": 2, "step": 0, "before": {"epochs": 2}, "options": {"epochs": 3}}
     ]
     (listed,) = list_runs.run(run)
-    assert (listed["status"], listed["epochs"], listed["epochs_planned"]) == ("finished", 4, 4)
+    assert (listed["status"], listed["epochs"], listed["epochs_planned"]) == ("finished", 3, 3)
 
 
 def test_the_same_epochs_again_change_nothing(extended):
     run, _ = extended
     before = (run / "run.json").read_bytes(), (run / "history.json").read_bytes()
-    fit.resume(run, epochs=4)
+    fit.resume(run, epochs=3)
     assert ((run / "run.json").read_bytes(), (run / "history.json").read_bytes()) == before
 
 
-def test_a_new_learning_rate_begins_a_schedule_over_the_remaining_epochs(
-    extended, tiny_training, tmp_path
-):
-    run, notices = tmp_path / "run", []
-    shutil.copytree(extended[0], run)
-    fit.resume(run, epochs=6, learning_rate=1e-4, on_notice=notices.append)
-    assert "learning_rate 0.003 becomes 0.0001; the poly schedule" in notices[1]
-    assert notices[1].endswith("begins again here, for the remaining epochs")
+def test_a_new_learning_rate_begins_a_schedule_over_the_remaining_epochs(slowed, tiny_training):
+    run, said = slowed
+    assert "learning_rate 0.003 becomes 0.0001; the poly schedule" in said
+    assert "begins again here, for the remaining epochs" in said
     # Steps 2 and 5 of the 6 of the new phase.
     expected = [1e-4 * (1 - step / 6) ** tiny_training.power for step in (2, 5)]
-    assert rates(run)[4:] == pytest.approx(expected)
-    assert [phase.position for phase in run_folder.load(run).phases] == [(2, 0), (4, 0)]
+    assert rates(run)[3:] == pytest.approx(expected)
+    assert [phase.position for phase in run_folder.load(run).phases] == [(2, 0), (3, 0)]
 
 
-def test_a_phase_that_is_interrupted_is_continued_bit_for_bit(tiny_run, tmp_path):
+def test_a_phase_that_is_interrupted_is_continued_bit_for_bit(extended, slowed, tmp_path):
     def stop():
         raise KeyboardInterrupt
 
-    change = {"epochs": 4, "learning_rate": 1e-3}
-    for name, callbacks in (("whole", []), ("stopped", [At(3, 1, stop)])):
-        shutil.copytree(tiny_run, tmp_path / name)
-        if not callbacks:
-            fit.resume(tmp_path / name, **change)
-            continue
-        with pytest.raises(KeyboardInterrupt):
-            fit.resume(tmp_path / name, extra_callbacks=callbacks, **change)
-        fit.resume(tmp_path / name, **change)  # as a job that is submitted again would say it
-    assert_same_end(tmp_path / "stopped", tmp_path / "whole")
-    assert len(run_folder.load(tmp_path / "stopped").phases) == 1
+    run, change = tmp_path / "run", {"epochs": 5, "learning_rate": 1e-4}
+    shutil.copytree(extended[0], run)
+    with pytest.raises(KeyboardInterrupt):
+        fit.resume(run, extra_callbacks=[At(4, 1, stop)], **change)
+    fit.resume(run, **change)  # as a job that is submitted again would say it
+    assert_same_end(run, slowed[0])
+    assert len(run_folder.load(run).phases) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,7 @@ def test_patience_begins_again_with_a_phase():
     assert phases.first_epoch([]) == 0
 
 
-def test_the_command_takes_both_options_with_resume(tiny_run, tmp_path, run_cli):
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    result = run_cli("fit", "--resume", "--run", run, "--epochs", "3", "--learning-rate", "0.001")
-    assert result.exit_code == 0, result.output
-    assert "learning_rate 0.003 becomes 0.001" in result.output
-    assert run_folder.load(run).options.learning_rate == 0.001
-    refused = run_cli("fit", "--resume", "--run", run, "--batch-size", "3")
+def test_no_other_option_can_be_changed(tiny_run, run_cli):
+    refused = run_cli("fit", "--resume", "--run", tiny_run, "--batch-size", "3")
     assert refused.exit_code == 2
     assert "only --epochs and --learning-rate can be changed" in " ".join(refused.output.split())
