@@ -76,7 +76,7 @@ def command(
     time_limit,
     **training,
 ) -> None:
-    """Train a network on a converted dataset, on all GPUs or the CPU.
+    """Train a network on a converted dataset, on all GPUs, on several hosts or on the CPU.
 
     The run folder holds the options, the history, pictures, and the best and the last network.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
@@ -187,9 +187,12 @@ class _Epoch:
         if self.share.workers == 1:
             return numbered
         part = self.batch_size // self.share.workers
-        return numbered.filter(
-            lambda place, _: (place - first) % self.batch_size // part == self.share.worker
-        )
+
+        def is_own(place, element):
+            return (place - first) % self.batch_size // part == self.share.worker
+
+        is_of_two: Any = is_own  # the elements are pairs
+        return numbered.filter(is_of_two)
 
     def made_anywhere(self, number) -> tf.data.Dataset:
         """Makes the same batches from a range of their numbers, which workers can share."""

@@ -15,8 +15,9 @@ def mirrored_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Mir
     Args:
         devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
     """
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    return _strategy(tuple(devices or gpus or ["CPU:0"]))
+    chosen = devices or _names("GPU") or ["CPU:0"]
+    # The same devices by another name would be another strategy, see there.
+    return _strategy(tuple(name.removeprefix("/device:") for name in chosen))
 
 
 @functools.cache
@@ -36,13 +37,13 @@ def local_strategy(kind: str, devices: Sequence[str] | None = None) -> tf.distri
         devices: Names of the devices in their place; None for those of `kind`.
     """
     if kind == "one":
-        return tf.distribute.OneDeviceStrategy((devices or _all_devices())[0])
-    return mirrored_strategy(devices or (_all_devices() if kind == "mirrored" else None))
+        return tf.distribute.OneDeviceStrategy((devices or _names("GPU") or ["CPU:0"])[0])
+    everything = _names("GPU") or _names("CPU")
+    return mirrored_strategy(devices or (everything if kind == "mirrored" else None))
 
 
-def _all_devices() -> list[str]:
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [device.name for device in found]
+def _names(kind: str) -> list[str]:
+    return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def memory_in_use() -> int | None:

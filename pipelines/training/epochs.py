@@ -167,8 +167,14 @@ class Training:
             loss=self.model.loss,
             network=network,
             workers=self.team.workers,
-            pictured=inputs.evaluation_batches(files, options.batch_size),
+            pictured=self._pictured(files),
         )
+
+    def _pictured(self, files: list[str]) -> tf.data.Dataset | None:
+        """Returns batches of whole images to draw, where the chief scores a part of each batch."""
+        if self.team.workers == 1:
+            return None
+        return inputs.evaluation_batches(files, self.described.options.batch_size)
 
     def _share(self) -> inputs.Share:
         """Returns the part of each batch that is this worker's."""

@@ -129,12 +129,11 @@ def _gather(
                 told = _receive(connection)
                 if told is None:
                     continue  # someone else, or a worker that has ended
-                number = told.get("worker")
                 if problem := _problem(cluster, facts, told):
                     for each in (connection, *present.values()):
                         _send(each, {"error": problem})
                     raise InputError(problem)
-                present[number] = connection
+                present[told["worker"]] = connection
             present = {n: each for n, each in present.items() if not _has_ended(each)}
         for connection in present.values():
             _send(connection, {"go": True})

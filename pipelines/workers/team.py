@@ -212,8 +212,10 @@ def _join(cluster: Cluster, gpus: int) -> tf.distribute.Strategy:
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec, task_type=_JOB, task_id=cluster.index, num_accelerators={"GPU": gpus}
     )
-    job = coordination_config_pb2.CoordinatedJob(name=_JOB, num_tasks=len(cluster.addresses))
-    context.context().configure_coordination_service(
+    made: Any = coordination_config_pb2
+    job = made.CoordinatedJob(name=_JOB, num_tasks=len(cluster.addresses))
+    process: Any = context.context()
+    process.configure_coordination_service(
         service_type="standalone",
         service_leader=f"/job:{_JOB}/replica:0/task:0",
         cluster_register_timeout_in_ms=1000 * _JOINING_SECONDS,
