@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,10 @@ from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .tracking.following import tracked
-from .training import batch_norm, compiled_model, range_test
+from .training import assembly, batch_norm, compiled_model, range_test
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
-from .workers import cluster, team
+from .workers.team import Team
 
 
 def run(
@@ -81,9 +80,10 @@ def run(
     check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
-    known = _cluster(options, devices)
+    known = assembly.find_cluster(options, devices)
     with interruption.handled(time_limit) as stop:
-        workers = _assemble(options, devices, known, _facts(options, dataset, "new"), on_notice)
+        facts = assembly.facts(options, dataset, "new")
+        workers = assembly.assemble(options, devices, known, facts, on_notice)
         on_notice = on_notice if workers.is_chief else _unheard
         with workers.noticing_losses():
             own = guests.load(options)
@@ -112,7 +112,7 @@ def _describe(
     folder: Path,
     options: TrainingOptions,
     dataset: records.Dataset,
-    workers: team.Team,
+    workers: Team,
     model: keras.Model,
     own: Mapping[str, guests.Guest],
     loaded: Mapping[str, Any],
@@ -185,7 +185,7 @@ def resume(
     distributed = dataclasses.replace(
         described.options, strategy=strategy or described.options.strategy
     )
-    known = _cluster(distributed, devices)
+    known = assembly.find_cluster(distributed, devices)
     is_chief = known is None or known.is_chief
     on_own_notice = on_notice if is_chief else _unheard
     with _holding(described.folder, is_chief), interruption.handled(time_limit) as stop:
@@ -199,8 +199,8 @@ def resume(
                 f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
             )
         _check_service(distributed, service)
-        facts = _facts(options, dataset, list(position))
-        workers = _assemble(distributed, devices, known, facts, on_notice)
+        facts = assembly.facts(options, dataset, list(position))
+        workers = assembly.assemble(distributed, devices, known, facts, on_notice)
         with workers.noticing_losses():
             own = guests.load_again(options, described.code, code, described.folder)
             begun = (*described.phases, *([phase] if phase else []))
@@ -341,49 +341,6 @@ def _check_service(options: TrainingOptions, service: str | None) -> None:
         requirement = "auto or none with a data service, whose workers decode the images"
         check_option("cache", options.cache in ("auto", "none"), requirement, options.cache)
         check_dispatcher(service)
-
-
-def _cluster(options: TrainingOptions, devices: Sequence[str] | None) -> cluster.Cluster | None:
-    """Reads the workers of the training; None if it is in one process."""
-    if options.strategy != "multi-worker":
-        return None
-    requirement = "left out with strategy multi-worker, which takes all devices of each worker"
-    check_option("devices", devices is None, requirement, devices)
-    requirement = "a number with strategy multi-worker, as a range test is made in one process"
-    check_option("learning_rate", options.learning_rate != "auto", requirement, "auto")
-    return cluster.read(os.environ)
-
-
-def _facts(options: TrainingOptions, dataset: records.Dataset, position: Any) -> dict[str, Any]:
-    """Lists what all workers must have in common."""
-    versions = {f"version of {name}": version for name, version in run_folder.versions().items()}
-    chosen = {f"option {name}": value for name, value in dataclasses.asdict(options).items()}
-    return {
-        "position of the training": position,
-        "fingerprint of the dataset": dataset.fingerprint,
-        **versions,
-        **chosen,
-    }
-
-
-def _assemble(
-    options: TrainingOptions,
-    devices: Sequence[str] | None,
-    known: cluster.Cluster | None,
-    facts: dict[str, Any],
-    on_notice: Callable[[str], None],
-) -> team.Team:
-    """Makes the strategy of the training, once all workers are there."""
-    limit = cluster.seconds_to_wait(os.environ)
-    workers = team.assemble(
-        options.strategy, devices, known, facts, limit=limit, on_notice=on_notice
-    )
-    replicas, images = workers.replicas, options.batch_size
-    check_option(
-        "batch_size", images % replicas == 0, f"a multiple of the {replicas} replicas", images
-    )
-    on_notice(workers.describe(options.strategy, images))
-    return workers
 
 
 def _holding(folder: Path, is_chief: bool) -> contextlib.AbstractContextManager[None]:

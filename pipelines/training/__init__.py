@@ -6,6 +6,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import accumulation as accumulation
+    from . import assembly as assembly
     from . import averaging as averaging
     from . import batch_norm as batch_norm
     from . import checkpoints as checkpoints

@@ -155,7 +155,9 @@ class Team:
             if self.cluster is None:
                 raise
             gone = [n for n in rendezvous.unreachable(self.cluster) if n != self.index]
-            whom = ", ".join(rendezvous.named(self.cluster, n) for n in gone) or "another worker"
+            reason = error.message.partition("\n")[0]
+            whom = ", ".join(rendezvous.named(self.cluster, n) for n in gone)
+            whom = whom or f"another worker ({reason})"
             raise InputError(
                 f"all workers must go on together, got the loss of {whom}, which has ended or "
                 "cannot be reached; start all of them again, with --resume, to continue from the "
