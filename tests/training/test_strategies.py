@@ -1,6 +1,8 @@
 """The ways to distribute a training within one process."""
 
 import dataclasses
+import json
+import os
 import shutil
 
 import pytest
@@ -67,3 +69,45 @@ def test_a_single_worker_takes_all_devices_of_its_own():
         "strategy multi-worker: 1 worker, 2 replicas, 4 images per step"
     )
     assert one.gather([1.0, 2.0]) == [1.0, 2.0]
+
+
+def tiny_fit(run_cli, data, run):
+    options = ["--model", "unet", "--crop-size", "32,32", "--batch-size", "4"]
+    return run_cli("fit", *options, "--strategy", "multi-worker", "--data", data, "--run", run)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "strategy multi-worker must have a description of the workers in the environment"),
+        ({"SLURM_JOB_ID": "7"}, "SLURM_STEP_NODELIST must be set: start the workers with srun"),
+        ({"TF_CONFIG": "{}"}, "TF_CONFIG must be an object with cluster"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "KERASSEG_WORKERS must be set"),
+    ],
+)
+def test_workers_that_nothing_describes_are_an_error_of_one_line(
+    run_cli, tiny_data, tmp_path, monkeypatch, environment, said
+):
+    for name in list(os.environ):  # the tests may run in a pod or a job themselves
+        if name.startswith(("SLURM_", "KUBERNETES_", "TF_CONFIG", "JOB_", "KERASSEG_")):
+            monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = tiny_fit(run_cli, tiny_data, tmp_path / "run")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Error: {said}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_worker_whose_others_never_come_says_so_and_ends(
+    run_cli, tiny_data, tmp_path, monkeypatch, free_port
+):
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    content = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    monkeypatch.setenv("KERASSEG_WAIT", "1")
+    done = tiny_fit(run_cli, tiny_data, tmp_path / "run")
+    assert done.exit_code == 1
+    assert f"waiting for worker 1 at {addresses[1]}" in done.stdout
+    assert "workers must all begin within 1 seconds, got nothing from worker 1" in done.stderr
+    assert not (tmp_path / "run").exists()
