@@ -17,7 +17,7 @@ from . import rendezvous
 from .cluster import Cluster
 
 # TensorFlow asks each worker for a sign of life; without one for so long, it has been lost.
-_HEARTBEAT_SECONDS = 20
+_HEARTBEAT_SECONDS = 15
 # Between the meeting of the workers and their joining in TensorFlow.
 _JOINING_SECONDS = 120
 _JOB = "worker"
