@@ -86,6 +86,7 @@ class Worker:
     """A training in a process of its own, measured on request."""
 
     def __init__(self, subject: str, network: str, options):
+        self._name = f"{subject} {network}"
         command = [sys.executable, __file__, "--worker", subject, "--network", network]
         command += ["--data", str(options.data), "--crop", options.crop]
         self._process = subprocess.Popen(
@@ -100,7 +101,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f"{' '.join(self._process.args)}: the process ended.")
+            sys.exit(f"{self._name}: the process ended.")
         return json.loads(line)
 
     def measure(self) -> float:
@@ -167,10 +168,9 @@ def kerasseg_steps(
         batch_size=batch,
         accumulate=4 if subject == "accumulate" else 1,
     )
-    strategies = {"mirrored": lambda: tf.distribute.MirroredStrategy(["CPU:0"])}
-    strategy = strategies.get(subject, tf.distribute.get_strategy)()
-    strategy = mirrored_strategy() if subject in ("fit", "accumulate") else strategy
-    model = compiled_model.build(options, dataset, strategy, {})
+    without = subject in ("bare", "none")
+    strategy: Any = tf.distribute.get_strategy() if without else mirrored_strategy()
+    model: Any = compiled_model.build(options, dataset, strategy, {})
     described = run_folder.create(folder / "run", options, dataset)
     training = Training(described, dataset, model, strategy, Stop(), None, ())
     prepared = training.prepared()

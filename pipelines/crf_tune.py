@@ -178,18 +178,27 @@ class _Examples:
     def refine(self, parameters: CRFParameters, image, logits):
         """Returns the marginals that the CRF computes for one image."""
         iterations, *others = asdict(parameters).values()
-        return self._refine(iterations, tf.constant(others), image, logits)
+        return self._refiner(iterations)(tf.constant(others, tf.float32), image, logits)
 
     @functools.cached_property
-    def _refine(self) -> Callable:
+    def _refiner(self) -> Callable[[int], Callable]:
         """Builds a graph per number of iterations; the other parameters are its inputs."""
 
-        def refine(num_iterations, others, image, logits):
-            values = zip(_REFINED, tf.unstack(others), strict=True)
-            image = tf.cast(image, tf.float32)
-            return mean_field(image, logits, num_iterations=num_iterations, **dict(values))
+        def build(num_iterations):
+            def refine(others, image, logits):
+                values = zip(_REFINED, tf.unstack(others), strict=True)
+                image = tf.cast(image, tf.float32)
+                return mean_field(image, logits, num_iterations=num_iterations, **dict(values))
 
-        return tf.function(refine, reduce_retracing=True)
+            # For images of any size: each further trace would take longer than many images.
+            signature = [
+                tf.TensorSpec((len(_REFINED),), tf.float32),
+                tf.TensorSpec((None, None, 3), tf.uint8),
+                tf.TensorSpec((None, None, self.num_classes), tf.float32),
+            ]
+            return tf.function(refine, input_signature=signature)
+
+        return functools.cache(build)
 
 
 def _near_boundary(label):

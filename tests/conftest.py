@@ -1,3 +1,4 @@
+import gc
 import math
 import signal
 import socket
@@ -140,6 +141,9 @@ def pytest_configure(config):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     for name in ("stateless_truncated_normal", "stateless_uniform"):
         setattr(tf.random, name, drawing_few(getattr(tf.random, name)))
+    # What imports leave behind stays; looking through it again and again takes time.
+    gc.collect()
+    gc.freeze()
 
 
 # A prime number, so that no two filters of a kernel get the same values.

@@ -52,11 +52,19 @@ class NumberOrWord(click.ParamType):
 
     Args:
         words: The words.
+
+    Attributes:
+        in_words: What the value must be.
     """
 
     def __init__(self, words: Sequence[str]):
         self._words = words
-        self.name = f"FLOAT|{'|'.join(words)}"
+        self.name = f"float or {' or '.join(words)}"
+        self.in_words = f"a number or {' or '.join(words)}"
+
+    def get_metavar(self, param, ctx) -> str:
+        """Shows the words as they are written."""
+        return f"FLOAT|{'|'.join(self._words)}"
 
     def convert(self, value: Any, param, ctx) -> float | str:
         """Parses the text."""
@@ -65,8 +73,7 @@ class NumberOrWord(click.ParamType):
         try:
             return float(value)
         except ValueError:
-            words = ", ".join(self._words)
-            self.fail(f"must be a number or {words}, got {value!r}.", param, ctx)
+            self.fail(f"must be {self.in_words}, got {value!r}.", param, ctx)
 
 
 class DatasetName(click.ParamType):

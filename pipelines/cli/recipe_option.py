@@ -8,6 +8,7 @@ from .. import recipes
 from ..errors import InputError
 from ..runs.option_fields import is_finite
 from .option_groups import GroupedOption
+from .parameter_types import NumberOrWord
 
 
 def load_recipe(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -80,6 +81,7 @@ def _in_words(wanted: click.ParamType) -> str:
         (click.types.BoolParamType, "true or false"),
         (click.types.IntParamType, "a whole number"),
         (click.types.FloatParamType, "a number"),
+        (NumberOrWord, getattr(wanted, "in_words", "")),
         (click.Choice, f"one of {', '.join(getattr(wanted, 'choices', ()))}"),
     ):
         if isinstance(wanted, kind):

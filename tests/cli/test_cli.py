@@ -108,7 +108,7 @@ def test_shipped_recipes_are_valid(recipe, run_cli, tmp_path):
         (f"seed = 1{'0' * 60}", "seed must be finite, got 1000"),
         ("learning-rate = inf", "learning-rate must be finite, got inf"),
         ("learning-rate = nan", "learning-rate must be finite, got nan"),
-        ("learning-rate = [[1]]", "learning-rate must be a number, got [[1]]"),
+        ("learning-rate = [[1]]", "learning-rate must be a number or auto, got [[1]]"),
         ("scale = [0.5, inf]", "scale must be finite, got [0.5, inf]"),
         ("crop-size = [32, 32.5]", "crop-size: must be HEIGHT,WIDTH in whole numbers"),
         ("flip = 1", "flip must be true or false, got 1"),
@@ -175,7 +175,7 @@ def test_fit_says_what_is_wrong_with_values_and_folders(run_cli, tiny_data, tiny
     fails(run_cli("fit", *TINY, "--data", tmp_path, *run), "must hold a converted dataset")
     fails(
         run_cli("fit", *TINY, "--learning-rate", "0", "--data", tiny_data, *run),
-        "learning_rate must be above 0, got 0.0",
+        "learning_rate must be above 0, or auto, got 0.0",
     )
     fails(run_cli("fit", *TINY, "--data", tiny_data, "--run", tiny_run), "holds a run already")
     fails(run_cli("fit", "--run", tmp_path / "none", "--resume"), "must be a run folder")

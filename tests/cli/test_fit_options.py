@@ -87,7 +87,8 @@ def test_the_options_of_release_0_1_keep_their_names_types_and_defaults():
         default = re.search(r"\[default: ([^;\]]+)", text)
         if flags.startswith("--model "):  # release 0.1 took its own only, and had no default
             flags, default = flags.replace("|FILE.py:FUNCTION", ""), None
-        for added in ("|inverse-frequency|effective-number|FILE]", "|sync|group]"):  # since then
+        flags = flags.replace("FLOAT|auto", "FLOAT")  # since then
+        for added in ("|inverse-frequency|effective-number|FILE]", "|sync|group]"):
             flags = flags.replace(added, "]")
         shown.add(flags + (f" = {default[1]}" if default else ""))
     assert set(RELEASED.strip().splitlines()) <= shown
@@ -129,7 +130,7 @@ def test_a_field_without_a_declaration_is_an_error():
     ("content", "message"),
     [
         ("epochs = 0", "epochs must be at least 1, got 0"),
-        ("learning-rate = 0", "learning_rate must be above 0, got 0.0"),
+        ("learning-rate = 0", "learning_rate must be above 0, or auto, got 0.0"),
         ("batch-norm-momentum = 1", "batch_norm_momentum must be in [0, 1), got 1.0"),
         ("scale = [2, 1]", "scale must be MIN,MAX above 0, got (2.0, 1.0)"),
         ("crop-size = [4, 32]", "crop_size must be HEIGHT,WIDTH of 8 or more, got (4, 32)"),

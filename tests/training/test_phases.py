@@ -94,7 +94,7 @@ def test_a_phase_that_is_interrupted_is_continued_bit_for_bit(extended, slowed, 
         ({"epochs": 1}, "epochs must be more than the 2 epochs that are finished, got 1"),
         ({"learning_rate": 0.5}, "epochs must be more than the 2 epochs that are finished, got 2"),
         ({"epochs": 0}, "epochs must be more than the 2 epochs that are finished, got 0"),
-        ({"epochs": 3, "learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"epochs": 3, "learning_rate": 0.0}, "learning_rate must be above 0, or auto, got 0.0"),
     ],
 )
 def test_a_phase_without_a_step_or_out_of_range_is_refused(tiny_run, tmp_path, change, message):
