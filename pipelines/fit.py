@@ -128,7 +128,7 @@ def _describe(
         code=guests.store(folder, own),
         parameters=model.count_params(),
         replicas=workers.replicas,
-        workers=workers.workers,
+        workers=workers.size,
         **loaded,
     )
 

@@ -166,27 +166,27 @@ class Training:
             hyperparameters=option_differences.hyperparameters(options),
             loss=self.model.loss,
             network=network,
-            workers=self.team.workers,
+            workers=self.team.size,
             pictured=self._pictured(files),
         )
 
     def _pictured(self, files: list[str]) -> tf.data.Dataset | None:
         """Returns batches of whole images to draw, where the chief scores a part of each batch."""
-        if self.team.workers == 1:
+        if self.team.size == 1:
             return None
         return inputs.evaluation_batches(files, self.described.options.batch_size)
 
     def _share(self) -> inputs.Share:
         """Returns the part of each batch that is this worker's."""
         team = self.team
-        return inputs.Share(team.index, team.workers, team.replicas // team.workers)
+        return inputs.Share(team.index, team.size, team.replicas // team.size)
 
     def _loss_guard(self) -> LossGuard:
         return LossGuard(self.described.options, self.dataset, in_order=self.service is None)
 
     def batches(self, start: Position):
         """Returns the training batches from a position on, distributed to the replicas."""
-        if self.team.workers == 1:
+        if self.team.size == 1:
             batches = _without_auto_sharding(self._batches(start, inputs.WHOLE))
             return self.team.strategy.experimental_distribute_dataset(batches)
         # Each worker makes its own part only, in pieces for its replicas.

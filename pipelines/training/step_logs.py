@@ -18,7 +18,7 @@ def prepare(model: keras.Model, team: Team) -> None:
         model: The compiled network, whose `train_step` is the last one.
         team: The workers.
     """
-    if team.workers == 1:
+    if team.size == 1:
         return
     network: Any = model
     step = network.train_step

@@ -129,7 +129,8 @@ def _gather(
                 told = _receive(connection)
                 if told is None:
                     continue  # someone else, or a worker that has ended
-                if problem := _problem(cluster, facts, told):
+                problem = _problem(cluster, facts, told) or _doubled(told["worker"], present)
+                if problem:
                     for each in (connection, *present.values()):
                         _send(each, {"error": problem})
                     raise InputError(problem)
@@ -176,6 +177,13 @@ def _problem(cluster: Cluster, facts: Mapping[str, Any], told: Mapping[str, Any]
                 f"worker {number}."
             )
     return None
+
+
+def _doubled(number: int, present: Mapping[int, socket.socket]) -> str | None:
+    """Says that another process is the same worker."""
+    if number not in present or _has_ended(present[number]):
+        return None
+    return f"number of a worker must be that of one process, got {number} twice."
 
 
 def _connect(address: str) -> socket.socket:

@@ -60,7 +60,7 @@ class Team:
     cluster: Cluster | None = None
 
     @property
-    def workers(self) -> int:
+    def size(self) -> int:
         """Returns the number of workers."""
         return 1 if self.cluster is None else len(self.cluster.addresses)
 
@@ -86,18 +86,18 @@ class Team:
             kind: The option of the training.
             batch_size: Number of images per step.
         """
-        each = self.replicas // self.workers
-        workers = _count(self.workers, "worker")
-        replicas = _count(each, "replica") + (" each" if self.workers > 1 else "")
-        own = f"; this is worker {self.index}" if self.workers > 1 else ""
+        each = self.replicas // self.size
+        workers = _count(self.size, "worker")
+        replicas = _count(each, "replica") + (" each" if self.size > 1 else "")
+        own = f"; this is worker {self.index}" if self.size > 1 else ""
         return f"strategy {kind}: {workers}, {replicas}, {batch_size} images per step{own}"
 
     def gather(self, values: Sequence[float]) -> list[float]:
         """Returns what all workers have, in their order; each gives as many numbers."""
-        if self.workers == 1:
+        if self.size == 1:
             return list(values)
         own = [0.0] * (self.index * len(values))
-        rest = [0.0] * ((self.workers - self.index - 1) * len(values))
+        rest = [0.0] * ((self.size - self.index - 1) * len(values))
         return self._sum([*own, *values, *rest])
 
     def wait(self) -> None:
@@ -106,7 +106,7 @@ class Team:
 
     def agree(self, asked: Agreement) -> Agreement:
         """Returns what all workers do: the same at each."""
-        if self.workers == 1:
+        if self.size == 1:
             return asked
         by_signal = [float(asked.signal is number) for number in interruption.SIGNALS]
         *signals, save, end = self._sum(
@@ -123,7 +123,7 @@ class Team:
 
     def checking(self, stop: interruption.Stop, items: Iterable) -> Iterable:
         """Returns an iterable of the same items, which checks before each."""
-        return stop.checking(items) if self.workers == 1 else _Checking(self, stop, items)
+        return stop.checking(items) if self.size == 1 else _Checking(self, stop, items)
 
     def _sum(self, values: Sequence[float]) -> list[float]:
         own = tf.constant(values, tf.float64)
@@ -136,7 +136,7 @@ class Team:
         Under the strategy, each new variable has its first value sent to all workers. Keras makes
         an optimizer only to look at its attributes when it saves a network.
         """
-        if self.workers == 1:
+        if self.size == 1:
             return contextlib.nullcontext()
         return tf.variable_creator_scope(
             lambda _, **arguments: resource_variable_ops.default_variable_creator_v2(**arguments)

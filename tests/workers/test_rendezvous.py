@@ -1,5 +1,6 @@
 """The workers meet before they train; here they are threads."""
 
+import json
 import socket
 import threading
 import time
@@ -67,6 +68,18 @@ def test_workers_that_were_told_of_other_workers_do_not_begin(addresses):
     workers = [meet(addresses[:2], 0, {}), meet(addresses, 1, {})]
     for errors in ends_of(workers):
         assert "workers must all be told of the same workers" in errors[0]
+
+
+def test_two_processes_that_are_the_same_worker_do_not_begin(addresses):
+    chief, first = meet(addresses, 0, {}), meet(addresses, 1, {})
+    time.sleep(0.7)
+    told = json.dumps({"worker": 1, "addresses": addresses, "facts": {}}).encode()
+    with socket.create_connection(("127.0.0.1", int(addresses[0].rpartition(":")[2]))) as second:
+        second.sendall(told + b"\n")
+        assert (
+            ends_of((chief, first))
+            == [["number of a worker must be that of one process, got 1 twice."]] * 2
+        )
 
 
 def test_a_worker_says_whom_it_waits_for_and_not_for_ever(addresses, monkeypatch):
