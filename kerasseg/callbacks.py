@@ -27,7 +27,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
             (batch, height, width) at native resolution; read again after each epoch.
         class_names: One name per class.
         colors: (red, green, blue) of each class, in [0, 255].
-        directory: Folder to write into.
+        directory: Folder to write into; None to write nothing, as all but one of several processes
+            that train together.
         image_size: Box that the network's images fit, see `inference.inference_model`.
         every: Number of epochs between two evaluations; the last epoch always has one.
         num_pictures: Number of images that are drawn, from the beginning of `batches`.
@@ -38,6 +39,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
             None for no such column.
         network: Network that is scored and drawn in the place of the trained one, such as its
             average over the steps; None for the trained one.
+        workers: Number of processes that train together, each with its part of every batch in
+            `batches`; see `tf.distribute.MultiWorkerMirroredStrategy`.
+        pictured: Batches whose first images are drawn; None for those of `batches`.
 
     Attributes:
         history: One dict per epoch: `epoch` counted from 1, logs, scores and per-class lists.
@@ -51,7 +55,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         *,
         class_names: Sequence[str],
         colors: visualize.Colors,
-        directory: Path | str,
+        directory: Path | str | None,
         image_size: tuple[int, int] | None = None,
         every: int = 1,
         num_pictures: int = 4,
@@ -59,6 +63,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
         hyperparameters: Mapping[str, Any] | None = None,
         loss: keras.losses.Loss | None = None,
         network: keras.Model | None = None,
+        workers: int = 1,
+        pictured: Iterable | None = None,
     ):
         super().__init__()
         if every < 1:
@@ -66,15 +72,18 @@ class SegmentationMetrics(keras.callbacks.Callback):
         self.batches = batches
         self.class_names = list(class_names)
         self.colors = colors
-        self.directory = Path(directory)
+        self.directory = None if directory is None else Path(directory)
         self.image_size = image_size
         self.every = every
         self.undrawn = undrawn
         self.hyperparameters = hyperparameters
         self.loss = loss
         self.network = network
+        self.workers = workers
         self.history: list[dict[str, Any]] = []
-        self._pictures = _first_images(batches, num_pictures)
+        self._pictures = []
+        if directory is not None:
+            self._pictures = _first_images(batches if pictured is None else pictured, num_pictures)
 
     def set_model(self, model):
         """Builds the network at native resolution around the scored one."""
@@ -83,11 +92,13 @@ class SegmentationMetrics(keras.callbacks.Callback):
         scored = model if self.network is None else self.network
         self.inference_model = inference.inference_model(scored, self.image_size)
         self.evaluate = inference.Evaluator(
-            self.inference_model, len(self.class_names), strategy, self.loss
+            self.inference_model, len(self.class_names), strategy, self.loss, self.workers
         )
 
     def on_train_begin(self, logs=None):
         """Opens the event file."""
+        if self.directory is None:
+            return
         self.directory.mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))
         if self.hyperparameters is not None:
@@ -98,7 +109,8 @@ class SegmentationMetrics(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Closes the event file."""
-        self._writer.close()
+        if self.directory is not None:
+            self._writer.close()
 
     def on_epoch_end(self, epoch, logs=None):
         """Evaluates the network and adds the scores to the logs."""
@@ -115,21 +127,25 @@ class SegmentationMetrics(keras.callbacks.Callback):
                 report = {"validation_loss": self.evaluate.mean_loss, **report}
             logs.update({name: v for name, v in report.items() if not isinstance(v, list)})
             entry.update(report)
-            self._write_pictures(epoch + 1)
-            table = metrics.confusion_table(matrix, self.class_names)
-            atomic_files.write_text(self.directory / "confusion_matrix.csv", table, durable=False)
+            if self.directory is not None:
+                self._write_pictures(self.directory, epoch + 1)
+                table = metrics.confusion_table(matrix, self.class_names)
+                file = self.directory / "confusion_matrix.csv"
+                atomic_files.write_text(file, table, durable=False)
         self.history.append(entry)
-        self._write_history()
-        self._write_events(entry)
+        if self.directory is not None:
+            self._write_history(self.directory)
+            self._write_events(entry)
 
     def restore(self, history: list[dict[str, Any]]) -> None:
         """Restores the epochs of an interrupted training and writes them again."""
         self.history = list(history)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._write_history()
+        if self.directory is not None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._write_history(self.directory)
 
-    def _write_history(self) -> None:
-        atomic_files.write_json(self.directory / "history.json", self.history)
+    def _write_history(self, directory: Path) -> None:
+        atomic_files.write_json(directory / "history.json", self.history)
         columns: list[str] = []
         for entry in self.history:
             columns += [name for name in entry if name not in columns]
@@ -141,7 +157,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         for entry in self.history:
             class_iou = entry.get("class_iou", [None] * len(self.class_names))
             writer.writerow([entry.get(name) for name in scalars] + class_iou)
-        atomic_files.write_text(self.directory / "history.csv", table.getvalue())
+        atomic_files.write_text(directory / "history.csv", table.getvalue())
 
     def _write_events(self, entry) -> None:
         with self._writer.as_default(step=entry["epoch"]):
@@ -159,7 +175,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
     def _overlay(self, image: np.ndarray, label: np.ndarray) -> np.ndarray:
         return visualize.overlay(image, label, self.colors, undrawn=self.undrawn)
 
-    def _write_pictures(self, epoch: int) -> None:
+    def _write_pictures(self, directory: Path, epoch: int) -> None:
         """Draws image | truth | prediction, one row per image."""
         rows = [
             np.concatenate(
@@ -175,7 +191,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         width = max(row.shape[1] for row in rows)
         sheet = np.concatenate([_widen(row, width) for row in rows])
         picture = tf.io.encode_png(sheet).numpy()
-        atomic_files.write_bytes(self.directory / "overlays.png", picture, durable=False)
+        atomic_files.write_bytes(directory / "overlays.png", picture, durable=False)
         with self._writer.as_default(step=epoch):
             tf.summary.image("image | truth | prediction", sheet[np.newaxis])
 

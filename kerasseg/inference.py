@@ -202,6 +202,8 @@ class Evaluator:
         loss: Loss whose mean over the dataset is also computed; None for none. The losses of this
             package say the weight of each batch in the mean, so that cross-entropy is exactly that
             of all pixels; others are averaged over the images.
+        workers: Number of processes that evaluate together under the strategy. Each is called with
+            its own part of every batch; the parts of a batch have the same shape.
 
     Attributes:
         mean_loss: Mean loss of the last dataset; None without a loss, or without a pixel that is
@@ -214,12 +216,14 @@ class Evaluator:
         num_classes: int,
         strategy: tf.distribute.Strategy | None = None,
         loss: Any = None,
+        workers: int = 1,
     ):
         self.model = model
         self.num_classes = num_classes
         self.loss = loss
         self.mean_loss: float | None = None
         self.strategy = strategy or tf.distribute.get_strategy()
+        self._replicas = self.strategy.num_replicas_in_sync // workers
         self._count = tf.function(self._count_on_replicas, reduce_retracing=True)
 
     def __call__(self, batches) -> np.ndarray:
@@ -248,23 +252,20 @@ class Evaluator:
         return total
 
     def _split(self, images, labels):
-        replicas = self.strategy.num_replicas_in_sync
         images, labels = pad_batch(
-            tf.convert_to_tensor(images), tf.convert_to_tensor(labels), replicas
+            tf.convert_to_tensor(images), tf.convert_to_tensor(labels), self._replicas
         )
-        if replicas == 1:
+        if self.strategy.num_replicas_in_sync == 1:
             return images, labels
-        share = images.shape[0] // replicas
+        share = images.shape[0] // self._replicas
 
         def values(tensor):
-            return self.strategy.experimental_distribute_values_from_function(
-                lambda context: tensor[
-                    context.replica_id_in_sync_group * share : (
-                        context.replica_id_in_sync_group + 1
-                    )
-                    * share
-                ]
-            )
+            def of_replica(context):
+                # The replicas of each worker are numbered one after the other.
+                first = context.replica_id_in_sync_group % self._replicas * share
+                return tensor[first : first + share]
+
+            return self.strategy.experimental_distribute_values_from_function(of_replica)
 
         return values(images), values(labels)
 

@@ -46,5 +46,6 @@ if TYPE_CHECKING:
     from . import serving as serving
     from . import tracking as tracking
     from . import training as training
+    from . import workers as workers
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

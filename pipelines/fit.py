@@ -1,8 +1,10 @@
 """Training: from a converted dataset to a run folder."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -20,11 +22,11 @@ from .runs.option_fields import check_option
 from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
-from .runtime.devices import mirrored_strategy
 from .tracking.following import tracked
-from .training import batch_norm, compiled_model, range_test
+from .training import assembly, batch_norm, compiled_model, range_test
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
+from .workers.team import Team
 
 
 def run(
@@ -51,7 +53,7 @@ def run(
         options: The network and how it is trained.
         data: Folder of the converted dataset.
         folder: Folder of the new run.
-        devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
+        devices: Names of the devices, with one replica each; None for those of the strategy.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
@@ -78,37 +80,57 @@ def run(
     check_data(options, dataset)
     cache.check(options.cache, dataset, folder)
     _check_service(options, service)
-    strategy = _strategy(options, devices)
-    own = guests.load(options)
+    known = assembly.find_cluster(options, devices)
     with interruption.handled(time_limit) as stop:
-        options, found = _with_learning_rate(options, dataset, on_notice)
-        model = compiled_model.build(options, dataset, strategy, own)
-        compiled_model.check_encoder(model, options)
-        loaded = initial_weights.load(model, options, dataset)
-        if line := batch_norm.describe(model, options, strategy.num_replicas_in_sync):
-            on_notice(line)
-        names = dataset.classes.names
-        with (
-            locks.exclusive(folder),
-            tracked(track, folder, options, names, on_notice) as trackers,
-        ):
-            run_folder.remove_leftovers(folder)
-            described = run_folder.create(
-                folder,
-                options,
-                dataset,
-                code=guests.store(folder, own),
-                parameters=model.count_params(),
-                replicas=strategy.num_replicas_in_sync,
-                **loaded,
-            )
-            if found:
-                learning_rate_picture.write(folder, **dataclasses.asdict(found))
-            allocator.keep_freed(allocator.ARRAYS)
-            called = (*trackers, *extra_callbacks)
-            parts = (model, strategy, stop, service, called, on_notice)
-            Training(described, dataset, *parts).run(None)
+        facts = assembly.facts(options, dataset, "new")
+        workers = assembly.assemble(options, devices, known, facts, on_notice)
+        on_notice = on_notice if workers.is_chief else _unheard
+        with workers.noticing_losses():
+            own = guests.load(options)
+            options, found = _with_learning_rate(options, dataset, on_notice)
+            model = compiled_model.build(options, dataset, workers.strategy, own)
+            compiled_model.check_encoder(model, options)
+            loaded = initial_weights.load(model, options, dataset)
+            if line := batch_norm.describe(model, options, workers.replicas):
+                on_notice(line)
+            names, told = dataset.classes.names, track if workers.is_chief else None
+            with (
+                _holding(folder, workers.is_chief),
+                tracked(told, folder, options, names, on_notice) as trackers,
+            ):
+                described = _describe(folder, options, dataset, workers, model, own, loaded)
+                if found:
+                    learning_rate_picture.write(folder, **dataclasses.asdict(found))
+                allocator.keep_freed(allocator.ARRAYS)
+                called = (*trackers, *extra_callbacks)
+                parts = (model, workers, stop, service, called, on_notice)
+                Training(described, dataset, *parts).run(None)
     return described
+
+
+def _describe(
+    folder: Path,
+    options: TrainingOptions,
+    dataset: records.Dataset,
+    workers: Team,
+    model: keras.Model,
+    own: Mapping[str, guests.Guest],
+    loaded: Mapping[str, Any],
+) -> run_folder.Run:
+    """Writes the description of a new run, at the chief."""
+    if not workers.is_chief:
+        return run_folder.unwritten(folder, options, dataset)
+    run_folder.remove_leftovers(folder)
+    return run_folder.create(
+        folder,
+        options,
+        dataset,
+        code=guests.store(folder, own),
+        parameters=model.count_params(),
+        replicas=workers.replicas,
+        workers=workers.workers,
+        **loaded,
+    )
 
 
 def resume(
@@ -119,6 +141,7 @@ def resume(
     service: str | None = None,
     track: str | None = None,
     code: Sequence[str] = (),
+    strategy: str | None = None,
     epochs: int | None = None,
     learning_rate: float | str | None = None,
     time_limit: float | None = None,
@@ -132,12 +155,14 @@ def resume(
     Args:
         folder: The run.
         data: Folder of the dataset, if it has moved.
-        devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
+        devices: Names of the devices, with one replica each; None for those of the strategy.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
         track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
+        strategy: How the training is distributed from here on, until it is resumed again; None for
+            the run's own `TrainingOptions.strategy`.
         epochs: Number of all epochs, to train for more or fewer than planned; None for as many as
             the run has. The schedule of the learning rate then ends after these.
         learning_rate: Highest learning rate from here on; None to leave the schedule as it is. The
@@ -157,35 +182,52 @@ def resume(
         Interrupted: If a signal asked to stop or the time limit was reached; the state is saved.
     """
     described = run_folder.load(Path(folder))
-    with locks.exclusive(described.folder), interruption.handled(time_limit) as stop:
-        own = guests.load_again(described.options, described.code, code, described.folder)
-        found = _find_state(described, on_notice)
+    distributed = dataclasses.replace(
+        described.options, strategy=strategy or described.options.strategy
+    )
+    known = assembly.find_cluster(distributed, devices)
+    is_chief = known is None or known.is_chief
+    on_own_notice = on_notice if is_chief else _unheard
+    with _holding(described.folder, is_chief), interruption.handled(time_limit) as stop:
+        found = _find_state(described, on_own_notice)
         position = found.position if found else Position(0, 0)
         options, phase = phases.plan(described.options, position, epochs, learning_rate)
-        run_folder.remove_leftovers(described.folder)
         dataset = described.open_dataset(None if data is None else Path(data))
         if dataset.fingerprint != described.dataset["fingerprint"]:
             raise InputError(
                 f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
                 f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
             )
-        _check_service(options, service)
-        strategy = _strategy(options, devices)
-        begun = (*described.phases, *([phase] if phase else []))
-        start = phases.start_of_schedule(begun)
-        model = compiled_model.build(options, dataset, strategy, own, start)
-        if found is None:
-            initial_weights.load(model, options, dataset)
-        names = dataset.classes.names
-        with tracked(track, described.folder, options, names, on_notice) as trackers:
-            if phase:
-                described = run_folder.begin_phase(described, options, phase)
-                on_notice(phases.describe(phase, options))
-            allocator.keep_freed(allocator.ARRAYS)
-            called = (*trackers, *extra_callbacks)
-            parts = (model, strategy, stop, service, called, on_notice)
-            Training(described, dataset, *parts).run(found)
+        _check_service(distributed, service)
+        facts = assembly.facts(options, dataset, list(position))
+        workers = assembly.assemble(distributed, devices, known, facts, on_notice)
+        with workers.noticing_losses():
+            own = guests.load_again(options, described.code, code, described.folder)
+            begun = (*described.phases, *([phase] if phase else []))
+            start = phases.start_of_schedule(begun)
+            model = compiled_model.build(options, dataset, workers.strategy, own, start)
+            if found is None:
+                initial_weights.load(model, options, dataset)
+            names, told = dataset.classes.names, track if is_chief else None
+            with tracked(told, described.folder, options, names, on_own_notice) as trackers:
+                if is_chief:
+                    run_folder.remove_leftovers(described.folder)
+                if phase:
+                    described = _begin_phase(described, options, phase, is_chief)
+                    on_own_notice(phases.describe(phase, options))
+                allocator.keep_freed(allocator.ARRAYS)
+                called = (*trackers, *extra_callbacks)
+                parts = (model, workers, stop, service, called, on_own_notice)
+                Training(described, dataset, *parts).run(found)
     return described
+
+
+def _begin_phase(
+    described: run_folder.Run, options: TrainingOptions, phase: phases.Phase, is_chief: bool
+) -> run_folder.Run:
+    if is_chief:
+        return run_folder.begin_phase(described, options, phase)
+    return dataclasses.replace(described, options=options, phases=(*described.phases, phase))
 
 
 def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> State | None:
@@ -293,14 +335,18 @@ def _holds_a_class(dataset: records.Dataset, split: str) -> bool:
 
 def _check_service(options: TrainingOptions, service: str | None) -> None:
     if service is not None:
+        alone = options.strategy != "multi-worker"
+        requirement = "left out with strategy multi-worker, whose workers make their own batches"
+        check_option("data_service", alone, requirement, service)
         requirement = "auto or none with a data service, whose workers decode the images"
         check_option("cache", options.cache in ("auto", "none"), requirement, options.cache)
         check_dispatcher(service)
 
 
-def _strategy(options: TrainingOptions, devices: Sequence[str] | None):
-    strategy = mirrored_strategy(devices)
-    replicas = strategy.num_replicas_in_sync
-    requirement = f"a multiple of the {replicas} replicas"
-    check_option("batch_size", options.batch_size % replicas == 0, requirement, options.batch_size)
-    return strategy
+def _holding(folder: Path, is_chief: bool) -> contextlib.AbstractContextManager[None]:
+    """Holds the folder of the run for the one process that writes it."""
+    return locks.exclusive(folder) if is_chief else contextlib.nullcontext()
+
+
+def _unheard(text: str) -> None:
+    """Drops a notice: that of the chief is enough."""

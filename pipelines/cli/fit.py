@@ -1,5 +1,6 @@
 """`kerasseg fit`."""
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from click.core import ParameterSource
 from ..runs import guests
 from ..runs.training_options import TrainingOptions
 from ..tracking.tracker import TRACKERS
+from ..workers import cluster
 from . import options, recipe_option, startup, stopping
 from .fit_options import network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
-_PLACES = {"run", "data", "resume", "data_service", "code", "time_limit", "track"}
+_PLACES = {"run", "data", "resume", "data_service", "code", "strategy", "time_limit", "track"}
 # Options that begin a new phase of a resumed run.
 _PHASE = ("epochs", "learning_rate")
 
@@ -74,7 +76,7 @@ def command(
     time_limit,
     **training,
 ) -> None:
-    """Train a network on a converted dataset, on all GPUs or the CPU.
+    """Train a network on a converted dataset, on all GPUs, on several hosts or on the CPU.
 
     The run folder holds the options, the history, pictures, and the best and the last network.
 
@@ -92,6 +94,7 @@ def command(
     elif not data:
         raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
 
+    strategy = training["strategy"] if _is_given(ctx, "strategy") and resume else None
     console = options.console()
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
@@ -101,13 +104,13 @@ def command(
         startup.load_tensorflow()
         if settings is None:
             phase = {name: training[name] for name in _PHASE if _is_given(ctx, name)}
-            _resume(console, run, data=data, code=code, **places, **phase)
+            _resume(console, run, data=data, code=code, strategy=strategy, **places, **phase)
         else:
             _fit(console, settings, data, run, **places)
     except KeyboardInterrupt as error:
         named = code if settings is None else guests.sources_of(settings)
         moved = data if resume else None
-        then = _how_to_go_on(run, moved, data_service, named, track, time_limit)
+        then = _how_to_go_on(run, moved, data_service, strategy, named, track, time_limit)
         raise stopping.StoppedError(then, stopping.signal_of(error)) from error
 
 
@@ -115,6 +118,7 @@ def _how_to_go_on(
     run: Path,
     data: Path | None,
     service: str | None,
+    strategy: str | None,
     code: Sequence[str],
     track: str | None,
     time_limit: float | None,
@@ -122,6 +126,7 @@ def _how_to_go_on(
     command = ["kerasseg", "fit", "--resume", "--run", str(run)]
     command += ["--data", str(data)] if data else []
     command += ["--data-service", service] if service else []
+    command += ["--strategy", strategy] if strategy else []
     command += [part for source in code for part in ("--code", source)]
     command += ["--track", track] if track else []
     command += ["--time-limit", f"{time_limit:g}s"] if time_limit else []
@@ -138,7 +143,7 @@ def _refuse_new_options(ctx: click.Context) -> None:
         ):
             raise click.UsageError(
                 f"{param.opts[-1]} must not be given with --resume: the run keeps its own; only "
-                "--epochs and --learning-rate can be changed."
+                "--epochs and --learning-rate can be changed, and --strategy for this time."
             )
 
 
@@ -151,31 +156,36 @@ def _fit(console, settings: TrainingOptions, data: Path, run: Path, **places: An
     from ..runtime import progress
 
     shown = progress.TrainingProgress(console, settings.batch_size, settings.evaluate_every)
+    is_chief = _is_chief(settings.strategy)
+    places |= {"extra_callbacks": [shown] if is_chief else []}
     try:
-        notice = _printing_to(console)
-        fit.run(settings, data, run, extra_callbacks=[shown], on_notice=notice, **places)
+        fit.run(settings, data, run, on_notice=_printing_to(console), **places)
     finally:
         shown.close()
-    _report(console, run)
+    if is_chief:
+        _report(console, run)
 
 
-def _resume(console, run: Path, **places: Any) -> None:
+def _resume(console, run: Path, *, strategy: str | None, **places: Any) -> None:
     from .. import fit
     from ..runs import run_folder
     from ..runtime import progress
 
     stored = run_folder.load(run).options
     shown = progress.TrainingProgress(console, stored.batch_size, stored.evaluate_every)
+    is_chief = _is_chief(strategy or stored.strategy)
+    places |= {"strategy": strategy, "extra_callbacks": [shown] if is_chief else []}
     try:
-        fit.resume(
-            run,
-            extra_callbacks=[shown],
-            on_notice=_printing_to(console),
-            **places,
-        )
+        fit.resume(run, on_notice=_printing_to(console), **places)
     finally:
         shown.close()
-    _report(console, run)
+    if is_chief:
+        _report(console, run)
+
+
+def _is_chief(strategy: str) -> bool:
+    """Tells whether this process shows the progress; of several workers, the chief does."""
+    return strategy != "multi-worker" or cluster.read(os.environ).is_chief
 
 
 def _printing_to(console) -> Callable[[str], None]:

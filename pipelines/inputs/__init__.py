@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from kerasseg import lazy
+from kerasseg import IGNORE_LABEL, lazy
 
 from . import augmentation, sources
 from .service import distribute
@@ -23,6 +23,23 @@ else:
 _SHUFFLE_BLOCK = 2048
 _SHUFFLE_BYTES = 2**30
 _shuffle = tf.random.experimental.stateless_shuffle  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Share(NamedTuple):
+    """The part of every batch that one of several workers reads: its images, in their order.
+
+    Attributes:
+        worker: Number of the worker.
+        workers: Number of workers.
+        replicas: Number of replicas of each worker.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1
+
+
+WHOLE = Share()
 
 
 def training_batches(
@@ -42,6 +59,7 @@ def training_batches(
     group: int = 1,
     decoded: sources.Source | None = None,
     service: str | None = None,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Builds the stream of augmented training batches.
 
@@ -69,6 +87,9 @@ def training_batches(
         decoded: The same records decoded, `cache.DecodedRecords`; None to read and decode.
         service: HOST:PORT of a tf.data service whose workers make the batches; None to make them
             here.
+        share: The part of every batch to make. With several workers, it comes in as many pieces as
+            the worker has replicas; together, the pieces of all workers are the batch. The records
+            of the other parts are not read, and checksums are not verified.
 
     Returns:
         Batches of images (batch, *crop_size, 3), uint8 (float32 for policy "rand"), and uint8
@@ -82,15 +103,21 @@ def training_batches(
         photometric=augmentation.photometric(policy),
         seed=seed,
     )
-    if service is not None:
+    if service is not None or (decoded is None and share.workers > 1):
         source = sources.IndexedRecords(files)
     else:
         source = decoded or sources.Records(files)
     block = _shuffle_block(files, examples)
     first = (first_epoch, first_batch)
     count = examples // (batch_size * group) * group
-    epoch = _Epoch(source, prepare, examples, batch_size, count, seed, block, first)
+    epoch = _Epoch(source, prepare, examples, batch_size, count, seed, block, first, share)
     numbers = tf.data.Dataset.range(first_epoch, epochs)
+    if share.workers > 1:
+        # The steps are counted elsewhere; under a strategy, a dataset that may end would cost a
+        # message among the workers per step.
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        made = numbers.flat_map(epoch.made_here).apply(endless)
+        return _on_one_thread_each(made).prefetch(2 * share.replicas)
     if service is None:
         return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
     # Not flat_map: this asks for the next epoch early, as a service needs a second to begin it.
@@ -140,6 +167,7 @@ class _Epoch:
     seed: int
     block: int
     first: tuple[int, int]  # epoch and the number of its batches that are skipped
+    share: Share
 
     def elements(self, number) -> tf.data.Dataset:
         """Shuffles the elements of the source."""
@@ -149,10 +177,22 @@ class _Epoch:
         """Keeps the order of the elements."""
         numbered = self.elements(number).enumerate(start=number * self.examples)
         numbered = numbered.take(self.count * self.batch_size)
+        numbered = numbered.skip(self._batches_passed_over(number) * self.batch_size)
         return self._batches(
-            numbered.skip(self._batches_passed_over(number) * self.batch_size),
+            self._own_part(numbered, number * self.examples),
             lambda position, element: self.prepare(position, self.source.open(element)),
         )
+
+    def _own_part(self, numbered: tf.data.Dataset, first) -> tf.data.Dataset:
+        if self.share.workers == 1:
+            return numbered
+        part = self.batch_size // self.share.workers
+
+        def is_own(place, element):
+            return (place - first) % self.batch_size // part == self.share.worker
+
+        is_of_two: Any = is_own  # the elements are pairs
+        return numbered.filter(is_of_two)
 
     def made_anywhere(self, number) -> tf.data.Dataset:
         """Makes the same batches from a range of their numbers, which workers can share."""
@@ -172,7 +212,8 @@ class _Epoch:
 
     def _batches(self, elements: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
         made = elements.map(function, tf.data.AUTOTUNE)
-        return made.batch(self.batch_size, drop_remainder=True)
+        pieces = 1 if self.share.workers == 1 else self.share.workers * self.share.replicas
+        return made.batch(self.batch_size // pieces, drop_remainder=True)
 
 
 def _shuffled_elements(source: sources.Source, seed: int, block: int, epoch) -> tf.data.Dataset:
@@ -228,7 +269,7 @@ def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.with_options(options)
 
 
-def evaluation_batches(files: list[str], batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(files: list[str], batch_size: int, share: Share = WHOLE) -> tf.data.Dataset:
     """Builds the stream of a split's images at their native size, each once.
 
     Images of one size are batched together: padding them to a common size would change the
@@ -236,18 +277,50 @@ def evaluation_batches(files: list[str], batch_size: int) -> tf.data.Dataset:
 
     Args:
         files: TFRecord shards.
-        batch_size: Largest number of images in a batch.
+        batch_size: Largest number of images in a batch, over all workers together.
+        share: The part of every batch to read. With several workers, batches that cannot be shared
+            out evenly are filled up with images whose labels are ignored; images of the other
+            parts are not decoded.
 
     Returns:
         Batches of uint8 images (batch, height, width, 3) and uint8 labels (batch, height, width).
     """
+    read = tf.data.TFRecordDataset(files)
+    if share.workers == 1:
+        examples = read.map(decode, tf.data.AUTOTUNE)
+        batches = _batches_of_one_size(
+            examples, lambda _, label: tf.shape(label, out_type=tf.int64), batch_size
+        )
+    else:
+        records = _batches_of_one_size(read, sources.label_size, batch_size)
+        batches = records.map(lambda each: _decode_share(each, share), tf.data.AUTOTUNE)
+    return batches.prefetch(2)
 
-    def size_key(*example):
-        shape = tf.shape(example[1], out_type=tf.int64)
-        return shape[0] * 2**24 + shape[1]
 
-    examples = tf.data.TFRecordDataset(files).map(decode, tf.data.AUTOTUNE)
-    batches = examples.group_by_window(
+def _batches_of_one_size(
+    elements: tf.data.Dataset, size_of: Callable, batch_size: int
+) -> tf.data.Dataset:
+    def size_key(*element):
+        size = size_of(*element)
+        return size[0] * 2**24 + size[1]
+
+    return elements.group_by_window(
         size_key, lambda _, window: window.batch(batch_size), window_size=batch_size
     )
-    return batches.prefetch(2)
+
+
+def _decode_share(records, share: Share):
+    """Decodes a worker's part of a batch of records, whose images have one size."""
+    count = tf.shape(records)[0]
+    part = -(-count // (share.workers * share.replicas)) * share.replicas
+    numbers = share.worker * part + tf.range(part)
+    images, labels = tf.map_fn(
+        decode,
+        tf.gather(records, tf.minimum(numbers, count - 1)),
+        fn_output_signature=(
+            tf.TensorSpec((None, None, 3), tf.uint8),
+            tf.TensorSpec((None, None), tf.uint8),
+        ),
+    )
+    is_there = (numbers < count)[:, tf.newaxis, tf.newaxis]
+    return images, tf.where(is_there, labels, tf.constant(IGNORE_LABEL, tf.uint8))

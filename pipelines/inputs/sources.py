@@ -76,6 +76,15 @@ def _decode_label(content):
     return tf.io.decode_png(content, channels=1)[..., 0]
 
 
+def label_size(record):
+    """Reads int64 (2,), `(height, width)` of a record's label, from the header of its PNG."""
+    label = tf.io.parse_single_example(record, _FEATURES)["segmentation_mask"]
+    # After the signature and the name of the first chunk: width and height, big-endian.
+    header = tf.strings.substr(label, 16, 8)
+    width, height = tf.unstack(tf.io.decode_raw(header, tf.int32, little_endian=False), 2)
+    return tf.cast(tf.stack([height, width]), tf.int64)
+
+
 def open_record(record) -> Opened:
     """Opens a serialised `tf.train.Example`: decodes its label, and the image's window only."""
     features = tf.io.parse_single_example(record, _FEATURES)

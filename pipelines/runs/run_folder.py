@@ -143,13 +143,21 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
     Raises:
         InputError: If there is a run already, or the folder cannot be written.
     """
-    origin = {
+    check_new(folder)
+    return describe(folder, options, dataset.classes, _origin(dataset), **facts)
+
+
+def unwritten(folder: Path, options: TrainingOptions, dataset: records.Dataset) -> Run:
+    """Returns a new run whose description another process writes."""
+    return Run(folder, options, dataset.classes, _origin(dataset))
+
+
+def _origin(dataset: records.Dataset) -> dict[str, Any]:
+    return {
         "name": dataset.name,
         "path": str(dataset.root.resolve()),
         "fingerprint": dataset.fingerprint,
     }
-    check_new(folder)
-    return describe(folder, options, dataset.classes, origin, **facts)
 
 
 def describe(

@@ -25,6 +25,7 @@ from .option_fields import (
 )
 
 AUGMENT = ("none", "standard", "rand")
+STRATEGIES = ("auto", "one", "mirrored", "multi-worker")
 # Those of kerasseg.metrics, which would load TensorFlow; of each, more is better.
 SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
@@ -326,6 +327,17 @@ class TrainingOptions:
             one_of("float32", "mixed_bfloat16", "mixed_float16"),
         ),
     ] = "float32"
+    strategy: Annotated[
+        str,
+        Option(
+            "How the training is distributed: over all GPUs, or on the CPU without one (auto); on "
+            "the first device alone (one); over all GPUs, or all logical CPUs without one "
+            "(mirrored); or over the GPUs of several hosts (multi-worker), each of which runs this "
+            "command and learns of the others from TF_CONFIG, Slurm or Kubernetes.",
+            _COMPUTATION,
+            one_of(*STRATEGIES),
+        ),
+    ] = "auto"
     seed: Annotated[
         int,
         Option(

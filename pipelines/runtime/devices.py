@@ -1,4 +1,4 @@
-"""The devices of a run: all GPUs, or one CPU when there is none."""
+"""The devices of a run: by default all GPUs, or one CPU when there is none."""
 
 import contextlib
 import functools
@@ -15,8 +15,9 @@ def mirrored_strategy(devices: Sequence[str] | None = None) -> tf.distribute.Mir
     Args:
         devices: Names of the devices, with one replica each; None for all GPUs, or else the CPU.
     """
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    return _strategy(tuple(devices or gpus or ["CPU:0"]))
+    chosen = devices or _names("GPU") or ["CPU:0"]
+    # The same devices by another name would be another strategy, see there.
+    return _strategy(tuple(name.removeprefix("/device:") for name in chosen))
 
 
 @functools.cache
@@ -25,6 +26,24 @@ def _strategy(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     # the start again, and TensorFlow confuses them with the earlier ones ("Shape mismatch in the
     # collective instance").
     return tf.distribute.MirroredStrategy(list(devices))
+
+
+def local_strategy(kind: str, devices: Sequence[str] | None = None) -> tf.distribute.Strategy:
+    """Makes the strategy of a training in one process.
+
+    Args:
+        kind: "auto" for all GPUs, or else the CPU; "mirrored" for all devices, which are all GPUs,
+            or else all logical CPUs; "one" for the first of them, without mirroring.
+        devices: Names of the devices in their place; None for those of `kind`.
+    """
+    if kind == "one":
+        return tf.distribute.OneDeviceStrategy((devices or _names("GPU") or ["CPU:0"])[0])
+    everything = _names("GPU") or _names("CPU")
+    return mirrored_strategy(devices or (everything if kind == "mirrored" else None))
+
+
+def _names(kind: str) -> list[str]:
+    return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def memory_in_use() -> int | None:

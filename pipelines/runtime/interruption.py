@@ -88,6 +88,16 @@ def not_ignored() -> list[signal.Signals]:
     return [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
 
 
+def install_again() -> None:
+    """Installs the handlers of `SIGNALS` again, which a library in C has replaced.
+
+    Python does not know of that and calls its handlers no more.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in not_ignored():
+            signal.signal(number, signal.getsignal(number))
+
+
 @contextlib.contextmanager
 def handled(time_limit: float | None = None) -> Iterator[Stop]:
     """Handles `SIGNALS` while the block runs: they raise `Interrupted`.

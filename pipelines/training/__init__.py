@@ -6,6 +6,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import accumulation as accumulation
+    from . import assembly as assembly
     from . import averaging as averaging
     from . import batch_norm as batch_norm
     from . import checkpoints as checkpoints
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from . import range_test as range_test
     from . import rehearsal as rehearsal
     from . import separate as separate
+    from . import step_logs as step_logs
     from . import timing as timing
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

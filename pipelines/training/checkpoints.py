@@ -19,6 +19,7 @@ from kerasseg.callbacks import SegmentationMetrics
 from ..errors import InputError, why_not_written
 from ..runs import state
 from ..runs.state import Position, State
+from ..workers.team import Team
 
 LAST = "last.keras"
 
@@ -35,7 +36,7 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         folder: Folder to write into.
         scoring: Runs before this callback.
-        strategy: The `tf.distribute` strategy of the training.
+        team: The workers of the training. The chief writes; the others give it their sums.
         monitor: Name of the score that decides which network is the best.
         keep: Number of states to keep, at least 1.
         further: Variables of the state beside those of the network and its optimizer, such as
@@ -46,7 +47,7 @@ class Checkpoints(keras.callbacks.Callback):
         self,
         folder: Path,
         scoring: SegmentationMetrics,
-        strategy: tf.distribute.Strategy,
+        team: Team,
         *,
         monitor: str,
         keep: int,
@@ -55,7 +56,7 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self._folder = folder
         self._scoring = scoring
-        self._strategy = strategy
+        self._team = team
         self._monitor = monitor
         self._keep = keep
         self._further = further
@@ -75,13 +76,20 @@ class Checkpoints(keras.callbacks.Callback):
         better = score is not None and (self._best_score is None or score > self._best_score)
         if better:
             self._best_score = score
-        with self._named_errors(), atomic_files.new_file(self._folder / LAST) as last:
+        if self._team.is_chief:
+            self._save_epoch(Position(epoch + 1, 0), better)
+        self._team.wait()
+
+    def _save_epoch(self, position: Position, better: bool) -> None:
+        with self._writing(), atomic_files.new_file(self._folder / LAST) as last:
             self._scoring.inference_model.save(last)
             self._last_checksum = state.checksum(last)
-            self._save(Position(epoch + 1, 0), last if better else None)
+            self._save(position, last if better else None, [])
 
     def save(self, position: Position, seconds: float = 0.0) -> None:
         """Saves the state at the beginning of the training or within an epoch.
+
+        All workers must call this together.
 
         Args:
             position: Position of the training.
@@ -90,16 +98,26 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             InputError: If it cannot be written.
         """
-        with self._named_errors():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._save(position, None, seconds)
+        sums = self._sums() if position.step else []
+        if self._team.is_chief:
+            with self._writing():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._save(position, None, sums, seconds)
+        # A worker that ends before the state is written may have the chief killed with its job.
+        self._team.wait()
 
-    def _save(self, position: Position, new_best: Path | None, seconds: float = 0.0) -> None:
+    def _save(
+        self,
+        position: Position,
+        new_best: Path | None,
+        sums: list[list[float]],
+        seconds: float = 0.0,
+    ) -> None:
         content = {
             "best": self._best_score,
             "history": self.history,
             "last": self._last_checksum,
-            "metrics": self._sums() if position.step else [],
+            "metrics": sums,
             "seconds": seconds,
         }
         with state.new(self._folder, position, content) as folder:
@@ -138,9 +156,10 @@ class Checkpoints(keras.callbacks.Callback):
             ) from error
         self._best_score = found.content["best"]
         self._last_checksum = found.content["last"]
-        with self._named_errors():
+        with self._writing():
             self._scoring.restore(found.content["history"])
-            self._restore_networks(found)
+            if self._team.is_chief:
+                self._restore_networks(found)
 
     def _restore_networks(self, found: State) -> None:
         if found.best is not None:
@@ -154,21 +173,27 @@ class Checkpoints(keras.callbacks.Callback):
 
     def restore_sums(self, found: State) -> None:
         """Restores the sums of the metrics over the steps of the epoch, after they were reset."""
-        for variable, values in zip(
-            self._metric_variables(), found.content["metrics"], strict=True
-        ):
-            replicas = self._strategy.experimental_local_results(variable.value)
-            if len(values) != len(replicas):  # the training continues on other devices
-                values = [sum(values), *[0.0] * (len(replicas) - 1)]
-            for replica, value in zip(replicas, values, strict=True):
+        stored = found.content["metrics"]
+        for variable, values in zip(self._metric_variables(), stored, strict=True):
+            replicas = self._replicas_of(variable)
+            count = self._team.replicas
+            if len(values) != count:  # the training continues on other devices
+                values = [sum(values), *[0.0] * (count - 1)]
+            first = self._team.index * len(replicas)
+            own = values[first : first + len(replicas)]
+            for replica, value in zip(replicas, own, strict=True):
                 replica.assign(value)
 
     def _sums(self) -> list[list[float]]:
         # By replica: tf.train.Checkpoint would store their sum, which rounds differently.
         return [
-            [float(r.numpy()) for r in self._strategy.experimental_local_results(variable.value)]
+            self._team.gather([float(replica.numpy()) for replica in self._replicas_of(variable)])
             for variable in self._metric_variables()
         ]
+
+    def _replicas_of(self, variable: keras.Variable) -> tuple[Any, ...]:
+        """Returns the copies of a variable on the replicas of this worker."""
+        return self._team.strategy.experimental_local_results(variable.value)
 
     def _metric_variables(self) -> list[keras.Variable]:
         return [variable for metric in self._trained().metrics for variable in metric.variables]
@@ -184,9 +209,10 @@ class Checkpoints(keras.callbacks.Callback):
         return self.model
 
     @contextlib.contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         try:
-            yield
+            with self._team.alone():
+                yield
         except (OSError, tf.errors.OpError) as error:
             raise InputError(
                 f"{self._folder}: the state of the training cannot be written "

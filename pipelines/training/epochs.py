@@ -1,8 +1,10 @@
 """A training, from the beginning or from a saved state: its data, callbacks and loop."""
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -16,7 +18,8 @@ from ..runs import option_differences, run_folder
 from ..runs.phases import first_epoch
 from ..runs.state import Position, State
 from ..runtime.interruption import Stop
-from . import freezing
+from ..workers.team import Team
+from . import freezing, step_logs
 from .accumulation import Accumulation
 from .averaging import WeightAverages
 from .checkpoints import Checkpoints
@@ -48,7 +51,7 @@ class Training:
         described: The run.
         dataset: The converted dataset.
         model: The compiled network, built under the strategy.
-        strategy: The `tf.distribute` strategy of the training.
+        team: The workers of the training, with the strategy over their replicas.
         stop: Checked after each step and before each batch of an evaluation.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
@@ -59,7 +62,7 @@ class Training:
     described: run_folder.Run
     dataset: records.Dataset
     model: keras.Model
-    strategy: tf.distribute.Strategy
+    team: Team
     stop: Stop
     service: str | None
     extra_callbacks: Sequence[keras.callbacks.Callback]
@@ -96,10 +99,11 @@ class Training:
             InputError: If the block meets a damaged record, or cannot write into the run.
         """
         folder = self.described.folder
-        with self.strategy.scope(), records.reading(self.dataset), writing_to(folder):
+        with self.team.strategy.scope(), records.reading(self.dataset), writing_to(folder):
             options = self.described.options
             phases = freezing.build_optimizer(self.model, options, self.on_notice)
             accumulations, averages = self._accumulations(), self._averages()
+            step_logs.prepare(self.model, self.team)
             for each in averages:
                 each.start()
             scoring = self._scoring(*(each.network for each in averages))
@@ -122,7 +126,7 @@ class Training:
         )
         (checkpoints,) = (each for each in own if isinstance(each, Checkpoints))
         since = first_epoch(self.described.phases)
-        return Loop(options, self.model, steps, self.stop, called, checkpoints, since)
+        return Loop(options, self.model, steps, self.stop, self.team, called, checkpoints, since)
 
     def _checkpoints(
         self,
@@ -133,7 +137,7 @@ class Training:
         return Checkpoints(
             self.described.folder / run_folder.CHECKPOINTS,
             scoring,
-            self.strategy,
+            self.team,
             monitor=options.monitor,
             keep=options.keep,
             further=[variable for each in followers for variable in each.variables],
@@ -141,39 +145,58 @@ class Training:
 
     def _accumulations(self) -> list[Accumulation]:
         batches = self.described.options.accumulate
-        return [] if batches == 1 else [Accumulation(self.model, batches, self.strategy)]
+        return [] if batches == 1 else [Accumulation(self.model, batches, self.team.strategy)]
 
     def _averages(self) -> list[WeightAverages]:
         decay = self.described.options.ema
-        return [] if decay is None else [WeightAverages(self.model, decay, self.strategy)]
+        return [] if decay is None else [WeightAverages(self.model, decay, self.team.strategy)]
 
     def _scoring(self, network: keras.Model | None = None) -> callbacks.SegmentationMetrics:
         options, classes = self.described.options, self.dataset.classes
-        batches = inputs.evaluation_batches(self.dataset.files("validation"), options.batch_size)
+        files = self.dataset.files("validation")
+        batches = inputs.evaluation_batches(files, options.batch_size, self._share())
         return callbacks.SegmentationMetrics(
-            self.stop.checking(batches),
+            self.team.checking(self.stop, batches),
             class_names=classes.names,
             colors=classes.colors,
             undrawn=classes.undrawn,
-            directory=self.described.folder,
+            directory=self.described.folder if self.team.is_chief else None,
             image_size=options.image_size,
             every=options.evaluate_every,
             hyperparameters=option_differences.hyperparameters(options),
             loss=self.model.loss,
             network=network,
+            workers=self.team.workers,
+            pictured=self._pictured(files),
         )
+
+    def _pictured(self, files: list[str]) -> tf.data.Dataset | None:
+        """Returns batches of whole images to draw, where the chief scores a part of each batch."""
+        if self.team.workers == 1:
+            return None
+        return inputs.evaluation_batches(files, self.described.options.batch_size)
+
+    def _share(self) -> inputs.Share:
+        """Returns the part of each batch that is this worker's."""
+        team = self.team
+        return inputs.Share(team.index, team.workers, team.replicas // team.workers)
 
     def _loss_guard(self) -> LossGuard:
         return LossGuard(self.described.options, self.dataset, in_order=self.service is None)
 
     def batches(self, start: Position):
         """Returns the training batches from a position on, distributed to the replicas."""
+        if self.team.workers == 1:
+            batches = _without_auto_sharding(self._batches(start, inputs.WHOLE))
+            return self.team.strategy.experimental_distribute_dataset(batches)
+        # Each worker makes its own part only, in pieces for its replicas.
+        return self.team.strategy.distribute_datasets_from_function(
+            lambda _: self._batches(start, self._share())
+        )
+
+    def _batches(self, start: Position, share: inputs.Share) -> tf.data.Dataset:
         options = self.described.options
-        decoded = None
-        if self.service is None:
-            remaining = options.epochs - start.epoch
-            decoded = cache.load(options.cache, self.dataset, remaining, self.described.folder)
-        batches = inputs.training_batches(
+        return inputs.training_batches(
             self.dataset.files("train"),
             examples=self.dataset.splits["train"].examples,
             batch_size=options.batch_size,
@@ -187,10 +210,18 @@ class Training:
             first_batch=start.step,
             epochs=options.epochs,
             group=options.accumulate,
-            decoded=decoded,
+            decoded=self._decoded(start),
             service=self.service,
+            share=share,
         )
-        return self.strategy.experimental_distribute_dataset(_without_auto_sharding(batches))
+
+    def _decoded(self, start: Position) -> cache.DecodedRecords | None:
+        """Decodes the training split if it is to be cached, and if batches are made here."""
+        if self.service is not None:
+            return None
+        options = self.described.options
+        folder = self.described.folder if self.team.is_chief else Path(tempfile.gettempdir())
+        return cache.load(options.cache, self.dataset, options.epochs - start.epoch, folder)
 
 
 def _without_auto_sharding(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -10,6 +10,7 @@ from ..errors import Interrupted
 from ..runs.state import Position, State
 from ..runs.training_options import TrainingOptions
 from ..runtime.interruption import Stop
+from ..workers.team import Agreement, Team
 from .checkpoints import Checkpoints
 from .early_stopping import is_exhausted
 from .timing import Clock, Pace, TimedBatches
@@ -24,6 +25,7 @@ class Loop:
         model: The compiled network.
         steps: Number of steps per epoch.
         stop: Checked after each step and between two epochs.
+        team: The workers, which make each step together and stop after the same one.
         callbacks: All callbacks of the training, of which `checkpoints` is one.
         checkpoints: Saves the states.
         since: Number of epochs before the present phase, whose evaluations do not count for early
@@ -34,6 +36,7 @@ class Loop:
     model: keras.Model
     steps: int
     stop: Stop
+    team: Team
     callbacks: keras.callbacks.CallbackList
     checkpoints: Checkpoints
     since: int = 0
@@ -66,7 +69,7 @@ class Loop:
             if self.model.stop_training or self.is_exhausted(self.checkpoints.history):
                 break
             if epoch + 1 < self.options.epochs:
-                self.stop.check()
+                self.team.check(self.stop)
         self.callbacks.on_train_end()
 
     def is_exhausted(self, history: Sequence[dict[str, Any]]) -> bool:
@@ -80,11 +83,15 @@ class Loop:
             self.callbacks.on_train_batch_begin(step)
             logs = self.model.train_function(batches)
             self.callbacks.on_train_batch_end(step, {**logs, "waiting": clock.waiting})
-            if self.stop.signal or pace.is_due():
+            asked = Agreement(self.stop.signal, pace.is_due(), self.model.stop_training)
+            agreed = self.team.agree(asked)
+            if agreed.signal or agreed.save:
                 self.checkpoints.save(Position(epoch, step + 1), clock.seconds)
-                self.stop.check()
                 pace.start_again()
-            if self.model.stop_training:
+            if agreed.signal:
+                raise Interrupted(agreed.signal)
+            if agreed.end:
+                self.model.stop_training = True
                 break
 
     def _end_epoch(self, epoch: int, clock: Clock) -> None:

@@ -22,8 +22,9 @@ from ..runs import guests, initial_weights, run_folder
 from ..runs.option_fields import fields_of
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
-from ..runtime.devices import mirrored_strategy
+from ..runtime.devices import local_strategy
 from ..runtime.interruption import Stop
+from ..workers.team import Team
 from . import compiled_model, separate
 from .epochs import Training
 from .loop import Loop
@@ -79,16 +80,16 @@ def main(data: str, asked: str, told: str) -> None:
 
 
 def _test(options: TrainingOptions, data: Path) -> RangeTest:
-    dataset, strategy = records.load(data), mirrored_strategy()
+    dataset, alone = records.load(data), Team(local_strategy(options.strategy))
     options = _for_the_test(options, dataset)
-    model = compiled_model.build(options, dataset, strategy, guests.load(options))
+    model = compiled_model.build(options, dataset, alone.strategy, guests.load(options))
     compiled_model.check_encoder(model, options)
     initial_weights.load(model, options, dataset)
     optimizer: Any = model.optimizer
     getattr(optimizer, "inner_optimizer", optimizer).learning_rate = _Rising()
     with tempfile.TemporaryDirectory() as folder:
         described = run_folder.create(Path(folder, "run"), options, dataset)
-        training = Training(described, dataset, model, strategy, Stop(), None, ())
+        training = Training(described, dataset, model, alone, Stop(), None, ())
         with training.prepared() as parts:
             losses = _losses(parts.loop, iter(training.batches(Position(0, 0))))
     return find(losses)

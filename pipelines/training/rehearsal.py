@@ -17,11 +17,13 @@ import tensorflow as tf
 
 from .. import inputs, records
 from ..runs import guests, initial_weights, run_folder
+from ..runs.option_fields import check_option
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
 from ..runtime import allocator
-from ..runtime.devices import mirrored_strategy
+from ..runtime.devices import local_strategy
 from ..runtime.interruption import Stop
+from ..workers.team import Team
 from . import compiled_model, separate
 from .epochs import Parts, Training
 from .timing import TimedBatches
@@ -65,6 +67,8 @@ def run(options: TrainingOptions, data: Path) -> Rehearsal:
     Raises:
         InputError: If the training cannot be run with these options on this dataset.
     """
+    requirement = "auto, one or mirrored, as a plan is made in one process"
+    check_option("strategy", options.strategy != "multi-worker", requirement, options.strategy)
     return Rehearsal(**separate.run(__name__, options, data))
 
 
@@ -75,14 +79,14 @@ def main(data: str, asked: str, told: str) -> None:
 
 def _rehearse(options: TrainingOptions, data: Path, begun: float) -> Rehearsal:
     allocator.keep_freed(allocator.ARRAYS)
-    dataset, strategy = records.load(data), mirrored_strategy()
+    dataset, alone = records.load(data), Team(local_strategy(options.strategy))
     options = _with_enough_steps(options, dataset)
-    model = compiled_model.build(options, dataset, strategy, guests.load(options))
+    model = compiled_model.build(options, dataset, alone.strategy, guests.load(options))
     compiled_model.check_encoder(model, options)
     initial_weights.load(model, options, dataset)
     with tempfile.TemporaryDirectory() as folder:
         described = run_folder.create(Path(folder, "run"), options, dataset)
-        training = Training(described, dataset, model, strategy, Stop(), None, ())
+        training = Training(described, dataset, model, alone, Stop(), None, ())
         with training.prepared() as parts:
             network = parts.scoring.inference_model
             saving = _seconds_of(lambda: parts.checkpoints.save(Position(0, 0)))

@@ -80,7 +80,7 @@ def test_nothing_of_a_frozen_encoder_moves(training, tiny_data, tmp_path):
     assert moved(before, after, encoder=True)[0] == 0
     changed, count = moved(before, after, encoder=False)
     assert changed == count > 0
-    assert notices[1:] == ["the encoder is frozen: its weights and its statistics stay as they are"]
+    assert notices[2:] == ["the encoder is frozen: its weights and its statistics stay as they are"]
     averages = kerasseg.load(run.folder, "last").get_weights()
     for (path, value), average in zip(before.items(), averages, strict=True):
         if path.startswith("encoder_"):
@@ -98,7 +98,7 @@ def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
     assert moved(first, second, encoder=True)[0] == 0
     # All but the four variables of the layer that the network itself has frozen.
     assert moved(second, third, encoder=True) == (14, 18)
-    assert notices[1:] == [
+    assert notices[2:] == [
         "epoch 1: the encoder is frozen in the first epoch",
         "epoch 2: the encoder is trained from here on",
     ]
@@ -108,7 +108,7 @@ def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
         fit.run(options, tiny_data, run, extra_callbacks=[stopped])
     notices.clear()
     fit.resume(run, code=[str(tmp_path / "own.py")], on_notice=notices.append)
-    assert notices[1:] == ["epoch 2: the encoder is trained from here on"]
+    assert notices[2:] == ["epoch 2: the encoder is trained from here on"]
     assert_same_end(run, whole.folder)
 
 

@@ -42,7 +42,7 @@ def slowed(extended, run_cli, tmp_path_factory):
 
 def test_more_epochs_stretch_the_schedule(extended, tiny_run, tiny_training):
     run, notices = extended
-    assert notices[1] == (
+    assert notices[2] == (
         "epochs 2 becomes 3; the poly schedule of the learning rate now ends after 3 epochs"
     )
     assert history_of(run)[:2] == history_of(tiny_run)

@@ -134,7 +134,7 @@ def test_a_training_takes_the_rate_and_keeps_the_curve(
     table = np.loadtxt(folder / "learning_rate.csv", delimiter=",", skiprows=1)
     expected = (found_before.rates, found_before.losses, found_before.smoothed)
     np.testing.assert_array_equal(table, np.transpose(expected))
-    assert f"learning rate {found_before.learning_rate:g}, at which" in notices[1]
+    assert f"learning rate {found_before.learning_rate:g}, at which" in notices[2]
 
 
 def test_a_resumed_training_needs_a_number(tiny_run, tiny_data):
