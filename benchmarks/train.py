@@ -158,6 +158,7 @@ def kerasseg_steps(
     from kerasseg.pipelines.runtime.interruption import Stop
     from kerasseg.pipelines.training import compiled_model
     from kerasseg.pipelines.training.epochs import Training
+    from kerasseg.pipelines.workers.team import Team
 
     dataset = records.load(data)
     options = TrainingOptions(
@@ -172,7 +173,7 @@ def kerasseg_steps(
     strategy: Any = tf.distribute.get_strategy() if without else mirrored_strategy()
     model: Any = compiled_model.build(options, dataset, strategy, {})
     described = run_folder.create(folder / "run", options, dataset)
-    training = Training(described, dataset, model, strategy, Stop(), None, ())
+    training = Training(described, dataset, model, Team(strategy), Stop(), None, ())
     prepared = training.prepared()
     loop = prepared.__enter__().loop  # until the process ends
     batches = iter(training.batches(Position(0, 0)))

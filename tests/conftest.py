@@ -17,9 +17,11 @@ from kerasseg.pipelines.runtime import environment
 
 # As the commands do, before TensorFlow is imported.
 environment.prepare()
-# Where the tests run in the background of a shell, what they start would ignore Ctrl-C as well.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Where the tests run in the background of a shell or under nohup, what they start would ignore
+# Ctrl-C and SIGHUP as well.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 CLASSES_TXT = """\
 # Three classes, one with a space in its name.
