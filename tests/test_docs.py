@@ -1,5 +1,6 @@
 """The documentation: what it shows exists, its links lead somewhere, and the site builds."""
 
+import configparser
 import functools
 import html.parser
 import importlib
@@ -364,3 +365,11 @@ def test_notebooks_run_from_nothing(path, tmp_path):
 
 def kinds(cell):
     return [output["output_type"] for output in cell.get("outputs", ())]
+
+
+def test_the_first_steps_list_every_extra():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    page = (ROOT / "docs/guides/first-steps.md").read_text()
+    listed = re.findall(r"^\| `pip install '\.\[(\w+)\]'` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(config["options.extras_require"])
