@@ -82,7 +82,8 @@ def run(
     _check_service(options, service)
     known = assembly.find_cluster(options, devices)
     with interruption.handled(time_limit) as stop:
-        facts = assembly.facts(options, dataset, "new")
+        own_code = {f"hash of {source}": each for source, each in guests.hashes(options).items()}
+        facts = {**assembly.facts(options, dataset, "new"), **own_code}
         workers = assembly.assemble(options, devices, known, facts, on_notice)
         on_notice = on_notice if workers.is_chief else _unheard
         with workers.noticing_losses():

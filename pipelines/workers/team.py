@@ -1,6 +1,7 @@
 """The workers of a training at work: the strategy that joins them, and what they agree on."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from signal import Signals
@@ -20,6 +21,8 @@ from .cluster import Cluster
 _HEARTBEAT_SECONDS = 15
 # Between the meeting of the workers and their joining in TensorFlow.
 _JOINING_SECONDS = 120
+# In which a worker that ends closes its port.
+_ENDING_SECONDS = 10
 _JOB = "worker"
 # What a step of all workers ends in where one of them is gone.
 _LOSSES = (
@@ -142,6 +145,16 @@ class Team:
             lambda _, **arguments: resource_variable_ops.default_variable_creator_v2(**arguments)
         )
 
+    def _lost(self) -> list[int]:
+        """Lists the other workers that have ended; one that is ending still listens for a while."""
+        assert self.cluster is not None
+        until = time.monotonic() + _ENDING_SECONDS
+        while True:
+            gone = [n for n in rendezvous.unreachable(self.cluster) if n != self.index]
+            if gone or time.monotonic() > until:
+                return gone
+            time.sleep(0.2)
+
     @contextlib.contextmanager
     def noticing_losses(self) -> Iterator[None]:
         """Turns the error of TensorFlow after the loss of a worker into one that names it.
@@ -154,7 +167,7 @@ class Team:
         except _LOSSES as error:
             if self.cluster is None:
                 raise
-            gone = [n for n in rendezvous.unreachable(self.cluster) if n != self.index]
+            gone = self._lost()
             reason = error.message.partition("\n")[0]
             whom = ", ".join(rendezvous.named(self.cluster, n) for n in gone)
             whom = whom or f"another worker ({reason})"
