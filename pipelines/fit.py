@@ -92,6 +92,7 @@ def run(
             model = compiled_model.build(options, dataset, workers.strategy, own)
             compiled_model.check_encoder(model, options)
             loaded = initial_weights.load(model, options, dataset)
+            workers.check_equal("initial weights", model.get_weights())
             if line := batch_norm.describe(model, options, workers.replicas):
                 on_notice(line)
             names, told = dataset.classes.names, track if workers.is_chief else None

@@ -2,11 +2,13 @@
 
 import contextlib
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from signal import Signals
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
@@ -106,6 +108,26 @@ class Team:
     def wait(self) -> None:
         """Waits until all workers have come here."""
         self.gather([0.0])
+
+    def check_equal(self, subject: str, arrays: Iterable[np.ndarray]) -> None:
+        """Raises `InputError` at all workers unless each of them has the same arrays.
+
+        Args:
+            subject: What they are, for the message.
+            arrays: The arrays of this worker.
+        """
+        if self.workers == 1:
+            return
+        total = 0
+        for array in arrays:
+            total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
+        sums = [round(each) for each in self.gather([total])]
+        if len(set(sums)) > 1:
+            told = ", ".join(f"{each:08x} at worker {n}" for n, each in enumerate(sums))
+            raise InputError(
+                f"{subject} must be the same at all workers, got the checksums {told}; they must "
+                "read the same files."
+            )
 
     def agree(self, asked: Agreement) -> Agreement:
         """Returns what all workers do: the same at each."""

@@ -8,7 +8,9 @@ import os
 import shutil
 import socket
 import threading
+import zlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from run_ends import assert_same_end
@@ -156,3 +158,16 @@ def test_a_worker_that_still_listens_while_it_ends_is_named(free_port):
     said = rf"got the loss of worker 1 at {addresses[1]}"
     with pytest.raises(InputError, match=said), here.noticing_losses():
         raise tf.errors.UnavailableError(None, None, "Socket closed")
+
+
+@pytest.mark.parametrize("others", [[0.5, 1.0], [0.5, 2.0]])
+def test_weights_that_differ_between_workers_are_refused(others, monkeypatch):
+    here = team.Team(tf.distribute.get_strategy(), Cluster(("one:1", "two:1"), 0))
+    there = float(zlib.crc32(np.array(others, np.float32).tobytes()))
+    monkeypatch.setattr(here.__class__, "gather", lambda _, own: [*own, there])
+    weights = [np.array([each], np.float32) for each in (0.5, 1.0)]
+    if others == [0.5, 1.0]:
+        here.check_equal("initial weights", weights)
+        return
+    with pytest.raises(InputError, match="initial weights must be the same at all workers"):
+        here.check_equal("initial weights", weights)
