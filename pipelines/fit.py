@@ -82,7 +82,8 @@ def run(
     _check_service(options, service)
     known = assembly.find_cluster(options, devices)
     with interruption.handled(time_limit) as stop:
-        facts = assembly.facts(options, dataset, "new")
+        own_code = {f"hash of {source}": each for source, each in guests.hashes(options).items()}
+        facts = {**assembly.facts(options, dataset, "new"), **own_code}
         workers = assembly.assemble(options, devices, known, facts, on_notice)
         on_notice = on_notice if workers.is_chief else _unheard
         with workers.noticing_losses():
@@ -91,6 +92,7 @@ def run(
             model = compiled_model.build(options, dataset, workers.strategy, own)
             compiled_model.check_encoder(model, options)
             loaded = initial_weights.load(model, options, dataset)
+            workers.check_equal("initial weights", model.get_weights())
             if line := batch_norm.describe(model, options, workers.replicas):
                 on_notice(line)
             names, told = dataset.classes.names, track if workers.is_chief else None

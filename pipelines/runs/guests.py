@@ -61,6 +61,17 @@ def sources_of(options: Any) -> list[str]:
     return list(dict.fromkeys(source for source, _ in _named_in(options).values()))
 
 
+def hashes(options: Any) -> dict[str, str]:
+    """Returns the hash of each file and module that the options of a new training name.
+
+    Nothing is executed.
+
+    Raises:
+        InputError: If one of them cannot be read.
+    """
+    return {source: _hash(_read(source)) for source in sources_of(options)}
+
+
 def load(options: Any) -> dict[str, Guest]:
     """Executes and loads the code that the options of a new training name.
 

@@ -79,7 +79,8 @@ def _open(
         return module.connect(identity, folder, options, class_names)
     except Exception as error:  # each tracker has errors of its own
         told = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: cannot track the training ({told}).") from error
+        hint = f"; without {folder / IDENTITIES}, it gets a new run" if identity else ""
+        raise InputError(f"{name}: cannot track the training ({told}){hint}.") from error
 
 
 def _told(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,8 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 # What MLflow takes in a name of its own accord, without the characters that make paths.
 _FOREIGN = re.compile(r"[^A-Za-z0-9_ -]")
 _LONGEST_NAME = 200
+# MLflow's own patience, seven tries of two minutes, would keep the training waiting.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 _ENDINGS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -32,6 +34,8 @@ def connect(
     identity: str | None, folder: Path, options: TrainingOptions, class_names: Sequence[str]
 ) -> "Run":
     """Begins a run, or continues the one that has this identity."""
+    for variable, value in _PATIENCE.items():
+        os.environ.setdefault(variable, value)
     client = mlflow.MlflowClient()
     values = option_differences.hyperparameters(options)
     names = allowed_names(list(values))

@@ -6,6 +6,7 @@ asks for.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from . import kubernetes, slurm
 from .variables import check, number_of
 
 TF_CONFIG = "TF_CONFIG"
+# A name, or an address of IPv4, or one of IPv6 in brackets.
+_HOST = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.%\w]+\]")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def _from_tf_config(text: str) -> Cluster:
     addresses = _addresses_of(content["cluster"])
     kind, index = content["task"].get("type"), content["task"].get("index")
     check(
-        kind in content["cluster"],
+        isinstance(kind, str) and kind in content["cluster"],
         f"{TF_CONFIG}: type of the task",
         f"one of {', '.join(content['cluster'])}, which the cluster has",
         kind,
@@ -106,7 +109,8 @@ def _addresses_of(jobs: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _is_address(address: Any) -> bool:
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    return bool(host) and port.isdecimal() and 0 < int(port) < 2**16
+    is_host = _HOST.fullmatch(host) is not None
+    return is_host and port.isdecimal() and 0 < int(port) < 2**16
 
 
 def seconds_to_wait(environment: Mapping[str, str]) -> float:

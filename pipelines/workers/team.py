@@ -1,11 +1,14 @@
 """The workers of a training at work: the strategy that joins them, and what they agree on."""
 
 import contextlib
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from signal import Signals
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
@@ -20,6 +23,8 @@ from .cluster import Cluster
 _HEARTBEAT_SECONDS = 15
 # Between the meeting of the workers and their joining in TensorFlow.
 _JOINING_SECONDS = 120
+# In which a worker that ends closes its port.
+_ENDING_SECONDS = 10
 _JOB = "worker"
 # What a step of all workers ends in where one of them is gone.
 _LOSSES = (
@@ -104,6 +109,26 @@ class Team:
         """Waits until all workers have come here."""
         self.gather([0.0])
 
+    def check_equal(self, subject: str, arrays: Iterable[np.ndarray]) -> None:
+        """Raises `InputError` at all workers unless each of them has the same arrays.
+
+        Args:
+            subject: What they are, for the message.
+            arrays: The arrays of this worker.
+        """
+        if self.workers == 1:
+            return
+        total = 0
+        for array in arrays:
+            total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
+        sums = [round(each) for each in self.gather([total])]
+        if len(set(sums)) > 1:
+            told = ", ".join(f"{each:08x} at worker {n}" for n, each in enumerate(sums))
+            raise InputError(
+                f"{subject} must be the same at all workers, got the checksums {told}; they must "
+                "read the same files."
+            )
+
     def agree(self, asked: Agreement) -> Agreement:
         """Returns what all workers do: the same at each."""
         if self.size == 1:
@@ -142,6 +167,16 @@ class Team:
             lambda _, **arguments: resource_variable_ops.default_variable_creator_v2(**arguments)
         )
 
+    def _lost(self) -> list[int]:
+        """Lists the other workers that have ended; one that is ending still listens for a while."""
+        assert self.cluster is not None
+        until = time.monotonic() + _ENDING_SECONDS
+        while True:
+            gone = [n for n in rendezvous.unreachable(self.cluster) if n != self.index]
+            if gone or time.monotonic() > until:
+                return gone
+            time.sleep(0.2)
+
     @contextlib.contextmanager
     def noticing_losses(self) -> Iterator[None]:
         """Turns the error of TensorFlow after the loss of a worker into one that names it.
@@ -154,7 +189,7 @@ class Team:
         except _LOSSES as error:
             if self.cluster is None:
                 raise
-            gone = [n for n in rendezvous.unreachable(self.cluster) if n != self.index]
+            gone = self._lost()
             reason = error.message.partition("\n")[0]
             whom = ", ".join(rendezvous.named(self.cluster, n) for n in gone)
             whom = whom or f"another worker ({reason})"

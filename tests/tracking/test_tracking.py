@@ -228,11 +228,22 @@ def test_a_tracker_that_is_not_installed_is_refused(name, run, tiny_training, mo
 
 
 def test_a_tracker_that_cannot_be_reached_is_refused(run, tiny_training, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for variable in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(variable, "")  # so that it is restored
+        monkeypatch.delenv(variable)
     mlflow.set_tracking_uri("http://localhost:1")
+    begun = time.monotonic()
     with pytest.raises(InputError, match=r"mlflow: cannot track the training .*localhost"):
         train("mlflow", run, tiny_training, epochs=0)
+    assert time.monotonic() - begun < 30  # MLflow itself would try for four minutes
     assert not (run / "tracking.json").exists()
+
+
+def test_a_run_that_the_tracker_does_not_have_is_refused_with_a_way_out(run, tiny_training):
+    (run / "tracking.json").write_text('{"mlflow": {"identity": "gone", "epochs": 2}}')
+    way_out = r"gone not found\); without .*tracking.json, it gets a new run"
+    with pytest.raises(InputError, match=way_out):
+        train("mlflow", run, tiny_training, epochs=0)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}]", '{"mlflow": 3}', '{"mlflow": {}}'])

@@ -1,19 +1,26 @@
 """The ways to distribute a training within one process."""
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
+import socket
+import threading
+import zlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from run_ends import assert_same_end
 
-from kerasseg.pipelines import fit, forecast
+from kerasseg.pipelines import fit, forecast, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import run_folder
 from kerasseg.pipelines.runtime.devices import local_strategy
-from kerasseg.pipelines.workers import team
+from kerasseg.pipelines.training import assembly
+from kerasseg.pipelines.workers import rendezvous, team
 from kerasseg.pipelines.workers.cluster import Cluster
 
 
@@ -111,3 +118,56 @@ def test_a_worker_whose_others_never_come_says_so_and_ends(
     assert f"waiting for worker 1 at {addresses[1]}" in done.stdout
     assert "workers must all begin within 1 seconds, got nothing from worker 1" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_workers_with_different_code_of_your_own_are_refused(
+    tiny_data, tiny_training, tmp_path, monkeypatch, free_port
+):
+    own = tmp_path / "own.py"
+    own.write_text("def net(): ...")
+    options = dataclasses.replace(tiny_training, strategy="multi-worker", model=f"{own}:net")
+    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
+    content = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    facts = {**assembly.facts(options, records.load(tiny_data), "new"), f"hash of {own}": "other"}
+    gpus = len(tf.config.list_physical_devices("GPU"))
+
+    def other_worker():
+        with contextlib.suppress(InputError):
+            rendezvous.meet(
+                *(Cluster(addresses, 1), {**facts, "number of GPUs": gpus}),
+                limit=30.0,
+                on_notice=lambda text: None,
+            )
+
+    thread = threading.Thread(target=other_worker)
+    thread.start()
+    own_hash = hashlib.sha256(b"def net(): ...").hexdigest()
+    said = rf'hash of .*own.py must be the same at all workers, got "{own_hash}" at worker 0'
+    with pytest.raises(InputError, match=said):
+        fit.run(options, tiny_data, tmp_path / "run")
+    thread.join(30)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_worker_that_still_listens_while_it_ends_is_named(free_port):
+    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
+    ending = socket.create_server(("127.0.0.1", int(addresses[1].rpartition(":")[2])))
+    threading.Timer(0.5, ending.close).start()
+    here = team.Team(tf.distribute.get_strategy(), Cluster(addresses, 0))
+    said = rf"got the loss of worker 1 at {addresses[1]}"
+    with pytest.raises(InputError, match=said), here.noticing_losses():
+        raise tf.errors.UnavailableError(None, None, "Socket closed")
+
+
+@pytest.mark.parametrize("others", [[0.5, 1.0], [0.5, 2.0]])
+def test_weights_that_differ_between_workers_are_refused(others, monkeypatch):
+    here = team.Team(tf.distribute.get_strategy(), Cluster(("one:1", "two:1"), 0))
+    there = float(zlib.crc32(np.array(others, np.float32).tobytes()))
+    monkeypatch.setattr(here.__class__, "gather", lambda _, own: [*own, there])
+    weights = [np.array([each], np.float32) for each in (0.5, 1.0)]
+    if others == [0.5, 1.0]:
+        here.check_equal("initial weights", weights)
+        return
+    with pytest.raises(InputError, match="initial weights must be the same at all workers"):
+        here.check_equal("initial weights", weights)

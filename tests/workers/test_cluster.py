@@ -31,6 +31,11 @@ def test_a_chief_in_tf_config_is_the_first_worker(kind, index, number):
     assert found == cluster.Cluster(("head:1", "one:2222", "two:2222"), number)
 
 
+def test_tf_config_may_hold_addresses_of_ipv6_in_brackets():
+    workers = ["[::1]:2222", "[fe80::1%eth0]:2222"]
+    assert cluster.read(tf_config(workers)).addresses == tuple(workers)
+
+
 def test_tf_config_comes_before_what_slurm_and_kubernetes_tell():
     environment = {**tf_config(), **step("node[1-3]", "1(x3)", 2), "JOB_COMPLETION_INDEX": "1"}
     assert cluster.read(environment).addresses == tuple(TWO)
@@ -47,11 +52,15 @@ WRONG = [
     (tf_config(workers=["one:port"]), "address must be HOST:PORT, got 'one:port'"),
     (tf_config(workers=["one:70000"]), "address must be HOST:PORT, got 'one:70000'"),
     (tf_config(workers=[":2222"]), "address must be HOST:PORT, got ':2222'"),
+    (tf_config(workers=["http://one:1"]), "address must be HOST:PORT, got 'http://one:1'"),
+    (tf_config(workers=["one two:1"]), "address must be HOST:PORT, got 'one two:1'"),
+    (tf_config(workers=["::1:2222"]), "address must be HOST:PORT, got '::1:2222'"),
     (tf_config(workers=[7]), "address must be HOST:PORT, got 7"),
     (tf_config(workers=["a:1", "a:1"]), "address must be that of one worker, got 'a:1'"),
     (tf_config(chief=["a:1", "b:1"]), "chief must be one HOST:PORT"),
     (tf_config(ps=["a:1"]), "cluster must be of type worker, and perhaps chief, got 'worker, ps'"),
     (tf_config(kind="chief"), "type of the task must be one of worker, which the cluster has"),
+    (tf_config(kind=["worker"]), "type of the task must be one of worker"),
     (tf_config(kind=None), "type of the task must be one of worker"),
     (tf_config(index=2), "index of the task must be from 0 to 1, as the cluster has 2"),
     (tf_config(index=-1), "index of the task must be from 0 to 1"),
