@@ -84,6 +84,7 @@ class Training:
                 checkpoints.save(Position(0, 0))
             else:
                 checkpoints.restore(found)
+                self.team.check_equal("restored weights", self.model.get_weights())
             start = found.position if found else Position(0, 0)
             ended_early = not start.step and loop.is_exhausted(checkpoints.history)
             if start.epoch < self.described.options.epochs and not ended_early:

@@ -17,6 +17,8 @@ from .variables import check, number_of, port_of, text_of
 _NODES, _TASKS = "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"
 _SRUN = "start the workers with srun, which sets it for each of them"
 _RANGES = re.compile(r"\[([\d,-]+)\]")
+# No cluster has as many; a longer list would fill the memory.
+_MOST_NODES = 100_000
 _COUNT = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 
@@ -76,7 +78,8 @@ def _expand_ranges(ranges: str, text: str) -> Iterator[str]:
     for part in ranges.split(","):
         first, _, last = part.partition("-")
         last = last or first
-        fits = first.isdecimal() and last.isdecimal() and int(first) <= int(last)
+        is_range = first.isdecimal() and last.isdecimal()
+        fits = is_range and 0 <= int(last) - int(first) < _MOST_NODES
         check(fits, _NODES, "a list of nodes such as node[01-04,07]", text)
         # Leading zeros are part of the name.
         yield from (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))

@@ -116,7 +116,7 @@ class Team:
             subject: What they are, for the message.
             arrays: The arrays of this worker.
         """
-        if self.workers == 1:
+        if self.size == 1:
             return
         total = 0
         for array in arrays:

@@ -109,7 +109,9 @@ def test_slurms_lists_of_nodes_are_expanded(text, names):
     assert slurm.expand_nodes(text) == names
 
 
-@pytest.mark.parametrize("text", ["node[1-", "node[]", "node[2-1]", "a,,b", "no de", "n[a-b]"])
+@pytest.mark.parametrize(
+    "text", ["node[1-", "node[]", "node[2-1]", "a,,b", "no de", "n[a-b]", "n[1-999999999]"]
+)
 def test_what_is_no_list_of_nodes_is_refused(text):
     with pytest.raises(InputError, match="must be a list of nodes such as"):
         slurm.expand_nodes(text)
