@@ -13,9 +13,8 @@ demo: $(VENV)/installed
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Three processes on two cores, as a sixth of the time is spent waiting for servers and clients.
 test: $(VENV)/installed-dev lint
-	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/installed-dev
 	$(BIN)/pytest -m slow
