@@ -210,6 +210,7 @@ def resume(
             model = compiled_model.build(options, dataset, workers.strategy, own, start)
             if found is None:
                 initial_weights.load(model, options, dataset)
+                workers.check_equal("initial weights", model.get_weights())
             names, told = dataset.classes.names, track if is_chief else None
             with tracked(told, described.folder, options, names, on_own_notice) as trackers:
                 if is_chief:
