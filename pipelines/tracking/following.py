@@ -154,9 +154,11 @@ class Tracking(keras.callbacks.Callback):
 
     def _tell(self) -> None:
         history = run_folder.history(self._folder)
+        evaluated = [entry["epoch"] for entry in history if entry.get("class_iou")]
         try:
             for entry in history[self._epochs :]:
-                self._tell_epoch(entry)
+                # The picture is that of the newest evaluation.
+                self._tell_epoch(entry, pictured=entry["epoch"] == max(evaluated, default=0))
                 self._epochs = entry["epoch"]
             failing = ""
         except Exception as error:  # a training does not end because a service cannot be reached
@@ -168,19 +170,14 @@ class Tracking(keras.callbacks.Callback):
             self._on_notice(f"{self._name} has been told all epochs again")
         self._failing = bool(failing)
 
-    def _tell_epoch(self, entry: dict[str, Any]) -> None:
+    def _tell_epoch(self, entry: dict[str, Any], *, pictured: bool) -> None:
         values = {name: each for name, each in entry.items() if isinstance(each, float)}
         found = zip(self._class_names, entry.get("class_iou", ()), strict=False)
         class_iou = {name: each for name, each in found if each is not None}
         self._tracker.log(entry["epoch"], values, class_iou)
-        # The picture is that of the newest evaluation.
         picture = self._folder / "overlays.png"
-        if class_iou and entry["epoch"] == self._newest() and picture.is_file():
+        if pictured and picture.is_file():
             self._tracker.show(entry["epoch"], picture)
-
-    def _newest(self) -> int:
-        scored = [each for each in run_folder.history(self._folder) if each.get("class_iou")]
-        return scored[-1]["epoch"]
 
     def _record(self) -> None:
         told = {**_told(self._folder), self._name: self._entry()}

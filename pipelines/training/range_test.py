@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import math
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,10 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from .. import records
 from ..errors import InputError
-from ..runs import guests, initial_weights, run_folder
 from ..runs.option_fields import fields_of
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
-from ..runtime.devices import local_strategy
-from ..runtime.interruption import Stop
-from ..workers.team import Team
-from . import compiled_model, separate
-from .epochs import Training
+from . import separate
 from .loop import Loop
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
@@ -80,18 +74,11 @@ def main(data: str, asked: str, told: str) -> None:
 
 
 def _test(options: TrainingOptions, data: Path) -> RangeTest:
-    dataset, alone = records.load(data), Team(local_strategy(options.strategy))
-    options = _for_the_test(options, dataset)
-    model = compiled_model.build(options, dataset, alone.strategy, guests.load(options))
-    compiled_model.check_encoder(model, options)
-    initial_weights.load(model, options, dataset)
-    optimizer: Any = model.optimizer
-    getattr(optimizer, "inner_optimizer", optimizer).learning_rate = _Rising()
-    with tempfile.TemporaryDirectory() as folder:
-        described = run_folder.create(Path(folder, "run"), options, dataset)
-        training = Training(described, dataset, model, alone, Stop(), None, ())
-        with training.prepared() as parts:
-            losses = _losses(parts.loop, iter(training.batches(Position(0, 0))))
+    dataset = records.load(data)
+    with separate.prepared(_for_the_test(options, dataset), dataset) as (training, parts):
+        optimizer: Any = training.model.optimizer
+        getattr(optimizer, "inner_optimizer", optimizer).learning_rate = _Rising()
+        losses = _losses(parts.loop, iter(training.batches(Position(0, 0))))
     return find(losses)
 
 

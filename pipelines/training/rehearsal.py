@@ -6,7 +6,6 @@ It runs as a program, because the largest memory of a process is that of all tha
 import dataclasses
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +15,12 @@ from typing import Any
 import tensorflow as tf
 
 from .. import inputs, records
-from ..runs import guests, initial_weights, run_folder
 from ..runs.option_fields import check_option
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
 from ..runtime import allocator
-from ..runtime.devices import local_strategy
-from ..runtime.interruption import Stop
-from ..workers.team import Team
-from . import compiled_model, separate
-from .epochs import Parts, Training
+from . import separate
+from .epochs import Parts
 from .timing import TimedBatches
 
 # Of the first three steps one is traced, and the batches of the others were ready before.
@@ -79,27 +74,21 @@ def main(data: str, asked: str, told: str) -> None:
 
 def _rehearse(options: TrainingOptions, data: Path, begun: float) -> Rehearsal:
     allocator.keep_freed(allocator.ARRAYS)
-    dataset, alone = records.load(data), Team(local_strategy(options.strategy))
+    dataset = records.load(data)
     options = _with_enough_steps(options, dataset)
-    model = compiled_model.build(options, dataset, alone.strategy, guests.load(options))
-    compiled_model.check_encoder(model, options)
-    initial_weights.load(model, options, dataset)
-    with tempfile.TemporaryDirectory() as folder:
-        described = run_folder.create(Path(folder, "run"), options, dataset)
-        training = Training(described, dataset, model, alone, Stop(), None, ())
-        with training.prepared() as parts:
-            network = parts.scoring.inference_model
-            saving = _seconds_of(lambda: parts.checkpoints.save(Position(0, 0)))
-            saving += _seconds_of(lambda: network.save(Path(folder, "last.keras")))
-            batches = TimedBatches(iter(training.batches(Position(0, 0))))
-            step = _stepping(parts, batches)
-            for _ in range(_FIRST_STEPS):
-                step()
-            start = time.time() - begun
-            seconds, waiting = _measure_steps(step, batches)
-            validation = _validation(dataset, options)
-            first = _seconds_of(lambda: parts.scoring.evaluate(validation))
-            again = _seconds_of(lambda: parts.scoring.evaluate(validation))
+    with separate.prepared(options, dataset) as (training, parts):
+        network, folder = parts.scoring.inference_model, training.described.folder
+        saving = _seconds_of(lambda: parts.checkpoints.save(Position(0, 0)))
+        saving += _seconds_of(lambda: network.save(folder / "last.keras"))
+        batches = TimedBatches(iter(training.batches(Position(0, 0))))
+        step = _stepping(parts, batches)
+        for _ in range(_FIRST_STEPS):
+            step()
+        start = time.time() - begun
+        seconds, waiting = _measure_steps(step, batches)
+        validation = _validation(dataset, options)
+        first = _seconds_of(lambda: parts.scoring.evaluate(validation))
+        again = _seconds_of(lambda: parts.scoring.evaluate(validation))
     return Rehearsal(
         start=start - _FIRST_STEPS * seconds,
         step=seconds,
