@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from . import archives as archives
     from . import assign as assign
+    from . import bare_encoder as bare_encoder
     from . import deeplab_pytorch as deeplab_pytorch
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
@@ -91,7 +92,8 @@ def from_state_dict(
     Args:
         state: Arrays by their published names, in the layout of their framework.
         source: Implementation that the arrays come from, one of `SOURCES`; it implies the variant.
-        model: Name of the architecture, or "encoders.FAMILY" for an encoder alone.
+        model: Name of the architecture, or "encoder" for the encoder alone that the option
+            `encoder` names; "encoders.FAMILY" for the last features of an encoder alone.
         num_classes: Number of classes; None to read it from the tensors.
         preprocessing: "source" for images in [0, 255], which are normalised as in the source; or
             the name of a preset; None for already normalised input.
@@ -108,15 +110,18 @@ def from_state_dict(
             arguments that the tensors show need not be given.
 
     Returns:
-        The model, in the source's variant of the architecture.
+        The model, in the source's variant of the architecture. An encoder alone takes normalised
+        images and returns `{stride: features}`.
 
     Raises:
         ValueError: If the source or architecture is unknown, several networks fit, or tensors are
             left over, missing, of another shape, NaN or infinite; the message lists them.
     """
-    from . import plans
+    from . import bare_encoder, plans
 
-    module = source_module(source)
+    module: Any = source_module(source)
+    if model == bare_encoder.MODEL:
+        module = bare_encoder.BareEncoder(source, options.get("encoder"))
     if model not in module.MODELS:
         raise ValueError(
             f"model must be one of {', '.join(module.MODELS)} for source {source}, got {model!r}."

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from .. import models
-from . import prefixes
+from .. import encoders, models
+from . import bare_encoder, prefixes
 from .prefixes import State
 
 # A rename table: pairs of a pattern and its replacement. The first pattern that matches the whole
@@ -65,20 +65,26 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
     """Builds an architecture, or an encoder alone.
 
     Args:
-        model: Name of the architecture, or "encoders.FAMILY".
-        options: Arguments of its `build`.
+        model: Name of the architecture, "encoder" for the encoder that `options` names, with all
+            its features, or "encoders.FAMILY" for its last features.
+        options: Arguments of its `build`, or of the family's `features`.
 
     Raises:
         ValueError: If an argument is unknown or invalid.
     """
-    if not model.startswith("encoders."):
+    if not model.startswith("encoder"):
         known = inspect.signature(models.builder(model)).parameters
         # Architectures that always end at full resolution do not have these arguments.
         if "resize_logits" not in known:
             options = {key: value for key, value in options.items() if key != "resize_logits"}
         architecture: Any = model  # known at run time only
         return models.build(architecture, **options)
-    family = importlib.import_module(f"kerasseg.{model}")
+    whole = model == bare_encoder.MODEL
+    family: Any
+    if whole:
+        family = encoders.family(options["encoder"])
+    else:
+        family = importlib.import_module(f"kerasseg.{model}")
     options = {
         key: value
         for key, value in options.items()
@@ -86,8 +92,16 @@ def build(model: str, options: dict[str, Any]) -> keras.Model:
     }
     images = keras.Input((None, None, 3), name="image")
     name = options.pop("encoder", family.NAMES[0])
+    _check_arguments(family, options)
     found = family.features(images, name, **options)
-    return keras.Model(images, found[max(found)], name=name)
+    return keras.Model(images, found if whole else found[max(found)], name=name)
+
+
+def _check_arguments(family: Any, options: dict[str, Any]) -> None:
+    known = list(inspect.signature(family.features).parameters)[2:]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"the encoder takes the options {', '.join(known)}, got {option!r}.")
 
 
 class NonFiniteError(ValueError):

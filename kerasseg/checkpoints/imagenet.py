@@ -1,5 +1,6 @@
 """ImageNet weights for the encoder of a model, from the sources that its family declares."""
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -48,7 +49,7 @@ def load_encoder(
     family = encoders.family(encoder)
     _check(family, encoder, weights, model.input_shape[-1])
     application = _source(family, Application)
-    hub, files = _source(family, HubPresets), _source(family, TorchFiles)
+    hub, files = _source(family, HubPresets), _torch_files(family)
     installed = _source(family, TorchPackages)
     if weights == "imagenet" and hub:
         return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames)
@@ -59,7 +60,7 @@ def load_encoder(
             f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: keras-hub "
             "has no network of this form."
         )
-    if application and (weights == "imagenet" or files is None or weights.endswith(".h5")):
+    if application and (weights == "imagenet" or not files or weights.endswith(".h5")):
         network = _load(application, application.options(encoder, model), weights)
         return _copy(network, model, application.renames)
     if weights == "imagenet" and installed and files:
@@ -69,7 +70,7 @@ def load_encoder(
             f"encoder weights of {encoder} must be {_a_file(files)}, got 'imagenet': neither "
             "keras.applications nor keras-hub has a network of this form."
         )
-    if files is None:
+    if not files:
         raise ValueError(f"encoder weights of {encoder} must be hub:PRESET, got {weights!r}.")
     return _fill_from_torch(model, files, weights, report)
 
@@ -97,20 +98,25 @@ def _source(family: Any, kind: type[_Kind]) -> _Kind | None:
     return next((each for each in family.WEIGHTS if isinstance(each, kind)), None)
 
 
-def _a_file(files: TorchFiles | None) -> str:
-    return f"a file of {files.writers}" if files else "hub:PRESET"
+def _torch_files(family: Any) -> list[TorchFiles]:
+    return [each for each in family.WEIGHTS if isinstance(each, TorchFiles)]
+
+
+def _a_file(files: list[TorchFiles]) -> str:
+    writers = " or ".join(each.writers for each in files)
+    return f"a file of {writers}" if files else "hub:PRESET"
 
 
 def _preset(family: Any, source: HubPresets, encoder: str) -> str:
     if encoder not in source.presets:
         raise ValueError(
-            f"encoder weights of {encoder} must be {_a_file(_source(family, TorchFiles))}, got "
+            f"encoder weights of {encoder} must be {_a_file(_torch_files(family))}, got "
             f"'imagenet': keras-hub has those of {', '.join(source.presets)}."
         )
     return source.presets[encoder]
 
 
-def _installed(source: TorchPackages, files: TorchFiles, encoder: str) -> str:
+def _installed(source: TorchPackages, files: list[TorchFiles], encoder: str) -> str:
     """Returns the file of weights in the package of an encoder."""
     if encoder not in source.packages:
         raise ValueError(
@@ -133,17 +139,11 @@ def _hub(preset: str) -> keras.Model:
 
 
 def _fill_from_torch(
-    model: keras.Model, source: TorchFiles, weights: str, report: Callable[[str], None]
+    model: keras.Model, sources: list[TorchFiles], weights: str, report: Callable[[str], None]
 ) -> int:
-    def fits(state: prefixes.State) -> bool:
-        if not assign.have_places(state, source.renames):
-            return False
-        fitted = source.adapt(state, model)
-        return not assign.match(model, fitted, source.renames, only="encoder_")[1]
-
     state = readers.read(weights)
     try:
-        chosen = assign.choose(state, fits, fits)
+        source, chosen = _choose(model, sources, state)
         if chosen.notice:
             report(f"{weights}: {chosen.notice}")
         fitted = source.adapt(chosen.tensors, model)
@@ -152,6 +152,24 @@ def _fill_from_torch(
         raise ValueError(f"{weights}: {error} Save one of them alone.") from error
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
+
+
+def _choose(
+    model: keras.Model, sources: list[TorchFiles], state: prefixes.State
+) -> tuple[TorchFiles, prefixes.Chosen]:
+    """Finds the source whose names the tensors have; the first one if there is none."""
+    for source in sources:
+        fits = functools.partial(_fits, model, source)
+        chosen = assign.choose(state, fits, fits)
+        if fits(chosen.tensors):
+            return source, chosen
+    return sources[0], assign.choose(state, lambda _: False, lambda _: False)
+
+
+def _fits(model: keras.Model, source: TorchFiles, state: prefixes.State) -> bool:
+    if not assign.have_places(state, source.renames):
+        return False
+    return not assign.match(model, source.adapt(state, model), source.renames, only="encoder_")[1]
 
 
 def _load(source: Application, options: dict, weights: str) -> keras.Model:

@@ -1,7 +1,7 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
-from .segmenter import encoder_options
+from ..encoders.vit import told_by_tensors
 
 MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
 PREPROCESSING = "imagenet"
@@ -23,7 +23,7 @@ def infer(state: dict, model: str) -> dict:
 
 
 def _infer_segmenter(state: dict) -> dict:
-    found = encoder_options(state, "backbone.pos_embed", "backbone.patch_embed.projection")
+    found = told_by_tensors(state, "backbone.pos_embed", "backbone.patch_embed.projection")
     found["variant"] = "mmseg"
     if "decode_head.cls_emb" not in state:
         return {

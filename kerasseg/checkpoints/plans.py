@@ -1,7 +1,6 @@
 """Plans: how the tensors of a source become a network, tried out before memory is allocated."""
 
 from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -14,7 +13,9 @@ class Plan:
     """A network of a source, with the arguments that the caller determines.
 
     Args:
-        source: The module of the source, with its rename tables.
+        source: The module of the source, with its rename tables, or a `BareEncoder`. It may have a
+            function `adapt(state, network)` that returns the tensors in the form of our layers,
+            such as queries, keys and values in one array; it is called before they are renamed.
         model: Name of the architecture.
         num_classes: Number of classes; None to read it from the tensors.
         reset_head: Whether the classifier may keep its initial weights if it has another number of
@@ -24,7 +25,7 @@ class Plan:
 
     def __init__(
         self,
-        source: ModuleType,
+        source: Any,
         model: str,
         num_classes: int | None,
         reset_head: bool,
@@ -58,6 +59,7 @@ class Plan:
         """
         arguments, keep_heads = self._arguments(state)
         drawn = self._draw(arguments)
+        state = self._adapted(state, drawn)
         _, problems = assign.match(drawn, state, self._renames, keep_heads=keep_heads)
         if problems:
             raise ValueError(assign.describe(drawn.name, problems))
@@ -83,7 +85,13 @@ class Plan:
     def _fits(self, state: State) -> bool:
         arguments, keep_heads = self._arguments(state)
         drawn = self._draw(arguments)
+        state = self._adapted(state, drawn)
         return not assign.match(drawn, state, self._renames, keep_heads=keep_heads)[1]
+
+    def _adapted(self, state: State, drawn: keras.Model) -> State:
+        """Returns the tensors in the form of our layers, if the source has them in another."""
+        adapt = getattr(self._source, "adapt", None)
+        return state if adapt is None else adapt(state, drawn)
 
     def _arguments(self, state: State) -> tuple[dict[str, Any], bool]:
         """Returns the architecture's arguments, and whether its classifier is not filled."""

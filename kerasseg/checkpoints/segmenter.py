@@ -1,41 +1,15 @@
 """The Segmenter authors' code. https://github.com/rstrudel/segmenter (MIT)."""
 
-import math
+from ..encoders.vit import told_by_tensors
 
 MODELS = ("segmenter",)
 PREPROCESSING = "tf"
 RESIZES_LOGITS = True
 
-_WIDTHS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
-
-
-def encoder_options(state: dict, positions: str, projection: str) -> dict:
-    """Reads the options of a vision transformer from its tensors.
-
-    Args:
-        state: The tensors.
-        positions: Name of the position embeddings, `(1, 1 + rows * columns, width)`.
-        projection: Name of the projection of the patches, without ".weight".
-    """
-    _, tokens, width = state[positions].shape
-    if width not in _WIDTHS:
-        raise ValueError(
-            f"state must hold a ViT of width {', '.join(map(str, _WIDTHS))}, got {width}."
-        )
-    side = math.isqrt(tokens - 1)
-    if side * side != tokens - 1:
-        raise ValueError(f"state must hold position embeddings of a square, got {tokens - 1}.")
-    return {
-        "encoder": _WIDTHS[width],
-        "grid": (side, side),
-        "output_stride": state[f"{projection}.weight"].shape[-1],
-        "patch_bias": f"{projection}.bias" in state,
-    }
-
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of the architecture from its tensors."""
-    found = encoder_options(state, "encoder.pos_embed", "encoder.patch_embed.proj")
+    found = told_by_tensors(state, "encoder.pos_embed", "encoder.patch_embed.proj")
     found["variant"] = "paper"
     found["classifier_classes"] = len(state.get("encoder.head.weight", ()))
     if "decoder.cls_emb" not in state:

@@ -1,9 +1,9 @@
 r"""Sources of an encoder's ImageNet weights, which its family declares in `WEIGHTS`.
 
-A family lists its sources, at most one of each kind; `kerasseg.checkpoints.imagenet` reads them. A
-rename is a pair. Its first part is a regular expression that matches the whole name of a tensor or
-layer in the source. Its second part is the name of our layer, in which `\1` stands for the first
-group of the expression, and so on.
+A family lists its sources, at most one of each kind, but one `TorchFiles` for each naming of the
+tensors; `kerasseg.checkpoints.imagenet` reads them. A rename is a pair. Its first part is a regular
+expression that matches the whole name of a tensor or layer in the source. Its second part is the
+name of our layer, in which `\1` stands for the first group of the expression, and so on.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +20,10 @@ def _as_it_is(state: dict, model: Any) -> dict:
 
 
 def _no_options(name: str, model: Any) -> dict:
+    return {}
+
+
+def _nothing_told(state: dict) -> dict:
     return {}
 
 
@@ -57,12 +61,19 @@ class TorchFiles(NamedTuple):
         writers: Libraries that write such files, in words, such as "torchvision or timm".
         renames: Renames from the names of the tensors or of their modules; the second part is "" if
             the tensors are not needed.
-        adapt: Called with arrays by name and our model; returns the arrays that fit the model.
+        adapt: Called with arrays by name and our model; returns the arrays that fit the model, such
+            as position embeddings of another size, or queries, keys and values in one array.
+        sources: Those of `kerasseg.checkpoints.SOURCES` whose encoders have these names, alone or
+            within a network.
+        infer: Called with arrays by name; returns what they tell of the arguments of the family's
+            `features`.
     """
 
     writers: str
     renames: Renames
     adapt: Callable[[dict, Any], dict] = _as_it_is
+    sources: tuple[str, ...] = ()
+    infer: Callable[[dict], dict] = _nothing_told
 
 
 class TorchPackages(NamedTuple):
@@ -78,3 +89,9 @@ class TorchPackages(NamedTuple):
 
 
 Source = Application | HubPresets | TorchFiles | TorchPackages
+
+
+def torch_files(family: Any, source: str) -> TorchFiles | None:
+    """Returns the files of a source that a family declares; None if it declares none."""
+    files = (each for each in getattr(family, "WEIGHTS", ()) if isinstance(each, TorchFiles))
+    return next((each for each in files if source in each.sources), None)

@@ -126,6 +126,38 @@ def _fit_positions(state: dict, model) -> dict:
     return {**state, "pos_embed": np.asarray(resized)}
 
 
+def told_by_tensors(state: dict, positions: str, projection: str) -> dict:
+    """Reads the arguments of `features` from a vision transformer's tensors.
+
+    Args:
+        state: The tensors.
+        positions: Name of the position embeddings, `(1, 1 + rows * columns, width)`.
+        projection: Name of the projection of the patches, without ".weight".
+
+    Raises:
+        ValueError: If there is no vision transformer of this width, or its grid is not square.
+    """
+    _, tokens, width = state[positions].shape
+    names = {channels: name for name, (channels, _, _) in SIZES.items()}
+    if width not in names:
+        raise ValueError(
+            f"state must hold a ViT of width {', '.join(map(str, names))}, got {width}."
+        )
+    side = math.isqrt(tokens - 1)
+    if side * side != tokens - 1:
+        raise ValueError(f"state must hold position embeddings of a square, got {tokens - 1}.")
+    return {
+        "encoder": names[width],
+        "grid": (side, side),
+        "output_stride": state[f"{projection}.weight"].shape[-1],
+        "patch_bias": f"{projection}.bias" in state,
+    }
+
+
+def _infer(state: dict) -> dict:
+    return {**told_by_tensors(state, "pos_embed", "patch_embed.proj"), "epsilon": 1e-6}
+
+
 WEIGHTS = (
     TorchFiles(
         "timm",
@@ -140,5 +172,7 @@ WEIGHTS = (
             TORCH_CLASSIFIER,
         ),
         _fit_positions,
+        sources=("timm",),
+        infer=_infer,
     ),
 )

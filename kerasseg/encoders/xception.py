@@ -43,7 +43,7 @@ _TORCH = (
     ),
     TORCH_CLASSIFIER,
 )
-WEIGHTS = (TorchFiles("timm", _TORCH),)
+WEIGHTS = (TorchFiles("timm", _TORCH, sources=("timm",)),)
 
 
 def features(images, name: str, *, output_stride: int = 32, width: float = 1.0) -> dict:

@@ -14,7 +14,11 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def load(name):
-    """Returns the reference's description, its drawn tensors by name, and (input, logits) cases."""
+    """Returns the reference's description, its drawn tensors by name, and (input, arrays) cases.
+
+    The arrays of a case have the names that they are stored under, without `logits_CASE`: "" is the
+    logits or the only feature map, "_8" is the feature map of stride 8.
+    """
     spec = importlib.util.spec_from_file_location("parity_state", FOLDER / "state.py")
     state = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(state)
@@ -27,10 +31,15 @@ def load(name):
         tensors = {name: _to_keras_layout(name, values) for name, values in tensors.items()}
     stored = np.load(FOLDER / f"{name}.npz")
     cases = [
-        (state.image(case["input"], case["seed"]).transpose(0, 2, 3, 1), stored[f"logits_{index}"])
+        (state.image(case["input"], case["seed"]).transpose(0, 2, 3, 1), _arrays(stored, index))
         for index, case in enumerate(reference["cases"])
     ]
     return reference, tensors, cases
+
+
+def _arrays(stored, index):
+    start = f"logits_{index}"
+    return {name.removeprefix(start): stored[name] for name in stored if name.startswith(start)}
 
 
 def _to_keras_layout(name, values):
@@ -51,9 +60,21 @@ def parameters(model):
 
 def assert_equal_logits(model, cases, reference):
     """Compares on every case, at the tolerance that the references' README sets."""
-    for (images, expected), case in zip(cases, reference["cases"], strict=True):
-        every = case["sampled_every"]
-        logits = model(images).numpy().transpose(0, 3, 1, 2)
-        assert list(logits.shape) == case["output"]
-        difference = np.abs(logits[:, :, ::every, ::every] - expected).max()
-        assert difference <= 1e-4 * case["max_abs"], difference / case["max_abs"]
+    for index, ((images, expected), case) in enumerate(zip(cases, reference["cases"], strict=True)):
+        found = model(images)
+        if not isinstance(found, dict):
+            found = {"": found}
+        elif len(found) == 1:
+            found = {"": next(iter(found.values()))}  # a transformer's only stride
+        else:
+            found = {f"_{stride}": features for stride, features in found.items()}
+        for name, values in found.items():
+            about = case["maps"][f"logits_{index}{name}"] if name else case
+            _assert_equal(values.numpy().transpose(0, 3, 1, 2), expected[name], about)
+
+
+def _assert_equal(values, expected, about):
+    every = about["sampled_every"]
+    assert list(values.shape) == about["output"]
+    difference = np.abs(values[:, :, ::every, ::every] - expected).max()
+    assert difference <= 1e-4 * about["max_abs"], difference / about["max_abs"]
