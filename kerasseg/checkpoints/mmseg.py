@@ -1,9 +1,12 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
+from typing import Any
+
+from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
 
-MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
+MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segformer", "segmenter", "unet")
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
@@ -13,6 +16,8 @@ def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
     if model == "segmenter":
         return _infer_segmenter(state)
+    if model == "segformer":
+        return _infer_segformer(state)
     found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
     found["auxiliary"] = "auxiliary_head.conv_seg.weight" in state
     if model == "unet":
@@ -37,6 +42,22 @@ def _infer_segmenter(state: dict) -> dict:
         "decoder_depth": sum(name.startswith("decode_head.layers.") for name in state) // 12,
         "num_classes": state["decode_head.cls_emb"].shape[1],
     }
+
+
+def _infer_segformer(state: dict) -> dict:
+    return {
+        "variant": "mmseg",
+        "encoder": _mit_weights.name_told_by(
+            state, "backbone.layers.0.0.projection.weight", r"backbone\.layers\.(\d)\.1\.(\d+)\."
+        ),
+        "filters": len(state["decode_head.fusion_conv.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
+    }
+
+
+def adapt(state: dict, network: Any) -> dict:
+    """Returns the tensors in the form of our layers."""
+    return _mit_weights.part_queries(state) if network.name == "segformer" else state
 
 
 def resnet_name(state: dict, prefix: str) -> str:
@@ -119,6 +140,12 @@ _HEADS = {
         (r"decode_head\.patch_proj", "project_patches"),
         (r"decode_head\.classes_proj", "project_classes"),
         (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
+    ],
+    "segformer": [
+        *[(rf"backbone\.{pattern}", becomes) for pattern, becomes in _mit_weights.MMSEG],
+        (r"decode_head\.convs\.(\d)\.(conv|bn)", r"decoder_proj\1_\2"),
+        (r"decode_head\.fusion_conv\.conv", "decoder_fuse"),
+        (r"decode_head\.fusion_conv\.bn", "decoder_fuse_bn"),
     ],
     "deeplabv3": _ASPP,
     "deeplabv3plus": [

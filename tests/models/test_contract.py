@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import resnet
+from kerasseg.encoders import mit, resnet
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -38,6 +38,7 @@ SMALL = {
     "pspnet": {"encoder": "resnet18", "filters": 8},
     "refinenet": {"encoder": "resnet18", "filters": 8},
     "pan": {"encoder": "resnet18", "filters": 8},
+    "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
 }
 SMALL_VARIANTS = {
@@ -131,6 +132,7 @@ def shallow_resnet():
     """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
         yield
 
 
