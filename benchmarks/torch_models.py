@@ -1,7 +1,8 @@
-"""The peers of `models.py` in plain PyTorch: U-Net, and DeepLab v3 on a dilated ResNet-50.
+"""The peers of `models.py` in plain PyTorch: U-Net, DeepLab v3 on a ResNet-50, and SegFormer-B0.
 
-The same architectures as `kerasseg.build("unet", variant="milesial")` and
-`kerasseg.build("deeplabv3", encoder="resnet50", variant="torchvision")`.
+The same architectures as `kerasseg.build("unet", variant="milesial")`,
+`kerasseg.build("deeplabv3", encoder="resnet50", variant="torchvision")` and
+`kerasseg.build("segformer", encoder="mit_b0")`.
 """
 
 import torch  # pyright: ignore[reportMissingImports]
@@ -89,4 +90,104 @@ class DeepLabV3(nn.Module):
         pooled = self.pool(features.mean((2, 3), keepdim=True))
         maps.append(pooled.expand(-1, -1, *features.shape[2:]))
         logits = self.head(self.project(torch.cat(maps, dim=1)))
+        return nn.functional.interpolate(logits, images.shape[2:], mode="bilinear")
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int, reduction: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.project = nn.Linear(width, width), nn.Linear(width, width)
+        self.keys_values = nn.Linear(width, 2 * width)
+        self.reduce = nn.Conv2d(width, width, reduction, reduction) if reduction > 1 else None
+        self.norm = nn.LayerNorm(width) if reduction > 1 else None
+
+    def forward(self, tokens, size):
+        """Returns what each token attends to; tokens are (batch, positions, width)."""
+        batch, _, width = tokens.shape
+
+        def of_heads(values):
+            return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        reduced = tokens
+        if self.reduce is not None and self.norm is not None:
+            reduced = self.reduce(tokens.transpose(1, 2).reshape(batch, width, *size))
+            reduced = self.norm(reduced.flatten(2).transpose(1, 2))
+        keys, values = self.keys_values(reduced).chunk(2, dim=-1)
+        attended = nn.functional.scaled_dot_product_attention(
+            of_heads(self.query(tokens)), of_heads(keys), of_heads(values)
+        )
+        return self.project(attended.transpose(1, 2).flatten(2))
+
+
+class _MixFeedForward(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.depthwise = nn.Conv2d(4 * width, 4 * width, 3, padding=1, groups=4 * width)
+
+    def forward(self, tokens, size):
+        """Returns the tokens after a perceptron that sees neighbours."""
+        hidden = self.widen(tokens).transpose(1, 2).unflatten(2, size)
+        hidden = nn.functional.gelu(self.depthwise(hidden))
+        return self.narrow(hidden.flatten(2).transpose(1, 2))
+
+
+class _TransformerBlock(nn.Module):
+    def __init__(self, width: int, heads: int, reduction: int, drop_path: float):
+        super().__init__()
+        self.drop_path = drop_path
+        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
+        self.branches = nn.ModuleList([_Attention(width, heads, reduction), _MixFeedForward(width)])
+
+    def forward(self, tokens, size):
+        """Returns the tokens after two residual branches."""
+        for norm, branch in zip(self.norms, self.branches, strict=True):
+            change = branch(norm(tokens), size)
+            if self.training and self.drop_path:
+                kept = torch.rand(len(change), 1, 1) >= self.drop_path
+                change = change * kept / (1 - self.drop_path)
+            tokens = tokens + change
+        return tokens
+
+
+class SegFormer(nn.Module):
+    """SegFormer-B0 with the authors' decoder."""
+
+    def __init__(self, num_classes: int, widths=(32, 64, 160, 256), blocks: int = 2):
+        super().__init__()
+        kernels, inputs = (7, 3, 3, 3), (3, *widths[:3])
+        self.patches = nn.ModuleList(
+            nn.Conv2d(a, b, k, (k + 1) // 2, k // 2)
+            for a, b, k in zip(inputs, widths, kernels, strict=True)
+        )
+        self.patch_norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.stages = nn.ModuleList()
+        for stage, (width, heads) in enumerate(zip(widths, (1, 2, 5, 8), strict=True)):
+            rates = [0.1 * (blocks * stage + i) / (4 * blocks - 1) for i in range(blocks)]
+            self.stages.append(
+                nn.ModuleList(
+                    _TransformerBlock(width, heads, (8, 4, 2, 1)[stage], rate) for rate in rates
+                )
+            )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
+        self.project = nn.ModuleList(nn.Linear(width, 256) for width in widths)
+        self.fuse = _unit(1024, 256, 1)
+        self.head = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(256, num_classes, 1))
+
+    def forward(self, images):
+        """Returns the logits at the images' size."""
+        features, maps = images, []
+        for stage, patches in enumerate(self.patches):
+            features = patches(features)
+            size = features.shape[2:]
+            tokens = self.patch_norms[stage](features.flatten(2).transpose(1, 2))
+            for block in self.stages[stage]:
+                tokens = block(tokens, size)
+            tokens = self.norms[stage](tokens)
+            features = tokens.transpose(1, 2).unflatten(2, size)
+            projected = self.project[stage](tokens).transpose(1, 2).unflatten(2, size)
+            size = maps[0].shape[2:] if maps else size
+            maps.append(nn.functional.interpolate(projected, size, mode="bilinear"))
+        logits = self.head(self.fuse(torch.cat(maps[::-1], dim=1)))
         return nn.functional.interpolate(logits, images.shape[2:], mode="bilinear")

@@ -10,7 +10,7 @@ from gpu_placement import stops
 
 import kerasseg
 from kerasseg import inference, layers, losses, metrics, models
-from kerasseg.encoders import resnet
+from kerasseg.encoders import mit, resnet
 
 CLASSES = 5
 IMAGES = tf.TensorSpec((None, None, None, 3))
@@ -21,6 +21,7 @@ STATIC = {spec: tf.TensorSpec((2, 8, 8, *spec.shape[3:]), spec.dtype) for spec i
 SMALL = {
     "unet": {"filters": 4},
     "segnet": {"filters": 4},
+    "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25"},
 }
@@ -47,6 +48,7 @@ def shallow_resnet():
     """Gives ResNet-18 one block in each stage: the operations of the others are the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
         yield
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
 
-MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
+MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segformer", "segmenter", "unet")
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
@@ -17,6 +18,8 @@ def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
     if model == "segmenter":
         return _infer_segmenter(state)
+    if model == "segformer":
+        return _infer_segformer(state)
     classifier = state["decode_head.conv_seg.weight"].shape
     filters = classifier[1]
     found: dict[str, Any] = {"variant": "mmseg", "num_classes": classifier[0]}
@@ -77,12 +80,18 @@ def untold(model: str, options: dict) -> dict[str, str]:
 
 
 def adapt(state: dict, network: Any) -> dict:
-    """Returns the tensors in the form of our layers.
+    """Returns the tensors in the form of our layers."""
+    if network.name == "segformer":
+        return _mit_weights.part_queries(state)
+    if network.name == "segmenter":
+        return _with_linear_classifier(state)
+    return state
 
-    The linear classifier of a Segmenter is a 1 x 1 convolution here.
-    """
+
+def _with_linear_classifier(state: dict) -> dict:
+    """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
     name = "decode_head.conv_seg.weight"
-    if network.name != "segmenter" or np.ndim(state.get(name)) != 4:
+    if np.ndim(state.get(name)) != 4:
         return state
     return {**state, name: state[name][:, :, 0, 0]}
 
@@ -101,6 +110,17 @@ def _infer_segmenter(state: dict) -> dict:
         "decoder": "mask",
         "decoder_depth": sum(name.startswith("decode_head.layers.") for name in state) // 12,
         "num_classes": state["decode_head.cls_emb"].shape[1],
+    }
+
+
+def _infer_segformer(state: dict) -> dict:
+    return {
+        "variant": "mmseg",
+        "encoder": _mit_weights.name_told_by(
+            state, "backbone.layers.0.0.projection.weight", r"backbone\.layers\.(\d)\.1\.(\d+)\."
+        ),
+        "filters": len(state["decode_head.fusion_conv.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
     }
 
 
@@ -202,6 +222,12 @@ _HEADS = {
         (r"decode_head\.patch_proj", "project_patches"),
         (r"decode_head\.classes_proj", "project_classes"),
         (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
+    ],
+    "segformer": [
+        *[(rf"backbone\.{pattern}", becomes) for pattern, becomes in _mit_weights.MMSEG],
+        (r"decode_head\.convs\.(\d)\.(conv|bn)", r"decoder_proj\1_\2"),
+        (r"decode_head\.fusion_conv\.conv", "decoder_fuse"),
+        (r"decode_head\.fusion_conv\.bn", "decoder_fuse_bn"),
     ],
     "deeplabv3": [*_ASPP, _ASPP_PROJECT],
     "deeplabv3plus": [

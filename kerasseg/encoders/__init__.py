@@ -13,6 +13,7 @@ from ._needs import lack, listed, spellings
 if TYPE_CHECKING:
     from . import efficientnet as efficientnet
     from . import hub as hub
+    from . import mit as mit
     from . import mobilenet as mobilenet
     from . import resnet as resnet
     from . import vgg as vgg

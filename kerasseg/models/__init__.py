@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import pan as pan
     from . import pspnet as pspnet
     from . import refinenet as refinenet
+    from . import segformer as segformer
     from . import segmenter as segmenter
     from . import segnet as segnet
     from . import unet as unet

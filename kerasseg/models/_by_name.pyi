@@ -132,6 +132,20 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["segformer"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "mit_b0",
+    variant: str = "paper",
+    filters: int | None = None,
+    dropout: float = 0.1,
+    drop_path: float | None = None,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["segmenter"],
     *,
     num_classes: int,

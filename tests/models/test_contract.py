@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import resnet
+from kerasseg.encoders import mit, resnet
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -38,6 +38,7 @@ SMALL = {
     "pspnet": {"encoder": "resnet18", "filters": 8},
     "refinenet": {"encoder": "resnet18", "filters": 8},
     "pan": {"encoder": "resnet18", "filters": 8},
+    "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
 }
 SMALL_VARIANTS = {
@@ -131,6 +132,7 @@ def shallow_resnet():
     """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
         yield
 
 
@@ -225,8 +227,9 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     auxiliary = "auxiliary" in inspect.signature(module.build).parameters
     model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
     assert isinstance(model, SegmentationModel) == auxiliary
-    images = random_images(2, 32, 32, 3)
-    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 32), np.uint8)
+    # Two positions at stride 32: attention to a single one has no gradient for its queries.
+    images = random_images(2, 32, 64, 3)
+    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 64), np.uint8)
     # Eagerly, for tracing takes longer than a step.
     metric = kerasseg.metrics.MeanIoU(NUM_CLASSES)
     model.compile("adamw", kerasseg.losses.CrossEntropy(), metrics=[metric], run_eagerly=True)
@@ -237,7 +240,7 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     still = [v.path for v in model.trainable_variables if (before[v.path] == v.numpy()).all()]
     assert not still
     assert model.evaluate(images, labels, verbose=0)[1] == metric.result()
-    assert model.predict(images, verbose=0).shape == (2, 32, 32, NUM_CLASSES)
+    assert model.predict(images, verbose=0).shape == (2, 32, 64, NUM_CLASSES)
 
 
 @pytest.mark.parametrize("mode", ["eagerly", pytest.param("graphs", marks=pytest.mark.slow)])

@@ -28,13 +28,17 @@ PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 # What makes a network small enough to be built in a second.
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
 SIZES = [(41, 63), (1, 7)]
+# Architectures that decode the features of all strides.
+PYRAMIDS = ("pan", "refinenet", "segformer")
 
 
 def has_all(name, family):
     """The rule in other words: strides, and for the Segmenter patches."""
     if name == "segmenter":
         return family == "vit"
-    needed = {"deeplabv3plus": {4, 32}, "pan": {4, 8, 16, 32}, "refinenet": {4, 8, 16, 32}}
+    if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
+        return False
+    needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
@@ -50,6 +54,8 @@ def thin_options(name, family):
         return {"grid": (4, 4)}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
+    if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
+        return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
 
 
@@ -59,6 +65,7 @@ def thin(monkeypatch):
     for family, options in THIN.items():
         module = FAMILIES[family]
         monkeypatch.setattr(module, "features", functools.partial(module.features, **options))
+    monkeypatch.setitem(FAMILIES["mit"].SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
 
 
 def test_the_pairs_are_found():
