@@ -28,11 +28,13 @@ PEERS = (
     ("kerasseg:deeplabv3", "torch:deeplabv3"),
     ("kerasseg:deeplabv3", "dilated:deeplabv3"),
     ("kerasseg:deeplabv3", "hub:deeplabv3"),
+    ("kerasseg:upernet", "torch:upernet"),
 )
 # The forms that the peers have.
 FORMS = {
     "unet": {"variant": "milesial"},
     "deeplabv3": {"encoder": "resnet50", "variant": "torchvision"},
+    "upernet": {"encoder": "convnext_tiny", "auxiliary": False, "drop_path": 0.0},
 }
 
 
@@ -274,7 +276,12 @@ def torch_steps(kind: str, name: str, shape):
 
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    network = {"unet": torch_models.UNet, "deeplabv3": torch_models.DeepLabV3}[name](CLASSES)
+    networks = {
+        "unet": torch_models.UNet,
+        "deeplabv3": torch_models.DeepLabV3,
+        "upernet": torch_models.UPerNet,
+    }
+    network = networks[name](CLASSES)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     images = torch.rand(shape[0], 3, *shape[1:]) * 255
     labels = torch.randint(0, CLASSES, shape)

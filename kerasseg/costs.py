@@ -11,6 +11,7 @@ from keras import layers
 from .layers import BilinearConv2DTranspose
 from .layers.outputs import without_auxiliary
 from .layers.transformer import ClassMasks, MultiHeadAttention
+from .layers.windows import WindowAttention
 
 
 class Costs(NamedTuple):
@@ -85,6 +86,12 @@ def _of_attention(layer: Any) -> int:
     return 2 * tokens * tokens * width
 
 
+def _of_windows(layer: Any) -> int:
+    """Attention compares each pixel of a window with all of them, and sums the values of all."""
+    _, rows, columns, pixels, width = layer.output.shape
+    return 2 * rows * columns * pixels * pixels * width
+
+
 def _of_masks(layer: Any) -> int:
     width = layer.input[0].shape[-1]
     return math.prod(layer.output.shape[1:]) * width
@@ -95,6 +102,7 @@ _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
     (layers.SeparableConv2D, _of_separable),
     ((layers.Conv2D, layers.DepthwiseConv2D, layers.Dense), _of_kernel),
     (MultiHeadAttention, _of_attention),
+    (WindowAttention, _of_windows),
     (ClassMasks, _of_masks),
 )
 

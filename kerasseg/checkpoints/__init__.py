@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import deeplab_pytorch as deeplab_pytorch
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
+    from . import huggingface as huggingface
     from . import imagenet as imagenet
     from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab
@@ -41,12 +42,14 @@ if TYPE_CHECKING:
     from . import timm as timm
     from . import torchvision as torchvision
     from . import transfer as transfer
+    from . import within as within
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 # Sources and their files; a file lists its architectures in MODELS.
 SOURCES = (
     "deeplab-pytorch",
+    "huggingface",
     "keras-deeplab",
     "largefov-pytorch",
     "milesial",

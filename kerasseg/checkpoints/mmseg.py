@@ -1,18 +1,27 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
+from typing import Any
+
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
+from ._upernet_head import head_renames
+from .within import Within
 
-MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
+MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet", "upernet")
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
+
+# The encoders of UPerNet besides ResNets.
+_BACKBONE = Within("mmseg", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
     if model == "segmenter":
         return _infer_segmenter(state)
+    if model == "upernet":
+        return _infer_upernet(state)
     found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
     found["auxiliary"] = "auxiliary_head.conv_seg.weight" in state
     if model == "unet":
@@ -37,6 +46,31 @@ def _infer_segmenter(state: dict) -> dict:
         "decoder_depth": sum(name.startswith("decode_head.layers.") for name in state) // 12,
         "num_classes": state["decode_head.cls_emb"].shape[1],
     }
+
+
+def _infer_upernet(state: dict) -> dict:
+    told = (
+        {"encoder": resnet_name(state, "backbone.")}
+        if _has_resnet(state)
+        else _BACKBONE.infer(state)
+    )
+    return {
+        "encoder": told["encoder"],
+        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
+        "auxiliary": "auxiliary_head.conv_seg.weight" in state,
+    }
+
+
+def _has_resnet(state: dict) -> bool:
+    return "backbone.layer1.0.conv1.weight" in state
+
+
+def adapt(state: dict, network: Any) -> dict:
+    """Returns the tensors in the form of our layers."""
+    if network.name != "upernet" or _has_resnet(state):
+        return state
+    return _BACKBONE.adapt(state, network)
 
 
 def resnet_name(state: dict, prefix: str) -> str:
@@ -120,6 +154,7 @@ _HEADS = {
         (r"decode_head\.classes_proj", "project_classes"),
         (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
     ],
+    "upernet": [*_BACKBONE.renames(), *head_renames("bn", "conv_seg")],
     "deeplabv3": _ASPP,
     "deeplabv3plus": [
         *_ASPP,

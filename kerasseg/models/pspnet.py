@@ -88,9 +88,9 @@ def build(
         normalized if padded is None else padded,
         **_resnet_form(paper) if chosen.family is resnet else {},
     )
-    pooled = _pyramid_pooling(found[32], align_corners=paper)
-    logits = _classify(pooled, num_classes, filters, dropout, "head")
-    extra = _classify(found[16], num_classes, 256, dropout, "auxiliary") if auxiliary else None
+    pooled = pyramid_pooling(found[32], align_corners=paper)
+    logits = classify(pooled, num_classes, filters, dropout, "head")
+    extra = classify(found[16], num_classes, 256, dropout, "auxiliary") if auxiliary else None
     return end(
         images,
         logits,
@@ -110,18 +110,39 @@ def _resnet_form(paper: bool) -> dict:
     return {"stem": resnet.V1C_STEM, "halve_first_dilation": True}
 
 
-def _pyramid_pooling(features, *, align_corners: bool):
-    """Pyramid pooling: joins the features with their means over 1, 2, 3 and 6 bins a side."""
+def pyramid_pooling(features, *, align_corners: bool, filters: int | None = None):
+    """Joins features with their means over 1, 2, 3 and 6 bins a side.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        align_corners: Whether the resizing of the means aligns the corners.
+        filters: Channels of each of the means; None for a quarter of the features'.
+
+    Returns:
+        `(batch, height, width, channels + 4 * filters)`.
+    """
     maps = [features]
+    filters = filters or max(1, features.shape[-1] // len(_BINS))
     for bins in _BINS:
         pooled = AdaptiveAveragePooling2D(bins, name=f"ppm{bins}_pool")(features)
-        filters = max(1, features.shape[-1] // len(_BINS))
         pooled = conv_bn(pooled, filters, 1, name=f"ppm{bins}")
         maps.append(ResizeLike(align_corners, name=f"ppm{bins}_resize")(pooled, features))
     return layers.Concatenate(name="ppm_concat")(maps)
 
 
-def _classify(features, num_classes: int, filters: int, dropout: float, name: str):
+def classify(features, num_classes: int, filters: int, dropout: float, name: str):
+    """Applies a 3 x 3 convolution and a classifier, in the head or the auxiliary head.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        num_classes: Number of output channels.
+        filters: Channels of the convolution.
+        dropout: Fraction of channels dropped before the classifier.
+        name: "head" or "auxiliary".
+
+    Returns:
+        Float32 logits `(batch, height, width, num_classes)`.
+    """
     features = conv_bn(features, filters, 3, name=name)
     features = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
     name = "logits" if name == "head" else f"{name}_logits"

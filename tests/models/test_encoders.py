@@ -27,6 +27,7 @@ ARCHITECTURES = {
 PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 # What makes a network small enough to be built in a second.
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
+THIN_SIZES = {"convnext": (4, (1, 1, 1, 1)), "swin": (4, (1, 2, 1, 1))}
 SIZES = [(41, 63), (1, 7)]
 
 
@@ -34,7 +35,10 @@ def has_all(name, family):
     """The rule in other words: strides, and for the Segmenter patches."""
     if name == "segmenter":
         return family == "vit"
-    needed = {"deeplabv3plus": {4, 32}, "pan": {4, 8, 16, 32}, "refinenet": {4, 8, 16, 32}}
+    if (name, family) == ("deeplab", "swin"):
+        return False  # not dilated
+    needed = {"deeplabv3plus": {4, 32}}
+    needed |= {each: {4, 8, 16, 32} for each in ("pan", "refinenet", "upernet")}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
@@ -50,7 +54,7 @@ def thin_options(name, family):
         return {"grid": (4, 4)}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
-    return {"filters": 8}
+    return {"filters": 8, "output_stride": 32} if family == "swin" else {"filters": 8}
 
 
 @pytest.fixture
@@ -59,6 +63,8 @@ def thin(monkeypatch):
     for family, options in THIN.items():
         module = FAMILIES[family]
         monkeypatch.setattr(module, "features", functools.partial(module.features, **options))
+    for family, sizes in THIN_SIZES.items():
+        monkeypatch.setitem(FAMILIES[family].SIZES, FAMILIES[family].NAMES[0], sizes)
 
 
 def test_the_pairs_are_found():
@@ -69,6 +75,7 @@ def test_the_pairs_are_found():
     assert ("deeplabv3plus", "vgg") in FITTING
     assert ("refinenet", "xception") in FITTING
     assert ("deeplabv3plus", "vit") in LACKING
+    assert ("upernet", "swin") in FITTING
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from kerasseg import checkpoints
 # Of 140 million weights each, all of which FCN-8s has as well: with them it is drawn in every run.
 PARTS_OF_ANOTHER = ("fcn32s_vgg16", "fcn16s_vgg16")
 # Beginnings of the names of classifiers, with the layers before them that only they use.
-CLASSIFIER = re.compile(r"(head|fc|classifier|conv_head)\.")
+CLASSIFIER = re.compile(r"(head|fc|classifier|conv_head|norm)\.")
 CASES = [
     pytest.param(name, marks=pytest.mark.slow if name in PARTS_OF_ANOTHER else ()) for name in NAMES
 ]
