@@ -147,7 +147,7 @@ def _normalize(features, name: str):
 def _embed(images, width: int, pad: bool):
     # Even if rows and columns are left out, one patch must be whole.
     fit = PadToMultiple if pad else PadToLeast
-    padded = fit(4, name="encoder_pad")(images)
+    padded = fit(4, name="encoder_patches_pad")(images)
     patches = Conv2D(
         width,
         4,

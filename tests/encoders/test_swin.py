@@ -66,7 +66,7 @@ def test_layers_are_numbered_block_by_block():
     # As `get_swin_layer` of SimMIM: what merges patches belongs to the block before it.
     numbers = swin.depths(
         [
-            "encoder_pad",
+            "encoder_patches_pad",
             "encoder_patches_norm",
             "encoder_stage0_0_qkv",
             "encoder_stage0_1_merge",
