@@ -29,12 +29,14 @@ PEERS = (
     ("kerasseg:deeplabv3", "dilated:deeplabv3"),
     ("kerasseg:deeplabv3", "hub:deeplabv3"),
     ("kerasseg:segformer", "torch:segformer"),
+    ("kerasseg:upernet", "torch:upernet"),
 )
 # The forms that the peers have.
 FORMS = {
     "unet": {"variant": "milesial"},
     "deeplabv3": {"encoder": "resnet50", "variant": "torchvision"},
     "segformer": {"encoder": "mit_b0"},
+    "upernet": {"encoder": "convnext_tiny", "auxiliary": False, "drop_path": 0.0},
 }
 
 
@@ -280,6 +282,7 @@ def torch_steps(kind: str, name: str, shape):
         "unet": torch_models.UNet,
         "deeplabv3": torch_models.DeepLabV3,
         "segformer": torch_models.SegFormer,
+        "upernet": torch_models.UPerNet,
     }
     network = networks[name](CLASSES)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)

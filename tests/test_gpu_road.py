@@ -24,6 +24,7 @@ SMALL = {
     "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25"},
+    "upernet": {"encoder": "swin_tiny"},
 }
 # Keras' dropout draws its seed on the GPU and reads it on the host: two numbers per layer.
 KERAS_DROPOUT = {"Cast -> StatelessRandomGetKeyCounter (int32)"}

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from . import torchvision as torchvision
     from . import transfer as transfer
     from . import untold as untold
+    from . import within as within
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 

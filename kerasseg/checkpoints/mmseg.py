@@ -7,17 +7,33 @@ import numpy as np
 from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
+from ._upernet_head import head_renames
+from .within import Within
 
-MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segformer", "segmenter", "unet")
+MODELS = (
+    "deeplabv3",
+    "deeplabv3plus",
+    "fcn",
+    "pspnet",
+    "segformer",
+    "segmenter",
+    "unet",
+    "upernet",
+)
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
+
+# The encoders of UPerNet besides ResNets.
+_BACKBONE = Within("mmseg", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
     if model == "segmenter":
         return _infer_segmenter(state)
+    if model == "upernet":
+        return _infer_upernet(state)
     if model == "segformer":
         return _infer_segformer(state)
     classifier = state["decode_head.conv_seg.weight"].shape
@@ -83,6 +99,8 @@ def adapt(state: dict, network: Any) -> dict:
     """Returns the tensors in the form of our layers."""
     if network.name == "segformer":
         return _mit_weights.part_queries(state)
+    if network.name == "upernet" and not _has_resnet(state):
+        return _BACKBONE.adapt(state, network)
     if network.name == "segmenter":
         return _with_linear_classifier(state)
     return state
@@ -122,6 +140,24 @@ def _infer_segformer(state: dict) -> dict:
         "filters": len(state["decode_head.fusion_conv.conv.weight"]),
         "num_classes": len(state["decode_head.conv_seg.weight"]),
     }
+
+
+def _infer_upernet(state: dict) -> dict:
+    told = (
+        {"encoder": resnet_name(state, "backbone.")}
+        if _has_resnet(state)
+        else _BACKBONE.infer(state)
+    )
+    return {
+        "encoder": told["encoder"],
+        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
+        "auxiliary": "auxiliary_head.conv_seg.weight" in state,
+    }
+
+
+def _has_resnet(state: dict) -> bool:
+    return "backbone.layer1.0.conv1.weight" in state
 
 
 def resnet_name(state: dict, prefix: str) -> str:
@@ -223,6 +259,7 @@ _HEADS = {
         (r"decode_head\.classes_proj", "project_classes"),
         (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
     ],
+    "upernet": [*_BACKBONE.renames(), *head_renames("bn", "conv_seg")],
     "segformer": [
         *[(rf"backbone\.{pattern}", becomes) for pattern, becomes in _mit_weights.MMSEG],
         (r"decode_head\.convs\.(\d)\.(conv|bn)", r"decoder_proj\1_\2"),

@@ -123,7 +123,12 @@ class Plan:
         elif stored_classes is not None:
             inferred["num_classes"] = stored_classes
         keep_heads = self._reset_head and self._num_classes not in (None, stored_classes)
-        return {**inferred, **self._options}, keep_heads
+        return {**inferred, **self._options, **self._encoder(inferred)}, keep_heads
+
+    def _encoder(self, inferred: dict[str, Any]) -> dict[str, Any]:
+        """Returns the encoder with the argument that the tensors tell if the caller gives none."""
+        told, given = inferred.get("encoder", ""), self._options.get("encoder")
+        return {"encoder": told} if given == told.partition(":")[0] else {}
 
     @property
     def _name(self) -> str:

@@ -3,7 +3,7 @@
 from ..encoders._resnet_weights import stage_renames
 from .mmseg import resnet_name
 
-MODELS = ("deeplabv3plus", "pan")
+MODELS = ("deeplabv3plus", "pan", "upernet")
 PREPROCESSING = "imagenet"
 RESIZES_LOGITS = True
 
@@ -11,7 +11,9 @@ RESIZES_LOGITS = True
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
     mobilenet = "encoder.features.0.0.weight" in state
+    further = {"auxiliary": False} if model == "upernet" else {}
     return {
+        **further,
         "variant": "smp",
         "encoder": "mobilenetv2" if mobilenet else resnet_name(state, "encoder."),
         "num_classes": len(state["segmentation_head.0.weight"]),
@@ -35,7 +37,7 @@ def renames(model: str) -> list[tuple[str, str]]:
         (r"encoder\.bn1", "encoder_stem1_bn"),
         *mobilenet_renames(r"encoder\.features\."),
         (r"segmentation_head\.0", "logits"),
-        *(_PAN if model == "pan" else _DEEPLABV3PLUS),
+        *_HEADS[model],
     ]
 
 
@@ -88,3 +90,21 @@ _DEEPLABV3PLUS = [
     (r"decoder\.block2\.0\.1", "decoder1_pointwise_conv"),
     (r"decoder\.block2\.1", "decoder1_pointwise_bn"),
 ]
+
+_UPERNET = [
+    (rf"decoder\.feature_norms\.{index}", f"feature_norm{4 * 2**index}") for index in range(4)
+] + [
+    (rf"{theirs}\.{index}", f"{ours}_{kind}")
+    for theirs, ours in (
+        *((rf"decoder\.psp\.blocks\.{index}\.1", f"ppm{bins}")
+          for index, bins in enumerate((1, 2, 3, 6))),
+        (r"decoder\.psp\.out_conv", "ppm"),
+        *((rf"decoder\.fpn_lateral_blocks\.{index}\.conv_norm_relu", f"lateral{16 // 2**index}")
+          for index in range(3)),
+        *((rf"decoder\.fpn_conv_blocks\.{index}", f"fpn{16 // 2**index}") for index in range(3)),
+        (r"decoder\.fusion_block", "head"),
+    )
+    for index, kind in enumerate(("conv", "bn"))
+]  # fmt: skip
+
+_HEADS = {"deeplabv3plus": _DEEPLABV3PLUS, "pan": _PAN, "upernet": _UPERNET}

@@ -11,11 +11,13 @@ from ._needs import Needs as Needs
 from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
+    from . import convnext as convnext
     from . import efficientnet as efficientnet
     from . import hub as hub
     from . import mit as mit
     from . import mobilenet as mobilenet
     from . import resnet as resnet
+    from . import swin as swin
     from . import vgg as vgg
     from . import vit as vit
     from . import xception as xception

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import segmenter as segmenter
     from . import segnet as segnet
     from . import unet as unet
+    from . import upernet as upernet
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 

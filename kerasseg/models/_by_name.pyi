@@ -191,3 +191,20 @@ def build(
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
 ) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["upernet"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "convnext_tiny",
+    variant: str = "paper",
+    output_stride: int = 32,
+    filters: int | None = None,
+    dropout: float | None = None,
+    drop_path: float | None = None,
+    align_corners: bool = False,
+    auxiliary: bool = True,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...

@@ -209,7 +209,7 @@ def _apply_head(features, head: str, filters: int, atrous_rates: Sequence[int]):
             features, atrous_rates, filters=filters, project_kernel=3, project_name="head"
         )
     if head == "psp":
-        features = pyramid_pooling(features, filters, align_corners=False)
+        features = pyramid_pooling(features, filters=filters, align_corners=False)
     return conv_bn(features, filters, 3, name="head")
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import mit, resnet
+from kerasseg.encoders import convnext, mit, resnet, swin
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -40,11 +40,13 @@ SMALL = {
     "pan": {"encoder": "resnet18", "filters": 8},
     "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
+    "upernet": {"encoder": "convnext_tiny", "filters": 8},
 }
 SMALL_VARIANTS = {
     ("fcn", "paper"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "largefov-pytorch"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "v1"): {"encoder": "vgg16", "filters": 64},
+    ("upernet", "smp"): {"encoder": "swin_tiny", "filters": 8},
 }
 # Smaller than a stride, a kernel or a pooling window; and long, with a side of a few pixels.
 SMALL_SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 62)]
@@ -128,11 +130,13 @@ def balance_classes(model, images):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shallow_resnet():
-    """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
+def shallow_encoders():
+    """Gives the stages one block, or two; `test_parity.py` has whole networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
         patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
+        patch.setitem(convnext.SIZES, "convnext_tiny", (8, (1, 1, 1, 1)))
+        patch.setitem(swin.SIZES, "swin_tiny", (8, (1, 2, 1, 1)))
         yield
 
 

@@ -27,9 +27,14 @@ ARCHITECTURES = {
 PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 # What makes a network small enough to be built in a second.
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
+THIN_SIZES = {
+    "convnext": (4, (1, 1, 1, 1)),
+    "mit": ((8, 8, 10, 16), (1, 1, 1, 1)),
+    "swin": (4, (1, 2, 1, 1)),
+}
 SIZES = [(41, 63), (1, 7)]
 # Architectures that decode the features of all strides.
-PYRAMIDS = ("pan", "refinenet", "segformer")
+PYRAMIDS = ("pan", "refinenet", "segformer", "upernet")
 
 
 def has_all(name, family):
@@ -65,7 +70,8 @@ def thin(monkeypatch):
     for family, options in THIN.items():
         module = FAMILIES[family]
         monkeypatch.setattr(module, "features", functools.partial(module.features, **options))
-    monkeypatch.setitem(FAMILIES["mit"].SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
+    for family, sizes in THIN_SIZES.items():
+        monkeypatch.setitem(FAMILIES[family].SIZES, FAMILIES[family].NAMES[0], sizes)
 
 
 def test_the_pairs_are_found():
@@ -76,6 +82,7 @@ def test_the_pairs_are_found():
     assert ("deeplabv3plus", "vgg") in FITTING
     assert ("refinenet", "xception") in FITTING
     assert ("deeplabv3plus", "vit") in LACKING
+    assert ("upernet", "swin") in FITTING
 
 
 @pytest.mark.parametrize(
