@@ -2,8 +2,19 @@
 
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
+from . import _mmseg_realtime
 
-MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
+MODELS = (
+    "ddrnet",
+    "deeplabv3",
+    "deeplabv3plus",
+    "fcn",
+    "lraspp",
+    "pidnet",
+    "pspnet",
+    "segmenter",
+    "unet",
+)
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
@@ -11,6 +22,8 @@ RESIZES_LOGITS = False
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
+    if model in _mmseg_realtime.MODELS:
+        return _mmseg_realtime.infer(state, model)
     if model == "segmenter":
         return _infer_segmenter(state)
     found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
@@ -54,6 +67,8 @@ def resnet_name(state: dict, prefix: str) -> str:
 
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
+    if model in _mmseg_realtime.MODELS:
+        return _mmseg_realtime.renames(model)
     return [
         *stage_renames(r"backbone\."),
         *deep_stem_renames(r"backbone\.stem\."),

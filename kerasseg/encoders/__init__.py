@@ -12,8 +12,10 @@ from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
     from . import efficientnet as efficientnet
+    from . import efficientnet_b as efficientnet_b
     from . import hub as hub
     from . import mobilenet as mobilenet
+    from . import mobilenetv3 as mobilenetv3
     from . import resnet as resnet
     from . import vgg as vgg
     from . import vit as vit

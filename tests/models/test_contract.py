@@ -14,10 +14,11 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import resnet
+from kerasseg.encoders import mobilenetv3, resnet
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
+from kerasseg.models import ddrnet, pidnet
 from kerasseg.pipelines.exports.parity import labels_agree
 from kerasseg.pipelines.serving import saved_model
 
@@ -39,6 +40,9 @@ SMALL = {
     "refinenet": {"encoder": "resnet18", "filters": 8},
     "pan": {"encoder": "resnet18", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
+    "lraspp": {"encoder": "mobilenetv3_small", "filters": 8},
+    "ddrnet": {},
+    "pidnet": {},
 }
 SMALL_VARIANTS = {
     ("fcn", "paper"): {"encoder": "vgg16", "filters": 64},
@@ -128,9 +132,14 @@ def balance_classes(model, images):
 
 @pytest.fixture(autouse=True, scope="module")
 def shallow_resnet():
-    """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
+    """Makes networks of several sizes shallow and thin; `test_parity.py` has whole networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        # The first block of each stride.
+        first_blocks = [mobilenetv3._BLOCKS["small"][index] for index in (0, 1, 3, 8)]
+        patch.setitem(mobilenetv3._BLOCKS, "small", first_blocks)
+        patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
+        patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=False))
         yield
 
 

@@ -35,6 +35,7 @@ def has_all(name, family):
     if name == "segmenter":
         return family == "vit"
     needed = {"deeplabv3plus": {4, 32}, "pan": {4, 8, 16, 32}, "refinenet": {4, 8, 16, 32}}
+    needed["lraspp"] = {8, 32}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
