@@ -222,7 +222,7 @@ def test_the_gradient_reaches_every_weight(name, variant):
 
 # Keras trains models of two classes, with and without a second head; that gradients reach every
 # weight is tested above for every architecture.
-TRAINED = ("pspnet", "segmenter", "unet")
+TRAINED = ("pidnet", "pspnet", "segmenter", "unet")
 
 
 @pytest.mark.parametrize(
