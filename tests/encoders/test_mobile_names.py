@@ -5,9 +5,9 @@ import pytest
 
 from kerasseg import checkpoints, encoders
 
-# Blocks of each stage.
-EFFICIENTNET_B1 = (2, 3, 3, 4, 4, 5, 2)
-EFFICIENTNET_LITE0 = (1, 2, 2, 3, 3, 4, 1)
+# Blocks of each stage; the EfficientNets are shallow ones.
+EFFICIENTNET = (2, 1, 2, 1, 1, 1, 1)
+EFFICIENTNET_LITE = (1, 1, 2, 1, 1, 1, 1)
 MOBILENETV3_SMALL = (1, 2, 3, 2, 3)
 WITHOUT_SQUEEZE = {(1, 0), (1, 1)}  # the second stage of MobileNetV3-Small
 
@@ -52,9 +52,9 @@ def small(stage, index):
 
 
 CASES = {
-    ("efficientnet_b1", "timm"): of_timm(EFFICIENTNET_B1, always, ()),
-    ("efficientnet_b1", "torchvision"): of_torchvision(EFFICIENTNET_B1, always, True, ()),
-    ("efficientnet_lite0", "timm"): of_timm(EFFICIENTNET_LITE0, lambda *_: False, ()),
+    ("efficientnet_b0", "timm"): of_timm(EFFICIENTNET, always, ()),
+    ("efficientnet_b0", "torchvision"): of_torchvision(EFFICIENTNET, always, True, ()),
+    ("efficientnet_lite0", "timm"): of_timm(EFFICIENTNET_LITE, lambda *_: False, ()),
     ("mobilenetv3_small", "timm"): of_timm(
         MOBILENETV3_SMALL, small, ("blocks.5.0.conv", "blocks.5.0.bn1")
     ),
@@ -64,8 +64,8 @@ CASES = {
 }
 # What each says of padding and epsilon.
 FORMS = {
-    ("efficientnet_b1", "timm"): ("symmetric", 1e-5),
-    ("efficientnet_b1", "torchvision"): ("symmetric", 1e-5),
+    ("efficientnet_b0", "timm"): ("symmetric", 1e-5),
+    ("efficientnet_b0", "torchvision"): ("symmetric", 1e-5),
     ("efficientnet_lite0", "timm"): ("symmetric", 1e-5),
     ("mobilenetv3_small", "timm"): ("symmetric", 1e-5),
     ("mobilenetv3_small", "torchvision"): ("symmetric", 1e-3),
@@ -83,6 +83,16 @@ def to_torch(layer, values):
     if values.ndim < 4:
         return values
     return values.transpose((2, 3, 0, 1) if "depthwise" in layer.name else (3, 2, 0, 1))
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch):
+    for family, stages in (("efficientnet", EFFICIENTNET_LITE), ("efficientnet_b", EFFICIENTNET)):
+        groups = [
+            group._replace(repeats=repeats)
+            for group, repeats in zip(encoders.efficientnet.GROUPS, stages, strict=True)
+        ]
+        monkeypatch.setattr(f"kerasseg.encoders.{family}.GROUPS", groups)
 
 
 @pytest.mark.parametrize(("encoder", "source"), CASES)

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,9 @@ FIRST_CASES = [next(case for case in CASES if case[0] == name) for name in model
 # Those whose own layers depend on the image's size when it is known at last, each in its way: the
 # window of a pooling, a grid of position embeddings, places to unpool to, and padding.
 DYNAMIC = ("pspnet", "segmenter", "segnet", "deeplabv3plus")
+# What is added to the last features of DDRNet and PIDNet, which only normalisations read. At these
+# sizes the border of their poolings does not tell it either.
+SHIFT = re.compile(r"context5_\d_(3|downsample)_bn/beta")
 every_model = pytest.mark.parametrize(("name", "variant"), CASES)
 
 
@@ -216,7 +220,7 @@ def test_the_gradient_reaches_every_weight(name, variant):
         assert gradient is not None, variable.path
         assert np.isfinite(gradient).all(), variable.path
         # A bias before batch normalisation has no effect: its gradient is rounding.
-        if variable.name != "bias":
+        if variable.name != "bias" and not SHIFT.match(variable.path):
             assert np.abs(gradient).max() > 0, variable.path
 
 
@@ -235,7 +239,8 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
     assert isinstance(model, SegmentationModel) == auxiliary
     images = random_images(2, 32, 32, 3)
-    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 32), np.uint8)
+    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 4, 4), np.uint8)
+    labels = labels.repeat(8, axis=1).repeat(8, axis=2)  # not boundaries alone
     # Eagerly, for tracing takes longer than a step.
     metric = kerasseg.metrics.MeanIoU(NUM_CLASSES)
     model.compile("adamw", kerasseg.losses.CrossEntropy(), metrics=[metric], run_eagerly=True)
@@ -244,7 +249,7 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     assert list(history) == ["loss", "mean_iou"]
     assert np.isfinite(history["loss"]).all()
     still = [v.path for v in model.trainable_variables if (before[v.path] == v.numpy()).all()]
-    assert not still
+    assert not [path for path in still if not SHIFT.match(path)]
     assert model.evaluate(images, labels, verbose=0)[1] == metric.result()
     assert model.predict(images, verbose=0).shape == (2, 32, 32, NUM_CLASSES)
 
