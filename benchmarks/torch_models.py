@@ -261,3 +261,107 @@ class UPerNet(nn.Module):
 
 def _resized(features, reference):
     return nn.functional.interpolate(features, reference.shape[2:], mode="bilinear")
+
+
+class _SqueezeExcitation(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        squeezed = -(-channels // 32) * 8
+        self.reduce, self.expand = (
+            nn.Conv2d(channels, squeezed, 1),
+            nn.Conv2d(squeezed, channels, 1),
+        )
+
+    def forward(self, features):
+        """Returns the weighed channels."""
+        means = nn.functional.adaptive_avg_pool2d(features, 1)
+        weights = self.expand(nn.functional.relu(self.reduce(means)))
+        return nn.functional.hardsigmoid(weights) * features
+
+
+# Kernel, channels of the depthwise convolution, channels, squeeze and excitation, hard swish,
+# stride and dilation of each block of MobileNetV3-Large at output stride 16.
+_MOBILE_BLOCKS = (
+    (3, 16, 16, False, False, 1, 1),
+    (3, 64, 24, False, False, 2, 1),
+    (3, 72, 24, False, False, 1, 1),
+    (5, 72, 40, True, False, 2, 1),
+    (5, 120, 40, True, False, 1, 1),
+    (5, 120, 40, True, False, 1, 1),
+    (3, 240, 80, False, True, 2, 1),
+    (3, 200, 80, False, True, 1, 1),
+    (3, 184, 80, False, True, 1, 1),
+    (3, 184, 80, False, True, 1, 1),
+    (3, 480, 112, True, True, 1, 1),
+    (3, 672, 112, True, True, 1, 1),
+    (5, 672, 160, True, True, 1, 2),
+    (5, 960, 160, True, True, 1, 2),
+    (5, 960, 160, True, True, 1, 2),
+)
+
+
+def _mobile_unit(inputs, outputs, kernel, activation, stride=1, rate=1, groups=1):
+    padding = rate * (kernel - 1) // 2
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, rate, groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        *([activation(inplace=True)] if activation else []),
+    )
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, inputs, kernel, expanded, outputs, squeezes, hard, stride, rate):
+        super().__init__()
+        activation = nn.Hardswish if hard else nn.ReLU
+        layers = []
+        if expanded != inputs:
+            layers.append(_mobile_unit(inputs, expanded, 1, activation))
+        layers.append(
+            _mobile_unit(expanded, expanded, kernel, activation, stride, rate, groups=expanded)
+        )
+        if squeezes:
+            layers.append(_SqueezeExcitation(expanded))
+        self.body = nn.Sequential(*layers, _mobile_unit(expanded, outputs, 1, None))
+        self.has_shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, features):
+        """Returns the block's output."""
+        result = self.body(features)
+        return result + features if self.has_shortcut else result
+
+
+class LRASPP(nn.Module):
+    """On MobileNetV3-Large at output stride 16, with global pooling."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        blocks, inputs = [_mobile_unit(3, 16, 3, nn.Hardswish, 2)], 16
+        for block in _MOBILE_BLOCKS:
+            blocks.append(_InvertedResidual(inputs, *block))
+            inputs = block[2]
+        blocks.append(_mobile_unit(inputs, 960, 1, nn.Hardswish))
+        self.low, self.high = nn.Sequential(*blocks[:5]), nn.Sequential(*blocks[5:])
+        self.reduce = _unit(960, 128, 1)
+        self.scale = nn.Conv2d(960, 128, 1, bias=False)
+        self.low_classify = nn.Conv2d(40, num_classes, 1)
+        self.high_classify = nn.Conv2d(128, num_classes, 1)
+
+    def forward(self, images):
+        """Returns the logits at the images' size."""
+        low = self.low(images)
+        high = self.high(low)
+        weights = torch.sigmoid(self.scale(nn.functional.adaptive_avg_pool2d(high, 1)))
+        context = nn.functional.interpolate(
+            self.reduce(high) * weights, low.shape[2:], mode="bilinear"
+        )
+        logits = self.low_classify(low) + self.high_classify(context)
+        return nn.functional.interpolate(logits, images.shape[2:], mode="bilinear")
+
+
+NETWORKS = {
+    "unet": UNet,
+    "deeplabv3": DeepLabV3,
+    "segformer": SegFormer,
+    "upernet": UPerNet,
+    "lraspp": LRASPP,
+}

@@ -7,13 +7,17 @@ import numpy as np
 from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
+from . import _mmseg_realtime
 from ._upernet_head import head_renames
 from .within import Within
 
 MODELS = (
+    "ddrnet",
     "deeplabv3",
     "deeplabv3plus",
     "fcn",
+    "lraspp",
+    "pidnet",
     "pspnet",
     "segformer",
     "segmenter",
@@ -30,6 +34,8 @@ _BACKBONE = Within("mmseg", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
+    if model in _mmseg_realtime.MODELS:
+        return _mmseg_realtime.infer(state, model)
     if model == "segmenter":
         return _infer_segmenter(state)
     if model == "upernet":
@@ -175,6 +181,8 @@ def resnet_name(state: dict, prefix: str) -> str:
 
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
+    if model in _mmseg_realtime.MODELS:
+        return _mmseg_realtime.renames(model)
     return [
         *stage_renames(r"backbone\."),
         *deep_stem_renames(r"backbone\.stem\."),

@@ -13,9 +13,11 @@ from ._needs import lack, listed, spellings
 if TYPE_CHECKING:
     from . import convnext as convnext
     from . import efficientnet as efficientnet
+    from . import efficientnet_b as efficientnet_b
     from . import hub as hub
     from . import mit as mit
     from . import mobilenet as mobilenet
+    from . import mobilenetv3 as mobilenetv3
     from . import resnet as resnet
     from . import swin as swin
     from . import vgg as vgg

@@ -10,11 +10,14 @@ from ._by_name import builder as builder
 from ._by_name import names as names
 
 if TYPE_CHECKING:
+    from . import ddrnet as ddrnet
     from . import deeplab as deeplab
     from . import deeplabv3 as deeplabv3
     from . import deeplabv3plus as deeplabv3plus
     from . import fcn as fcn
+    from . import lraspp as lraspp
     from . import pan as pan
+    from . import pidnet as pidnet
     from . import pspnet as pspnet
     from . import refinenet as refinenet
     from . import segformer as segformer
@@ -103,6 +106,17 @@ def check_unused(form: str, encoder: Any, **options: Any) -> None:
             raise ValueError(
                 f"{name} must be left out for {form}, which does not use it, got {value!r}."
             )
+
+
+def check_size(size: str, sizes: Iterable[str]) -> str:
+    """Returns the size of a network.
+
+    Raises:
+        ValueError: If the architecture does not have this size.
+    """
+    if size not in tuple(sizes):
+        raise ValueError(f"size must be one of {', '.join(sizes)}, got {size!r}.")
+    return size
 
 
 def check_output_stride(output_stride: int, allowed: tuple[int, ...]) -> None:

@@ -8,6 +8,18 @@ def names() -> list[str]: ...
 def builder(name: str) -> Callable[..., keras.Model]: ...
 @overload
 def build(
+    name: Literal["ddrnet"],
+    *,
+    num_classes: int,
+    size: str = "23_slim",
+    variant: str = "paper",
+    auxiliary: bool = True,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["deeplab"],
     *,
     num_classes: int,
@@ -85,6 +97,20 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["lraspp"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "mobilenetv3_large",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    filters: int = 128,
+    dropout: float = 0.1,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["pan"],
     *,
     num_classes: int,
@@ -92,6 +118,18 @@ def build(
     variant: str = "smp",
     output_stride: int = 16,
     filters: int | None = None,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["pidnet"],
+    *,
+    num_classes: int,
+    size: str = "s",
+    variant: str = "paper",
+    auxiliary: bool = True,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,

@@ -44,6 +44,7 @@ def has_all(name, family):
     if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
         return False
     needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
+    needed["lraspp"] = {8, 32}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
