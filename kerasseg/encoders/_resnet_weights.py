@@ -42,5 +42,5 @@ _TORCH = (
 WEIGHTS = (
     # keras-hub has no ImageNet weights of the plain ResNet of 34 layers.
     HubPresets(_HUB, {f"resnet{n}": f"resnet_{n}_imagenet" for n in (18, 50, 101, 152)}),
-    TorchFiles("torchvision or timm", _TORCH, sources=("torchvision", "timm")),
+    TorchFiles("torchvision or timm", _TORCH, sources=("torchvision", "timm", "smp")),
 )

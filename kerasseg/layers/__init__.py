@@ -11,6 +11,7 @@ from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .dense import Dense
+from .nearest import UpsampleNearest
 from .normalization import BatchNormalization, GroupNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
@@ -52,6 +53,7 @@ __all__ = [
     "ResizeLike",
     "SegmentationModel",
     "Upsample",
+    "UpsampleNearest",
     "conv_bn",
     "depthwise_bn",
     "native_operations",

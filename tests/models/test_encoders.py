@@ -34,8 +34,12 @@ def has_all(name, family):
     """The rule in other words: strides, and for the Segmenter patches."""
     if name == "segmenter":
         return family == "vit"
-    needed = {"deeplabv3plus": {4, 32}, "pan": {4, 8, 16, 32}, "refinenet": {4, 8, 16, 32}}
-    return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
+    if name in ("linknet", "unetplusplus"):
+        return {2, 4, 8, 16, 32} <= set(FAMILIES[family].STRIDES)
+    if name in ("fpn", "manet", "pan", "refinenet"):
+        return {4, 8, 16, 32} <= set(FAMILIES[family].STRIDES)
+    needed = {4, 32} if name == "deeplabv3plus" else {32}
+    return needed <= set(FAMILIES[family].STRIDES)
 
 
 FITTING = [pair for pair in PAIRS if has_all(*pair)]
@@ -50,6 +54,8 @@ def thin_options(name, family):
         return {"grid": (4, 4)}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
+    if name in ("manet", "unetplusplus"):
+        return {"decoder_filters": (8, 8, 8, 8, 8)}
     return {"filters": 8}
 
 
