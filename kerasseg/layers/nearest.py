@@ -1,5 +1,7 @@
 """Enlarging by repetition, the nearest-neighbour interpolation of whole factors."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -23,14 +25,7 @@ class UpsampleNearest(keras.layers.Layer):
 
     def call(self, features):
         """Returns the enlarged features."""
-        batch, height, width, channels = tf.unstack(tf.shape(features))
-        # Copies of memory in long pieces, in both directions of the training. The operation that
-        # resizes to the nearest neighbour, and broadcasting, go through the pixels one by one.
-        lines = tf.concat([features] * self.factor, axis=-1)
-        lines = tf.reshape(lines, (batch, height, width * self.factor * channels))
-        lines = tf.concat([lines] * self.factor, axis=-1)
-        sides = (height * self.factor, width * self.factor)
-        enlarged = tf.reshape(lines, (batch, *sides, features.shape[-1]))
+        enlarged = _repeat(features, self.factor)
         enlarged.set_shape(self.compute_output_shape(features.shape))
         return enlarged
 
@@ -42,3 +37,21 @@ class UpsampleNearest(keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "factor": self.factor}
+
+
+def _repeat(features, factor: int) -> Any:
+    """Repeats pixels; the gradient is a pooling, many times faster than TensorFlow's of a tile."""
+
+    @tf.custom_gradient
+    def repeat(features):
+        batch, height, width, channels = tf.unstack(tf.shape(features))
+        rows = tf.reshape(features, (batch * height, 1, width, 1, channels))
+        squares = tf.tile(rows, (1, factor, 1, factor, 1))
+        enlarged = tf.reshape(squares, (batch, height * factor, width * factor, features.shape[-1]))
+
+        def gradient(upstream):
+            return tf.nn.avg_pool2d(upstream, factor, factor, "VALID") * factor**2
+
+        return enlarged, gradient
+
+    return repeat(features)
