@@ -111,6 +111,46 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["fpn"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    filters: int = 256,
+    head_filters: int = 128,
+    dropout: float = 0.2,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["linknet"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    filters: int = 32,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["manet"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
+    attention_filters: int = 64,
+    reduction: int = 16,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["pan"],
     *,
     num_classes: int,
@@ -217,14 +257,28 @@ def build(
     *,
     num_classes: int,
     variant: str = "paper",
-    filters: int = 64,
-    depth: int = 4,
+    encoder: str | Callable[..., dict] | None = None,
+    decoder_filters: Sequence[int] | None = None,
+    filters: int | None = None,
+    depth: int | None = None,
     dropout: float | None = None,
     bilinear: bool = False,
     head: str = "fcn",
     head_filters: int | None = None,
     atrous_rates: Sequence[int] = (12, 24, 36),
     auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["unetplusplus"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,

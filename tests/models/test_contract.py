@@ -46,8 +46,13 @@ SMALL = {
     "lraspp": {"encoder": "mobilenetv3_small", "filters": 8},
     "ddrnet": {},
     "pidnet": {},
+    "fpn": {"encoder": "resnet18", "filters": 8, "head_filters": 64},
+    "linknet": {"encoder": "resnet18", "filters": 8},
+    "manet": {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
+    "unetplusplus": {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
 }
 SMALL_VARIANTS = {
+    ("unet", "smp"): {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
     ("fcn", "paper"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "largefov-pytorch"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "v1"): {"encoder": "vgg16", "filters": 64},
@@ -201,7 +206,7 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     # Caffe's pooling rounds up: one row more at stride 8.
     assert round(64 / height) == round(96 / width)
     logits, expected = coarse(images), model(images)
-    if "encoder_pad" in [layer.name for layer in model.layers] and name != "segmenter":
+    if "pad_corners" in [layer.name for layer in model.layers]:
         # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
         expected = expected[:, :: 64 // height, :: 96 // width]
     elif height < 64 and name != "segmenter":
@@ -242,7 +247,8 @@ TRAINED = ("pidnet", "pspnet", "segmenter", "unet")
 def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one(name):
     module = importlib.import_module(f"kerasseg.models.{name}")
     auxiliary = "auxiliary" in inspect.signature(module.build).parameters
-    model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
+    variant = "mmseg" if name == "unet" else module.VARIANTS[-1]  # that of U-Net with a second head
+    model = build(name, variant, **({"auxiliary": True} if auxiliary else {}))
     assert isinstance(model, SegmentationModel) == auxiliary
     # Two positions at stride 32: attention to a single one has no gradient for its queries.
     images = random_images(2, 32, 64, 3)
@@ -395,7 +401,8 @@ def test_255_classes_are_the_most_that_labels_hold():
 
 @pytest.mark.parametrize("name", models.names())
 def test_an_unknown_variant_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"variant must be one of .*paper.*got 'best'"):
+    known = ", ".join(importlib.import_module(f"kerasseg.models.{name}").VARIANTS)
+    with pytest.raises(ValueError, match=f"variant must be one of {known}, got 'best'"):
         kerasseg.build(name, num_classes=2, variant="best")
 
 

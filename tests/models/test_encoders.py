@@ -34,7 +34,7 @@ THIN_SIZES = {
 }
 SIZES = [(41, 63), (1, 7)]
 # Architectures that decode the features of all strides.
-PYRAMIDS = ("pan", "refinenet", "segformer", "upernet")
+PYRAMIDS = ("fpn", "manet", "pan", "refinenet", "segformer", "upernet")
 
 
 def has_all(name, family):
@@ -44,6 +44,7 @@ def has_all(name, family):
     if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
         return False
     needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
+    needed |= {each: {2, 4, 8, 16, 32} for each in ("linknet", "unetplusplus")}
     needed["lraspp"] = {8, 32}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
@@ -60,6 +61,8 @@ def thin_options(name, family):
         return {"grid": (4, 4)}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
+    if name in ("manet", "unetplusplus"):
+        return {"decoder_filters": (8, 8, 8, 8, 8)}
     if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
         return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
