@@ -8,6 +8,7 @@ The names of an encoder's tensors are those that its family declares for the sou
 import re
 from typing import Any
 
+from ..encoders import _mit_weights, efficientnet_b
 from .mmseg import resnet_name
 from .within import Within
 
@@ -57,7 +58,13 @@ def _encoder(state: dict) -> dict:
     for each in (_OWN, _OF_TIMM):
         if f"{each.prefix}layer1.0.conv1.weight" in state:
             return {"encoder": resnet_name(state, each.prefix)}
-    return {"encoder": "mobilenetv2"} if f"{_MOBILENET}0.0.weight" in state else {}
+    if f"{_MOBILENET}0.0.weight" in state:
+        return {"encoder": "mobilenetv2"}
+    if "encoder._conv_stem.weight" in state:
+        return {"encoder": efficientnet_b.name_told_by(state, _OWN.prefix)}
+    if "encoder.patch_embed1.proj.weight" in state:
+        return {"encoder": _mit_weights.name_in_nvidia(state, _OWN.prefix)}
+    return {}
 
 
 def adapt(state: dict, network: Any) -> dict:

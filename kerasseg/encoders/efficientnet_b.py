@@ -120,6 +120,27 @@ def _torchvision_form(state: dict) -> dict:
     return {"epsilon": 1e-5 if len(last) < round_channels(320, _SCALES["b5"][0]) else 1e-3}
 
 
+def name_told_by(state: dict, prefix: str = "") -> str:
+    """Returns the name of the EfficientNet that tensors of efficientnet_pytorch belong to.
+
+    Args:
+        state: The tensors.
+        prefix: What their names begin with.
+
+    Raises:
+        ValueError: If there is no EfficientNet of so many blocks and channels.
+    """
+    blocks = sum(name.endswith("._project_conv.weight") for name in state)
+    last = len(state.get(f"{prefix}_blocks.{blocks - 1}._project_conv.weight", ()))
+    for size, (width, depth) in _SCALES.items():
+        repeats = sum(math.ceil(depth * group.repeats) for group in GROUPS)
+        if (blocks, last) == (repeats, round_channels(GROUPS[-1].filters, width)):
+            return f"efficientnet_{size}"
+    raise ValueError(
+        f"state must hold an EfficientNet B0 to B7, got {blocks} blocks, {last} channels at last."
+    )
+
+
 WEIGHTS = (
     TorchFiles("timm", TIMM_STAGES, sources=("timm",)),
     TorchFiles(

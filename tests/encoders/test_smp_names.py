@@ -3,11 +3,12 @@
 import keras
 import mit_tensors
 import numpy as np
+import pytest
 from parity import load
 
 import kerasseg
 from kerasseg import checkpoints
-from kerasseg.encoders import mit
+from kerasseg.encoders import efficientnet_b, mit
 
 TIMM_PARTS = {
     "conv_dw": "_depthwise_conv",
@@ -73,6 +74,23 @@ def test_a_network_on_a_mix_transformer_is_read_which_has_no_features_of_stride_
     kernel, bias = source.get_layer("logits").get_weights()
     state["segmentation_head.0.weight"] = mit_tensors.in_torch_layout(kernel)
     state["segmentation_head.0.bias"] = bias + 1
-    model = checkpoints.from_state_dict(state, source="smp", model="unet", encoder="mit_b0")
+    model = checkpoints.from_state_dict(state, source="smp", model="unet")
     images = np.random.default_rng(0).normal(size=(1, 33, 40, 3)).astype(np.float32)
     np.testing.assert_allclose(model(images), source(images) + 1, atol=1e-5)
+
+
+def test_encoders_are_recognised_by_their_blocks_and_widths():
+    # B1 and B2 have as many blocks, B0 and B1 as many channels; from the paper's table 1 and scales
+    # of width 1.0, 1.0, 1.1 and 2.0 and depth 1.0, 1.1, 1.2 and 3.1.
+    for name, blocks, channels in (
+        ("b0", 16, 320),
+        ("b1", 23, 320),
+        ("b2", 23, 352),
+        ("b7", 55, 640),
+    ):
+        state = {
+            f"x._blocks.{index}._project_conv.weight": [0] * channels for index in range(blocks)
+        }
+        assert efficientnet_b.name_told_by(state, "x.") == f"efficientnet_{name}"
+    with pytest.raises(ValueError, match="must hold an EfficientNet B0 to B7, got 0 blocks"):
+        efficientnet_b.name_told_by({})
