@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import deeplab_pytorch as deeplab_pytorch
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
+    from . import huggingface as huggingface
     from . import imagenet as imagenet
     from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab
@@ -47,6 +48,7 @@ else:
 # Sources and their files; a file lists its architectures in MODELS.
 SOURCES = (
     "deeplab-pytorch",
+    "huggingface",
     "keras-deeplab",
     "largefov-pytorch",
     "milesial",

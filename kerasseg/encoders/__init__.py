@@ -11,6 +11,8 @@ from ._needs import Needs as Needs
 from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
+    from . import dinov2 as dinov2
+    from . import dinov3 as dinov3
     from . import efficientnet as efficientnet
     from . import hub as hub
     from . import mobilenet as mobilenet
@@ -99,7 +101,7 @@ def choose(
             lacks and which encoders have it.
     """
     needs = needs.with_auxiliary() if auxiliary else needs
-    if callable(name) and not needs.patches:
+    if callable(name) and not (needs.patches or needs.blocks):
         guest = importlib.import_module(f"{__name__}._guest").GuestFamily(name, needs.strides)
         return Chosen(guest, name, needs, output_stride)
     found = _find(name)

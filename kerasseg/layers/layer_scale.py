@@ -1,0 +1,44 @@
+"""LayerScale: a learned factor for each channel of a residual branch."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class LayerScale(keras.layers.Layer):
+    """Multiplies each channel by a learned factor.
+
+    Args:
+        initial: First value of the factors.
+
+    Input and output: (..., channels).
+
+    Reference:
+        Touvron et al., Going Deeper with Image Transformers, ICCV 2021.
+        https://arxiv.org/abs/2103.17239
+    """
+
+    def __init__(self, initial: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial = float(initial)
+
+    def build(self, input_shape):
+        """Makes the factors."""
+        initializer: Any = keras.initializers.Constant(self.initial)
+        self.gamma = self.add_weight(
+            name="gamma", shape=(input_shape[-1],), initializer=initializer
+        )
+
+    def call(self, features):
+        """Returns the scaled features."""
+        return features * tf.cast(self.gamma, features.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "initial": self.initial}
