@@ -25,6 +25,7 @@ CLASSES = 19
 # encoder is not dilated.
 PEERS = (
     ("kerasseg:unet", "torch:unet"),
+    ("kerasseg:eomt", "torch:eomt"),
     ("kerasseg:deeplabv3", "torch:deeplabv3"),
     ("kerasseg:deeplabv3", "dilated:deeplabv3"),
     ("kerasseg:deeplabv3", "hub:deeplabv3"),
@@ -33,6 +34,7 @@ PEERS = (
 FORMS = {
     "unet": {"variant": "milesial"},
     "deeplabv3": {"encoder": "resnet50", "variant": "torchvision"},
+    "eomt": {"encoder": "dinov2_small"},
 }
 
 
@@ -213,7 +215,9 @@ def _keras_model(kind: str, name: str, shape):
     import kerasseg
 
     def loss_of(outputs, labels):
-        heads = outputs.values() if isinstance(outputs, dict) else [outputs]
+        heads = [outputs]
+        if isinstance(outputs, dict):
+            heads = [outputs[name] for name in ("logits", "auxiliary") if name in outputs]
         return tf.add_n(
             [
                 tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, head))
@@ -274,7 +278,12 @@ def torch_steps(kind: str, name: str, shape):
 
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    network = {"unet": torch_models.UNet, "deeplabv3": torch_models.DeepLabV3}[name](CLASSES)
+    makers = {
+        "deeplabv3": torch_models.DeepLabV3,
+        "eomt": torch_models.EoMT,
+        "unet": torch_models.UNet,
+    }
+    network = makers[name](CLASSES)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     images = torch.rand(shape[0], 3, *shape[1:]) * 255
     labels = torch.randint(0, CLASSES, shape)

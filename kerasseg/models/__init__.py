@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from . import deeplab as deeplab
     from . import deeplabv3 as deeplabv3
     from . import deeplabv3plus as deeplabv3plus
+    from . import eomt as eomt
     from . import fcn as fcn
     from . import pan as pan
     from . import pspnet as pspnet

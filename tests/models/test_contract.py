@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import resnet
+from kerasseg.encoders import _tokens, dinov2, resnet
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -33,6 +33,7 @@ SMALL = {
     "segnet": {"filters": 4},
     "fcn": {"encoder": "resnet18", "filters": 8},
     "deeplab": {"encoder": "resnet18"},
+    "eomt": {"encoder": "dinov2_small", "image_size": 64, "num_blocks": 2, "num_queries": 7},
     "deeplabv3": {"encoder": "resnet18", "filters": 8},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25", "filters": 8},
     "pspnet": {"encoder": "resnet18", "filters": 8},
@@ -128,9 +129,10 @@ def balance_classes(model, images):
 
 @pytest.fixture(autouse=True, scope="module")
 def shallow_resnet():
-    """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
+    """Makes encoders small; `test_parity.py` has whole ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
         yield
 
 
@@ -182,10 +184,13 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     # Caffe's pooling rounds up: one row more at stride 8.
     assert round(64 / height) == round(96 / width)
     logits, expected = coarse(images), model(images)
-    if "encoder_pad" in [layer.name for layer in model.layers] and name != "segmenter":
+    if name == "eomt":
+        expected = np.exp(expected)  # its logits are the logarithms of the resized scores
+    of_patches = name in ("eomt", "segmenter")
+    if "encoder_pad" in [layer.name for layer in model.layers] and not of_patches:
         # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
         expected = expected[:, :: 64 // height, :: 96 // width]
-    elif height < 64 and name != "segmenter":
+    elif height < 64 and not of_patches:
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:
@@ -224,7 +229,8 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     module = importlib.import_module(f"kerasseg.models.{name}")
     auxiliary = "auxiliary" in inspect.signature(module.build).parameters
     model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
-    assert isinstance(model, SegmentationModel) == auxiliary
+    # EoMT has what its queries find beside its logits.
+    assert isinstance(model, SegmentationModel) == (auxiliary or name == "eomt")
     images = random_images(2, 32, 32, 3)
     labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 32), np.uint8)
     # Eagerly, for tracing takes longer than a step.
