@@ -27,6 +27,7 @@ def match(costs, occurring) -> list[Any]:
     """
     heads = costs.shape[0]
     found = tf.numpy_function(_match_all, [costs, occurring], [tf.int64] * heads, stateful=False)
+    found = [found] if tf.is_tensor(found) else found  # a single one comes without a list
     return [tf.ensure_shape(pairs, (None, 3)) for pairs in found]
 
 

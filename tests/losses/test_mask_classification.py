@@ -115,14 +115,12 @@ def test_more_classes_than_queries_leave_some_without_a_query():
 
 
 def test_drawn_points_give_nearly_the_loss_of_all_pixels_and_the_same_when_repeated():
-    labels, outputs = labels_of(2, 64, 96), outputs_of(2, 64, 96)
+    labels, outputs = labels_of(2, 40, 32), outputs_of(2, 40, 32)
     every = float(MaskClassification(mask_weight=0, dice_weight=0)(labels, outputs))
-    drawn = MaskClassification(mask_weight=0, dice_weight=0, points=1500)(labels, outputs)
+    drawn = MaskClassification(mask_weight=0, dice_weight=0, points=700)(labels, outputs)
     assert float(drawn) == pytest.approx(every, rel=0.05)
     loss = MaskClassification(points=100)
     assert float(loss(labels, outputs)) == float(loss(labels, outputs))
-    run = tf.function(loss, reduce_retracing=True)
-    assert float(run(labels, outputs)) == pytest.approx(float(loss(labels, outputs)), rel=1e-5)
 
 
 def test_three_quarters_of_the_points_are_where_the_mask_is_unsure():
@@ -161,40 +159,6 @@ def test_it_can_be_added_to_losses_of_the_logits():
     assert float(both(labels, outputs)) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_two_replicas_have_the_loss_and_gradient_of_one():
-    labels, outputs = labels_of(4), outputs_of(4)
-    labels[3] = 255
-
-    def step(labels, outputs):
-        outputs = {name: tf.convert_to_tensor(values) for name, values in outputs.items()}
-        with tf.GradientTape() as tape:
-            tape.watch(outputs)
-            loss = MaskClassification()(labels, outputs)
-        return loss, tape.gradient(loss, outputs)
-
-    expected, of_one = step(labels, outputs)
-    strategy = mirrored_strategy(2)
-    halves = [{k: v[h] for k, v in outputs.items()} for h in (slice(0, 2), slice(2, 4))]
-
-    def part(values):
-        return strategy.experimental_distribute_values_from_function(
-            lambda context: values[context.replica_id_in_sync_group]
-        )
-
-    found = tf.function(lambda *args: strategy.run(step, args))(
-        part([tf.constant(labels[:2]), tf.constant(labels[2:])]),
-        {k: part([tf.constant(half[k]) for half in halves]) for k in outputs},
-    )
-    losses, gradients = found
-    total = sum(float(each) for each in strategy.experimental_local_results(losses))
-    assert total == pytest.approx(float(expected), rel=1e-5)
-    for name, gradient in of_one.items():
-        if gradient is None:
-            continue
-        parts = strategy.experimental_local_results(gradients[name])
-        np.testing.assert_allclose(np.concatenate(parts), gradient, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -212,9 +176,11 @@ def test_bad_arguments_are_refused(call, message):
 
 
 def test_invalid_labels_make_the_loss_nan_in_a_graph():
-    labels = labels_of(2)
+    labels, outputs, loss = labels_of(2), outputs_of(2), MaskClassification(points=20)
+    run = tf.function(loss)
+    assert float(run(labels, outputs)) == pytest.approx(float(loss(labels, outputs)), rel=1e-5)
     labels[0, 0, 0] = 100
-    assert np.isnan(tf.function(MaskClassification())(labels, outputs_of(2)))
+    assert np.isnan(run(labels, outputs))
 
 
 def small_model():
@@ -223,7 +189,7 @@ def small_model():
     pooled = keras.layers.GlobalAveragePooling2D()(features)
     classes = keras.layers.Dense(QUERIES * (CLASSES + 1))(pooled)
     classes = keras.layers.Reshape((QUERIES, CLASSES + 1))(classes)
-    logits = keras.layers.UpSampling2D(4)(keras.layers.Conv2D(CLASSES, 1)(features))
+    logits = keras.layers.UpSampling2D(4)(features[..., :CLASSES])
     outputs = {"logits": logits, "class_queries": classes, "masks_queries": features}
     return MaskClassificationModel(images, outputs)
 
@@ -253,3 +219,20 @@ def test_a_saved_model_keeps_its_loss(tmp_path):
     again = keras.models.load_model(tmp_path / "m.keras")
     assert isinstance(again, MaskClassificationModel)
     assert again.loss.points == 7
+
+
+def test_two_replicas_train_as_one(two_cpus):
+    images, labels = random(9, 4, 8, 8, 3), labels_of(4, 8, 8)
+    labels[3] = 255  # a replica has half as many segments as the other
+    trained = []
+    for devices in (two_cpus, ["CPU:0"]):
+        keras.utils.set_random_seed(0)
+        with mirrored_strategy(devices).scope():
+            model = small_model()
+            model.compile(keras.optimizers.SGD(0.1), MaskClassification())
+        history = model.fit(images, labels, batch_size=4, verbose=0).history
+        trained.append((history["loss"][0], model.get_weights()))
+    (value, weights), (expected, expected_weights) = trained
+    assert value == pytest.approx(expected, rel=1e-5)
+    for one, other in zip(weights, expected_weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
