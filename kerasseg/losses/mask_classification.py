@@ -182,7 +182,8 @@ class _Queries(NamedTuple):
 
 def _heads(outputs: Mapping[str, Any]) -> list[_Queries]:
     """Returns what the queries say after the last block, then before the others."""
-    found = [match[1] or "" for name in sorted(outputs) if (match := _CLASSES.fullmatch(name))]
+    matches = map(_CLASSES.fullmatch, sorted(outputs))
+    found = [match[1] or "" for match in matches if match is not None]
     if not found:
         raise ValueError(
             "model must return class_queries and masks_queries in training for a "
