@@ -19,6 +19,7 @@ ALLOWED = {
     "kerasseg/layers": {"keras", "tensorflow", "numpy", "kerasseg.placement"},
     "kerasseg/losses": {
         "keras",
+        "scipy",
         "tensorflow",
         "numpy",
         "kerasseg",
