@@ -39,24 +39,21 @@ def _encoder(state: dict) -> str:
     )
 
 
-def renames() -> list[tuple[str, str]]:
-    """Returns the rename table."""
-    return [
-        *_dino_weights.TOKENS,
-        *_dino_weights.block_renames(r"layers\."),
-        (r"layernorm", "encoder_norm"),
-        (r"query\.weight", "queries/embedding"),
-        (r"upscale_block\.block\.0\.conv1", "upscale1_conv"),
-        (r"upscale_block\.block\.1\.conv1", "upscale2_conv"),
-        (r"upscale_block\.block\.0\.conv2", "upscale1_depthwise"),
-        (r"upscale_block\.block\.1\.conv2", "upscale2_depthwise"),
-        (r"upscale_block\.block\.0\.layernorm2d", "upscale1_norm"),
-        (r"upscale_block\.block\.1\.layernorm2d", "upscale2_norm"),
-        (r"mask_head\.fc(\d)", r"mask_fc\1"),
-        (r"class_predictor", "class_logits"),
-        # The share of masked queries, and the weights of the classes in the loss.
-        (r"attn_mask_probs|criterion\.empty_weight", ""),
-    ]
+RENAMES = (
+    *_dino_weights.TOKENS,
+    *_dino_weights.block_renames(r"layers\."),
+    (r"layernorm", "encoder_norm"),
+    (r"query\.weight", "queries/embedding"),
+    (r"upscale_block\.block\.0\.conv1", "upscale1_conv"),
+    (r"upscale_block\.block\.1\.conv1", "upscale2_conv"),
+    (r"upscale_block\.block\.0\.conv2", "upscale1_depthwise"),
+    (r"upscale_block\.block\.1\.conv2", "upscale2_depthwise"),
+    (r"upscale_block\.block\.0\.layernorm2d", "upscale1_norm"),
+    (r"upscale_block\.block\.1\.layernorm2d", "upscale2_norm"),
+    (r"mask_head\.fc(\d)", r"mask_fc\1"),
+    (r"class_predictor", "class_logits"),
+    (r"attn_mask_probs", ""),
+)
 
 
 def adapt(state: dict, network) -> dict:

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import layers
 
-from ..layers import Conv2D
+from ..layers import Conv2D, LayerNormalization
 from ..layers.prefixed_tokens import PrefixedTokens
 from ..layers.rotary import RotaryAttention
 from ..layers.scaled_block import scaled_block
@@ -84,7 +84,7 @@ class Transformer:
 
     def norm(self) -> layers.Layer:
         """Makes the normalisation after the last block."""
-        return layers.LayerNormalization(epsilon=self.epsilon, name="encoder_norm")
+        return LayerNormalization(epsilon=self.epsilon, name="encoder_norm")
 
     def features(self):
         """Applies all blocks; returns the patches as a map `(batch, rows, columns, width)`."""

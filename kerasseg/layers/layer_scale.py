@@ -1,6 +1,4 @@
-"""LayerScale: a learned factor for each channel of a residual branch."""
-
-from typing import Any
+"""The scale of a residual branch."""
 
 import keras
 import tensorflow as tf
@@ -8,27 +6,29 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class LayerScale(keras.layers.Layer):
-    """Multiplies each channel by a learned factor.
+    """Multiplies each channel of a residual branch by a learned factor.
 
     Args:
-        initial: First value of the factors.
+        initial: What the factors are at first. Small ones, such as 1e-6, let deep networks begin
+            as nearly the identity.
 
     Input and output: (..., channels).
 
     Reference:
-        Touvron et al., Going Deeper with Image Transformers, ICCV 2021.
+        Touvron et al., Going deeper with Image Transformers, ICCV 2021.
         https://arxiv.org/abs/2103.17239
     """
 
     def __init__(self, initial: float = 1.0, **kwargs):
         super().__init__(**kwargs)
-        self.initial = float(initial)
+        self.initial = initial
 
     def build(self, input_shape):
         """Makes the factors."""
-        initializer: Any = keras.initializers.Constant(self.initial)
         self.gamma = self.add_weight(
-            name="gamma", shape=(input_shape[-1],), initializer=initializer
+            name="gamma",
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(self.initial),
         )
 
     def call(self, features):

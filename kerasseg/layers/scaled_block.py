@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from .dense import Dense
 from .layer_scale import LayerScale
+from .normalization import LayerNormalization
 from .transformer import DropPath
 
 
@@ -87,7 +88,7 @@ def scaled_block(
     initializer: Any = keras.initializers.TruncatedNormal(stddev=0.02)
 
     def normalize(values, index):
-        return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
+        return LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
 
     def project(values, units, part, **options):
         return Dense(units, kernel_initializer=initializer, name=f"{name}_{part}", **options)(

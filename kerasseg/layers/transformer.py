@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from .dense import Dense
+from .normalization import LayerNormalization
 from .position_embeddings import INTERPOLATIONS, resize_position_embedding
 
 
@@ -124,6 +125,24 @@ class PatchMap(keras.layers.Layer):
         }
 
 
+def attend(queries, keys, values, bias=None):
+    """Returns `softmax(Q K^T / sqrt(channels) + bias) V`, the softmax in float32.
+
+    Args:
+        queries: `(batch, heads, positions, channels)`.
+        keys: `(batch, heads, others, channels)`.
+        values: `(batch, heads, others, channels)`.
+        bias: float32, broadcasts to `(batch, heads, positions, others)`; None for none.
+
+    Returns:
+        `(batch, heads, positions, channels)`.
+    """
+    queries *= queries.shape[-1] ** -0.5
+    weights = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32)
+    weights = tf.nn.softmax(weights if bias is None else weights + bias)
+    return tf.matmul(tf.cast(weights, values.dtype), values)
+
+
 @keras.saving.register_keras_serializable(package="kerasseg")
 class MultiHeadAttention(keras.layers.Layer):
     """Attention between tokens, from queries, keys and values side by side; without weights.
@@ -170,24 +189,6 @@ class MultiHeadAttention(keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "heads": self.heads}
-
-
-def attend(queries, keys, values, bias=None):
-    """Computes `softmax(Q K^T / sqrt(width) + bias) V`, the softmax in float32.
-
-    Args:
-        queries: (batch, heads, tokens, width), like `keys` and `values`.
-        keys: Compared with the queries.
-        values: What is averaged.
-        bias: float32, broadcasts to (batch, heads, tokens, tokens); None for none.
-
-    Returns:
-        (batch, heads, tokens, width).
-    """
-    weights = tf.matmul(queries * queries.shape[-1] ** -0.5, keys, transpose_b=True)
-    weights = tf.cast(weights, tf.float32)
-    weights = tf.nn.softmax(weights if bias is None else weights + bias)
-    return tf.matmul(tf.cast(weights, values.dtype), values)
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -332,7 +333,7 @@ def transformer_block(
     initializer: Any = keras.initializers.TruncatedNormal(stddev=0.02)
 
     def normalize(values, index):
-        return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
+        return LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
 
     def project(values, units, part, activation=None):
         values = Dense(

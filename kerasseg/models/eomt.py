@@ -9,7 +9,14 @@ from keras import layers
 
 from .. import encoders
 from ..encoders._tokens import Transformer
-from ..layers import CropLike, Dense, DepthwiseConv2D, PadToMultiple, Upsample
+from ..layers import (
+    CropLike,
+    Dense,
+    DepthwiseConv2D,
+    LayerNormalization,
+    PadToMultiple,
+    Upsample,
+)
 from ..layers.mask_classification import MaskClassificationModel
 from ..layers.preprocessing import preprocess
 from ..layers.queries import (
@@ -216,5 +223,5 @@ def _upscaling(width: int, step: int) -> list[keras.layers.Layer]:
         layers.Conv2DTranspose(width, 2, strides=2, name=f"upscale{step}_conv"),
         layers.Activation("gelu", name=f"upscale{step}_gelu"),
         DepthwiseConv2D(3, use_bias=False, name=f"upscale{step}_depthwise"),
-        layers.LayerNormalization(epsilon=1e-6, name=f"upscale{step}_norm"),
+        LayerNormalization(epsilon=1e-6, name=f"upscale{step}_norm"),
     ]

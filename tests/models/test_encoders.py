@@ -30,7 +30,14 @@ PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
 # Those whose features do not cover what is left over beside whole patches.
 FLOORING = ("dinov2", "dinov3")
+THIN_SIZES = {
+    "convnext": (4, (1, 1, 1, 1)),
+    "mit": ((8, 8, 10, 16), (1, 1, 1, 1)),
+    "swin": (4, (1, 2, 1, 1)),
+}
 SIZES = [(41, 63), (1, 7)]
+# Architectures that decode the features of all strides.
+PYRAMIDS = ("fpn", "manet", "pan", "refinenet", "segformer", "upernet")
 
 
 def has_all(name, family):
@@ -39,7 +46,11 @@ def has_all(name, family):
         return family == "vit"
     if name == "eomt":
         return family in FLOORING
-    needed = {"deeplabv3plus": {4, 32}, "pan": {4, 8, 16, 32}, "refinenet": {4, 8, 16, 32}}
+    if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
+        return False
+    needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
+    needed |= {each: {2, 4, 8, 16, 32} for each in ("linknet", "unetplusplus")}
+    needed["lraspp"] = {8, 32}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
@@ -59,6 +70,10 @@ def thin_options(name, family):
         return {"image_size": 64, "num_queries": 3, "num_blocks": 2}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
+    if name in ("manet", "unetplusplus"):
+        return {"decoder_filters": (8, 8, 8, 8, 8)}
+    if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
+        return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
 
 
@@ -68,6 +83,8 @@ def thin(monkeypatch):
     for family, options in THIN.items():
         module = FAMILIES[family]
         monkeypatch.setattr(module, "features", functools.partial(module.features, **options))
+    for family, sizes in THIN_SIZES.items():
+        monkeypatch.setitem(FAMILIES[family].SIZES, FAMILIES[family].NAMES[0], sizes)
     for family in FLOORING:
         module = FAMILIES[family]
         monkeypatch.setitem(module.SIZES, module.NAMES[0], _tokens.Size(32, 3, 2, 64))
@@ -81,6 +98,7 @@ def test_the_pairs_are_found():
     assert ("deeplabv3plus", "vgg") in FITTING
     assert ("refinenet", "xception") in FITTING
     assert ("deeplabv3plus", "vit") in LACKING
+    assert ("upernet", "swin") in FITTING
 
 
 @pytest.mark.parametrize(
