@@ -32,20 +32,19 @@ class MaskClassificationModel(SegmentationModel):
         self.supports_jit = not getattr(_of_logits(loss), "takes_queries", False)
         super().compile(optimizer, loss, *args, **kwargs)
 
-    def _read_losses(self, loss, loss_weights) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _read_losses(self, loss, loss_weights) -> tuple[dict[str, Any], dict[str, float]]:
         for name, value in (("loss", loss), ("loss_weights", loss_weights)):
             if isinstance(value, (list, tuple)) or set(_as_dict(value)) - {_MAIN}:
                 raise ValueError(f"{name} must be one, that of the logits, got {value!r}.")
-        return {_MAIN: _of_logits(loss)}, {_MAIN: _of_logits(loss_weights)}
+        weight = _of_logits(loss_weights)
+        return {_MAIN: _of_logits(loss)}, {_MAIN: 1.0 if weight is None else float(weight)}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Returns the loss; in training that of the queries, if the loss takes them."""
-        loss = _of_logits(self._compiled.arguments.get("loss"))
-        if not isinstance(y_pred, dict) or not getattr(loss, "takes_queries", False):
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        weight = _of_logits(self._compiled.arguments.get("loss_weights"))
-        value = loss(y, y_pred, sample_weight)
-        return value if weight is None else weight * value
+        loss, weight = self._compiled.main
+        if isinstance(y_pred, dict) and getattr(loss, "takes_queries", False):
+            return weight * loss(y, y_pred, sample_weight)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
 def _as_dict(value) -> dict[str, Any]:
