@@ -18,6 +18,15 @@ def infer(state: dict, model: str) -> dict:
     }
 
 
+def untold(model: str, options: dict) -> dict[str, str]:
+    """Lists what neither the tensors nor the options tell; see `kerasseg.checkpoints.untold`."""
+    asked = {
+        "deeplabv3plus": {"output_stride": "8 or 16", "atrous_rates": "12,24,36 or others"},
+        "pan": {"output_stride": "16 or 32"},
+    }
+    return {name: values for name, values in asked.get(model, {}).items() if name not in options}
+
+
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [

@@ -1,5 +1,7 @@
 """U-Net (Ronneberger et al. 2015): as published, and with padding and batch normalisation."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -14,12 +16,15 @@ from ..layers import (
     Upsample,
     conv_bn,
 )
+from ..layers.aspp import atrous_spatial_pyramid_pooling
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
 from . import check_options
+from .pspnet import pyramid_pooling
 
 PAPER = "https://arxiv.org/abs/1505.04597"
 VARIANTS = ("paper", "milesial", "mmseg")
+HEADS = ("fcn", "psp", "aspp")
 
 
 def build(
@@ -30,6 +35,9 @@ def build(
     depth: int = 4,
     dropout: float | None = None,
     bilinear: bool = False,
+    head: str = "fcn",
+    head_filters: int | None = None,
+    atrous_rates: Sequence[int] = (12, 24, 36),
     auxiliary: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
@@ -44,7 +52,7 @@ def build(
             features are padded to the size of the skip if that is odd. The form that is trained
             most often today.
         mmseg: OpenMMLab's network. As `milesial`, but features are enlarged by resizing and a 1 x 1
-            convolution, and there is one more 3 x 3 convolution before the classifier.
+            convolution, and there is a head before the classifier.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
@@ -56,6 +64,12 @@ def build(
             variant `paper` and 0 in the others.
         bilinear: Whether features are enlarged by bilinear resizing instead of a transposed
             convolution; levels below the first then have half of the channels (`milesial` only).
+        head: Head of variant `mmseg`: "fcn", one more 3 x 3 convolution; "psp", the pyramid pooling
+            of PSPNet; "aspp", the atrous spatial pyramid pooling of DeepLab v3. The other variants
+            have none, and take "fcn" only.
+        head_filters: Channels of the head; None for those of the first level with "fcn", and a
+            quarter of them with "psp" and "aspp".
+        atrous_rates: Dilations of the 3 x 3 convolutions of the head "aspp".
         auxiliary: Whether to add a head at half the resolution for training (`mmseg` only).
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
@@ -86,11 +100,12 @@ def build(
         variants=VARIANTS,
         filters=filters,
         depth=depth,
+        head_filters=head_filters,
     )
     valid = variant == "paper"
     if dropout is None:
         dropout = 0.5 if valid else 0.0
-    _check(variant, dropout, bilinear, auxiliary)
+    _check(variant, dropout, bilinear, head, auxiliary)
 
     images = keras.Input(input_shape, name="image")
     features = preprocess(images, preprocessing)
@@ -121,14 +136,17 @@ def build(
         decoded[level] = features
 
     if variant == "mmseg":
-        logits = _head(features, num_classes, filters, "head")
+        width = head_filters or (filters if head == "fcn" else max(1, filters // 4))
+        features = _apply_head(features, head, width, atrous_rates)
+        logits = _classify(features, num_classes, "head")
     else:
         logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(features)
     if valid:
         logits = CenterCropLike(dtype="float32", name="crop_logits")(logits, images)
-    extra = (
-        _head(decoded[min(1, depth - 1)], num_classes, filters, "auxiliary") if auxiliary else None
-    )
+    extra = None
+    if auxiliary:
+        extra = conv_bn(decoded[min(1, depth - 1)], filters, 3, name="auxiliary")
+        extra = _classify(extra, num_classes, "auxiliary")
     return end(
         images,
         logits,
@@ -140,7 +158,11 @@ def build(
     )
 
 
-def _check(variant: str, dropout: float, bilinear: bool, auxiliary: bool) -> None:
+def _check(variant: str, dropout: float, bilinear: bool, head: str, auxiliary: bool) -> None:
+    if head not in HEADS:
+        raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}.")
+    if head != "fcn" and variant != "mmseg":
+        raise ValueError(f"variant must be mmseg for the head {head}, got {variant!r}.")
     if auxiliary and variant != "mmseg":
         raise ValueError(f"variant must be mmseg for an auxiliary head, got {variant!r}.")
     if bilinear and variant != "milesial":
@@ -181,8 +203,17 @@ def _up(features, skip, filters: int, variant: str, bilinear: bool, name: str):
     return layers.Concatenate(name=f"{name}_concat")([skip, features])
 
 
-def _head(features, num_classes: int, filters: int, name: str):
-    features = conv_bn(features, filters, 3, name=name)
+def _apply_head(features, head: str, filters: int, atrous_rates: Sequence[int]):
+    if head == "aspp":
+        return atrous_spatial_pyramid_pooling(
+            features, atrous_rates, filters=filters, project_kernel=3, project_name="head"
+        )
+    if head == "psp":
+        features = pyramid_pooling(features, filters, align_corners=False)
+    return conv_bn(features, filters, 3, name="head")
+
+
+def _classify(features, num_classes: int, name: str):
     features = layers.Dropout(0.1, name=f"{name}_dropout")(features)
     name = "logits" if name == "head" else f"{name}_logits"
     return layers.Conv2D(num_classes, 1, dtype="float32", name=name)(features)
