@@ -76,6 +76,8 @@ def _statements(text: str) -> Iterator[list[Token]]:
     found: list[Token] = []
     depth = 0
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.ERRORTOKEN:
+            raise SyntaxError("a character or text that does not end")
         if token.type == tokenize.NEWLINE:
             yield found
             found = []

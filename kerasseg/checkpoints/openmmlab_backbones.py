@@ -37,11 +37,12 @@ def _resnet(part: Part) -> Part:
 
 def _mobilenetv2(part: Part) -> Part:
     check_known(part, "strides dilations widen_factor out_indices frozen_stages norm_eval")
-    check(part, "widen_factor", 1.0, default=1.0)
+    (width,) = numbers({"widen_factor": [part.get("widen_factor", 1.0)]}, "widen_factor")
     output_stride = 2 * product(numbers(part, "strides", (1, 2, 2, 2, 1, 2, 1)))
     rates = {8: (1, 1, 1, 2, 2, 4, 4), 16: (1, 1, 1, 1, 1, 2, 2), 32: (1,) * 7}
     check(part, "dilations", rates.get(output_stride), default=(1,) * 7)
-    return {"encoder": "mobilenetv2", "output_stride": output_stride}
+    encoder = "mobilenetv2" if width == 1 else f"mobilenetv2:{width:g}"
+    return {"encoder": encoder, "output_stride": output_stride}
 
 
 def _mobilenetv3(part: Part) -> Part:
@@ -110,7 +111,7 @@ def _vit(part: Part) -> Part:
     check_known(
         part,
         _TRANSFORMER + "img_size patch_size num_layers final_norm with_cls_token interpolate_mode "
-        "norm_eval",
+        "norm_eval patch_bias",
     )
     check(part, "final_norm", True)
     check(part, "with_cls_token", True, default=True)
@@ -121,7 +122,11 @@ def _vit(part: Part) -> Part:
     if key not in _VIT:
         raise CheckpointError(f"VisionTransformer must be tiny to large, got {key}.")
     height, width = numbers(part, "img_size")
-    return {"encoder": f"vit_{_VIT[key]}", "grid": (height // patch, width // patch)}
+    return {
+        "encoder": f"vit_{_VIT[key]}",
+        "grid": (height // patch, width // patch),
+        "patch_bias": part.get("patch_bias", False) is True,
+    }
 
 
 def _pidnet(part: Part) -> Part:

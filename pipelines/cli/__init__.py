@@ -16,6 +16,7 @@ from ..errors import InputError, printable
 from . import (
     bench_serving,
     check,
+    checkpoints,
     client,
     compare,
     convert,
@@ -109,6 +110,7 @@ for _module in (
     serve,
     client,
     bench_serving,
+    checkpoints,
     import_weights,
     models,
     datasets,
