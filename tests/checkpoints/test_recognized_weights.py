@@ -16,7 +16,8 @@ from openmmlab_files import configuration, write
 from parity import assert_equal_logits, load
 
 import kerasseg
-from kerasseg.checkpoints import catalogue
+from kerasseg.checkpoints import catalogue, notes, recognition
+from kerasseg.checkpoints.storages import Saved
 from kerasseg.pipelines import import_weights
 from kerasseg.pipelines.datasets import ade20k, cityscapes
 from kerasseg.pipelines.errors import InputError
@@ -196,25 +197,37 @@ def test_objects_in_place_of_texts_are_not_made_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ({"CLASSES": ["a", "b"]}, "the file's 2 class names are not used: the network has 3"),
-        ({"CLASSES": ["a", "a", "b"]}, "not used: class names must differ, got a more than once"),
-        ({"CLASSES": ["a", "b\x1b[2J", "c"]}, "not used: a class name must be text of one line"),
         ({"CLASSES": ["a", 7, "c"]}, "they must be a list of names"),
         ({"CLASSES": "abc"}, "they must be a list of names"),
-        ({"CLASSES": ["a", "b", "c"], "PALETTE": [[0, 0, 256]] * 3}, "colours in the file are not"),
-        ({"CLASSES": ["a", "b", "c"], "PALETTE": [[0, 0, 0]]}, "colours in the file are not"),
+        ({"CLASSES": ["a"] * 300}, "they must be a list of names"),
+        ({"CLASSES": ["a", "b"], "PALETTE": [[0, 0, 256]] * 2}, "colours in the file are not used"),
+        ({"CLASSES": ["a", "b"], "PALETTE": [[0, 0, 0]]}, "colours in the file are not used"),
         ({"config": "import os"}, "the configuration in the file is not used: configuration must"),
-        ({"config": "model = dict(type='HRNet')"}, "not used: backbone must be a dict"),
+        ({"cfg": "model = dict(type='HRNet')"}, "not used: backbone must be a dict"),
+        ({"config": 7}, "configuration must be text, got an object"),
     ],
 )
-def test_what_is_no_list_of_classes_or_no_configuration_is_not_used_and_said(
-    meta, message, tmp_path
-):
-    path = write(tmp_path / "a.pth", narrow_fcn(3), meta)
-    given = {"output_stride": 8, "align_corners": False}
-    _, run, said = imported(path, tmp_path, model_options=given)
-    assert message in said
-    assert len(run.classes.names) == 3
+def test_what_is_no_list_of_classes_or_no_configuration_is_not_used_and_said(meta, message):
+    found = notes.of_meta(meta)
+    assert message in " ".join(found.problems)
+    assert found.network is None
+    assert found.colors == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "b"), "the file's 2 class names are not used: the network has 3 classes"),
+        (("a", "a", "b"), "not used: class names must differ, got a more than once"),
+        (("a", "b\x1b[2J", "c"), "not used: a class name must be text of one line"),
+    ],
+)
+def test_names_that_are_no_classes_of_the_network_are_not_used_and_said(names, message, tmp_path):
+    path = write(tmp_path / "a.pth", {}, {})
+    found = recognition.recognize(path, Saved({}, {"CLASSES": names}), source="mmseg", model="fcn")
+    said = []
+    assert import_weights._named_classes(found, 3, said.append) is None
+    assert message in said[0]
 
 
 def test_classes_without_colours_get_some_and_those_of_ade20k_come_from_the_catalogue(tmp_path):
