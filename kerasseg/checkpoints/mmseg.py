@@ -17,8 +17,9 @@ def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
     if model == "segmenter":
         return _infer_segmenter(state)
-    classes, filters, *_ = state["decode_head.conv_seg.weight"].shape
-    found: dict[str, Any] = {"variant": "mmseg", "num_classes": classes}
+    classifier = state["decode_head.conv_seg.weight"].shape
+    filters = classifier[1]
+    found: dict[str, Any] = {"variant": "mmseg", "num_classes": classifier[0]}
     auxiliary = state.get("auxiliary_head.conv_seg.weight")
     found["auxiliary"] = auxiliary is not None
     if model == "unet":

@@ -39,6 +39,7 @@ def apply_groups(
     *,
     output_stride: int,
     halve_first_dilation: bool,
+    dilate_rest: bool = True,
     **form: Any,
 ) -> dict[int, Found]:
     """Applies groups of inverted residual blocks.
@@ -49,6 +50,7 @@ def apply_groups(
         output_stride: 8, 16 or 32: groups beyond it keep their resolution and dilate instead.
         halve_first_dilation: Whether the block that would have had the stride keeps the dilation
             from before.
+        dilate_rest: Whether the blocks after the first of a group are dilated, too.
         **form: Padding and epsilon of all convolutions.
 
     Returns:
@@ -65,11 +67,12 @@ def apply_groups(
         for index in range(group.repeats):
             block += 1
             first = index == 0
+            rate = before if first and halve_first_dilation else dilation
             found[nominal] = _apply_block(
                 features,
                 group,
                 strides=step if first else 1,
-                dilation_rate=before if first and halve_first_dilation else dilation,
+                dilation_rate=rate if first or dilate_rest else 1,
                 name=f"encoder_block{block}",
                 form=form,
             )

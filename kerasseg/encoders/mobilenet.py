@@ -31,6 +31,7 @@ def features(
     *,
     output_stride: int = 32,
     halve_first_dilation: bool = False,
+    dilate_rest: bool = True,
     last_filters: int | None = None,
     padding: str = "same",
     epsilon: float = 1e-3,
@@ -45,6 +46,8 @@ def features(
         output_stride: 8, 16 or 32; blocks beyond it keep the resolution and are dilated instead.
         halve_first_dilation: Whether a block that loses its stride keeps the dilation of the block
             before, as in TensorFlow's DeepLab.
+        dilate_rest: Whether the blocks after the first of a group are dilated, too; OpenMMLab's are
+            not.
         last_filters: Channels of the last 1 x 1 convolution, 1280 for ImageNet; None for no such
             convolution, as in DeepLab.
         padding: "same" as in TensorFlow, where the ImageNet weights come from, or "symmetric" as
@@ -88,6 +91,7 @@ def features(
         ],
         output_stride=output_stride,
         halve_first_dilation=halve_first_dilation,
+        dilate_rest=dilate_rest,
         **form,
     )
     found = {stride: group.result for stride, group in groups.items()}

@@ -38,7 +38,9 @@ def encoder_form(
             "dilations": dilations,
         }
     check_unused("", chosen.name, deep_stem=deep_stem, multi_grid=multi_grid, dilations=dilations)
-    return {"padding": "symmetric", "epsilon": 1e-5} if chosen.family is mobilenet else {}
+    if chosen.family is mobilenet:
+        return {"padding": "symmetric", "epsilon": 1e-5, "dilate_rest": False}
+    return {}
 
 
 def head_filters(chosen: Chosen) -> int:
