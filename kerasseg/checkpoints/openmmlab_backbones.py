@@ -92,9 +92,8 @@ def _swin(part: Part) -> Part:
     check(part, "use_abs_pos_embed", False, default=False)
     check(part, "patch_size", 4, default=4)
     check(part, "strides", (4, 2, 2, 2), default=(4, 2, 2, 2))
-    window_size = whole(part, "window_size", 7)
-    options: Part = {"encoder": f"swin_{sized(part, _SWIN, 'depths')}"}
-    return options if window_size == 7 else {**options, "window_size": window_size}
+    name, window = f"swin_{sized(part, _SWIN, 'depths')}", whole(part, "window_size", 7)
+    return {"encoder": name if window == 7 else f"{name}:{window}"}
 
 
 def _convnext(part: Part) -> Part:

@@ -80,7 +80,7 @@ def _uper(part: Part, encoder: Part) -> Named:
     check(encoder, "output_stride", 32, default=32)
     model, options = _on_encoder(part, encoder, "upernet")
     options.pop("output_stride", None)
-    return model, options
+    return model, {**options, "variant": "paper"}
 
 
 def _segformer(part: Part, encoder: Part) -> Named:

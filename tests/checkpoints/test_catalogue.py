@@ -132,7 +132,7 @@ PUBLISHED = {
     ),
     "swin-base-patch4-window12-in1k-384x384-pre_upernet_8xb2-160k_ade20k-512x512": (
         "upernet",
-        {"encoder": "swin_base", "window_size": 12},
+        {"encoder": "swin_base:12", "variant": "paper"},
         "whole",
     ),
     "segmenter_vit-l_mask_8xb1-160k_ade20k-512x512": (
