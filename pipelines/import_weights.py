@@ -166,7 +166,8 @@ def _build(
         asked = "".join(f"\n  --model-option {name}={v}" for name, v in error.missing.items())
         raise InputError(
             f"{file}: the tensors do not tell all of the network. Give what the configuration that "
-            f"it was trained with says, or --checkpoint:{asked}"
+            f"it was trained with says:{asked}\n"
+            "Or give --checkpoint if 'kerasseg checkpoints' lists it."
         ) from error
     except assign.NonFiniteError as error:
         raise InputError(

@@ -30,12 +30,10 @@ def command(model, dataset, source, as_json) -> None:
     the dataset with the number of classes; the published mean IoU of one scale, in percent; and the
     licence of the weights. The scores are those that the source published.
     """
-    from .. import checkpoints
+    from .. import list_checkpoints
 
+    chosen = {"model": model, "dataset": dataset, "source": source}
     if as_json:
-        click.echo(
-            json.dumps(checkpoints.run(model=model, dataset=dataset, source=source), indent=1)
-        )
+        click.echo(json.dumps(list_checkpoints.run(**chosen), indent=1))
         return
-    rows = checkpoints.rows(model=model, dataset=dataset, source=source)
-    options.print_table(checkpoints.COLUMNS, rows)
+    options.print_table(list_checkpoints.COLUMNS, list_checkpoints.rows(**chosen))
