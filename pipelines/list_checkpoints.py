@@ -10,7 +10,7 @@ from kerasseg.checkpoints.catalogue import Entry
 from .datasets import _published
 from .errors import InputError
 
-COLUMNS = ("checkpoint", "source", "model", "encoder", "dataset", "mean IoU", "licence")
+COLUMNS = ("checkpoint", "source", "model", "encoder", "dataset", "mean IoU", "licence", "file")
 _NO_SCORE = "-"
 
 
@@ -51,6 +51,7 @@ def rows(
             f"{entry.dataset} ({entry.num_classes})",
             _score(entry),
             entry.license,
+            entry.file or "-",
         )
         for entry in _select(model, dataset, source)
     ]

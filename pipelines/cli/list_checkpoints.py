@@ -27,8 +27,9 @@ def command(model, dataset, source, as_json) -> None:
     """List published checkpoints that `import-weights` imports.
 
     Each line shows the checkpoint's name, for --checkpoint; its source, architecture and encoder;
-    the dataset with the number of classes; the published mean IoU of one scale, in percent; and the
-    licence of the weights. The scores are those that the source published.
+    the dataset with the number of classes; the mean IoU of one scale that the source published, in
+    percent; the licence of the weights; and the file, whose name mostly ends with the beginning of
+    its SHA-256. A file without a name of its own is chosen with --checkpoint.
     """
     from .. import list_checkpoints
 
