@@ -52,7 +52,7 @@ def build(
         mmseg: OpenMMLab's network: the dilated form with a stem of (32, 32, 64) channels. Its head
             has two 3 x 3 convolutions of 512 channels, or 128 on ResNet-18 and 34, and a third one
             over their result concatenated with their input. In its form d6, of output stride 16,
-            the first two have a dilation of 6.
+            the first two and that of the auxiliary head have a dilation of 6.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
@@ -68,8 +68,8 @@ def build(
             other variants do not use it.
         filters: Channels of the head. None for 4096 in the authors' network, 512 or 128 in variant
             `mmseg`, and else a quarter of the encoder's channels.
-        head_dilation: Dilation of the first two convolutions of variant `mmseg`'s head; None for 1.
-            The other variants do not use it.
+        head_dilation: Dilation of the first two convolutions of variant `mmseg`'s head and of the
+            convolution of its auxiliary head; None for 1. The other variants do not use it.
         dropout: Fraction dropped in the head, in [0, 1). None for 0.5 in the authors' network, and
             else 0.1.
         auxiliary: Whether to add a head on the encoder's third stage for training. The authors'
@@ -142,15 +142,18 @@ def build(
         filters = filters or _mmseg.head_filters(chosen)
         auxiliary_filters = auxiliary_filters or _mmseg.auxiliary_filters(chosen)
     rate = 0.1 if dropout is None else dropout
-    features = found[32]
+    features, dilation = found[32], head_dilation or 1
     if variant == "mmseg":
-        features = _convolve_twice(features, filters, head_dilation or 1)
+        features = _convolve_twice(features, filters, dilation)
+    extra = None
+    if auxiliary:
+        extra = _classify(
+            found[16], num_classes, auxiliary_filters, rate, "auxiliary", dilation_rate=dilation
+        )
     return end(
         images,
         _classify(features, num_classes, filters, rate, "head"),
-        _classify(found[16], num_classes, auxiliary_filters, rate, "auxiliary")
-        if auxiliary
-        else None,
+        extra,
         resize_logits=resize_logits,
         align_corners=bool(align_corners),
         name="fcn",
@@ -204,8 +207,10 @@ def _convolve_twice(features, filters, dilation: int):
     return layers.Concatenate(name="head_concat")([features, result])
 
 
-def _classify(features, num_classes: int, filters, dropout: float, name: str):
+def _classify(
+    features, num_classes: int, filters, dropout: float, name: str, *, dilation_rate: int = 1
+):
     filters = filters or max(1, features.shape[-1] // 4)
-    features = conv_bn(features, filters, 3, name=name)
+    features = conv_bn(features, filters, 3, dilation_rate=dilation_rate, name=name)
     features = layers.Dropout(dropout, name=f"{name}_dropout")(features)
     return _score(features, num_classes, "logits" if name == "head" else f"{name}_logits")
