@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 import keras
 
 from kerasseg import atomic_files, checkpoints, inference
-from kerasseg.checkpoints import assign, readers, recognition, untold
+from kerasseg.checkpoints import (
+    assign,
+    catalogue,
+    huggingface_files,
+    readers,
+    recognition,
+    untold,
+)
 from kerasseg.checkpoints.recognition import Recognized
 
 from .classes import ClassSpace, class_file, colors
@@ -49,7 +56,8 @@ def run(
     more than the catalogue.
 
     Args:
-        file: The checkpoint, a `.pth`, `.safetensors`, `.h5` or `.npz` file.
+        file: The checkpoint, a `.pth`, `.safetensors`, `.h5` or `.npz` file; or `hf://USER/NAME`,
+            from which it is downloaded.
         output: The run folder to write; must not exist.
         model: Name of the architecture; None to recognise it.
         source: Implementation that the checkpoint comes from, one of
@@ -74,9 +82,10 @@ def run(
             that nothing tells is missing, `checkpoint` contradicts the file's configuration, or the
             output folder exists.
     """
-    file, output = Path(file), Path(output)
+    output = Path(output)
     if output.exists():
         raise InputError(f"{output}: must not exist yet; choose another --output.")
+    file, checkpoint, address = _fetch(file, checkpoint)
     given = _Given(dict(model_options or {}), num_classes, reset_head, prefix, allow_non_finite)
     names = {"source": source, "model": model, "checkpoint": checkpoint}
     saved, found = _recognize(file, prefix, **names)
@@ -102,10 +111,27 @@ def run(
                 TrainingOptions(model=found.model, model_options={**told, **given.options}),
                 space,
                 {"name": "imported", "path": "", "fingerprint": ""},
-                imported={"file": file.name, "source": found.source, **_recorded(found, notices)},
+                imported={
+                    "file": address or file.name,
+                    "source": found.source,
+                    **_recorded(found, notices),
+                },
                 parameters=network.count_params(),
             )
     return run_folder.load(output)
+
+
+def _fetch(file: Path | str, checkpoint: str | None) -> tuple[Path, str | None, str]:
+    """Downloads a file from the Hub; returns it, its name in the catalogue, and the address."""
+    if isinstance(file, Path) or not huggingface_files.is_address(file):
+        return Path(file), checkpoint, ""
+    try:
+        fetched = huggingface_files.fetch(file)
+    except readers.CheckpointError as error:
+        raise InputError(str(error)) from error
+    known = [entry.name for entry in catalogue.entries()]
+    named = fetched.name if checkpoint is None and fetched.name in known else checkpoint
+    return fetched.path, named, fetched.address
 
 
 def _recognize(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
     from . import huggingface_configuration as huggingface_configuration
+    from . import huggingface_files as huggingface_files
     from . import imagenet as imagenet
     from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab
@@ -155,8 +156,9 @@ def from_state_dict(
     chosen = plan.choose(state, prefix)
     if report is not None and chosen.notice:
         report(chosen.notice)
-    for contradiction in plan.contradictions(chosen.tensors) if report and configured else ():
-        report(contradiction)
+    if report is not None and configured:
+        for contradiction in plan.contradictions(chosen.tensors):
+            report(contradiction)
     if complete:
         plan.check_complete(chosen.tensors, assumed=assumed)
     return plan.build(chosen.tensors, allow_non_finite=allow_non_finite)

@@ -143,7 +143,8 @@ class _Reader:
             return
         tree = ast.parse(" ".join(texts))
         before = self._spent
-        value = self._value(tree.body[0].value) if _is_assignment(tree) else UNKNOWN
+        (only,) = tree.body
+        value = self._value(only.value) if isinstance(only, ast.Assign) else UNKNOWN
         self.values[name] = (value, self._spent - before)
 
     def _spend(self, count: int) -> None:
@@ -194,10 +195,6 @@ class _Reader:
         names = [None if item.arg is None else ast.Constant(item.arg) for item in node.keywords]
         values = [item.value for item in node.keywords]
         return {**first, **self._pairs(zip(names, values, strict=True))}
-
-
-def _is_assignment(tree: ast.Module) -> bool:
-    return len(tree.body) == 1 and isinstance(tree.body[0], ast.Assign)
 
 
 def inner(values: Mapping[str, Any], *path: str) -> Any:

@@ -18,7 +18,7 @@ from .openmmlab_heads import HEADS, WITH_AUXILIARY
 SOURCE = "mmseg"
 
 # Mean and standard deviation of each channel, and whether images become RGB.
-_PREPROCESSING = {
+_PREPROCESSING: dict[tuple, str] = {
     (123.675, 116.28, 103.53, 58.395, 57.12, 57.375, True): "imagenet",
     (127.5, 127.5, 127.5, 127.5, 127.5, 127.5, True): "tf",
 }

@@ -3,12 +3,19 @@
 import click
 
 from kerasseg import checkpoints, models
+from kerasseg.checkpoints import huggingface_files
 
 from . import options, startup
 
 
 @click.command("import-weights")
-@click.argument("file", type=options.existing_file)
+@click.argument("file", type=options.existing_file, required=False)
+@click.option(
+    "--from",
+    "address",
+    metavar="hf://USER/NAME",
+    help="Address of the weights on the Hugging Face Hub, instead of FILE; needs the extra hf.",
+)
 @click.option(
     "--model",
     type=click.Choice(models.names()),
@@ -70,6 +77,7 @@ from . import options, startup
 )
 def command(
     file,
+    address,
     model,
     source,
     checkpoint,
@@ -89,13 +97,17 @@ def command(
     preprocessing and classes are then set. An option that nothing tells must be given. A prefix of
     the tensors' names, such as model., is removed if all tensors fit then.
     """
+    if (file is None) == (address is None):
+        raise click.UsageError("Give either FILE or --from.")
+    if address is not None and not huggingface_files.is_address(address):
+        raise click.UsageError(f"--from must be hf://USER/NAME, got {address!r}.")
     startup.load_tensorflow()
     from .. import import_weights
 
     given = {"encoder": encoder} if encoder else {}
     console = options.console()
     described = import_weights.run(
-        file,
+        file or address,
         output,
         model=model,
         source=source,

@@ -246,17 +246,11 @@ def test_the_command_lists_what_the_catalogue_has(run_cli):
     result = run_cli("checkpoints", "--model", "unet", "--dataset", "drive")
     assert result.exit_code == 0
     lines = [line.split("\t") for line in result.output.splitlines()]
-    assert lines[0] == [
-        "checkpoint",
-        "source",
-        "model",
-        "encoder",
-        "dataset",
-        "mean IoU",
-        "licence",
-    ]
+    titles = ["checkpoint", "source", "model", "encoder", "dataset", "mean IoU", "licence", "file"]
+    assert lines[0] == titles
     assert len(lines) == 7
     assert all(line[4:6] == ["DRIVE (2)", "-"] for line in lines[1:])
+    assert lines[1][7] == "deeplabv3_unet_s5-d16_64x64_40k_drive_20201226_094047-0671ff20.pth"
     result = run_cli("checkpoints", "--source", "torchvision", "--json")
     found = json.loads(result.output)
     assert len(found) == 6
