@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from . import deeplab_pytorch as deeplab_pytorch
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
+    from . import huggingface as huggingface
     from . import huggingface_configuration as huggingface_configuration
     from . import huggingface_files as huggingface_files
     from . import imagenet as imagenet
@@ -52,12 +53,14 @@ if TYPE_CHECKING:
     from . import torchvision as torchvision
     from . import transfer as transfer
     from . import untold as untold
+    from . import within as within
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 # Sources and their files; a file lists its architectures in MODELS.
 SOURCES = (
     "deeplab-pytorch",
+    "huggingface",
     "keras-deeplab",
     "largefov-pytorch",
     "milesial",

@@ -149,7 +149,8 @@ class Plan:
         elif stored_classes is not None:
             inferred["num_classes"] = stored_classes
         keep_heads = self._reset_head and self._num_classes not in (None, stored_classes)
-        return {**configured, **inferred, **self._options}, keep_heads
+        told = {**configured, **inferred, **self._options}
+        return {**told, **self._encoder(inferred)}, keep_heads
 
     def _infer(self, state: State) -> dict[str, Any]:
         try:
@@ -163,6 +164,11 @@ class Plan:
                 f"state must be that of a {self._model} of {self._name}, got a tensor of another "
                 f"number of dimensions ({error})."
             ) from error
+
+    def _encoder(self, inferred: dict[str, Any]) -> dict[str, Any]:
+        """Returns the encoder with the argument that the tensors tell if the caller gives none."""
+        told, given = inferred.get("encoder", ""), self._options.get("encoder")
+        return {"encoder": told} if given == told.partition(":")[0] else {}
 
     @property
     def _name(self) -> str:
