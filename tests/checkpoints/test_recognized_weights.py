@@ -13,7 +13,7 @@ import safetensors.numpy
 from hostile_pytorch import Command
 from openmmlab import state
 from openmmlab_files import configuration, write
-from parity import assert_equal_logits, load
+from parity import FOLDER, NAMES, assert_equal_logits, load
 
 import kerasseg
 from kerasseg.checkpoints import catalogue, notes, recognition
@@ -167,6 +167,26 @@ def test_tensors_alone_tell_source_and_architecture(tmp_path, run_cli):
     result = run_cli("import-weights", tmp_path / "b.safetensors", "--output", tmp_path / "b")
     assert result.exit_code == 1
     assert "got those of none that is known; give --model and --source" in words(result.output)
+
+
+def references():
+    """A reference of each source and architecture, by its name in tests/parity."""
+    found = {}
+    for name in NAMES:
+        reference = json.loads((FOLDER / f"{name}.json").read_text())
+        if reference["model"] != "encoder" and "." not in reference["model"]:
+            found[reference["source"], reference["model"]] = reference
+    return found
+
+
+@pytest.mark.parametrize("key", references(), ids="-".join)
+def test_names_and_shapes_of_every_source_tell_what_they_are(key):
+    tensors = {
+        name: np.broadcast_to(np.float32(0), shape)
+        for name, shape, kind in references()[key]["tensors"]
+        if kind != "fixed"
+    }
+    assert recognition._by_tensors(tensors, None, None, None) == key
 
 
 def test_tensors_do_not_tell_the_stride_which_is_then_asked_for(tmp_path, run_cli):
