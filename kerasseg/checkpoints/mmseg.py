@@ -84,6 +84,8 @@ def untold(model: str, options: dict) -> dict[str, str]:
     OpenMMLab's configurations differ in these options. The atrous rates follow the output stride in
     all of them.
     """
+    if model == "upernet":
+        return {} if "align_corners" in options else {"align_corners": "true or false"}
     if model not in ("deeplabv3", "deeplabv3plus", "fcn", "pspnet"):
         return {}
     stride = options.get("output_stride", 8)
