@@ -130,10 +130,28 @@ def attend(queries, keys, values):
     Returns:
         `(batch, heads, positions, channels)`.
     """
-    queries *= queries.shape[-1] ** -0.5
-    weights = tf.matmul(queries, keys, transpose_b=True)
-    weights = tf.cast(tf.nn.softmax(tf.cast(weights, tf.float32)), values.dtype)
-    return tf.matmul(weights, values)
+    scale = queries.shape[-1] ** -0.5
+
+    @tf.custom_gradient
+    def apply(queries, keys, values):
+        scaled = queries * scale
+        scores = tf.matmul(scaled, keys, transpose_b=True)
+        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), values.dtype)
+        attended = tf.matmul(weights, values)
+
+        def gradients(upstream):
+            for_values = tf.matmul(weights, upstream, transpose_a=True)
+            for_weights = tf.matmul(upstream, values, transpose_b=True)
+            # The softmax's own gradient would sum for_weights * weights: the same, but over an
+            # array of all pairs of positions.
+            mean = tf.reduce_sum(upstream * attended, axis=-1, keepdims=True)
+            for_scores = weights * (for_weights - mean)
+            for_queries = tf.matmul(for_scores, keys) * scale
+            return for_queries, tf.matmul(for_scores, scaled, transpose_a=True), for_values
+
+        return attended, gradients
+
+    return apply(queries, keys, values)
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
