@@ -1,9 +1,9 @@
-"""The peers of `models.py` in plain PyTorch: U-Net, DeepLab v3 on a ResNet-50, and SegFormer-B0.
+"""The peers of `models.py` in plain PyTorch: networks of the same arithmetic and parameters.
 
-The same architectures as `kerasseg.build("unet", variant="milesial")`,
-`kerasseg.build("deeplabv3", encoder="resnet50", variant="torchvision")` and
-`kerasseg.build("segformer", encoder="mit_b0")`.
+`FORMS` in `models.py` has the arguments with which `kerasseg.build` makes the same networks.
 """
+
+import itertools
 
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
@@ -191,3 +191,177 @@ class SegFormer(nn.Module):
             maps.append(nn.functional.interpolate(projected, size, mode="bilinear"))
         logits = self.head(self.fuse(torch.cat(maps[::-1], dim=1)))
         return nn.functional.interpolate(logits, images.shape[2:], mode="bilinear")
+
+
+class _ChannelNorm(nn.LayerNorm):
+    def forward(self, features):
+        """Normalises over the channels of a map."""
+        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class _ConvNeXtBlock(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width, 1e-6),
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Linear(4 * width, width),
+        )
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, features):
+        """Returns the block's output."""
+        branch = self.perceptron(self.depthwise(features).permute(0, 2, 3, 1))
+        return features + (self.gamma * branch).permute(0, 3, 1, 2)
+
+
+class UPerNet(nn.Module):
+    """ConvNeXt-T, pyramid pooling with 1, 2, 3 and 6 bins, and a head of 512 channels."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        widths, filters = (96, 192, 384, 768), 512
+        steps = [nn.Sequential(nn.Conv2d(3, 96, 4, 4), _ChannelNorm(96, 1e-6))]
+        for before, width in itertools.pairwise(widths):
+            steps.append(nn.Sequential(_ChannelNorm(before, 1e-6), nn.Conv2d(before, width, 2, 2)))
+        self.stages = nn.ModuleList(
+            nn.Sequential(step, *(_ConvNeXtBlock(width) for _ in range(depth)))
+            for step, width, depth in zip(steps, widths, (3, 3, 9, 3), strict=True)
+        )
+        self.norms = nn.ModuleList(_ChannelNorm(width, 1e-6) for width in widths)
+        self.pools = nn.ModuleList(
+            nn.Sequential(nn.AdaptiveAvgPool2d(bins), _unit(768, filters, 1))
+            for bins in (1, 2, 3, 6)
+        )
+        self.pooled = _unit(768 + 4 * filters, filters, 3)
+        self.laterals = nn.ModuleList(_unit(width, filters, 1) for width in widths[:3])
+        self.smooth = nn.ModuleList(_unit(filters, filters, 3) for _ in range(3))
+        self.fuse = _unit(4 * filters, filters, 3)
+        self.classify = nn.Sequential(nn.Dropout2d(0.1), nn.Conv2d(filters, num_classes, 1))
+
+    def forward(self, images):
+        """Returns the logits at the images' size."""
+        features, found = images, []
+        for stage, norm in zip(self.stages, self.norms, strict=True):
+            features = stage(features)
+            found.append(norm(features))
+        maps = [found[3], *(_resized(pool(found[3]), found[3]) for pool in self.pools)]
+        pyramid = [self.pooled(torch.cat(maps, dim=1))]
+        path = pyramid[0]
+        for level in (2, 1, 0):
+            lateral = self.laterals[level](found[level])
+            path = lateral + _resized(path, lateral)
+            pyramid.append(self.smooth[level](path))
+        finest = pyramid[-1]
+        fused = self.fuse(torch.cat([_resized(each, finest) for each in pyramid[::-1]], dim=1))
+        return _resized(self.classify(fused), images)
+
+
+def _resized(features, reference):
+    return nn.functional.interpolate(features, reference.shape[2:], mode="bilinear")
+
+
+class _SqueezeExcitation(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        squeezed = -(-channels // 32) * 8
+        self.reduce, self.expand = (
+            nn.Conv2d(channels, squeezed, 1),
+            nn.Conv2d(squeezed, channels, 1),
+        )
+
+    def forward(self, features):
+        """Returns the weighed channels."""
+        means = nn.functional.adaptive_avg_pool2d(features, 1)
+        weights = self.expand(nn.functional.relu(self.reduce(means)))
+        return nn.functional.hardsigmoid(weights) * features
+
+
+# Kernel, channels of the depthwise convolution, channels, squeeze and excitation, hard swish,
+# stride and dilation of each block of MobileNetV3-Large at output stride 16.
+_MOBILE_BLOCKS = (
+    (3, 16, 16, False, False, 1, 1),
+    (3, 64, 24, False, False, 2, 1),
+    (3, 72, 24, False, False, 1, 1),
+    (5, 72, 40, True, False, 2, 1),
+    (5, 120, 40, True, False, 1, 1),
+    (5, 120, 40, True, False, 1, 1),
+    (3, 240, 80, False, True, 2, 1),
+    (3, 200, 80, False, True, 1, 1),
+    (3, 184, 80, False, True, 1, 1),
+    (3, 184, 80, False, True, 1, 1),
+    (3, 480, 112, True, True, 1, 1),
+    (3, 672, 112, True, True, 1, 1),
+    (5, 672, 160, True, True, 1, 2),
+    (5, 960, 160, True, True, 1, 2),
+    (5, 960, 160, True, True, 1, 2),
+)
+
+
+def _mobile_unit(inputs, outputs, kernel, activation, stride=1, rate=1, groups=1):
+    padding = rate * (kernel - 1) // 2
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, rate, groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+        *([activation(inplace=True)] if activation else []),
+    )
+
+
+class _InvertedResidual(nn.Module):
+    def __init__(self, inputs, kernel, expanded, outputs, squeezes, hard, stride, rate):
+        super().__init__()
+        activation = nn.Hardswish if hard else nn.ReLU
+        layers = []
+        if expanded != inputs:
+            layers.append(_mobile_unit(inputs, expanded, 1, activation))
+        layers.append(
+            _mobile_unit(expanded, expanded, kernel, activation, stride, rate, groups=expanded)
+        )
+        if squeezes:
+            layers.append(_SqueezeExcitation(expanded))
+        self.body = nn.Sequential(*layers, _mobile_unit(expanded, outputs, 1, None))
+        self.has_shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, features):
+        """Returns the block's output."""
+        result = self.body(features)
+        return result + features if self.has_shortcut else result
+
+
+class LRASPP(nn.Module):
+    """On MobileNetV3-Large at output stride 16, with global pooling."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        blocks, inputs = [_mobile_unit(3, 16, 3, nn.Hardswish, 2)], 16
+        for block in _MOBILE_BLOCKS:
+            blocks.append(_InvertedResidual(inputs, *block))
+            inputs = block[2]
+        blocks.append(_mobile_unit(inputs, 960, 1, nn.Hardswish))
+        self.low, self.high = nn.Sequential(*blocks[:5]), nn.Sequential(*blocks[5:])
+        self.reduce = _unit(960, 128, 1)
+        self.scale = nn.Conv2d(960, 128, 1, bias=False)
+        self.low_classify = nn.Conv2d(40, num_classes, 1)
+        self.high_classify = nn.Conv2d(128, num_classes, 1)
+
+    def forward(self, images):
+        """Returns the logits at the images' size."""
+        low = self.low(images)
+        high = self.high(low)
+        weights = torch.sigmoid(self.scale(nn.functional.adaptive_avg_pool2d(high, 1)))
+        context = nn.functional.interpolate(
+            self.reduce(high) * weights, low.shape[2:], mode="bilinear"
+        )
+        logits = self.low_classify(low) + self.high_classify(context)
+        return nn.functional.interpolate(logits, images.shape[2:], mode="bilinear")
+
+
+NETWORKS = {
+    "unet": UNet,
+    "deeplabv3": DeepLabV3,
+    "segformer": SegFormer,
+    "upernet": UPerNet,
+    "lraspp": LRASPP,
+}

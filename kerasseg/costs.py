@@ -11,6 +11,7 @@ from keras import layers
 from .layers import BilinearConv2DTranspose, FuseMaps, MapAttention
 from .layers.outputs import without_auxiliary
 from .layers.transformer import ClassMasks, MultiHeadAttention
+from .layers.windows import WindowAttention
 
 
 class Costs(NamedTuple):
@@ -98,6 +99,12 @@ def _of_fused_maps(layer: Any) -> int:
     return of_maps + channels * (layer.projected or 0) * layer.filters
 
 
+def _of_windows(layer: Any) -> int:
+    """Attention compares each pixel of a window with all of them, and sums the values of all."""
+    _, rows, columns, pixels, width = layer.output.shape
+    return 2 * rows * columns * pixels * pixels * width
+
+
 def _of_masks(layer: Any) -> int:
     width = layer.input[0].shape[-1]
     return math.prod(layer.output.shape[1:]) * width
@@ -110,6 +117,7 @@ _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
     (MultiHeadAttention, _of_attention),
     (MapAttention, _of_map_attention),
     (FuseMaps, _of_fused_maps),
+    (WindowAttention, _of_windows),
     (ClassMasks, _of_masks),
 )
 

@@ -11,6 +11,7 @@ from gpu_placement import stops
 import kerasseg
 from kerasseg import inference, layers, losses, metrics, models
 from kerasseg.encoders import mit, resnet
+from kerasseg.models import ddrnet, pidnet
 
 CLASSES = 5
 IMAGES = tf.TensorSpec((None, None, None, 3))
@@ -24,6 +25,10 @@ SMALL = {
     "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25"},
+    "upernet": {"encoder": "swin_tiny"},
+    "lraspp": {"encoder": "mobilenetv3_small"},
+    "ddrnet": {},
+    "pidnet": {},
 }
 # Keras' dropout draws its seed on the GPU and reads it on the host: two numbers per layer.
 KERAS_DROPOUT = {"Cast -> StatelessRandomGetKeyCounter (int32)"}
@@ -49,6 +54,8 @@ def shallow_resnet():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
         patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
+        patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
+        patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=True))
         yield
 
 

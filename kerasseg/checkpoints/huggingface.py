@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from ..encoders import _mit_weights
 from ..encoders._weights import Renames
+from ._upernet_head import head_renames
+from .within import Within
 
 
 class _Network(NamedTuple):
@@ -59,8 +61,26 @@ _SEGFORMER = _Network(
     _mit_weights.join_keys_and_values,
 )
 
+_BACKBONE = Within("huggingface", "backbone.", ("convnext_tiny", "swin_tiny"))
+
+
+def _infer_upernet(state: dict) -> dict:
+    return {
+        "encoder": _BACKBONE.infer(state)["encoder"],
+        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
+        "num_classes": len(state["decode_head.classifier.weight"]),
+        "auxiliary": "auxiliary_head.classifier.weight" in state,
+    }
+
+
+_UPERNET = _Network(
+    _infer_upernet,
+    (*_BACKBONE.renames(), *head_renames("batch_norm", "classifier")),
+    _BACKBONE.adapt,
+)
+
 # By the name of our architecture, which is also that of its model.
-_NETWORKS = {"segformer": _SEGFORMER}
+_NETWORKS = {"segformer": _SEGFORMER, "upernet": _UPERNET}
 
 MODELS = tuple(_NETWORKS)
 PREPROCESSING = "imagenet"

@@ -13,6 +13,7 @@ from .crf import DenseCRF
 from .dense import Dense
 from .fuse_maps import FuseMaps
 from .map_attention import MapAttention
+from .nearest import UpsampleNearest
 from .normalization import BatchNormalization, GroupNormalization, LayerNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
@@ -57,6 +58,7 @@ __all__ = [
     "ResizeLike",
     "SegmentationModel",
     "Upsample",
+    "UpsampleNearest",
     "conv_bn",
     "depthwise_bn",
     "native_operations",

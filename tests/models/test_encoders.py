@@ -27,9 +27,14 @@ ARCHITECTURES = {
 PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 # What makes a network small enough to be built in a second.
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
+THIN_SIZES = {
+    "convnext": (4, (1, 1, 1, 1)),
+    "mit": ((8, 8, 10, 16), (1, 1, 1, 1)),
+    "swin": (4, (1, 2, 1, 1)),
+}
 SIZES = [(41, 63), (1, 7)]
 # Architectures that decode the features of all strides.
-PYRAMIDS = ("pan", "refinenet", "segformer")
+PYRAMIDS = ("fpn", "manet", "pan", "refinenet", "segformer", "upernet")
 
 
 def has_all(name, family):
@@ -39,6 +44,8 @@ def has_all(name, family):
     if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
         return False
     needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
+    needed |= {each: {2, 4, 8, 16, 32} for each in ("linknet", "unetplusplus")}
+    needed["lraspp"] = {8, 32}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
@@ -54,6 +61,8 @@ def thin_options(name, family):
         return {"grid": (4, 4)}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
+    if name in ("manet", "unetplusplus"):
+        return {"decoder_filters": (8, 8, 8, 8, 8)}
     if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
         return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
@@ -65,7 +74,8 @@ def thin(monkeypatch):
     for family, options in THIN.items():
         module = FAMILIES[family]
         monkeypatch.setattr(module, "features", functools.partial(module.features, **options))
-    monkeypatch.setitem(FAMILIES["mit"].SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
+    for family, sizes in THIN_SIZES.items():
+        monkeypatch.setitem(FAMILIES[family].SIZES, FAMILIES[family].NAMES[0], sizes)
 
 
 def test_the_pairs_are_found():
@@ -76,6 +86,7 @@ def test_the_pairs_are_found():
     assert ("deeplabv3plus", "vgg") in FITTING
     assert ("refinenet", "xception") in FITTING
     assert ("deeplabv3plus", "vit") in LACKING
+    assert ("upernet", "swin") in FITTING
 
 
 @pytest.mark.parametrize(
