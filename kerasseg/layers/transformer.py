@@ -132,15 +132,35 @@ def attend(queries, keys, values, bias=None):
         queries: `(batch, heads, positions, channels)`.
         keys: `(batch, heads, others, channels)`.
         values: `(batch, heads, others, channels)`.
-        bias: float32, broadcasts to `(batch, heads, positions, others)`; None for none.
+        bias: float32, broadcasts to `(batch, heads, positions, others)`, and has no gradient; None
+            for none.
 
     Returns:
         `(batch, heads, positions, channels)`.
     """
-    queries *= queries.shape[-1] ** -0.5
-    weights = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32)
-    weights = tf.nn.softmax(weights if bias is None else weights + bias)
-    return tf.matmul(tf.cast(weights, values.dtype), values)
+    scale = queries.shape[-1] ** -0.5
+
+    @tf.custom_gradient
+    def apply(queries, keys, values):
+        scaled = queries * scale
+        scores = tf.cast(tf.matmul(scaled, keys, transpose_b=True), tf.float32)
+        weights = tf.nn.softmax(scores if bias is None else scores + bias)
+        weights = tf.cast(weights, values.dtype)
+        attended = tf.matmul(weights, values)
+
+        def gradients(upstream):
+            for_values = tf.matmul(weights, upstream, transpose_a=True)
+            for_weights = tf.matmul(upstream, values, transpose_b=True)
+            # The softmax's own gradient would sum for_weights * weights: the same, but over an
+            # array of all pairs of positions.
+            mean = tf.reduce_sum(upstream * attended, axis=-1, keepdims=True)
+            for_scores = weights * (for_weights - mean)
+            for_queries = tf.matmul(for_scores, keys) * scale
+            return for_queries, tf.matmul(for_scores, scaled, transpose_a=True), for_values
+
+        return attended, gradients
+
+    return apply(queries, keys, values)
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
