@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from .layers import BilinearConv2DTranspose
+from .layers import BilinearConv2DTranspose, FuseMaps, MapAttention
 from .layers.outputs import without_auxiliary
 from .layers.transformer import ClassMasks, MultiHeadAttention
 from .layers.windows import WindowAttention
@@ -86,6 +86,19 @@ def _of_attention(layer: Any) -> int:
     return 2 * tokens * tokens * width
 
 
+def _of_map_attention(layer: Any) -> int:
+    """Each position of one map is compared with all of the other, and sums the values of all."""
+    queries, keys_values = layer.input
+    return 2 * math.prod(queries.shape[1:]) * math.prod(keys_values.shape[1:3])
+
+
+def _of_fused_maps(layer: Any) -> int:
+    """Each map passes its own part of the kernel, which its projection is multiplied with first."""
+    of_maps = sum(math.prod(features.shape[1:]) * layer.filters for features in layer.input)
+    channels = sum(features.shape[-1] for features in layer.input)
+    return of_maps + channels * (layer.projected or 0) * layer.filters
+
+
 def _of_windows(layer: Any) -> int:
     """Attention compares each pixel of a window with all of them, and sums the values of all."""
     _, rows, columns, pixels, width = layer.output.shape
@@ -102,6 +115,8 @@ _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
     (layers.SeparableConv2D, _of_separable),
     ((layers.Conv2D, layers.DepthwiseConv2D, layers.Dense), _of_kernel),
     (MultiHeadAttention, _of_attention),
+    (MapAttention, _of_map_attention),
+    (FuseMaps, _of_fused_maps),
     (WindowAttention, _of_windows),
     (ClassMasks, _of_masks),
 )

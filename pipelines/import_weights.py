@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from kerasseg import atomic_files, checkpoints
-from kerasseg.checkpoints import assign, readers
+from kerasseg.checkpoints import assign, readers, untold
 
 from .classes import ClassSpace, class_file
 from .errors import InputError, writing_to
@@ -37,7 +37,8 @@ def run(
         model: Name of the architecture.
         source: Implementation that the checkpoint comes from, one of
             `kerasseg.checkpoints.SOURCES`.
-        model_options: Further arguments of the architecture that do not follow from the tensors.
+        model_options: Further arguments of the architecture. Those that do not follow from the
+            tensors must be given.
         num_classes: Number of classes, if it differs from the checkpoint's.
         reset_head: Whether the classifier may then start from random weights.
         classes: A `classes.txt` with names and colours; None for class_0, class_1 and so on.
@@ -49,7 +50,8 @@ def run(
         The run.
 
     Raises:
-        InputError: If the file cannot be read, its tensors do not fit, or the output folder exists.
+        InputError: If the file cannot be read, its tensors do not fit, an argument that they do not
+            tell is missing, or the output folder exists.
     """
     file, output = Path(file), Path(output)
     if output.exists():
@@ -96,13 +98,19 @@ def _build(file: Path, options: dict[str, Any], **arguments: Any) -> keras.Model
     try:
         return checkpoints.from_state_dict(
             readers.read(file),
-            preprocessing="source",
             resize_logits=True,
+            complete=True,
             **arguments,
-            **options,
+            **{"preprocessing": "source", **options},
         )
     except readers.CheckpointError as error:
         raise InputError(str(error)) from error
+    except untold.UntoldError as error:
+        asked = "".join(f"\n  --model-option {name}={v}" for name, v in error.missing.items())
+        raise InputError(
+            f"{file}: the tensors do not tell all of the network. Give what the configuration that "
+            f"it was trained with says:{asked}"
+        ) from error
     except assign.NonFiniteError as error:
         raise InputError(
             f"{file}: {error}\n--allow-non-finite imports them nevertheless."

@@ -16,7 +16,14 @@ SOURCES = sorted((*ROOT.glob("kerasseg/**/*.py"), *ROOT.glob("pipelines/**/*.py"
 
 # Folder or file, and the roots of what it may import; standard library aside.
 ALLOWED = {
-    "kerasseg/layers": {"keras", "tensorflow", "numpy", "kerasseg.placement"},
+    "kerasseg/layers": {
+        "keras",
+        "tensorflow",
+        "numpy",
+        "kerasseg",
+        "kerasseg.losses",
+        "kerasseg.placement",
+    },
     "kerasseg/losses": {
         "keras",
         "tensorflow",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from . import timm as timm
     from . import torchvision as torchvision
     from . import transfer as transfer
+    from . import untold as untold
     from . import within as within
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
@@ -87,6 +88,7 @@ def from_state_dict(
     reset_head: bool = False,
     prefix: str | None = None,
     allow_non_finite: bool = False,
+    complete: bool = False,
     report: "Callable[[str], None] | None" = None,
     **options: Any,
 ) -> "keras.Model":
@@ -108,6 +110,8 @@ def from_state_dict(
             prefix. None removes a prefix if exactly one makes all tensors fit, and leaves out other
             tensors.
         allow_non_finite: Whether weights may be NaN or infinite.
+        complete: Whether arguments that the tensors do not tell must be given. If not, they are
+            those of the source's usual form, such as output stride 8.
         report: Called with a sentence if a prefix was removed or tensors were left out.
         **options: Further arguments of the architecture, such as `encoder` and `output_stride`. The
             arguments that the tensors show need not be given.
@@ -117,6 +121,7 @@ def from_state_dict(
         images and returns `{stride: features}`.
 
     Raises:
+        UntoldError: If `complete`, and an argument is missing; see `kerasseg.checkpoints.untold`.
         ValueError: If the source or architecture is unknown, several networks fit, or tensors are
             left over, missing, of another shape, NaN or infinite; the message lists them.
     """
@@ -139,4 +144,6 @@ def from_state_dict(
     chosen = plan.choose(state, prefix)
     if report is not None and chosen.notice:
         report(chosen.notice)
+    if complete:
+        plan.check_complete(chosen.tensors)
     return plan.build(chosen.tensors, allow_non_finite=allow_non_finite)

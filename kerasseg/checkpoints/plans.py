@@ -7,6 +7,7 @@ import keras
 
 from . import assign
 from .prefixes import Chosen, SeveralNetworksError, State, choose
+from .untold import UntoldError, untold
 
 
 class Plan:
@@ -47,6 +48,16 @@ class Plan:
             return assign.choose(state, self._is_alike, self._fits, prefix)
         except SeveralNetworksError as error:
             raise ValueError(f"{error} Say which (--prefix; in Python, prefix).") from error
+
+    def check_complete(self, state: State) -> None:
+        """Checks that the tensors or the caller tell all arguments of the network.
+
+        Raises:
+            UntoldError: If an argument is missing.
+        """
+        missing = untold(self._source, self._model, self._arguments(state)[0])
+        if missing:
+            raise UntoldError(missing)
 
     def build(self, state: State, *, allow_non_finite: bool) -> keras.Model:
         """Builds the network with the tensors as its weights.

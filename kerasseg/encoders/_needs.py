@@ -63,6 +63,14 @@ class Chosen(NamedTuple):
         """Whether it is made of depthwise separable convolutions, as its decoder is then too."""
         return getattr(self.family, "SEPARABLE", False)
 
+    def form(self, library: str) -> dict:
+        """Returns the options of the family's `features` that make it equal to a library's.
+
+        Args:
+            library: Name of the library as architectures name their variants, such as "smp".
+        """
+        return dict(getattr(self.family, "LIBRARY_FORMS", {}).get(library, {}))
+
     def features(self, images, **form: Any) -> dict:
         """Applies the encoder.
 

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from .dense import Dense
+from .normalization import LayerNormalization
 from .position_embeddings import resize_position_embedding
 
 
@@ -118,6 +119,23 @@ class PatchMap(keras.layers.Layer):
         return {**super().get_config(), "classifier_classes": self.classifier_classes}
 
 
+def attend(queries, keys, values):
+    """Returns `softmax(Q K^T / sqrt(channels)) V`, the softmax in float32.
+
+    Args:
+        queries: `(batch, heads, positions, channels)`.
+        keys: `(batch, heads, others, channels)`.
+        values: `(batch, heads, others, channels)`.
+
+    Returns:
+        `(batch, heads, positions, channels)`.
+    """
+    queries *= queries.shape[-1] ** -0.5
+    weights = tf.matmul(queries, keys, transpose_b=True)
+    weights = tf.cast(tf.nn.softmax(tf.cast(weights, tf.float32)), values.dtype)
+    return tf.matmul(weights, values)
+
+
 @keras.saving.register_keras_serializable(package="kerasseg")
 class MultiHeadAttention(keras.layers.Layer):
     """Attention between tokens, from queries, keys and values side by side; without weights.
@@ -148,10 +166,7 @@ class MultiHeadAttention(keras.layers.Layer):
             queries_keys_values, (shape[0], shape[1], 3, self.heads, width // self.heads)
         )
         queries, keys, values = tf.unstack(tf.transpose(split, (2, 0, 3, 1, 4)))
-        queries *= (width // self.heads) ** -0.5
-        weights = tf.matmul(queries, keys, transpose_b=True)
-        weights = tf.cast(tf.nn.softmax(tf.cast(weights, tf.float32)), values.dtype)
-        attended = tf.transpose(tf.matmul(weights, values), (0, 2, 1, 3))
+        attended = tf.transpose(attend(queries, keys, values), (0, 2, 1, 3))
         return tf.reshape(attended, (shape[0], shape[1], width))
 
     def compute_output_shape(self, input_shape):
@@ -305,7 +320,7 @@ def transformer_block(
     initializer: Any = keras.initializers.TruncatedNormal(stddev=0.02)
 
     def normalize(values, index):
-        return keras.layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
+        return LayerNormalization(epsilon=epsilon, name=f"{name}_norm{index}")(values)
 
     def project(values, units, part, activation=None):
         values = Dense(

@@ -1,5 +1,6 @@
 """Losses over label maps with ignored pixels."""
 
+from .boundary_cross_entropy import BoundaryCrossEntropy as BoundaryCrossEntropy
 from .cross_entropy import CrossEntropy as CrossEntropy
 from .cross_entropy import Focal as Focal
 from .cross_entropy import OnlineHardExamples as OnlineHardExamples

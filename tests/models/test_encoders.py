@@ -27,18 +27,25 @@ ARCHITECTURES = {
 PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 # What makes a network small enough to be built in a second.
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
-THIN_SIZES = {"convnext": (4, (1, 1, 1, 1)), "swin": (4, (1, 2, 1, 1))}
+THIN_SIZES = {
+    "convnext": (4, (1, 1, 1, 1)),
+    "mit": ((8, 8, 10, 16), (1, 1, 1, 1)),
+    "swin": (4, (1, 2, 1, 1)),
+}
 SIZES = [(41, 63), (1, 7)]
+# Architectures that decode the features of all strides.
+PYRAMIDS = ("fpn", "manet", "pan", "refinenet", "segformer", "upernet")
 
 
 def has_all(name, family):
     """The rule in other words: strides, and for the Segmenter patches."""
     if name == "segmenter":
         return family == "vit"
-    if (name, family) == ("deeplab", "swin"):
-        return False  # not dilated
-    needed = {"deeplabv3plus": {4, 32}}
-    needed |= {each: {4, 8, 16, 32} for each in ("pan", "refinenet", "upernet")}
+    if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
+        return False
+    needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
+    needed |= {each: {2, 4, 8, 16, 32} for each in ("linknet", "unetplusplus")}
+    needed["lraspp"] = {8, 32}
     return needed.get(name, {32}) <= set(FAMILIES[family].STRIDES)
 
 
@@ -54,7 +61,11 @@ def thin_options(name, family):
         return {"grid": (4, 4)}
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
-    return {"filters": 8, "output_stride": 32} if family == "swin" else {"filters": 8}
+    if name in ("manet", "unetplusplus"):
+        return {"decoder_filters": (8, 8, 8, 8, 8)}
+    if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
+        return {"filters": 8, "output_stride": 32}
+    return {"filters": 8}
 
 
 @pytest.fixture
