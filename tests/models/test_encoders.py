@@ -133,7 +133,7 @@ def test_an_encoder_that_lacks_something_is_refused_by_name_with_those_that_have
 
 def test_the_message_says_which_strides_are_missing():
     message = (
-        r"encoder must have features of strides 4 and 32, as efficientnet_lite0, .* and "
+        r"encoder must have features of strides 4 and 32, as convnext_tiny, .* and "
         r"xception65 have, got 'vit_tiny', which has 16\."
     )
     with pytest.raises(ValueError, match=message):
