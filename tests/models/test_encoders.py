@@ -72,6 +72,8 @@ def thin_options(name, family):
         return {"filters": 16} if family == "vgg" else {}
     if name in ("manet", "unetplusplus"):
         return {"decoder_filters": (8, 8, 8, 8, 8)}
+    if name in ("fpn", "linknet"):
+        return {"filters": 8}
     if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
         return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
