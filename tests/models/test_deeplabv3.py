@@ -43,6 +43,7 @@ def dilations(model, stage):
         ({"output_stride": 16, "multi_grid": (1, 1, 1)}, [1] * 6, [2, 2, 2]),
         # The first block keeps the dilation from before.
         ({"variant": "torchvision"}, [1, 2, 2, 2, 2, 2], [2, 4, 4]),
+        ({"variant": "mmseg", "output_stride": 16}, [1] * 6, [1, 2, 2]),
         # OpenMMLab's d16-mg124 gives the dilations themselves.
         (
             {"variant": "mmseg", "output_stride": 16, "multi_grid": (1, 2, 4)},
@@ -58,8 +59,9 @@ def test_the_last_stages_dilate_as_published(options, third, fourth):
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(16, [6, 12, 18]), (8, [12, 24, 36])])
-def test_the_rates_double_at_output_stride_8(output_stride, rates):
-    model = build(encoder="resnet18", output_stride=output_stride)
+@pytest.mark.parametrize("variant", ["paper", "mmseg"])
+def test_the_rates_double_at_output_stride_8(variant, output_stride, rates):
+    model = build(encoder="resnet18", variant=variant, output_stride=output_stride)
     found = [model.get_layer(f"aspp{index}_conv").dilation_rate[0] for index in (1, 2, 3)]
     assert found == rates
 
