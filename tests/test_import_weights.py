@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import safetensors.numpy
+from openmmlab import state as openmmlab_state
 from parity import load
 
 import kerasseg
@@ -325,6 +326,66 @@ def test_the_preprocessing_of_the_source_becomes_part_of_the_network(name, prepr
     )
     layer = model.get_layer("preprocessing")
     assert (layer.mean, layer.std, layer.channel_order) == preprocessing
+
+
+@pytest.fixture(scope="module")
+def openmmlab_fcn(tmp_path_factory):
+    """FCN of three classes on a narrow MobileNetV2, under OpenMMLab's names."""
+    backbone = {"type": "MobileNetV2", "widen_factor": 0.25}
+    head = {"type": "FCNHead", "in_channels": 80, "channels": 8}
+    tensors = openmmlab_state(backbone, {**head, "num_convs": 2, "concat_input": True}, None, 3)
+    path = tmp_path_factory.mktemp("checkpoints") / "fcn.safetensors"
+    safetensors.numpy.save_file({name: values.copy() for name, values in tensors.items()}, path)
+    return path
+
+
+def test_what_tensors_do_not_tell_is_asked_for_and_never_a_default(
+    openmmlab_fcn, tmp_path, run_cli
+):
+    def run(*told):
+        given = [part for each in told for part in ("--model-option", each)]
+        places = ("--output", tmp_path / "run")
+        command = ("import-weights", openmmlab_fcn, "--model", "fcn", "--source", "mmseg")
+        return run_cli(*command, *given, *places)
+
+    result = run()
+    assert result.exit_code == 1
+    assert (
+        "fcn.safetensors: the tensors do not tell all of the network. Give what the configuration "
+        "that it was trained with says: --model-option output_stride=8, 16 or 32 --model-option "
+        "align_corners=true or false"
+    ) in words(result)
+    # At this stride there is one question more.
+    result = run("output_stride=16", "align_corners=true")
+    assert "says: --model-option head_dilation=1 or 6" in words(result)
+    assert not (tmp_path / "run").exists()
+    told = ("output_stride=16", "align_corners=true", "head_dilation=6", "preprocessing=tf")
+    assert run(*told).exit_code == 0
+    model = kerasseg.load(tmp_path / "run")
+    assert model.get_layer("head2_conv").dilation_rate == (6, 6)
+    assert model.get_layer("resize_logits").align_corners
+    assert model.get_layer("preprocessing").mean == (127.5,) * 3
+    # Python's default is the usual form.
+    state = safetensors.numpy.load_file(openmmlab_fcn)
+    model = kerasseg.checkpoints.from_state_dict(state, source="mmseg", model="fcn")
+    assert model.get_layer("head2_conv").dilation_rate == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "missing"),
+    [
+        ("smp", "deeplabv3plus", {"output_stride", "atrous_rates"}),
+        ("smp", "pan", {"output_stride"}),
+        ("deeplab-pytorch", "deeplabv3", {"output_stride"}),
+        ("deeplab-pytorch", "deeplab", set()),
+        ("torchvision", "deeplabv3", set()),  # which it builds in one form only
+    ],
+)
+def test_each_source_says_what_its_tensors_do_not_tell(source, model, missing):
+    module = kerasseg.checkpoints.source_module(source)
+    assert set(kerasseg.checkpoints.untold.untold(module, model, {})) == missing
+    known = dict.fromkeys(missing, 16)
+    assert kerasseg.checkpoints.untold.untold(module, model, known) == {}
 
 
 def test_an_unknown_source_lists_the_known_ones():

@@ -1,6 +1,6 @@
-"""A PyTorch port of DeepLab v2. https://github.com/kazuto1011/deeplab-pytorch (MIT)."""
+"""A PyTorch port of DeepLab. https://github.com/kazuto1011/deeplab-pytorch (MIT)."""
 
-MODELS = ("deeplab",)
+MODELS = ("deeplab", "deeplabv3")
 PREPROCESSING = "caffe"
 RESIZES_LOGITS = False
 
@@ -9,8 +9,24 @@ _BLOCKS: dict[tuple[int, ...], int] = {(3, 4, 6): 50, (3, 4, 23): 101, (3, 8, 36
 
 
 def infer(state: dict, model: str) -> dict:
-    """Reads the arguments of the architecture from its tensors."""
-    prefix = "base." if "base.aspp.c0.weight" in state else ""
+    """Reads the arguments of an architecture from its tensors."""
+    # Networks that see the image at several scales have their own tensors under "base.".
+    prefix = "base." if any(name.startswith("base.") for name in state) else ""
+    found: dict = {"encoder": _resnet_name(state, prefix)}
+    if model == "deeplabv3":
+        classes = len(state[f"{prefix}fc2.weight"])
+        return {**found, "variant": "deeplab-pytorch", "num_classes": classes}
+    version2 = f"{prefix}fc.weight" not in state
+    classifier = state[f"{prefix}aspp.c0.weight" if version2 else f"{prefix}fc.weight"]
+    return {
+        **found,
+        "variant": "paper" if version2 else "v1",
+        "kernel_size": classifier.shape[-1],
+        "num_classes": len(classifier),
+    }
+
+
+def _resnet_name(state: dict, prefix: str) -> str:
     depths = tuple(
         sum(
             name.startswith(f"{prefix}layer{stage}.") and name.endswith(".reduce.conv.weight")
@@ -20,15 +36,17 @@ def infer(state: dict, model: str) -> dict:
     )
     if depths not in _BLOCKS:
         raise ValueError(f"state must hold a ResNet of 50 to 152 layers, got stages of {depths}.")
-    return {
-        "variant": "paper",
-        "encoder": f"resnet{_BLOCKS[depths]}",
-        "num_classes": len(state[f"{prefix}aspp.c0.weight"]),
-    }
+    return f"resnet{_BLOCKS[depths]}"
+
+
+def untold(model: str, options: dict) -> dict[str, str]:
+    """Lists what neither the tensors nor the options tell; see `kerasseg.checkpoints.untold`."""
+    told = model != "deeplabv3" or "output_stride" in options
+    return {} if told else {"output_stride": "8 or 16"}
 
 
 def renames(model: str) -> list[tuple[str, str]]:
-    """Returns the rename table of the architecture."""
+    """Returns the rename table of an architecture."""
     prefix = r"(?:base\.)?"
     # In the source, layers count from 2 and blocks from 1; here, from 1 and 0.
     blocks = [
@@ -43,5 +61,16 @@ def renames(model: str) -> list[tuple[str, str]]:
     return [
         (rf"{prefix}layer1\.conv1\.(conv|bn)", r"encoder_stem1_\1"),
         *blocks,
-        (rf"{prefix}aspp\.c(\d)", r"aspp_logits\1"),
+        *[(rf"{prefix}{theirs}", ours) for theirs, ours in _HEADS[model]],
     ]
+
+
+_HEADS = {
+    "deeplab": [(r"aspp\.c(\d)", r"aspp_logits\1"), ("fc", "aspp_logits0")],
+    "deeplabv3": [
+        (r"aspp\.stages\.c(\d)\.(conv|bn)", r"aspp\1_\2"),
+        (r"aspp\.stages\.imagepool\.conv\.(conv|bn)", r"aspp_pool_\1"),
+        (r"fc1\.(conv|bn)", r"aspp_project_\1"),
+        (r"fc2", "logits"),
+    ],
+}

@@ -1,8 +1,15 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
+from typing import Any
+
+import numpy as np
+
+from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
 from . import _mmseg_realtime
+from ._upernet_head import head_renames
+from .within import Within
 
 MODELS = (
     "ddrnet",
@@ -12,12 +19,17 @@ MODELS = (
     "lraspp",
     "pidnet",
     "pspnet",
+    "segformer",
     "segmenter",
     "unet",
+    "upernet",
 )
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
+
+# The encoders of UPerNet besides ResNets.
+_BACKBONE = Within("mmseg", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 
 def infer(state: dict, model: str) -> dict:
@@ -26,13 +38,88 @@ def infer(state: dict, model: str) -> dict:
         return _mmseg_realtime.infer(state, model)
     if model == "segmenter":
         return _infer_segmenter(state)
-    found = {"variant": "mmseg", "num_classes": len(state["decode_head.conv_seg.weight"])}
-    found["auxiliary"] = "auxiliary_head.conv_seg.weight" in state
+    if model == "upernet":
+        return _infer_upernet(state)
+    if model == "segformer":
+        return _infer_segformer(state)
+    classifier = state["decode_head.conv_seg.weight"].shape
+    filters = classifier[1]
+    found: dict[str, Any] = {"variant": "mmseg", "num_classes": classifier[0]}
+    auxiliary = state.get("auxiliary_head.conv_seg.weight")
+    found["auxiliary"] = auxiliary is not None
     if model == "unet":
-        found["filters"] = len(state["backbone.encoder.0.0.convs.0.conv.weight"])
-    else:
-        found["encoder"] = resnet_name(state, "backbone.")
-    return found
+        return {**found, **_infer_unet(state), "head_filters": filters}
+    if auxiliary is not None:
+        found["auxiliary_filters"] = auxiliary.shape[1]
+    if model == "deeplabv3plus":
+        found["low_level_filters"] = len(state["decode_head.c1_bottleneck.conv.weight"])
+    return {**found, **_infer_encoder(state), "filters": filters}
+
+
+def _infer_unet(state: dict) -> dict:
+    heads = {
+        "decode_head.psp_modules.0.1.conv.weight": "psp",
+        "decode_head.image_pool.1.conv.weight": "aspp",
+    }
+    return {
+        "filters": len(state["backbone.encoder.0.0.convs.0.conv.weight"]),
+        "depth": sum(name.endswith(".upsample.interp_upsample.1.conv.weight") for name in state),
+        "head": next((head for name, head in heads.items() if name in state), "fcn"),
+    }
+
+
+def _infer_encoder(state: dict) -> dict:
+    if "backbone.conv1.conv.weight" in state:
+        width = len(state["backbone.conv1.conv.weight"]) / 32
+        return {"encoder": "mobilenetv2" if width == 1 else f"mobilenetv2:{width:g}"}
+    return {
+        "encoder": resnet_name(state, "backbone."),
+        "deep_stem": "backbone.stem.0.weight" in state,
+    }
+
+
+def untold(model: str, options: dict) -> dict[str, str]:
+    """Lists what neither the tensors nor the options tell; see `kerasseg.checkpoints.untold`.
+
+    OpenMMLab's configurations differ in these options. The atrous rates follow the output stride in
+    all of them.
+    """
+    if model == "upernet":
+        return {} if "align_corners" in options else {"align_corners": "true or false"}
+    if model not in ("deeplabv3", "deeplabv3plus", "fcn", "pspnet"):
+        return {}
+    stride = options.get("output_stride", 8)
+    asked = {"output_stride": "8, 16 or 32", "align_corners": "true or false"}
+    if model == "fcn" and stride > 8:
+        asked["head_dilation"] = "1 or 6"
+    if model.startswith("deeplab") and stride > 16:
+        asked["atrous_rates"] = "3,6,9 or others"
+    if str(options.get("encoder", "resnet")).startswith("resnet"):
+        if model.startswith("deeplab") and stride > 8:
+            without = "1,2,2" if stride == 16 else "1,1,1"
+            asked["multi_grid"] = f"1,2,4 or, without a multi-grid, {without}"
+        if model == "pspnet" and stride > 16:
+            asked["dilations"] = "1,1,2,4 or 1,1,1,1"
+    return {name: values for name, values in asked.items() if name not in options}
+
+
+def adapt(state: dict, network: Any) -> dict:
+    """Returns the tensors in the form of our layers."""
+    if network.name == "segformer":
+        return _mit_weights.part_queries(state)
+    if network.name == "upernet" and not _has_resnet(state):
+        return _BACKBONE.adapt(state, network)
+    if network.name == "segmenter":
+        return _with_linear_classifier(state)
+    return state
+
+
+def _with_linear_classifier(state: dict) -> dict:
+    """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
+    name = "decode_head.conv_seg.weight"
+    if name not in state or np.ndim(state[name]) != 4:
+        return state
+    return {**state, name: state[name][:, :, 0, 0]}
 
 
 def _infer_segmenter(state: dict) -> dict:
@@ -50,6 +137,35 @@ def _infer_segmenter(state: dict) -> dict:
         "decoder_depth": sum(name.startswith("decode_head.layers.") for name in state) // 12,
         "num_classes": state["decode_head.cls_emb"].shape[1],
     }
+
+
+def _infer_segformer(state: dict) -> dict:
+    return {
+        "variant": "mmseg",
+        "encoder": _mit_weights.name_told_by(
+            state, "backbone.layers.0.0.projection.weight", r"backbone\.layers\.(\d)\.1\.(\d+)\."
+        ),
+        "filters": len(state["decode_head.fusion_conv.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
+    }
+
+
+def _infer_upernet(state: dict) -> dict:
+    told = (
+        {"encoder": resnet_name(state, "backbone.")}
+        if _has_resnet(state)
+        else _BACKBONE.infer(state)
+    )
+    return {
+        "encoder": told["encoder"],
+        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
+        "auxiliary": "auxiliary_head.conv_seg.weight" in state,
+    }
+
+
+def _has_resnet(state: dict) -> bool:
+    return "backbone.layer1.0.conv1.weight" in state
 
 
 def resnet_name(state: dict, prefix: str) -> str:
@@ -72,6 +188,8 @@ def renames(model: str) -> list[tuple[str, str]]:
     return [
         *stage_renames(r"backbone\."),
         *deep_stem_renames(r"backbone\.stem\."),
+        (r"backbone\.(conv|bn)1", r"encoder_stem1_\1"),
+        *_MOBILENET,
         (r"decode_head\.conv_seg", "logits"),
         (r"auxiliary_head\.conv_seg", "auxiliary_logits"),
         (r"auxiliary_head\.convs\.0\.(conv|bn)", r"auxiliary_\1"),
@@ -79,18 +197,32 @@ def renames(model: str) -> list[tuple[str, str]]:
     ]
 
 
+# The first block of each stage of MobileNetV2, counted over all stages, and the number of blocks.
+_MOBILENET_STAGES = ((1, 1), (2, 2), (4, 3), (7, 4), (11, 3), (14, 3), (17, 1))
+# The first block of all has no expansion.
+_MOBILENET = [(r"backbone\.conv1\.(conv|bn)", r"encoder_stem_\1")] + [
+    (
+        rf"backbone\.layer{stage}\.{index}\.conv\.{position}\.(conv|bn)",
+        rf"encoder_block{first + index}_{part}_\1",
+    )
+    for stage, (first, blocks) in enumerate(_MOBILENET_STAGES, start=1)
+    for index in range(blocks)
+    for position, part in enumerate(("expand", "depthwise", "project")[first == 1 :])
+]
+
+_PSP = [
+    (rf"decode_head\.psp_modules\.{index}\.1\.(conv|bn)", rf"ppm{bins}_\1")
+    for index, bins in enumerate((1, 2, 3, 6))
+]
+
 _ASPP = [
     (r"decode_head\.image_pool\.1\.(conv|bn)", r"aspp_pool_\1"),
     (r"decode_head\.aspp_modules\.(\d)\.(conv|bn)", r"aspp\1_\2"),
-    (r"decode_head\.bottleneck\.(conv|bn)", r"aspp_project_\1"),
 ]
+_ASPP_PROJECT = (r"decode_head\.bottleneck\.(conv|bn)", r"aspp_project_\1")
 
 _HEADS = {
-    "pspnet": [
-        (rf"decode_head\.psp_modules\.{index}\.1\.(conv|bn)", rf"ppm{bins}_\1")
-        for index, bins in enumerate((1, 2, 3, 6))
-    ]
-    + [(r"decode_head\.bottleneck\.(conv|bn)", r"head_\1")],
+    "pspnet": [*_PSP, (r"decode_head\.bottleneck\.(conv|bn)", r"head_\1")],
     "fcn": [
         (r"decode_head\.convs\.0\.(conv|bn)", r"head1_\1"),
         (r"decode_head\.convs\.1\.(conv|bn)", r"head2_\1"),
@@ -110,7 +242,9 @@ _HEADS = {
     ]
     + [
         (r"backbone\.decoder\.(\d)\.upsample\.interp_upsample\.1\.(conv|bn)", r"up\1_up_\2"),
-        (r"decode_head\.convs\.0\.(conv|bn)", r"head_\1"),
+        *_PSP,
+        *_ASPP,
+        (r"decode_head\.(?:convs\.0|bottleneck)\.(conv|bn)", r"head_\1"),
     ],
     "segmenter": [
         (r"backbone\.cls_token", "encoder_tokens/class_token"),
@@ -135,9 +269,17 @@ _HEADS = {
         (r"decode_head\.classes_proj", "project_classes"),
         (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
     ],
-    "deeplabv3": _ASPP,
+    "upernet": [*_BACKBONE.renames(), *head_renames("bn", "conv_seg")],
+    "segformer": [
+        *[(rf"backbone\.{pattern}", becomes) for pattern, becomes in _mit_weights.MMSEG],
+        (r"decode_head\.convs\.(\d)\.(conv|bn)", r"decoder_proj\1_\2"),
+        (r"decode_head\.fusion_conv\.conv", "decoder_fuse"),
+        (r"decode_head\.fusion_conv\.bn", "decoder_fuse_bn"),
+    ],
+    "deeplabv3": [*_ASPP, _ASPP_PROJECT],
     "deeplabv3plus": [
         *_ASPP,
+        _ASPP_PROJECT,
         (
             r"decode_head\.aspp_modules\.(\d)\.(depthwise|pointwise)_conv\.(conv|bn)",
             r"aspp\1_\2_\3",

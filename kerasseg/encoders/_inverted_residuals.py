@@ -70,6 +70,7 @@ def apply_groups(
     *,
     output_stride: int,
     halve_first_dilation: bool,
+    dilate_rest: bool = True,
     count_in_groups: bool = False,
     **form: Any,
 ) -> dict[int, Found]:
@@ -81,6 +82,7 @@ def apply_groups(
         output_stride: 8, 16 or 32: groups beyond it keep their resolution and dilate instead.
         halve_first_dilation: Whether the block that would have had the stride keeps the dilation
             from before.
+        dilate_rest: Whether the blocks after the first of a group are dilated, too.
         count_in_groups: Whether blocks are named by group and place in it instead, from
             `encoder_block1_0` on.
         **form: Padding and epsilon of all convolutions.
@@ -99,11 +101,12 @@ def apply_groups(
         for index in range(group.repeats):
             block += 1
             first = index == 0
+            rate = before if first and halve_first_dilation else dilation
             features, depthwise = _apply_block(
                 features,
                 group,
                 strides=step if first else 1,
-                dilation_rate=before if first and halve_first_dilation else dilation,
+                dilation_rate=rate if first or dilate_rest else 1,
                 name=f"encoder_block{f'{number}_{index}' if count_in_groups else block}",
                 form=form,
             )

@@ -69,5 +69,10 @@ _TORCH = (
 WEIGHTS = (
     # keras-hub has no ImageNet weights of the plain ResNet of 34 layers.
     HubPresets(_HUB, {f"resnet{n}": f"resnet_{n}_imagenet" for n in (18, 50, 101, 152)}),
-    TorchFiles("torchvision or timm", _TORCH, number_as_plain, sources=("torchvision", "timm")),
+    TorchFiles(
+        "torchvision or timm",
+        _TORCH,
+        number_as_plain,
+        sources=("torchvision", "timm", "smp"),
+    ),
 )

@@ -13,6 +13,9 @@ SEPARABLE = True
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"smp": {"padding": "symmetric", "epsilon": 1e-5, "last_filters": 1280}}
+
 # Expansion, channels, repeats and stride of the groups of inverted residual blocks (table 2).
 _GROUPS = (
     (1, 16, 1, 1),
@@ -31,6 +34,7 @@ def features(
     *,
     output_stride: int = 32,
     halve_first_dilation: bool = False,
+    dilate_rest: bool = True,
     last_filters: int | None = None,
     padding: str = "same",
     epsilon: float = 1e-3,
@@ -45,6 +49,8 @@ def features(
         output_stride: 8, 16 or 32; blocks beyond it keep the resolution and are dilated instead.
         halve_first_dilation: Whether a block that loses its stride keeps the dilation of the block
             before, as in TensorFlow's DeepLab.
+        dilate_rest: Whether the blocks after the first of a group are dilated, too; OpenMMLab's are
+            not.
         last_filters: Channels of the last 1 x 1 convolution, 1280 for ImageNet; None for no such
             convolution, as in DeepLab.
         padding: "same" as in TensorFlow, where the ImageNet weights come from, or "symmetric" as
@@ -88,6 +94,7 @@ def features(
         ],
         output_stride=output_stride,
         halve_first_dilation=halve_first_dilation,
+        dilate_rest=dilate_rest,
         **form,
     )
     found = {stride: group.result for stride, group in groups.items()}

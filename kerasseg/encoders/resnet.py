@@ -38,6 +38,8 @@ def features(
     stem: Sequence[int] | None = None,
     stride_in_first: bool = False,
     halve_first_dilation: bool = False,
+    dilate_second: bool = True,
+    dilations: Sequence[int] | None = None,
     last_dilations: Sequence[int] | None = None,
     ceil_pooling: bool = False,
     filters: int = 64,
@@ -54,7 +56,11 @@ def features(
             the paper and Caffe, and not the 3 x 3 convolution, as in torchvision and most others.
         halve_first_dilation: Whether the first block of a dilated stage has the dilation of the
             stage before, as in torchvision and OpenMMLab.
-        last_dilations: Dilation of each block of the last stage; None for `32 / output_stride`.
+        dilate_second: Whether the second 3 x 3 convolution of a basic block has the dilation of the
+            first; OpenMMLab's has none.
+        dilations: Dilation of each of the four stages; None for those that make up for the strides
+            beyond the output stride.
+        last_dilations: Dilation of each block of the last stage; None for that of the stage.
         ceil_pooling: Whether the stem's pooling rounds odd sizes up, as Caffe does.
         filters: Channels of the first stage, 64 in the paper; those of the other stages are in
             proportion.
@@ -64,7 +70,8 @@ def features(
         that the stage would have without dilation.
 
     Raises:
-        ValueError: If the output stride or the number of `last_dilations` is not valid.
+        ValueError: If the output stride or the number of `dilations` or `last_dilations` is not
+            valid.
 
     Reference:
         He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
@@ -76,11 +83,8 @@ def features(
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
     pools_shortcut = name in _D
     depths, bottleneck = _STAGES[_D.get(name, name)]
-    if last_dilations is not None and len(last_dilations) != depths[-1]:
-        raise ValueError(
-            f"multi_grid must have {depths[-1]} numbers, one a block of the last stage, "
-            f"got {tuple(last_dilations)}."
-        )
+    _check_count("multi_grid", last_dilations, depths[-1], "block of the last stage")
+    _check_count("dilations", dilations, len(depths), "stage")
     result = _apply_stem(images, V1C_STEM if pools_shortcut else stem, filters)
     found = {2: result}
     result = MaxPooling2D(3, 2, padding=1, ceil=ceil_pooling, name="encoder_pool")(result)
@@ -92,12 +96,13 @@ def features(
         if stride * step > output_stride:
             dilation, step = dilation * step, 1
         stride *= step
-        dilations = [dilation] * depth
+        dilation = dilation if dilations is None else dilations[stage - 1]
+        rates = [dilation] * depth
         if halve_first_dilation:
-            dilations[0] = before
+            rates[0] = before
         if stage == 4 and last_dilations is not None:
-            dilations = list(last_dilations)
-        for index, rate in enumerate(dilations):
+            rates = list(last_dilations)
+        for index, rate in enumerate(rates):
             result = _apply_block(
                 result,
                 filters * 2 ** (stage - 1),
@@ -105,6 +110,7 @@ def features(
                 rate,
                 bottleneck=bottleneck,
                 stride_in_first=stride_in_first,
+                dilate_second=dilate_second,
                 pools_shortcut=pools_shortcut,
                 name=f"encoder_layer{stage}_{index}",
             )
@@ -124,6 +130,11 @@ def _apply_stem(images, stem: Sequence[int] | None, filters: int):
     return result
 
 
+def _check_count(name: str, numbers: Sequence[int] | None, count: int, of: str) -> None:
+    if numbers is not None and len(numbers) != count:
+        raise ValueError(f"{name} must have {count} numbers, one a {of}, got {tuple(numbers)}.")
+
+
 def _apply_block(
     features,
     filters: int,
@@ -132,19 +143,25 @@ def _apply_block(
     *,
     bottleneck: bool,
     stride_in_first: bool,
+    dilate_second: bool,
     pools_shortcut: bool,
     name: str,
 ):
     if bottleneck:
         first, second = (strides, 1) if stride_in_first else (1, strides)
         result = conv_bn(features, filters, 1, strides=first, name=f"{name}_1")
-        result = conv_bn(result, filters, 3, strides=second, dilation_rate=rate, name=f"{name}_2")
+        result = _convolve(result, filters, second, rate, f"{name}_2")
         result = conv_bn(result, 4 * filters, 1, activation=None, name=f"{name}_3")
     else:
+        result = _convolve(features, filters, strides, rate, f"{name}_1")
         result = conv_bn(
-            features, filters, 3, strides=strides, dilation_rate=rate, name=f"{name}_1"
+            result,
+            filters,
+            3,
+            dilation_rate=rate if dilate_second else 1,
+            activation=None,
+            name=f"{name}_2",
         )
-        result = conv_bn(result, filters, 3, dilation_rate=rate, activation=None, name=f"{name}_2")
     channels = result.shape[-1]
     if strides > 1 and pools_shortcut:
         # At the border, "same" leaves out the padding, as PyTorch's `count_include_pad=False` does.
@@ -158,6 +175,22 @@ def _apply_block(
         )
     result = keras.layers.Add(name=f"{name}_add")([result, features])
     return keras.layers.ReLU(name=f"{name}_relu")(result)
+
+
+def _convolve(features, filters: int, strides: int, rate: int, name: str):
+    """Applies a 3 x 3 convolution with a stride and a dilation, which Keras does not combine."""
+    if strides > 1 and rate > 1:
+        if rate % strides:
+            raise ValueError(f"dilations must be multiples of the stride {strides}, got {rate}.")
+        # All taps of all outputs lie on every second pixel of every second row.
+        features = keras.layers.MaxPooling2D(1, strides, name=f"{name}_every{strides}")(features)
+        strides, rate = 1, rate // strides
+    return conv_bn(features, filters, 3, strides=strides, dilation_rate=rate, name=name)
+
+
+def has_bottlenecks(name: str) -> bool:
+    """Tells whether the blocks of a ResNet are bottlenecks, as from 50 layers on."""
+    return _STAGES[name][1]
 
 
 def last_blocks(name: str) -> int:

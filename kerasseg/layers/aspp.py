@@ -48,6 +48,7 @@ def atrous_spatial_pyramid_pooling(
     normalize_depthwise: bool = True,
     pool_first: bool = True,
     project_kernel: int = 1,
+    project_name: str = "aspp_project",
 ):
     """Applies parallel convolutions with several dilations and the image's mean to features.
 
@@ -60,6 +61,7 @@ def atrous_spatial_pyramid_pooling(
         pool_first: Whether the image's mean comes first in the concatenation, as in the authors'
             code, or last, as in torchvision's.
         project_kernel: Side of the kernel of the last convolution, 1 in the paper.
+        project_name: Prefix of the names of the last convolution's layers.
 
     Returns:
         `(batch, height, width, filters)`.
@@ -84,4 +86,4 @@ def atrous_spatial_pyramid_pooling(
     pooled = ResizeLike(name="aspp_pool_resize")(pooled, features)
     branches = [pooled, *branches] if pool_first else [*branches, pooled]
     result = layers.Concatenate(name="aspp_concat")(branches)
-    return conv_bn(result, filters, project_kernel, name="aspp_project")
+    return conv_bn(result, filters, project_kernel, name=project_name)

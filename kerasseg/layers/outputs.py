@@ -192,7 +192,7 @@ def pad_for_aligned_corners(images, output_stride: int):
     Returns:
         Images whose sides are k * output_stride + 1.
     """
-    return PadToMultiple(output_stride, extra=1, name="encoder_pad")(images)
+    return PadToMultiple(output_stride, extra=1, name="pad_corners")(images)
 
 
 def end(

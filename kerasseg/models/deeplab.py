@@ -27,6 +27,7 @@ def build(
     encoder: str | Callable[..., dict] = "resnet101",
     variant: str = "paper",
     output_stride: int = 8,
+    kernel_size: int | None = None,
     filters: int | None = None,
     dropout: float | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
@@ -49,6 +50,8 @@ def build(
             them. Or your own function of images. A ResNet is built as in Caffe.
         variant: One of `VARIANTS`.
         output_stride: 8, as in the papers.
+        kernel_size: Side of the classifiers' kernels on other encoders than VGG16; None for 3, as
+            in the papers. It is 1 in deeplab-pytorch's network that was trained on COCO.
         filters: Channels of the layers fc6 and fc7, which only VGG16 has; None for 1024.
         dropout: Fraction dropped after fc6 and fc7 on VGG16, in [0, 1); None for 0.5.
         input_shape: `(height, width, channels)`; None for any height or width.
@@ -78,12 +81,15 @@ def build(
         variant=variant,
         variants=VARIANTS,
         filters=filters,
+        kernel_size=kernel_size,
     )
     if output_stride not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be 8, got {output_stride!r}.")
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride)
     of_vgg = chosen.family is vgg
-    if not of_vgg:
+    if of_vgg:
+        check_unused("", encoder, kernel_size=kernel_size)
+    else:
         check_unused("", encoder, filters=filters, dropout=dropout)
         if variant == "largefov-pytorch":
             raise ValueError(f"encoder must be vgg16 for variant {variant}, got {encoder!r}.")
@@ -104,10 +110,15 @@ def build(
     else:
         form = {"stride_in_first": True, "ceil_pooling": True} if chosen.family is resnet else {}
         features = chosen.features(normalized, **form)[32]
+        side = kernel_size or 3
         branches = [
-            Conv2D(num_classes, 3, dilation_rate=rate, dtype="float32", name=f"aspp_logits{index}")(
-                features
-            )
+            Conv2D(
+                num_classes,
+                side,
+                dilation_rate=rate if side > 1 else 1,
+                dtype="float32",
+                name=f"aspp_logits{index}",
+            )(features)
             for index, rate in enumerate(rates)
         ]
     logits = branches[0]

@@ -11,10 +11,10 @@ from ..layers import Conv2D, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling
 from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
-from . import check_options, check_output_stride, check_unused
+from . import _mmseg, check_options, check_output_stride, check_unused
 
 PAPER = "https://arxiv.org/abs/1706.05587"
-VARIANTS = ("paper", "official", "torchvision", "mmseg")
+VARIANTS = ("paper", "official", "torchvision", "mmseg", "deeplab-pytorch")
 OUTPUT_STRIDES = (8, 16, 32)
 NEEDS = encoders.Needs((32,), OUTPUT_STRIDES, auxiliary=16)
 
@@ -27,9 +27,12 @@ def build(
     output_stride: int | None = None,
     multi_grid: Sequence[int] | None = None,
     atrous_rates: Sequence[int] | None = None,
+    deep_stem: bool | None = None,
     filters: int | None = None,
     dropout: float = 0.1,
     auxiliary: bool = False,
+    auxiliary_filters: int | None = None,
+    align_corners: bool | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -46,9 +49,12 @@ def build(
             dilated stage keeps the dilation of the stage before. There is dropout of 0.5 after the
             pyramid, too, and one more 3 x 3 convolution. On MobileNetV3 the output stride is 16,
             and the auxiliary head is on the features of stride 8.
-        mmseg: OpenMMLab's network. Output stride 8, atrous rates (12, 24, 36), 512 channels, a stem
-            of (32, 32, 64) channels and a 3 x 3 convolution after the pyramid. `multi_grid` gives
-            the dilations themselves, not factors.
+        mmseg: OpenMMLab's network. Output stride 8, atrous rates (12, 24, 36), halved at output
+            stride 16, 512 channels, or 128 on ResNet-18 and 34, a stem of (32, 32, 64) channels and
+            a 3 x 3 convolution after the pyramid. `multi_grid` gives the dilations themselves, not
+            factors.
+        deeplab-pytorch: As `paper`, but on a ResNet as in Caffe, and with the mean last in the
+            pyramid's concatenation.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
@@ -60,9 +66,15 @@ def build(
         multi_grid: One number per block of the last stage of a ResNet, by which the variant sets
             the dilations; None for the variant's default.
         atrous_rates: Dilations of the pyramid's 3 x 3 convolutions; None for the variant's default.
+        deep_stem: Whether a ResNet of variant `mmseg` has a stem of three 3 x 3 convolutions
+            (OpenMMLab's ResNetV1c) and not one 7 x 7 convolution (its ResNet); None for True. The
+            other variants do not use it.
         filters: Channels of the pyramid; None for the variant's default.
         dropout: Fraction dropped before the classifier, in [0, 1).
         auxiliary: Whether to add a head on the encoder's third stage for training.
+        auxiliary_filters: Channels of the auxiliary head; None for 256 or, on ResNet-18 and 34 in
+            variant `mmseg`, 64.
+        align_corners: Whether resizing aligns the corners; None for the variant's default.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -83,17 +95,17 @@ def build(
     Differs from the paper:
         Dropout before the classifier, as in the authors' code; the paper has none.
     """
-    filters = filters if filters is not None else (512 if variant == "mmseg" else 256)
     check_options(
         num_classes=num_classes,
         input_shape=input_shape,
         variant=variant,
         variants=VARIANTS,
         filters=filters,
+        auxiliary_filters=auxiliary_filters,
     )
     mobile = variant == "torchvision" and str(encoder) in mobilenetv3.NAMES
     if output_stride is None:
-        output_stride = 16 if variant in ("paper", "official") or mobile else 8
+        output_stride = 8 if variant in ("torchvision", "mmseg") and not mobile else 16
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if atrous_rates is None:
@@ -101,16 +113,21 @@ def build(
     images = keras.Input(input_shape, name="image")
     normalized = preprocess(images, preprocessing, chosen.preprocessing)
     official = variant == "official"
-    padded = pad_for_aligned_corners(normalized, output_stride) if official else None
+    align_corners = official if align_corners is None else align_corners
+    padded = None
+    if official and align_corners:
+        padded = pad_for_aligned_corners(normalized, output_stride)
     found = chosen.features(
         normalized if padded is None else padded,
-        **_encoder_form(chosen, variant, output_stride, multi_grid),
+        **_encoder_form(chosen, variant, deep_stem, multi_grid),
     )
+    auxiliary_filters = auxiliary_filters or auxiliary_width(chosen, variant)
+    filters = filters or (_mmseg.head_filters(chosen) if variant == "mmseg" else 256)
     features = atrous_spatial_pyramid_pooling(
         found[32],
         atrous_rates,
         filters=filters,
-        pool_first=variant != "torchvision",
+        pool_first=variant not in ("torchvision", "deeplab-pytorch"),
         project_kernel=3 if variant == "mmseg" else 1,
     )
     if variant == "torchvision":
@@ -122,13 +139,13 @@ def build(
     if auxiliary and mobile:
         extra = auxiliary_head(found[8], num_classes, found[8].shape[-1] // 4)
     elif auxiliary:
-        extra = auxiliary_head(found[16], num_classes)
+        extra = auxiliary_head(found[16], num_classes, auxiliary_filters)
     return end(
         images,
         Conv2D(num_classes, 1, dtype="float32", name="logits")(features),
         extra,
         resize_logits=resize_logits,
-        align_corners=official,
+        align_corners=align_corners,
         name="deeplabv3",
         padded=padded,
         stride=output_stride,
@@ -136,18 +153,29 @@ def build(
     )
 
 
-def auxiliary_head(features, num_classes: int, filters: int = 256):
+def auxiliary_head(features, num_classes: int, filters: int):
     """Classifies features of a stage in between, as torchvision and OpenMMLab do in training."""
     features = conv_bn(features, filters, 3, name="auxiliary")
     features = layers.Dropout(0.1, name="auxiliary_dropout")(features)
     return Conv2D(num_classes, 1, dtype="float32", name="auxiliary_logits")(features)
 
 
+def auxiliary_width(chosen: encoders.Chosen, variant: str) -> int:
+    """Returns the channels of a variant's auxiliary head."""
+    return _mmseg.auxiliary_filters(chosen) if variant == "mmseg" else 256
+
+
 def _encoder_form(
-    chosen: encoders.Chosen, variant: str, output_stride: int, multi_grid: Sequence[int] | None
+    chosen: encoders.Chosen,
+    variant: str,
+    deep_stem: bool | None,
+    multi_grid: Sequence[int] | None,
 ) -> dict:
     """Returns the encoder's options in the form of a variant."""
     name = chosen.name
+    if variant == "mmseg":
+        return _mmseg.encoder_form(chosen, deep_stem=deep_stem, multi_grid=multi_grid)
+    check_unused(f"variant {variant}", name, deep_stem=deep_stem)
     if chosen.family is not resnet:
         check_unused("", name, multi_grid=multi_grid)
         if chosen.family is mobilenetv3 and variant == "torchvision":
@@ -155,24 +183,27 @@ def _encoder_form(
         if chosen.family is mobilenet and variant == "official":
             return {"halve_first_dilation": True, "divisor": 8 if name == "mobilenetv2" else 1}
         return {}
-    form: dict = {}
-    if variant == "mmseg":
-        form["stem"] = resnet.V1C_STEM
-    if variant in ("mmseg", "torchvision"):
-        # In these two, the numbers of multi_grid are the dilations themselves; in the paper they
-        # are factors of the stage's dilation.
-        return {**form, "halve_first_dilation": True, "last_dilations": multi_grid}
-    blocks = resnet.last_blocks(name)
-    if multi_grid is None and blocks == 3:
+    if variant == "torchvision":
+        # As in OpenMMLab's variant, the numbers of multi_grid are the dilations themselves.
+        return {"halve_first_dilation": True, "last_dilations": multi_grid}
+    if multi_grid is None and resnet.last_blocks(name) == 3:
         multi_grid = (1, 2, 4)
-    if multi_grid is not None:
-        form["last_dilations"] = [factor * 32 // output_stride for factor in multi_grid]
+    form: dict = {"last_dilations": last_dilations(chosen, multi_grid)}
+    if variant == "deeplab-pytorch":
+        form |= {"stride_in_first": True, "ceil_pooling": True}
     return form
+
+
+def last_dilations(chosen: encoders.Chosen, multi_grid: Sequence[int] | None) -> list[int] | None:
+    """Returns the dilations of the last blocks as the paper counts them: factors of the stage's."""
+    if multi_grid is None:
+        return None
+    return [factor * 32 // (chosen.output_stride or 32) for factor in multi_grid]
 
 
 def _atrous_rates(variant: str, output_stride: int, family) -> tuple[int, ...]:
     if variant == "official" and family is mobilenet:
         return ()
-    if variant in ("torchvision", "mmseg"):
+    if variant == "torchvision":
         return (12, 24, 36)
     return tuple(max(1, rate * 16 // output_stride) for rate in (6, 12, 18))

@@ -10,7 +10,7 @@ from ..encoders import resnet, vgg
 from ..layers import BilinearConv2DTranspose, Conv2D, CropLike, conv_bn
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
-from . import check_options, check_output_stride, check_unused
+from . import _mmseg, check_options, check_output_stride, check_unused
 
 PAPER = "https://arxiv.org/abs/1411.4038"
 VARIANTS = ("paper", "torchvision", "mmseg")
@@ -31,9 +31,13 @@ def build(
     variant: str = "paper",
     stride: int | None = None,
     output_stride: int | None = None,
+    deep_stem: bool | None = None,
     filters: int | None = None,
+    head_dilation: int | None = None,
     dropout: float | None = None,
     auxiliary: bool = False,
+    auxiliary_filters: int | None = None,
+    align_corners: bool | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -46,8 +50,9 @@ def build(
         torchvision: The dilated form on every encoder, with torchvision's ResNet: the first block
             of a dilated stage keeps the dilation of the stage before.
         mmseg: OpenMMLab's network: the dilated form with a stem of (32, 32, 64) channels. Its head
-            has two 3 x 3 convolutions of 512 channels, and a third one over their result
-            concatenated with their input.
+            has two 3 x 3 convolutions of 512 channels, or 128 on ResNet-18 and 34, and a third one
+            over their result concatenated with their input. In its form d6, of output stride 16,
+            the first two and that of the auxiliary head have a dilation of 6.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
@@ -58,12 +63,21 @@ def build(
             or 8; None for 8. The dilated form does not use it.
         output_stride: Input size / feature size of the encoder in the dilated form: 8, 16 or 32;
             None for 8. The authors' network on VGG16 does not use it.
-        filters: Channels of the head. None for 4096 in the authors' network, 512 in variant
+        deep_stem: Whether a ResNet of variant `mmseg` has a stem of three 3 x 3 convolutions
+            (OpenMMLab's ResNetV1c) and not one 7 x 7 convolution (its ResNet); None for True. The
+            other variants do not use it.
+        filters: Channels of the head. None for 4096 in the authors' network, 512 or 128 in variant
             `mmseg`, and else a quarter of the encoder's channels.
+        head_dilation: Dilation of the first two convolutions of variant `mmseg`'s head and of the
+            convolution of its auxiliary head; None for 1. The other variants do not use it.
         dropout: Fraction dropped in the head, in [0, 1). None for 0.5 in the authors' network, and
             else 0.1.
         auxiliary: Whether to add a head on the encoder's third stage for training. The authors'
             network on VGG16 has no such head.
+        auxiliary_filters: Channels of the auxiliary head. None for 256 or, on ResNet-18 and 34, 64
+            in variant `mmseg`, and else a quarter of the stage's channels.
+        align_corners: Whether the resizing of the logits aligns the corners; None for False. The
+            authors' network on VGG16 does not use it.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -92,7 +106,12 @@ def build(
         variant=variant,
         variants=VARIANTS,
         filters=filters,
+        head_dilation=head_dilation,
+        auxiliary_filters=auxiliary_filters,
     )
+    if variant != "mmseg":
+        form = f"variant {variant}"
+        check_unused(form, encoder, deep_stem=deep_stem, head_dilation=head_dilation)
     of_authors = variant == "paper" and encoder in vgg.NAMES
     if of_authors:
         check_unused(
@@ -100,6 +119,8 @@ def build(
             encoder,
             output_stride=output_stride,
             auxiliary=auxiliary or None,
+            auxiliary_filters=auxiliary_filters,
+            align_corners=align_corners,
         )
         output_stride, stride = 32, 8 if stride is None else stride
         if stride not in _OFFSETS:
@@ -116,20 +137,35 @@ def build(
         logits = _decode_vgg(chosen, normalized, num_classes, stride, filters or 4096, rate)
         logits = CropLike(_OFFSETS[stride], dtype="float32", name="crop_logits")(logits, images)
         return keras.Model(images, logits, name="fcn")
-    form: dict = {}
-    if chosen.family is resnet and variant != "paper":
-        form["halve_first_dilation"] = True
-        form["stem"] = resnet.V1C_STEM if variant == "mmseg" else None
-    found = chosen.features(normalized, **form)
+    found = chosen.features(normalized, **_encoder_form(chosen, variant, deep_stem))
+    if variant == "mmseg":
+        filters = filters or _mmseg.head_filters(chosen)
+        auxiliary_filters = auxiliary_filters or _mmseg.auxiliary_filters(chosen)
     rate = 0.1 if dropout is None else dropout
+    features, dilation = found[32], head_dilation or 1
+    if variant == "mmseg":
+        features = _convolve_twice(features, filters, dilation)
+    extra = None
+    if auxiliary:
+        extra = _classify(
+            found[16], num_classes, auxiliary_filters, rate, "auxiliary", dilation_rate=dilation
+        )
     return end(
         images,
-        _classify_dilated(found[32], num_classes, variant, filters, rate),
-        _classify(found[16], num_classes, None, rate, "auxiliary") if auxiliary else None,
+        _classify(features, num_classes, filters, rate, "head"),
+        extra,
         resize_logits=resize_logits,
-        align_corners=False,
+        align_corners=bool(align_corners),
         name="fcn",
     )
+
+
+def _encoder_form(chosen: encoders.Chosen, variant: str, deep_stem: bool | None) -> dict:
+    if variant == "mmseg":
+        return _mmseg.encoder_form(chosen, deep_stem=deep_stem)
+    if variant == "torchvision" and chosen.family is resnet:
+        return {"halve_first_dilation": True}
+    return {}
 
 
 def _decode_vgg(chosen, images, num_classes: int, stride: int, filters: int, dropout: float):
@@ -165,18 +201,16 @@ def _add_skip(logits, features, num_classes: int, offset: int, name: str):
     return layers.Add(dtype="float32", name=f"fuse_{name}")([logits, skip])
 
 
-def _classify_dilated(features, num_classes: int, variant: str, filters, dropout: float):
-    if variant != "mmseg":
-        return _classify(features, num_classes, filters, dropout, "head")
-    filters = filters or 512
-    result = conv_bn(features, filters, 3, name="head1")
-    result = conv_bn(result, filters, 3, name="head2")
-    result = layers.Concatenate(name="head_concat")([features, result])
-    return _classify(result, num_classes, filters, dropout, "head")
+def _convolve_twice(features, filters, dilation: int):
+    result = conv_bn(features, filters, 3, dilation_rate=dilation, name="head1")
+    result = conv_bn(result, filters, 3, dilation_rate=dilation, name="head2")
+    return layers.Concatenate(name="head_concat")([features, result])
 
 
-def _classify(features, num_classes: int, filters, dropout: float, name: str):
+def _classify(
+    features, num_classes: int, filters, dropout: float, name: str, *, dilation_rate: int = 1
+):
     filters = filters or max(1, features.shape[-1] // 4)
-    features = conv_bn(features, filters, 3, name=name)
+    features = conv_bn(features, filters, 3, dilation_rate=dilation_rate, name=name)
     features = layers.Dropout(dropout, name=f"{name}_dropout")(features)
     return _score(features, num_classes, "logits" if name == "head" else f"{name}_logits")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import mobilenetv3, resnet
+from kerasseg.encoders import _tokens, convnext, dinov2, mit, mobilenetv3, resnet, swin
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -35,20 +35,29 @@ SMALL = {
     "segnet": {"filters": 4},
     "fcn": {"encoder": "resnet18", "filters": 8},
     "deeplab": {"encoder": "resnet18"},
+    "eomt": {"encoder": "dinov2_small", "image_size": 64, "num_blocks": 2, "num_queries": 7},
     "deeplabv3": {"encoder": "resnet18", "filters": 8},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25", "filters": 8},
     "pspnet": {"encoder": "resnet18", "filters": 8},
     "refinenet": {"encoder": "resnet18", "filters": 8},
     "pan": {"encoder": "resnet18", "filters": 8},
+    "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
+    "upernet": {"encoder": "convnext_tiny", "filters": 8},
     "lraspp": {"encoder": "mobilenetv3_small", "filters": 8},
     "ddrnet": {},
     "pidnet": {},
+    "fpn": {"encoder": "resnet18", "filters": 8, "head_filters": 64},
+    "linknet": {"encoder": "resnet18", "filters": 8},
+    "manet": {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
+    "unetplusplus": {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
 }
 SMALL_VARIANTS = {
+    ("unet", "smp"): {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
     ("fcn", "paper"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "largefov-pytorch"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "v1"): {"encoder": "vgg16", "filters": 64},
+    ("upernet", "smp"): {"encoder": "swin_tiny", "filters": 8},
 }
 # Smaller than a stride, a kernel or a pooling window; and long, with a side of a few pixels.
 SMALL_SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 62)]
@@ -135,15 +144,19 @@ def balance_classes(model, images):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shallow_resnet():
+def shallow_encoders():
     """Makes networks of several sizes shallow and thin; `test_parity.py` has whole networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
+        patch.setitem(convnext.SIZES, "convnext_tiny", (8, (1, 1, 1, 1)))
+        patch.setitem(swin.SIZES, "swin_tiny", (8, (1, 2, 1, 1)))
         # The first block of each stride.
         first_blocks = [mobilenetv3._BLOCKS["small"][index] for index in (0, 1, 3, 8)]
         patch.setitem(mobilenetv3._BLOCKS, "small", first_blocks)
         patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
         patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=False))
+        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
         yield
 
 
@@ -195,10 +208,13 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     # Caffe's pooling rounds up: one row more at stride 8.
     assert round(64 / height) == round(96 / width)
     logits, expected = coarse(images), model(images)
-    if "encoder_pad" in [layer.name for layer in model.layers] and name != "segmenter":
+    if name == "eomt":
+        expected = np.exp(expected)  # its logits are the logarithms of the resized scores
+    of_patches = name in ("eomt", "segmenter")
+    if "pad_corners" in [layer.name for layer in model.layers]:
         # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
         expected = expected[:, :: 64 // height, :: 96 // width]
-    elif height < 64 and name != "segmenter":
+    elif height < 64 and not of_patches:
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:
@@ -236,10 +252,13 @@ TRAINED = ("pidnet", "pspnet", "segmenter", "unet")
 def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one(name):
     module = importlib.import_module(f"kerasseg.models.{name}")
     auxiliary = "auxiliary" in inspect.signature(module.build).parameters
-    model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
-    assert isinstance(model, SegmentationModel) == auxiliary
-    images = random_images(2, 32, 32, 3)
-    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 4, 4), np.uint8)
+    variant = "mmseg" if name == "unet" else module.VARIANTS[-1]  # that of U-Net with a second head
+    model = build(name, variant, **({"auxiliary": True} if auxiliary else {}))
+    # EoMT has what its queries find beside its logits.
+    assert isinstance(model, SegmentationModel) == (auxiliary or name == "eomt")
+    # Two positions at stride 32: attention to a single one has no gradient for its queries.
+    images = random_images(2, 32, 64, 3)
+    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 4, 8), np.uint8)
     labels = labels.repeat(8, axis=1).repeat(8, axis=2)  # not boundaries alone
     # Eagerly, for tracing takes longer than a step.
     metric = kerasseg.metrics.MeanIoU(NUM_CLASSES)
@@ -251,7 +270,7 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     still = [v.path for v in model.trainable_variables if (before[v.path] == v.numpy()).all()]
     assert not [path for path in still if not SHIFT.match(path)]
     assert model.evaluate(images, labels, verbose=0)[1] == metric.result()
-    assert model.predict(images, verbose=0).shape == (2, 32, 32, NUM_CLASSES)
+    assert model.predict(images, verbose=0).shape == (2, 32, 64, NUM_CLASSES)
 
 
 @pytest.mark.parametrize("mode", ["eagerly", pytest.param("graphs", marks=pytest.mark.slow)])
@@ -388,7 +407,8 @@ def test_255_classes_are_the_most_that_labels_hold():
 
 @pytest.mark.parametrize("name", models.names())
 def test_an_unknown_variant_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"variant must be one of .*paper.*got 'best'"):
+    known = ", ".join(importlib.import_module(f"kerasseg.models.{name}").VARIANTS)
+    with pytest.raises(ValueError, match=f"variant must be one of {known}, got 'best'"):
         kerasseg.build(name, num_classes=2, variant="best")
 
 

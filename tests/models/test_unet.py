@@ -68,6 +68,16 @@ def test_dropout_is_in_force_in_training_only():
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
         ({"bilinear": True}, "variant must be milesial for bilinear enlarging, got 'paper'"),
         ({"auxiliary": True}, "variant must be mmseg for an auxiliary head, got 'paper'"),
+        ({"encoder": "resnet18"}, "encoder must be left out for variant paper, which .*resnet18"),
+        ({"variant": "milesial", "decoder_filters": (8,) * 5}, "decoder_filters must be left out"),
+        ({"variant": "smp", "filters": 8}, "filters must be left out for variant smp, .*got 8"),
+        ({"variant": "smp", "depth": 4}, "depth must be left out for variant smp, .*got 4"),
+        ({"variant": "smp", "dropout": 0.1}, "dropout must be left out for variant smp"),
+        ({"variant": "smp", "auxiliary": True}, "variant must be mmseg for an auxiliary head"),
+        ({"variant": "smp", "encoder": "vit_tiny"}, "encoder must have features of strides 4, 8"),
+        ({"variant": "smp", "decoder_filters": (8, 8)}, r"must be five whole .*got \(8, 8\)"),
+        ({"variant": "smp", "decoder_filters": 8}, "must be five whole numbers .*got 8"),
+        ({"variant": "smp", "decoder_filters": (8, 8, 8, 8, 0)}, "five whole numbers of at least"),
     ],
 )
 def test_its_own_options_are_checked(options, message):
