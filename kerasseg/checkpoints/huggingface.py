@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ..encoders import _mit_weights
 from ..encoders._weights import Renames
 from . import _huggingface_eomt
-from ._upernet_head import head_renames
+from ._upernet_head import head_renames, head_told
 from .within import Within
 
 
@@ -66,12 +66,7 @@ _BACKBONE = Within("huggingface", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 
 def _infer_upernet(state: dict) -> dict:
-    return {
-        "encoder": _BACKBONE.infer(state)["encoder"],
-        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
-        "num_classes": len(state["decode_head.classifier.weight"]),
-        "auxiliary": "auxiliary_head.classifier.weight" in state,
-    }
+    return {**head_told(state, "classifier"), "encoder": _BACKBONE.infer(state)["encoder"]}
 
 
 _UPERNET = _Network(

@@ -34,9 +34,7 @@ _LEVELS = range(5)
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
-    further = {"auxiliary": False} if model == "upernet" else {}
     return {
-        **further,
         "variant": "smp",
         "num_classes": len(state["segmentation_head.0.weight"]),
         **_encoder(state),
@@ -113,12 +111,17 @@ def _widths(state: dict, name: str) -> tuple[int, ...]:
     return tuple(len(state[name.format(level)]) for level in _LEVELS)
 
 
+def _infer_upernet(state: dict) -> dict:
+    return {"auxiliary": False, "filters": len(state["decoder.fusion_block.0.weight"])}
+
+
 _INFER = {
     "fpn": _infer_fpn,
     "linknet": _infer_linknet,
     "manet": _infer_manet,
     "unet": _infer_unet,
     "unetplusplus": _infer_unetplusplus,
+    "upernet": _infer_upernet,
 }
 
 

@@ -3,7 +3,6 @@
 import click
 
 from kerasseg import checkpoints, models
-from kerasseg.checkpoints import huggingface_files
 
 from . import options, startup
 
@@ -99,7 +98,7 @@ def command(
     """
     if (file is None) == (address is None):
         raise click.UsageError("Give either FILE or --from.")
-    if address is not None and not huggingface_files.is_address(address):
+    if address is not None and not address.startswith("hf://"):
         raise click.UsageError(f"--from must be hf://USER/NAME, got {address!r}.")
     startup.load_tensorflow()
     from .. import import_weights

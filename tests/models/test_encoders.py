@@ -63,17 +63,21 @@ OFTEN = [
 LACKING = [pair for pair in PAIRS if not has_all(*pair)]
 
 
+THIN_OPTIONS = {
+    "segmenter": {"grid": (4, 4)},
+    "eomt": {"image_size": 64, "num_queries": 3, "num_blocks": 2},
+    "manet": {"decoder_filters": (8, 8, 8, 8, 8)},
+    "unetplusplus": {"decoder_filters": (8, 8, 8, 8, 8)},
+}
+
+
 def thin_options(name, family):
-    if name == "segmenter":
-        return {"grid": (4, 4)}
-    if name == "eomt":
-        return {"image_size": 64, "num_queries": 3, "num_blocks": 2}
+    if name in THIN_OPTIONS:
+        return THIN_OPTIONS[name]
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
-    if name in ("manet", "unetplusplus"):
-        return {"decoder_filters": (8, 8, 8, 8, 8)}
-    without_choice = ("fpn", "linknet", "segformer")
-    if FAMILIES[family].OUTPUT_STRIDES == (32,) and name not in without_choice:
+    undilated = FAMILIES[family].OUTPUT_STRIDES == (32,)
+    if undilated and name not in ("fpn", "linknet", "segformer"):
         return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
 
@@ -134,7 +138,7 @@ def test_an_encoder_that_lacks_something_is_refused_by_name_with_those_that_have
 
 def test_the_message_says_which_strides_are_missing():
     message = (
-        r"encoder must have features of strides 4 and 32, as efficientnet_lite0, .* and "
+        r"encoder must have features of strides 4 and 32, as convnext_tiny, .* and "
         r"xception65 have, got 'vit_tiny', which has 16\."
     )
     with pytest.raises(ValueError, match=message):
@@ -204,6 +208,16 @@ def test_features_that_only_an_auxiliary_head_needs_may_be_missing_without_it(mo
         ("fcn", {"encoder": "vgg16", "stride": 4}, "stride must be one of 32, 16, 8, got 4"),
         ("fcn", {"encoder": "mobilenetv2", "stride": 8}, "stride must be left out for variant pa"),
         ("fcn", {"variant": "mmseg", "stride": 8}, "stride must be left out for variant mmseg"),
+        ("fcn", {"variant": "torchvision", "head_dilation": 6}, "head_dilation must be left out"),
+        ("fcn", {"encoder": "vgg16", "align_corners": True}, "align_corners must be left out for"),
+        ("pspnet", {"deep_stem": True}, "deep_stem must be left out for variant paper"),
+        (
+            "pspnet",
+            {"variant": "mmseg", "encoder": "mobilenetv2", "dilations": (1, 1, 2, 4)},
+            "dilations must be left out for encoder mobilenetv2",
+        ),
+        ("deeplab", {"encoder": "vgg16", "kernel_size": 1}, "kernel_size must be left out for"),
+        ("deeplabv3plus", {"encoder": "vgg16", "multi_grid": (1, 2)}, "multi_grid must be left"),
     ],
 )
 def test_what_has_no_meaning_for_an_encoder_is_refused(name, options, message):
