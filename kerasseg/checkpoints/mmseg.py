@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
 
@@ -82,9 +80,10 @@ def adapt(state: dict, network: Any) -> dict:
     The linear classifier of a Segmenter is a 1 x 1 convolution here.
     """
     name = "decode_head.conv_seg.weight"
-    if network.name != "segmenter" or np.ndim(state.get(name)) != 4:
+    kernel = state.get(name)
+    if network.name != "segmenter" or kernel is None or kernel.ndim != 4:
         return state
-    return {**state, name: state[name][:, :, 0, 0]}
+    return {**state, name: kernel.reshape(kernel.shape[:2]) if kernel[0, 0].size == 1 else kernel}
 
 
 def _infer_segmenter(state: dict) -> dict:
