@@ -119,7 +119,7 @@ def _with_linear_classifier(state: dict) -> dict:
     name = "decode_head.conv_seg.weight"
     if name not in state or np.ndim(state[name]) != 4:
         return state
-    return {**state, name: state[name][:, :, 0, 0]}
+    return {**state, name: kernel.reshape(kernel.shape[:2]) if kernel[0, 0].size == 1 else kernel}
 
 
 def _infer_segmenter(state: dict) -> dict:
