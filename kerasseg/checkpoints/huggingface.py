@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ..encoders import _mit_weights
 from ..encoders._weights import Renames
+from . import _huggingface_eomt
 from ._upernet_head import head_renames, head_told
 from .within import Within
 
@@ -74,8 +75,10 @@ _UPERNET = _Network(
     _BACKBONE.adapt,
 )
 
+_EOMT = _Network(_huggingface_eomt.infer, _huggingface_eomt.RENAMES, _huggingface_eomt.adapt)
+
 # By the name of our architecture, which is also that of its model.
-_NETWORKS = {"segformer": _SEGFORMER, "upernet": _UPERNET}
+_NETWORKS = {"eomt": _EOMT, "segformer": _SEGFORMER, "upernet": _UPERNET}
 
 MODELS = tuple(_NETWORKS)
 PREPROCESSING = "imagenet"

@@ -117,7 +117,7 @@ def adapt(state: dict, network: Any) -> dict:
 def _with_linear_classifier(state: dict) -> dict:
     """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
     name = "decode_head.conv_seg.weight"
-    if np.ndim(state.get(name)) != 4:
+    if name not in state or np.ndim(state[name]) != 4:
         return state
     return {**state, name: state[name][:, :, 0, 0]}
 

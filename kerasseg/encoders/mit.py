@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from ..layers import Conv2D, Dense, DepthwiseConv2D, LayerNormalization, PadToLeast
+from ..layers.activations import gelu
 from ..layers.map_attention import MapAttention
 from ..layers.transformer import DropPath
 from . import _mit_weights
@@ -140,7 +141,7 @@ def _mix(features, name: str):
     """Applies the paper's Mix-FFN, a perceptron that sees a position's neighbours."""
     width = features.shape[-1]
     hidden = _project(features, _EXPANSION * width, f"{name}_fc1")
-    hidden = DepthwiseConv2D(3, activation="gelu", name=f"{name}_depthwise")(hidden)
+    hidden = DepthwiseConv2D(3, activation=gelu, name=f"{name}_depthwise")(hidden)
     return _project(hidden, width, f"{name}_fc2")
 
 

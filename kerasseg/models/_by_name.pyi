@@ -77,6 +77,23 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["eomt"],
+    *,
+    num_classes: int,
+    encoder: str = "dinov2_small",
+    variant: str = "paper",
+    image_size: int = 512,
+    num_queries: int = 100,
+    num_blocks: int | None = None,
+    masked_attention: bool | Sequence[bool] = False,
+    registers: int = 4,
+    drop_path: float = 0.0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["fcn"],
     *,
     num_classes: int,
