@@ -1,6 +1,6 @@
 """Layer normalisation of an encoder's features, as heads of OpenMMLab and others need it."""
 
-import keras
+from ..layers import LayerNormalization
 
 
 def normalize_features(found: dict, epsilon: float) -> dict:
@@ -17,8 +17,6 @@ def normalize_features(found: dict, epsilon: float) -> dict:
         `{stride: features}`, normalised over their channels.
     """
     return {
-        stride: keras.layers.LayerNormalization(epsilon=epsilon, name=f"feature_norm{stride}")(
-            features
-        )
+        stride: LayerNormalization(epsilon=epsilon, name=f"feature_norm{stride}")(features)
         for stride, features in found.items()
     }

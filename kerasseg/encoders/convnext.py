@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from ..layers import Conv2D, Dense, DepthwiseConv2D, PadToLeast, PadToMultiple
+from ..layers import Conv2D, Dense, DepthwiseConv2D, LayerNormalization, PadToLeast, PadToMultiple
 from ..layers.layer_scale import LayerScale
 from ..layers.transformer import DropPath
 from . import _convnext_weights
@@ -92,7 +92,7 @@ def _normal() -> Any:
 
 
 def _normalize(features, name: str):
-    return keras.layers.LayerNormalization(epsilon=_EPSILON, name=f"{name}_norm")(features)
+    return LayerNormalization(epsilon=_EPSILON, name=f"{name}_norm")(features)
 
 
 def _convolution(filters: int, side: int, name: str, **options) -> Conv2D:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from ..layers import Conv2D, Dense, PadToLeast, PadToMultiple
+from ..layers import Conv2D, Dense, LayerNormalization, PadToLeast, PadToMultiple
 from ..layers.neighbours import JoinNeighbours
 from ..layers.transformer import DropPath
 from ..layers.windows import WindowAttention, WindowMerge, WindowPartition
@@ -141,7 +141,7 @@ def _normal() -> Any:
 
 
 def _normalize(features, name: str):
-    return keras.layers.LayerNormalization(epsilon=_EPSILON, name=name)(features)
+    return LayerNormalization(epsilon=_EPSILON, name=name)(features)
 
 
 def _embed(images, width: int, pad: bool):

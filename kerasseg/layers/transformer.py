@@ -119,7 +119,7 @@ class PatchMap(keras.layers.Layer):
         return {**super().get_config(), "classifier_classes": self.classifier_classes}
 
 
-def attend(queries, keys, values):
+def attend(queries, keys, values) -> Any:
     """Returns `softmax(Q K^T / sqrt(channels)) V`, the softmax in float32.
 
     Args:
