@@ -5,7 +5,8 @@ from typing import Any
 
 from keras import layers
 
-from ..layers import Conv2D, CropPadding, MaxPooling2D, PadToMultiple
+from ..layers import Conv2D, CropPadding, LayerNormalization, MaxPooling2D, PadToMultiple
+from ..layers.activations import gelu
 from ..layers.rescale import Rescale
 
 _BEGINNING = "pyramid:"
@@ -113,8 +114,8 @@ def _resample(features, strides: Iterable[int]) -> dict:
         found[8] = _double(features, max(1, width // 2), "pyramid8")
     if 4 in strides:
         halfway = _double(features, max(1, width // 2), "pyramid4_1")
-        halfway = layers.LayerNormalization(epsilon=_EPSILON, name="pyramid4_norm")(halfway)
-        halfway = layers.Activation("gelu", name="pyramid4_gelu")(halfway)
+        halfway = LayerNormalization(epsilon=_EPSILON, name="pyramid4_norm")(halfway)
+        halfway = layers.Activation(gelu, name="pyramid4_gelu")(halfway)
         found[4] = _double(halfway, max(1, width // 4), "pyramid4_2")
     return found
 
@@ -130,5 +131,5 @@ def _project(features, filters: int, dilation_rate: int, name: str):
         features = Conv2D(
             filters, kernel, dilation_rate=rate, use_bias=False, name=f"{name}_conv{index}"
         )(features)
-        features = layers.LayerNormalization(epsilon=_EPSILON, name=f"{name}_norm{index}")(features)
+        features = LayerNormalization(epsilon=_EPSILON, name=f"{name}_norm{index}")(features)
     return features

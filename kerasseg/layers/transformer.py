@@ -125,7 +125,7 @@ class PatchMap(keras.layers.Layer):
         }
 
 
-def attend(queries, keys, values, bias=None):
+def attend(queries, keys, values, bias=None) -> Any:
     """Returns `softmax(Q K^T / sqrt(channels) + bias) V`, the softmax in float32.
 
     Args:
