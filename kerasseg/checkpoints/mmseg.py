@@ -81,9 +81,9 @@ def adapt(state: dict, network: Any) -> dict:
     """
     name = "decode_head.conv_seg.weight"
     kernel = state.get(name)
-    if network.name != "segmenter" or kernel is None or kernel.ndim != 4:
+    if network.name != "segmenter" or kernel is None or kernel.shape[2:] != (1, 1):
         return state
-    return {**state, name: kernel.reshape(kernel.shape[:2]) if kernel[0, 0].size == 1 else kernel}
+    return {**state, name: kernel[:, :, 0, 0]}
 
 
 def _infer_segmenter(state: dict) -> dict:
