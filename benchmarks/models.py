@@ -25,14 +25,22 @@ CLASSES = 19
 # encoder is not dilated.
 PEERS = (
     ("kerasseg:unet", "torch:unet"),
+    ("kerasseg:eomt", "torch:eomt"),
     ("kerasseg:deeplabv3", "torch:deeplabv3"),
     ("kerasseg:deeplabv3", "dilated:deeplabv3"),
     ("kerasseg:deeplabv3", "hub:deeplabv3"),
+    ("kerasseg:segformer", "torch:segformer"),
+    ("kerasseg:upernet", "torch:upernet"),
+    ("kerasseg:lraspp", "torch:lraspp"),
 )
 # The forms that the peers have.
 FORMS = {
     "unet": {"variant": "milesial"},
     "deeplabv3": {"encoder": "resnet50", "variant": "torchvision"},
+    "eomt": {"encoder": "dinov2_small"},
+    "segformer": {"encoder": "mit_b0"},
+    "upernet": {"encoder": "convnext_tiny", "auxiliary": False, "drop_path": 0.0},
+    "lraspp": {"encoder": "mobilenetv3_large", "variant": "torchvision"},
 }
 
 
@@ -213,13 +221,15 @@ def _keras_model(kind: str, name: str, shape):
     import kerasseg
 
     def loss_of(outputs, labels):
-        heads = outputs.values() if isinstance(outputs, dict) else [outputs]
-        return tf.add_n(
-            [
-                tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, head))
-                for head in heads
-            ]
-        )
+        heads = [outputs]
+        if isinstance(outputs, dict):  # what the queries of mask classification find is no head
+            heads = [head for name, head in outputs.items() if "queries" not in name]
+        return tf.add_n([loss_of_head(head, labels) for head in heads])
+
+    def loss_of_head(head, labels):
+        if head.shape[-1] == 1:
+            return kerasseg.losses.BoundaryCrossEntropy()(labels, head)
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, head))
 
     if kind == "hub":
         return _hub_model(shape), loss_of
@@ -274,7 +284,7 @@ def torch_steps(kind: str, name: str, shape):
 
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    network = {"unet": torch_models.UNet, "deeplabv3": torch_models.DeepLabV3}[name](CLASSES)
+    network = torch_models.NETWORKS[name](CLASSES)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     images = torch.rand(shape[0], 3, *shape[1:]) * 255
     labels = torch.randint(0, CLASSES, shape)

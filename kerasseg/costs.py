@@ -8,9 +8,11 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from .layers import BilinearConv2DTranspose
+from .layers import BilinearConv2DTranspose, FuseMaps, MapAttention
 from .layers.outputs import without_auxiliary
+from .layers.queries import QueryMasks, QueryScores
 from .layers.transformer import ClassMasks, MultiHeadAttention
+from .layers.windows import WindowAttention
 
 
 class Costs(NamedTuple):
@@ -85,9 +87,34 @@ def _of_attention(layer: Any) -> int:
     return 2 * tokens * tokens * width
 
 
+def _of_map_attention(layer: Any) -> int:
+    """Each position of one map is compared with all of the other, and sums the values of all."""
+    queries, keys_values = layer.input
+    return 2 * math.prod(queries.shape[1:]) * math.prod(keys_values.shape[1:3])
+
+
+def _of_fused_maps(layer: Any) -> int:
+    """Each map passes its own part of the kernel, which its projection is multiplied with first."""
+    of_maps = sum(math.prod(features.shape[1:]) * layer.filters for features in layer.input)
+    channels = sum(features.shape[-1] for features in layer.input)
+    return of_maps + channels * (layer.projected or 0) * layer.filters
+
+
+def _of_windows(layer: Any) -> int:
+    """Attention compares each pixel of a window with all of them, and sums the values of all."""
+    _, rows, columns, pixels, width = layer.output.shape
+    return 2 * rows * columns * pixels * pixels * width
+
+
 def _of_masks(layer: Any) -> int:
     width = layer.input[0].shape[-1]
     return math.prod(layer.output.shape[1:]) * width
+
+
+def _of_scores(layer: Any) -> int:
+    """Each query adds to each class at each place."""
+    queries = layer.input[0].shape[1]
+    return math.prod(layer.output.shape[1:]) * queries
 
 
 _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
@@ -95,7 +122,11 @@ _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
     (layers.SeparableConv2D, _of_separable),
     ((layers.Conv2D, layers.DepthwiseConv2D, layers.Dense), _of_kernel),
     (MultiHeadAttention, _of_attention),
-    (ClassMasks, _of_masks),
+    (MapAttention, _of_map_attention),
+    (FuseMaps, _of_fused_maps),
+    (WindowAttention, _of_windows),
+    ((ClassMasks, QueryMasks), _of_masks),
+    (QueryScores, _of_scores),
 )
 
 

@@ -8,22 +8,16 @@ from typing import Any
 
 import keras
 
-from kerasseg import IGNORE_LABEL
-
 from . import records
-from .errors import ImageFileError, InputError
+from .errors import InputError
 from .evaluations import learning_rate_picture
-from .images import png
 from .inputs import cache
-from .inputs.service import check_dispatcher
-from .records import reader
 from .runs import class_weighting, guests, initial_weights, phases, run_folder
-from .runs.option_fields import check_option
 from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
 from .tracking.following import tracked
-from .training import assembly, batch_norm, compiled_model, range_test
+from .training import assembly, batch_norm, compiled_model, data_checks, range_test
 from .training.class_weights import median_frequency_weights  # noqa: F401 (also by this name)
 from .training.epochs import Training
 from .workers.team import Team
@@ -77,9 +71,9 @@ def run(
     run_folder.check_new(folder)
     weights = class_weighting.recorded(options.class_weights, dataset.classes.names)
     options = dataclasses.replace(options, class_weights=weights)
-    check_data(options, dataset)
+    data_checks.check(options, dataset)
     cache.check(options.cache, dataset, folder)
-    _check_service(options, service)
+    data_checks.check_service(options, service)
     known = assembly.find_cluster(options, devices)
     with interruption.handled(time_limit) as stop:
         own_code = {f"hash of {source}": each for source, each in guests.hashes(options).items()}
@@ -200,7 +194,7 @@ def resume(
                 f"{dataset.root}: must be the records that {folder} was trained on, fingerprint "
                 f"{described.dataset['fingerprint']}, got {dataset.fingerprint}."
             )
-        _check_service(distributed, service)
+        data_checks.check_service(distributed, service)
         facts = assembly.facts(options, dataset, list(position))
         workers = assembly.assemble(distributed, devices, known, facts, on_notice)
         with workers.noticing_losses():
@@ -280,70 +274,6 @@ def _with_learning_rate(
         f"{learning_rate_picture.PICTURE} shows the curve"
     )
     return dataclasses.replace(options, learning_rate=found.learning_rate), found
-
-
-def check_data(options: TrainingOptions, dataset: records.Dataset) -> None:
-    """Checks that a dataset has what a new training with these options needs.
-
-    Runs of older releases may have a warm-up that is longer than the training.
-
-    Raises:
-        InputError: If a split has no pixel of a class, or an option does not fit the dataset or the
-            number of epochs.
-    """
-    for split in ("train", "validation"):
-        if not _holds_a_class(dataset, split):
-            raise InputError(
-                f"{dataset.root}: labels of split {split} must hold a pixel of some class, got "
-                "ignored pixels only; convert labels that are not withheld, or use another --map."
-            )
-    wanted = options.class_weights != "none" and not class_weighting.is_given(options.class_weights)
-    counted = bool(dataset.splits["train"].class_pixels) or not wanted
-    requirement = (
-        "none or a file for a dataset converted with --verify checksums, which does not count "
-        "labels"
-    )
-    check_option("class_weights", counted, requirement, options.class_weights)
-    examples = dataset.splits["train"].examples
-    check_option(
-        "batch_size",
-        options.batch_size <= examples,
-        f"at most the {examples} training images",
-        options.batch_size,
-    )
-    most = examples // options.batch_size
-    requirement = f"at most the {most} batches of an epoch"
-    check_option("accumulate", options.accumulate <= most, requirement, options.accumulate)
-    requirement = f"at most the {options.epochs} epochs"
-    rises = options.warmup_epochs <= options.epochs
-    check_option("warmup_epochs", rises, requirement, options.warmup_epochs)
-
-
-def _holds_a_class(dataset: records.Dataset, split: str) -> bool:
-    """Tells whether any label has a pixel of a class; reads the labels if they were not counted."""
-    files, counts = dataset.files(split), dataset.splits[split].class_pixels
-    if counts:
-        return any(counts)
-    try:
-        for path in map(Path, files):
-            with path.open("rb") as file:
-                for frame in reader.frames(file, path.stat().st_size):
-                    label = png.decode(reader.parse_example(frame.content)["segmentation_mask"])
-                    if (label != IGNORE_LABEL).any():
-                        return True
-    except (OSError, InputError, ImageFileError):
-        return True  # the training reports what is damaged
-    return False
-
-
-def _check_service(options: TrainingOptions, service: str | None) -> None:
-    if service is not None:
-        alone = options.strategy != "multi-worker"
-        requirement = "left out with strategy multi-worker, whose workers make their own batches"
-        check_option("data_service", alone, requirement, service)
-        requirement = "auto or none with a data service, whose workers decode the images"
-        check_option("cache", options.cache in ("auto", "none"), requirement, options.cache)
-        check_dispatcher(service)
 
 
 def _holding(folder: Path, is_chief: bool) -> contextlib.AbstractContextManager[None]:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from . import records
-from .fit import check_data
 from .inputs import cache
 from .runs.training_options import TrainingOptions
-from .training import range_test, rehearsal
+from .training import data_checks, range_test, rehearsal
 from .training.rehearsal import Rehearsal
 
 # What is left for everything else when a batch is called possible.
@@ -39,7 +38,7 @@ def run(options: TrainingOptions, data: Path | str) -> dict[str, Any]:
         InputError: If the training cannot be run with these options on this dataset.
     """
     dataset = records.load(Path(data))
-    check_data(options, dataset)
+    data_checks.check(options, dataset)
     available = cache.available_memory()
     is_tested = options.learning_rate == "auto"
     if is_tested:  # the rate does not change what steps cost

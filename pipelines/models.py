@@ -46,7 +46,8 @@ def encoder_rows(
     """Describes an architecture with each encoder whose name needs no argument.
 
     Args:
-        model: Name of the architecture, whose other options have their defaults.
+        model: Name of the architecture. Its other options have their defaults, but the output
+            stride is one that the encoder can have.
         image_size: `(height, width)` of the image that is computed.
         num_classes: Number of classes.
         measure: Whether to run each network, one image at a time, for three seconds.
@@ -73,7 +74,7 @@ def encoder_rows(
     found = []
     for index, name in enumerate(names or [None]):
         on_row(index, len(names))
-        options: dict[str, Any] = {**shape, **({} if name is None else {"encoder": name})}
+        options = {**shape, **({} if name is None else _encoder_options(module, name))}
         cost = _without_values(lambda options=options: costs.of(build(**options)))
         row = (
             name or "-",
@@ -83,6 +84,15 @@ def encoder_rows(
         )
         found.append((*row, f"{_images_per_second(build(**options)):.2f}") if measure else row)
     return found
+
+
+def _encoder_options(module: ModuleType, name: str) -> dict[str, Any]:
+    """Returns the options for an encoder, with an output stride if the default may not fit."""
+    wanted, known = module.OUTPUT_STRIDES, encoders.family(name).OUTPUT_STRIDES
+    common = sorted(set(wanted) & set(known))
+    if common == sorted(wanted) or "output_stride" not in module.build.__kwdefaults__:
+        return {"encoder": name}
+    return {"encoder": name, "output_stride": common[0]}
 
 
 def other_encoders(model: str) -> list[str]:

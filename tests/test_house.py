@@ -16,9 +16,17 @@ SOURCES = sorted((*ROOT.glob("kerasseg/**/*.py"), *ROOT.glob("pipelines/**/*.py"
 
 # Folder or file, and the roots of what it may import; standard library aside.
 ALLOWED = {
-    "kerasseg/layers": {"keras", "tensorflow", "numpy", "kerasseg.placement"},
+    "kerasseg/layers": {
+        "keras",
+        "tensorflow",
+        "numpy",
+        "kerasseg",
+        "kerasseg.losses",
+        "kerasseg.placement",
+    },
     "kerasseg/losses": {
         "keras",
+        "scipy",
         "tensorflow",
         "numpy",
         "kerasseg",

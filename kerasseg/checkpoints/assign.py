@@ -291,11 +291,20 @@ def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray |
     values = np.asarray(tensor)
     if as_it_is:
         pass
-    elif variable.name == "kernel" and values.ndim == 4:
+    elif variable.name.startswith("kernel") and values.ndim == 4:
         # (out, in, h, w) -> (h, w, in, out); transposed (in, out, h, w) -> (h, w, out, in);
         # depthwise (channels, 1, h, w) -> (h, w, channels, 1).
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         values = values.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-    elif variable.name == "kernel" and values.ndim == 2:
+    elif variable.name.startswith("kernel") and values.ndim == 2:
         values = values.T
+    if not as_it_is and variable.name == "kernel":
+        values = _as_dense_or_convolution(values, len(variable.shape))
     return values if values.shape == tuple(variable.shape) else None
+
+
+def _as_dense_or_convolution(kernel: np.ndarray, dimensions: int) -> np.ndarray:
+    """Turns a 1 x 1 convolution into a dense layer or the reverse: they are the same product."""
+    if kernel.ndim == 4 and dimensions == 2 and kernel.shape[:2] == (1, 1):
+        return kernel[0, 0]
+    return kernel[None, None] if kernel.ndim == 2 and dimensions == 4 else kernel

@@ -2,19 +2,44 @@
 
 from typing import Any
 
+from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
+from . import _mmseg_realtime
+from ._upernet_head import head_renames, head_told
+from .within import Within
 
-MODELS = ("deeplabv3", "deeplabv3plus", "fcn", "pspnet", "segmenter", "unet")
+MODELS = (
+    "ddrnet",
+    "deeplabv3",
+    "deeplabv3plus",
+    "fcn",
+    "lraspp",
+    "pidnet",
+    "pspnet",
+    "segformer",
+    "segmenter",
+    "unet",
+    "upernet",
+)
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
 
+# The encoders of UPerNet besides ResNets.
+_BACKBONE = Within("mmseg", "backbone.", ("convnext_tiny", "swin_tiny"))
+
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
+    if model in _mmseg_realtime.MODELS:
+        return _mmseg_realtime.infer(state, model)
     if model == "segmenter":
         return _infer_segmenter(state)
+    if model == "upernet":
+        return _infer_upernet(state)
+    if model == "segformer":
+        return _infer_segformer(state)
     classifier = state["decode_head.conv_seg.weight"].shape
     filters = classifier[1]
     found: dict[str, Any] = {"variant": "mmseg", "num_classes": classifier[0]}
@@ -57,6 +82,8 @@ def untold(model: str, options: dict) -> dict[str, str]:
     OpenMMLab's configurations differ in these options. The atrous rates follow the output stride in
     all of them.
     """
+    if model == "upernet" and str(options.get("encoder", "resnet")).startswith("resnet"):
+        return {} if "align_corners" in options else {"align_corners": "true or false"}
     if model not in ("deeplabv3", "deeplabv3plus", "fcn", "pspnet"):
         return {}
     stride = options.get("output_stride", 8)
@@ -75,13 +102,21 @@ def untold(model: str, options: dict) -> dict[str, str]:
 
 
 def adapt(state: dict, network: Any) -> dict:
-    """Returns the tensors in the form of our layers.
+    """Returns the tensors in the form of our layers."""
+    if network.name == "segformer":
+        return _mit_weights.part_queries(state)
+    if network.name == "upernet" and not _has_resnet(state):
+        return _BACKBONE.adapt(state, network)
+    if network.name == "segmenter":
+        return _with_linear_classifier(state)
+    return state
 
-    The linear classifier of a Segmenter is a 1 x 1 convolution here.
-    """
+
+def _with_linear_classifier(state: dict) -> dict:
+    """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
     name = "decode_head.conv_seg.weight"
     kernel = state.get(name)
-    if network.name != "segmenter" or kernel is None or kernel.shape[2:] != (1, 1):
+    if kernel is None or kernel.shape[2:] != (1, 1):
         return state
     return {**state, name: kernel[:, :, 0, 0]}
 
@@ -103,6 +138,28 @@ def _infer_segmenter(state: dict) -> dict:
     }
 
 
+def _infer_segformer(state: dict) -> dict:
+    return {
+        "variant": "mmseg",
+        "encoder": _mit_weights.name_told_by(
+            state, "backbone.layers.0.0.projection.weight", r"backbone\.layers\.(\d)\.1\.(\d+)\."
+        ),
+        "filters": len(state["decode_head.fusion_conv.conv.weight"]),
+        "num_classes": len(state["decode_head.conv_seg.weight"]),
+    }
+
+
+def _infer_upernet(state: dict) -> dict:
+    found = head_told(state, "conv_seg")
+    if _has_resnet(state):
+        return {**found, **_infer_encoder(state)}
+    return {**found, "encoder": _BACKBONE.infer(state)["encoder"]}
+
+
+def _has_resnet(state: dict) -> bool:
+    return "backbone.layer1.0.conv1.weight" in state
+
+
 def resnet_name(state: dict, prefix: str) -> str:
     """Returns the name of the ResNet that the tensors `PREFIXlayerN.BLOCK.convK` belong to."""
     depth = sum(
@@ -118,6 +175,8 @@ def resnet_name(state: dict, prefix: str) -> str:
 
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
+    if model in _mmseg_realtime.MODELS:
+        return _mmseg_realtime.renames(model)
     return [
         *stage_renames(r"backbone\."),
         *deep_stem_renames(r"backbone\.stem\."),
@@ -201,6 +260,13 @@ _HEADS = {
         (r"decode_head\.patch_proj", "project_patches"),
         (r"decode_head\.classes_proj", "project_classes"),
         (r"decode_head\.(decoder_norm|mask_norm)", r"\1"),
+    ],
+    "upernet": [*_BACKBONE.renames(), *head_renames("bn", "conv_seg")],
+    "segformer": [
+        *[(rf"backbone\.{pattern}", becomes) for pattern, becomes in _mit_weights.MMSEG],
+        (r"decode_head\.convs\.(\d)\.(conv|bn)", r"decoder_proj\1_\2"),
+        (r"decode_head\.fusion_conv\.conv", "decoder_fuse"),
+        (r"decode_head\.fusion_conv\.bn", "decoder_fuse_bn"),
     ],
     "deeplabv3": [*_ASPP, _ASPP_PROJECT],
     "deeplabv3plus": [

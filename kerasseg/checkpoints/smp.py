@@ -1,20 +1,44 @@
-"""segmentation_models.pytorch. https://github.com/qubvel-org/segmentation_models.pytorch (MIT)."""
+"""segmentation_models.pytorch. https://github.com/qubvel-org/segmentation_models.pytorch (MIT).
 
-from ..encoders._resnet_weights import stage_renames
+The names of an encoder's tensors are those that its family declares for the source "smp", after
+"encoder."; the encoders that smp takes from timm ("tu-...") have timm's names after
+"encoder.model.".
+"""
+
+import re
+from typing import Any
+
+from ..encoders import _mit_weights, efficientnet_b
 from .mmseg import resnet_name
+from .within import Within
 
-MODELS = ("deeplabv3plus", "pan")
+MODELS = (
+    "deeplabv3plus",
+    "fpn",
+    "linknet",
+    "manet",
+    "pan",
+    "unet",
+    "unetplusplus",
+    "upernet",
+)
 PREPROCESSING = "imagenet"
 RESIZES_LOGITS = True
+
+# One encoder of each family; MobileNetV2 has its own table below.
+_OWN = Within("smp", "encoder.", ("efficientnet_b0", "mit_b0", "resnet34"))
+_OF_TIMM = Within("timm", "encoder.model.", ("resnet50",))
+_MOBILENET = "encoder.features."
+_LEVELS = range(5)
 
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
-    mobilenet = "encoder.features.0.0.weight" in state
     return {
         "variant": "smp",
-        "encoder": "mobilenetv2" if mobilenet else resnet_name(state, "encoder."),
         "num_classes": len(state["segmentation_head.0.weight"]),
+        **_encoder(state),
+        **_INFER.get(model, lambda state: {})(state),
     }
 
 
@@ -27,15 +51,90 @@ def untold(model: str, options: dict) -> dict[str, str]:
     return {name: values for name, values in asked.get(model, {}).items() if name not in options}
 
 
+def _encoder(state: dict) -> dict:
+    """Recognises the encoder; nothing if only the caller can name it."""
+    for each in (_OWN, _OF_TIMM):
+        if f"{each.prefix}layer1.0.conv1.weight" in state:
+            return {"encoder": resnet_name(state, each.prefix)}
+    if f"{_MOBILENET}0.0.weight" in state:
+        return {"encoder": "mobilenetv2"}
+    if "encoder._conv_stem.weight" in state:
+        return {"encoder": efficientnet_b.name_told_by(state, _OWN.prefix)}
+    if "encoder.patch_embed1.proj.weight" in state:
+        return {"encoder": _mit_weights.name_in_nvidia(state, _OWN.prefix)}
+    return {}
+
+
+def adapt(state: dict, network: Any) -> dict:
+    """Returns the tensors in the form of our layers; as they are if the encoder is not known."""
+
+    def begin(prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in state)
+
+    if begin(_MOBILENET):
+        return state
+    try:
+        return (_OF_TIMM if begin(_OF_TIMM.prefix) else _OWN).adapt(state, network)
+    except ValueError:
+        return state  # what does not fit is listed later
+
+
+def _infer_fpn(state: dict) -> dict:
+    return {
+        "filters": len(state["decoder.p5.weight"]),
+        "head_filters": len(state["decoder.seg_blocks.0.block.0.block.0.weight"]),
+    }
+
+
+def _infer_linknet(state: dict) -> dict:
+    return {"filters": len(state["decoder.blocks.4.block.2.0.weight"])}
+
+
+def _infer_manet(state: dict) -> dict:
+    reduced, width, *_ = state["decoder.blocks.0.SE_hl.1.weight"].shape
+    return {
+        **_infer_unet(state),
+        "attention_filters": len(state["decoder.center.top_conv.weight"]),
+        "reduction": width // reduced,
+    }
+
+
+def _infer_unet(state: dict) -> dict:
+    return {"decoder_filters": _widths(state, "decoder.blocks.{}.conv2.0.weight")}
+
+
+def _infer_unetplusplus(state: dict) -> dict:
+    return {"decoder_filters": _widths(state, "decoder.blocks.x_0_{}.conv2.0.weight")}
+
+
+def _widths(state: dict, name: str) -> tuple[int, ...]:
+    return tuple(len(state[name.format(level)]) for level in _LEVELS)
+
+
+def _infer_upernet(state: dict) -> dict:
+    return {"auxiliary": False, "filters": len(state["decoder.fusion_block.0.weight"])}
+
+
+_INFER = {
+    "fpn": _infer_fpn,
+    "linknet": _infer_linknet,
+    "manet": _infer_manet,
+    "unet": _infer_unet,
+    "unetplusplus": _infer_unetplusplus,
+    "upernet": _infer_upernet,
+}
+
+
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [
-        *stage_renames(r"encoder\."),
-        (r"encoder\.conv1", "encoder_stem1_conv"),
-        (r"encoder\.bn1", "encoder_stem1_bn"),
-        *mobilenet_renames(r"encoder\.features\."),
+        *_OF_TIMM.renames(),
+        *_OWN.renames(),
+        *mobilenet_renames(re.escape(_MOBILENET)),
         (r"segmentation_head\.0", "logits"),
-        *(_PAN if model == "pan" else _DEEPLABV3PLUS),
+        # A classifier of whole images, which only its own training needs.
+        (r"classification_head\..*", ""),
+        *_HEADS[model],
     ]
 
 
@@ -59,32 +158,95 @@ def mobilenet_renames(prefix: str) -> list[tuple[str, str]]:
     ]
 
 
-_PAN = [
-    (r"decoder\.fpa\.branch1\.1\.(conv|bn)", r"fpa_global_\1"),
-    (r"decoder\.fpa\.mid\.0\.(conv|bn)", r"fpa_main_\1"),
-    (r"decoder\.fpa\.down(\d)\.1\.(conv|bn)", r"fpa_down\1_\2"),
-    (r"decoder\.fpa\.down3\.2\.(conv|bn)", r"fpa_up3_\1"),
-    (r"decoder\.fpa\.conv(\d)\.(conv|bn)", r"fpa_up\1_\2"),
-    (r"decoder\.gau(\d)\.conv1\.1\.(conv|bn)", r"gau\1_weights_\2"),
-    (r"decoder\.gau(\d)\.conv2\.(conv|bn)", r"gau\1_low_\2"),
+# Two convolutions of a level of a U-Net: `conv1` and `conv2`.
+_UNET = [
+    (r"decoder\.blocks\.(\d)\.conv(\d)\.0", r"decoder\1_\2_conv"),
+    (r"decoder\.blocks\.(\d)\.conv(\d)\.1", r"decoder\1_\2_bn"),
 ]
 
-_DEEPLABV3PLUS = [
-    (r"decoder\.aspp\.0\.convs\.4\.1", "aspp_pool_conv"),
-    (r"decoder\.aspp\.0\.convs\.4\.2", "aspp_pool_bn"),
-    (r"decoder\.aspp\.0\.convs\.0\.0", "aspp0_conv"),
-    (r"decoder\.aspp\.0\.convs\.0\.1", "aspp0_bn"),
-    (r"decoder\.aspp\.0\.convs\.(\d)\.0\.0", r"aspp\1_depthwise_conv"),
-    (r"decoder\.aspp\.0\.convs\.(\d)\.0\.1", r"aspp\1_pointwise_conv"),
-    (r"decoder\.aspp\.0\.convs\.(\d)\.1", r"aspp\1_pointwise_bn"),
-    (r"decoder\.aspp\.0\.project\.0", "aspp_project_conv"),
-    (r"decoder\.aspp\.0\.project\.1", "aspp_project_bn"),
-    (r"decoder\.aspp\.1\.0", "decoder0_depthwise_conv"),
-    (r"decoder\.aspp\.1\.1", "decoder0_pointwise_conv"),
-    (r"decoder\.aspp\.2", "decoder0_pointwise_bn"),
-    (r"decoder\.block1\.0", "low_level_conv"),
-    (r"decoder\.block1\.1", "low_level_bn"),
-    (r"decoder\.block2\.0\.0", "decoder1_depthwise_conv"),
-    (r"decoder\.block2\.0\.1", "decoder1_pointwise_conv"),
-    (r"decoder\.block2\.1", "decoder1_pointwise_bn"),
-]
+_UPERNET = [
+    (rf"decoder\.feature_norms\.{index}", f"feature_norm{4 * 2**index}") for index in range(4)
+] + [
+    (rf"{theirs}\.{index}", f"{ours}_{kind}")
+    for theirs, ours in (
+        *((rf"decoder\.psp\.blocks\.{index}\.1", f"ppm{bins}")
+          for index, bins in enumerate((1, 2, 3, 6))),
+        (r"decoder\.psp\.out_conv", "ppm"),
+        *((rf"decoder\.fpn_lateral_blocks\.{index}\.conv_norm_relu", f"lateral{16 // 2**index}")
+          for index in range(3)),
+        *((rf"decoder\.fpn_conv_blocks\.{index}", f"fpn{16 // 2**index}") for index in range(3)),
+        (r"decoder\.fusion_block", "head"),
+    )
+    for index, kind in enumerate(("conv", "bn"))
+]  # fmt: skip
+
+_HEADS = {
+    "unet": _UNET,
+    "unetplusplus": [
+        (r"decoder\.blocks\.x_(\d_\d)\.conv(\d)\.0", r"decoder_\1_\2_conv"),
+        (r"decoder\.blocks\.x_(\d_\d)\.conv(\d)\.1", r"decoder_\1_\2_bn"),
+    ],
+    "manet": [
+        *_UNET,
+        (r"decoder\.center\.(top|center|bottom|out)_conv", r"attention_\1"),
+        *(
+            (
+                rf"decoder\.blocks\.(\d)\.hl_conv\.{index}\.{position}",
+                rf"decoder\1_high{index + 1}_{kind}",
+            )
+            for index in (0, 1)
+            for position, kind in enumerate(("conv", "bn"))
+        ),
+        *(
+            (rf"decoder\.blocks\.(\d)\.SE_{theirs}\.{position}", rf"decoder\1_{ours}_{part}")
+            for theirs, ours in (("hl", "high"), ("ll", "low"))
+            for position, part in ((1, "squeeze"), (3, "excite"))
+        ),
+    ],
+    "linknet": [
+        (rf"decoder\.blocks\.(\d)\.block\.{index}\.{position}", rf"decoder\1_{part}_{kind}")
+        for index, part in enumerate(("reduce", "up", "expand"))
+        for position, kind in enumerate(("conv", "bn"))
+    ],
+    "fpn": [
+        (r"decoder\.p5", "lateral32"),
+        *((rf"decoder\.p{level}\.skip_conv", f"lateral{2**level}") for level in (4, 3, 2)),
+        *(
+            (
+                rf"decoder\.seg_blocks\.{index}\.block\.(\d)\.block\.{position}",
+                rf"head{32 >> index}_\1_{kind}",
+            )
+            for index in range(4)
+            for position, kind in enumerate(("conv", "norm"))
+        ),
+    ],
+    "pan": [
+        (r"decoder\.fpa\.branch1\.1\.(conv|bn)", r"fpa_global_\1"),
+        (r"decoder\.fpa\.mid\.0\.(conv|bn)", r"fpa_main_\1"),
+        (r"decoder\.fpa\.down(\d)\.1\.(conv|bn)", r"fpa_down\1_\2"),
+        (r"decoder\.fpa\.down3\.2\.(conv|bn)", r"fpa_up3_\1"),
+        (r"decoder\.fpa\.conv(\d)\.(conv|bn)", r"fpa_up\1_\2"),
+        (r"decoder\.gau(\d)\.conv1\.1\.(conv|bn)", r"gau\1_weights_\2"),
+        (r"decoder\.gau(\d)\.conv2\.(conv|bn)", r"gau\1_low_\2"),
+    ],
+    "deeplabv3plus": [
+        (r"decoder\.aspp\.0\.convs\.4\.1", "aspp_pool_conv"),
+        (r"decoder\.aspp\.0\.convs\.4\.2", "aspp_pool_bn"),
+        (r"decoder\.aspp\.0\.convs\.0\.0", "aspp0_conv"),
+        (r"decoder\.aspp\.0\.convs\.0\.1", "aspp0_bn"),
+        (r"decoder\.aspp\.0\.convs\.(\d)\.0\.0", r"aspp\1_depthwise_conv"),
+        (r"decoder\.aspp\.0\.convs\.(\d)\.0\.1", r"aspp\1_pointwise_conv"),
+        (r"decoder\.aspp\.0\.convs\.(\d)\.1", r"aspp\1_pointwise_bn"),
+        (r"decoder\.aspp\.0\.project\.0", "aspp_project_conv"),
+        (r"decoder\.aspp\.0\.project\.1", "aspp_project_bn"),
+        (r"decoder\.aspp\.1\.0", "decoder0_depthwise_conv"),
+        (r"decoder\.aspp\.1\.1", "decoder0_pointwise_conv"),
+        (r"decoder\.aspp\.2", "decoder0_pointwise_bn"),
+        (r"decoder\.block1\.0", "low_level_conv"),
+        (r"decoder\.block1\.1", "low_level_bn"),
+        (r"decoder\.block2\.0\.0", "decoder1_depthwise_conv"),
+        (r"decoder\.block2\.0\.1", "decoder1_pointwise_conv"),
+        (r"decoder\.block2\.1", "decoder1_pointwise_bn"),
+    ],
+    "upernet": _UPERNET,
+}

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import lazy
@@ -11,10 +11,17 @@ from ._needs import Needs as Needs
 from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
+    from . import convnext as convnext
+    from . import dinov2 as dinov2
+    from . import dinov3 as dinov3
     from . import efficientnet as efficientnet
+    from . import efficientnet_b as efficientnet_b
     from . import hub as hub
+    from . import mit as mit
     from . import mobilenet as mobilenet
+    from . import mobilenetv3 as mobilenetv3
     from . import resnet as resnet
+    from . import swin as swin
     from . import vgg as vgg
     from . import vit as vit
     from . import xception as xception
@@ -39,11 +46,12 @@ def families() -> list[str]:
 
 
 def family(name: Any) -> Any:
-    """Returns the module of an encoder.
+    """Returns the family of an encoder: a module, or an object like one.
 
     Args:
         name: Name of the encoder, such as "resnet50". An argument follows a colon, such as the
-            width in "mobilenetv2:0.5" or the backbone of keras-hub in "hub:PRESET".
+            width in "mobilenetv2:0.5" or the backbone of keras-hub in "hub:PRESET". In
+            "pyramid:vit_tiny", a vision transformer follows, of whose patches a pyramid is made.
 
     Raises:
         ValueError: If there is no such encoder.
@@ -73,9 +81,11 @@ def names(needs: Needs = _NOTHING) -> list[str]:
 
 
 def fitting(needs: Needs) -> list[Any]:
-    """Lists the modules of the families that have everything that an architecture needs."""
-    modules = (importlib.import_module(f"{__name__}.{each}") for each in families())
-    return [module for module in modules if not lack(module, needs)]
+    """Lists the families that have everything that an architecture needs.
+
+    They are modules and, for pyramids of transformers, `kerasseg.encoders._pyramid.PyramidFamily`.
+    """
+    return [family for family in _all() if not lack(family, needs)]
 
 
 def choose(
@@ -99,7 +109,7 @@ def choose(
             lacks and which encoders have it.
     """
     needs = needs.with_auxiliary() if auxiliary else needs
-    if callable(name) and not needs.patches:
+    if callable(name) and not (needs.patches or needs.blocks):
         guest = importlib.import_module(f"{__name__}._guest").GuestFamily(name, needs.strides)
         return Chosen(guest, name, needs, output_stride)
     found = _find(name)
@@ -121,10 +131,18 @@ def choose(
 
 
 def _find(name: Any) -> Any:
-    """Returns the module of an encoder; None if there is no encoder of this name."""
-    for member in families() if isinstance(name, str) else ():
-        module = importlib.import_module(f"{__name__}.{member}")
-        stem = name.partition(":")[0] if module.TAKES_ARGUMENT else name
-        if stem in module.NAMES:
-            return module
+    """Returns the family of an encoder; None if there is no encoder of this name."""
+    for member in _all() if isinstance(name, str) else ():
+        stem = name.partition(":")[0] if member.TAKES_ARGUMENT else name
+        if stem in member.NAMES:
+            return member
     return None
+
+
+def _all() -> Iterator[Any]:
+    """Yields the module of each family; after one with one stride only, its pyramids."""
+    for name in families():
+        module = importlib.import_module(f"{__name__}.{name}")
+        yield module
+        if len(module.STRIDES) == 1:
+            yield importlib.import_module(f"{__name__}._pyramid").PyramidFamily(module)

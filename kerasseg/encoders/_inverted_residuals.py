@@ -5,32 +5,63 @@ from typing import Any, NamedTuple
 
 from keras import layers
 
-from ..layers import conv_bn, depthwise_bn
+from ..layers import AdaptiveAveragePooling2D, Conv2D, conv_bn, depthwise_bn
 
 
 class Group(NamedTuple):
     """Blocks in a row, of which the first has the stride.
 
     Attributes:
-        expansion: How many times as many channels as its input the depthwise convolution has.
+        expansion: How many times as many channels as its input the depthwise convolution has; a
+            block that does not have more has no convolution for the expansion.
         kernel_size: Side of the depthwise convolution's kernel.
         filters: Channels of the result.
         repeats: Number of blocks.
         strides: Step of the first block.
+        activation: Keras' name of the activation.
+        squeeze: How channels are weighed by squeeze and excitation; None if they are not.
     """
 
-    expansion: int
+    expansion: float
     kernel_size: int
     filters: int
     repeats: int
     strides: int
+    activation: str = "relu6"
+    squeeze: "Squeeze | None" = None
+
+
+class Squeeze(NamedTuple):
+    """Squeeze and excitation, see `squeeze_and_excite`.
+
+    Attributes:
+        of_input: Whether the squeezed channels are a quarter of the block's input, and not a
+            quarter of the depthwise convolution's, rounded to a multiple of 8.
+        activation: Activation of the squeezed channels.
+        gate: Activation that makes them weights.
+    """
+
+    of_input: bool
+    activation: str
+    gate: str
+
+    def filters(self, inputs: int, expanded: int) -> int:
+        """Returns the number of squeezed channels of a block."""
+        return max(1, inputs // 4) if self.of_input else round_channels(expanded // 4, 1.0)
 
 
 class Found(NamedTuple):
-    """What a group of blocks gives, and what the depthwise convolution of its last block gives."""
+    """Features of a stride.
+
+    Attributes:
+        result: What the last group of blocks gives.
+        depthwise: What the depthwise convolution of the last block gives.
+        first: What the first block of the stride gives.
+    """
 
     result: Any
     depthwise: Any
+    first: Any
 
 
 def apply_groups(
@@ -40,6 +71,7 @@ def apply_groups(
     output_stride: int,
     halve_first_dilation: bool,
     dilate_rest: bool = True,
+    count_in_groups: bool = False,
     **form: Any,
 ) -> dict[int, Found]:
     """Applies groups of inverted residual blocks.
@@ -51,6 +83,8 @@ def apply_groups(
         halve_first_dilation: Whether the block that would have had the stride keeps the dilation
             from before.
         dilate_rest: Whether the blocks after the first of a group are dilated, too.
+        count_in_groups: Whether blocks are named by group and place in it instead, from
+            `encoder_block1_0` on.
         **form: Padding and epsilon of all convolutions.
 
     Returns:
@@ -58,7 +92,7 @@ def apply_groups(
     """
     found: dict[int, Found] = {}
     nominal, stride, dilation, block = 2, 2, 1, 0
-    for group in groups:
+    for number, group in enumerate(groups, start=1):
         step, before = group.strides, dilation
         nominal *= step
         if stride * step > output_stride:
@@ -68,15 +102,16 @@ def apply_groups(
             block += 1
             first = index == 0
             rate = before if first and halve_first_dilation else dilation
-            found[nominal] = _apply_block(
+            features, depthwise = _apply_block(
                 features,
                 group,
                 strides=step if first else 1,
                 dilation_rate=rate if first or dilate_rest else 1,
-                name=f"encoder_block{block}",
+                name=f"encoder_block{f'{number}_{index}' if count_in_groups else block}",
                 form=form,
             )
-            features = found[nominal].result
+            of_stride = found[nominal].first if nominal in found else features
+            found[nominal] = Found(features, depthwise, of_stride)
     return found
 
 
@@ -89,21 +124,48 @@ def round_channels(channels: int, width: float, divisor: int = 8) -> int:
 
 def _apply_block(
     features, group: Group, *, strides: int, dilation_rate: int, name: str, form: dict
-) -> Found:
-    result = features
-    if group.expansion > 1:
-        expanded = group.expansion * features.shape[-1]
-        result = conv_bn(result, expanded, 1, activation="relu6", name=f"{name}_expand", **form)
+) -> tuple[Any, Any]:
+    """Returns the result of a block, and that of its depthwise convolution."""
+    result, inputs = features, features.shape[-1]
+    expanded = round(group.expansion * inputs)
+    activation = group.activation
+    if expanded != inputs:
+        result = conv_bn(result, expanded, 1, activation=activation, name=f"{name}_expand", **form)
     depthwise = depthwise_bn(
         result,
         kernel_size=group.kernel_size,
         strides=strides,
         dilation_rate=dilation_rate,
-        activation="relu6",
+        activation=activation,
         name=f"{name}_depthwise",
         **form,
     )
-    result = conv_bn(depthwise, group.filters, 1, activation=None, name=f"{name}_project", **form)
-    if strides == 1 and features.shape[-1] == group.filters:
+    result = depthwise
+    if group.squeeze is not None:
+        squeezed = group.squeeze.filters(inputs, expanded)
+        result = squeeze_and_excite(result, squeezed, group.squeeze, name=f"{name}_se")
+    result = conv_bn(result, group.filters, 1, activation=None, name=f"{name}_project", **form)
+    if strides == 1 and inputs == group.filters:
         result = layers.Add(name=f"{name}_add")([features, result])
-    return Found(result, depthwise)
+    return result, depthwise
+
+
+def squeeze_and_excite(features, filters: int, form: Squeeze, *, name: str):
+    """Weighs the channels of features by what their means over the image say.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        filters: Channels to which the means are reduced.
+        form: Its activations.
+        name: Prefix of the layers' names, `NAME_reduce` and `NAME_expand` among them.
+
+    Returns:
+        The weighed features.
+
+    Reference:
+        Hu et al., Squeeze-and-Excitation Networks, CVPR 2018. https://arxiv.org/abs/1709.01507
+    """
+    weights = AdaptiveAveragePooling2D(1, name=f"{name}_mean")(features)
+    weights = Conv2D(filters, 1, activation=form.activation, name=f"{name}_reduce")(weights)
+    weights = Conv2D(features.shape[-1], 1, activation=form.gate, name=f"{name}_expand")(weights)
+    return layers.Multiply(name=f"{name}_multiply")([features, weights])

@@ -1,5 +1,8 @@
 """Sources of ImageNet weights of the ResNets, and the names of their tensors in each source."""
 
+import re
+from typing import Any
+
 from ._weights import TORCH_CLASSIFIER, HubPresets, TorchFiles
 
 
@@ -12,6 +15,27 @@ def stage_renames(prefix: str = "") -> list[tuple[str, str]]:
         (rf"{block}downsample\.0", r"encoder_layer\1_\2_downsample_conv"),
         (rf"{block}downsample\.1", r"encoder_layer\1_\2_downsample_bn"),
     ]
+
+
+_POOLED_SHORTCUT = re.compile(r"(layer\d\.\d+\.downsample\.)([12])(\..+)")
+
+
+def number_as_plain(state: dict, model: Any) -> dict:
+    """Gives the tensors of a ResNet-D of timm the numbers of a plain shortcut and a whole stem.
+
+    In its shortcuts, the pooling has the number 0. The last normalisation of its deep stem, conv1,
+    has the name of that of a plain stem, bn1.
+    """
+    if "conv1.0.weight" not in state:
+        return state
+
+    def rename(name: str) -> str:
+        shortcut = _POOLED_SHORTCUT.fullmatch(name)
+        if shortcut:
+            return f"{shortcut[1]}{int(shortcut[2]) - 1}{shortcut[3]}"
+        return re.sub(r"^bn1\.", "conv1.7.", name)
+
+    return {rename(name): values for name, values in state.items()}
 
 
 def deep_stem_renames(prefix: str) -> list[tuple[str, str]]:
@@ -36,11 +60,19 @@ _TORCH = (
     (r"conv(\d)", r"encoder_stem\1_conv"),
     (r"bn(\d)", r"encoder_stem\1_bn"),
     *deep_stem_renames(r"stem\."),
+    # ResNet-D of timm, see `number_as_plain`.
+    *deep_stem_renames(r"conv1\."),
+    (r"layer\d\.\d+\.downsample\.2\..+", ""),
     TORCH_CLASSIFIER,
 )
 
 WEIGHTS = (
     # keras-hub has no ImageNet weights of the plain ResNet of 34 layers.
     HubPresets(_HUB, {f"resnet{n}": f"resnet_{n}_imagenet" for n in (18, 50, 101, 152)}),
-    TorchFiles("torchvision or timm", _TORCH, sources=("torchvision", "timm")),
+    TorchFiles(
+        "torchvision or timm",
+        _TORCH,
+        number_as_plain,
+        sources=("torchvision", "timm", "smp"),
+    ),
 )

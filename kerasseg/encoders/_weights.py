@@ -6,8 +6,10 @@ expression that matches the whole name of a tensor or layer in the source. Its s
 name of our layer, in which `\1` stands for the first group of the expression, and so on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 Renames = tuple[tuple[str, str], ...]
 
@@ -95,3 +97,26 @@ def torch_files(family: Any, source: str) -> TorchFiles | None:
     """Returns the files of a source that a family declares; None if it declares none."""
     files = (each for each in getattr(family, "WEIGHTS", ()) if isinstance(each, TorchFiles))
     return next((each for each in files if source in each.sources), None)
+
+
+def join_tensors(state: dict, parts: Sequence[str], whole: str) -> dict:
+    """Joins tensors along their first axis, such as queries, keys and values in one product.
+
+    Args:
+        state: Arrays by name. What names have before and after the part stays as it is.
+        parts: What names have in their middle, such as `(".query.", ".key.", ".value.")`.
+        whole: What the joined tensors' names have there instead, such as ".qkv.".
+
+    Returns:
+        The arrays, joined where there are all parts and their shapes agree.
+    """
+    joined = dict(state)
+    for name, values in state.items():
+        before, found, after = name.rpartition(parts[0])
+        names = [f"{before}{part}{after}" for part in parts]
+        if not found or not set(names) <= set(state):
+            continue
+        shapes = [np.shape(state[each])[1:] for each in names]
+        if values.ndim and shapes.count(shapes[0]) == len(shapes):
+            joined[f"{before}{whole}{after}"] = np.concatenate([joined.pop(each) for each in names])
+    return joined

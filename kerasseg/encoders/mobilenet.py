@@ -13,6 +13,9 @@ SEPARABLE = True
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"smp": {"padding": "symmetric", "epsilon": 1e-5, "last_filters": 1280}}
+
 # Expansion, channels, repeats and stride of the groups of inverted residual blocks (table 2).
 _GROUPS = (
     (1, 16, 1, 1),

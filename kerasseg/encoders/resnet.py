@@ -1,4 +1,4 @@
-"""ResNet 18 to 152 (He et al. 2016), dilated or not."""
+"""ResNet 18 to 152 (He et al. 2016) and ResNet-D (He et al. 2019), dilated or not."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,16 @@ _STAGES = {
     "resnet101": ((3, 4, 23, 3), True),
     "resnet152": ((3, 8, 36, 3), True),
 }
-NAMES = tuple(_STAGES)
+# ResNet-D, with a deep stem, and average pooling before the 1 x 1 convolution of a shortcut.
+_D = {f"{name}d": name for name in _STAGES}
+NAMES = (*_STAGES, *_D)
 TAKES_ARGUMENT = False
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
 WEIGHTS = _resnet_weights.WEIGHTS
 
 DEEP_STEM = (64, 64, 128)  # of the official PSPNet
-V1C_STEM = (32, 32, 64)  # of OpenMMLab's ResNetV1c
+V1C_STEM = (32, 32, 64)  # of OpenMMLab's ResNetV1c, and of ResNet-D
 
 
 def features(
@@ -42,14 +44,14 @@ def features(
     ceil_pooling: bool = False,
     filters: int = 64,
 ) -> dict:
-    """Applies a ResNet.
+    """Applies a ResNet or a ResNet-D.
 
     Args:
         images: Normalised images `(batch, height, width, 3)`.
         name: One of `NAMES`.
         output_stride: 8, 16 or 32; stages beyond it keep the resolution and are dilated instead.
         stem: Channels of the three 3 x 3 convolutions of a deep stem; None for a stem with one
-            7 x 7 convolution.
+            7 x 7 convolution. A ResNet-D always has 32, 32 and 64 channels.
         stride_in_first: Whether the first 1 x 1 convolution of a bottleneck has the stride, as in
             the paper and Caffe, and not the 3 x 3 convolution, as in torchvision and most others.
         halve_first_dilation: Whether the first block of a dilated stage has the dilation of the
@@ -74,13 +76,16 @@ def features(
     Reference:
         He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
         https://arxiv.org/abs/1512.03385
+        ResNet-D: He et al., Bag of Tricks for Image Classification with Convolutional Neural
+        Networks, CVPR 2019. https://arxiv.org/abs/1812.01187
     """
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
-    depths, bottleneck = _STAGES[name]
+    pools_shortcut = name in _D
+    depths, bottleneck = _STAGES[_D.get(name, name)]
     _check_count("multi_grid", last_dilations, depths[-1], "block of the last stage")
     _check_count("dilations", dilations, len(depths), "stage")
-    result = _apply_stem(images, stem, filters)
+    result = _apply_stem(images, V1C_STEM if pools_shortcut else stem, filters)
     found = {2: result}
     result = MaxPooling2D(3, 2, padding=1, ceil=ceil_pooling, name="encoder_pool")(result)
 
@@ -106,6 +111,7 @@ def features(
                 bottleneck=bottleneck,
                 stride_in_first=stride_in_first,
                 dilate_second=dilate_second,
+                pools_shortcut=pools_shortcut,
                 name=f"encoder_layer{stage}_{index}",
             )
         found[2 ** (stage + 1)] = result
@@ -138,6 +144,7 @@ def _apply_block(
     bottleneck: bool,
     stride_in_first: bool,
     dilate_second: bool,
+    pools_shortcut: bool,
     name: str,
 ):
     if bottleneck:
@@ -156,6 +163,12 @@ def _apply_block(
             name=f"{name}_2",
         )
     channels = result.shape[-1]
+    if strides > 1 and pools_shortcut:
+        # At the border, "same" leaves out the padding, as PyTorch's `count_include_pad=False` does.
+        features = keras.layers.AveragePooling2D(
+            strides, padding="same", name=f"{name}_downsample_pool"
+        )(features)
+        strides = 1
     if strides > 1 or features.shape[-1] != channels:
         features = conv_bn(
             features, channels, 1, strides=strides, activation=None, name=f"{name}_downsample"
@@ -182,4 +195,4 @@ def has_bottlenecks(name: str) -> bool:
 
 def last_blocks(name: str) -> int:
     """Returns the number of blocks of a ResNet's last stage."""
-    return _STAGES[name][0][-1]
+    return _STAGES[_D.get(name, name)][0][-1]

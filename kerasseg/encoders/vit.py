@@ -5,9 +5,8 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
-from keras import layers
 
-from ..layers import Conv2D, PadToMultiple
+from ..layers import Conv2D, LayerNormalization, PadToMultiple
 from ..layers.position_embeddings import resize_position_embedding
 from ..layers.transformer import PatchMap, PatchTokens, transformer_block
 from ._weights import TORCH_CLASSIFIER, TorchFiles
@@ -94,7 +93,7 @@ def features(
             drop_path=drop_path * index / (depth - 1),
             name=f"encoder_block{index}",
         )
-    tokens = layers.LayerNormalization(epsilon=epsilon, name="encoder_norm")(tokens)
+    tokens = LayerNormalization(epsilon=epsilon, name="encoder_norm")(tokens)
     return {output_stride: PatchMap(classifier_classes, name="encoder_map")(tokens, patches)}
 
 

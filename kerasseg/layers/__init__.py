@@ -11,7 +11,10 @@ from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .dense import Dense
-from .normalization import BatchNormalization, GroupNormalization
+from .fuse_maps import FuseMaps
+from .map_attention import MapAttention
+from .nearest import UpsampleNearest
+from .normalization import BatchNormalization, GroupNormalization, LayerNormalization
 from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
@@ -40,7 +43,10 @@ __all__ = [
     "DenseCRF",
     "DepthwiseConv2D",
     "FitWithin",
+    "FuseMaps",
     "GroupNormalization",
+    "LayerNormalization",
+    "MapAttention",
     "MaxPooling2D",
     "MaxPoolingWithIndices",
     "MaxUnpooling",
@@ -52,6 +58,7 @@ __all__ = [
     "ResizeLike",
     "SegmentationModel",
     "Upsample",
+    "UpsampleNearest",
     "conv_bn",
     "depthwise_bn",
     "native_operations",

@@ -1,4 +1,4 @@
-"""Batch normalisation with TensorFlow's fused operation, and group normalisation in its place."""
+"""Normalisation: of batches with TensorFlow's fused operation, of groups, and of positions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -107,6 +107,65 @@ class GroupNormalization(keras.layers.GroupNormalization):
     def call(self, inputs, training=None, mask=None):
         """Returns the normalised features; training makes no difference."""
         return super().call(inputs)
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Layer normalisation over the channels of each position, faster than Keras' own.
+
+    The arithmetic is that of Keras' layer, with fewer operations over the whole map and a gradient
+        in closed form.
+
+    Args:
+        epsilon: Added to the variance.
+        **kwargs: Further arguments of `keras.layers.LayerNormalization` but `axis`, which is the
+            last, `center` and `scale`.
+
+    Input: features (..., channels).
+    Output: the same shape, in the layer's compute dtype.
+
+    Reference:
+        Ba et al., Layer Normalization, 2016. https://arxiv.org/abs/1607.06450
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(epsilon=epsilon, **kwargs)
+        if self.axis not in (-1, [-1]) or not (self.center and self.scale):
+            raise ValueError(
+                "axis must be -1, with center and scale, got "
+                f"axis={self.axis}, center={self.center}, scale={self.scale}."
+            )
+
+    def call(self, inputs):
+        """Returns the normalised features."""
+        scale, offset = (tf.convert_to_tensor(each) for each in (self.gamma, self.beta))
+        features = tf.cast(inputs, tf.float32)
+        normalized = _normalize_positions(features, scale, offset, self.epsilon)
+        return tf.cast(normalized, self.compute_dtype)
+
+
+def _normalize_positions(features, scale, offset, epsilon: float) -> Any:
+    """Normalises float32 features `(..., channels)` over the channels of each position."""
+
+    @tf.custom_gradient
+    def normalize(features, scale, offset):
+        centred = features - tf.reduce_mean(features, -1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+        inverse = tf.math.rsqrt(variance + epsilon)
+        normalized = centred * inverse
+
+        def gradients(upstream):
+            channels = features.shape[-1]
+            for_offset = tf.reduce_sum(tf.reshape(upstream, (-1, channels)), 0)
+            for_scale = tf.reduce_sum(tf.reshape(upstream * normalized, (-1, channels)), 0)
+            scaled = upstream * scale
+            mean = tf.reduce_mean(scaled, -1, keepdims=True)
+            slope = tf.reduce_mean(scaled * normalized, -1, keepdims=True)
+            return (scaled - mean - normalized * slope) * inverse, for_scale, for_offset
+
+        return normalized * scale + offset, gradients
+
+    return normalize(features, scale, offset)
 
 
 def _global_moments(features, replica):

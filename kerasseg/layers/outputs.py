@@ -1,7 +1,7 @@
 """The outputs of a network: its logits, and an auxiliary head that counts in training only."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
@@ -16,6 +16,7 @@ class _Compiled:
     """The arguments of `compile`, hidden from Keras, which would track their losses and metrics."""
 
     arguments: dict[str, Any]
+    main: tuple[Any, float]
     auxiliary_losses: dict[str, tuple[keras.losses.Loss, float]]
 
 
@@ -34,7 +35,9 @@ class SegmentationModel(keras.Model):
     Output: float32 logits (batch, height, width, num_classes).
     """
 
-    _compiled = _Compiled({}, {})
+    # Factors of the heads' losses; other heads have that of the auxiliary head.
+    _WEIGHTS: ClassVar[dict[str, float]] = {_MAIN: 1.0}
+    _compiled = _Compiled({}, (None, 1.0), {})
 
     def call(self, inputs, training=None, mask=None):
         """Returns the logits; in training those of all heads, by name."""
@@ -77,6 +80,7 @@ class SegmentationModel(keras.Model):
         losses, weights = self._read_losses(loss, loss_weights)
         self._compiled = _Compiled(
             arguments,
+            (losses[_MAIN] and _as_loss(losses[_MAIN]), weights[_MAIN]),
             {
                 head: (_as_loss(losses[head]), weights[head])
                 for head in losses
@@ -104,7 +108,7 @@ class SegmentationModel(keras.Model):
         if isinstance(loss, dict) and _MAIN not in loss:
             raise ValueError(f"loss must have {_MAIN}, got {', '.join(loss)}.")
         losses = {head: loss.get(head) if isinstance(loss, dict) else loss for head in heads}
-        weights = {head: 1.0 if head == _MAIN else _AUXILIARY_WEIGHT for head in heads}
+        weights = {head: self._WEIGHTS.get(head, _AUXILIARY_WEIGHT) for head in heads}
         if isinstance(loss_weights, dict):
             weights |= {head: float(weight) for head, weight in loss_weights.items()}
         elif loss_weights is not None:
@@ -126,18 +130,18 @@ class SegmentationModel(keras.Model):
         """Returns the loss of the logits, and in training those of auxiliary heads as well."""
         outputs = _as_dict(y_pred) or {_MAIN: y_pred}
         total = super().compute_loss(
-            x, _of(_MAIN, y), outputs[_MAIN], _of(_MAIN, sample_weight), training
+            x, of_head(_MAIN, y), outputs[_MAIN], of_head(_MAIN, sample_weight), training
         )
         for head, (loss, weight) in self._compiled.auxiliary_losses.items():
             if head in outputs:
-                value: Any = loss(_of(head, y), outputs[head], _of(head, sample_weight))
+                value: Any = loss(of_head(head, y), outputs[head], of_head(head, sample_weight))
                 total += weight * value
         return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the metrics with the logits."""
         return super().compute_metrics(
-            x, _of(_MAIN, y), _of(_MAIN, y_pred), _of(_MAIN, sample_weight)
+            x, of_head(_MAIN, y), of_head(_MAIN, y_pred), of_head(_MAIN, sample_weight)
         )
 
 
@@ -161,7 +165,7 @@ def _as_dict(value) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _of(head: str, value):
+def of_head(head: str, value) -> Any:
     """Returns the part of labels, weights or outputs that belongs to a head."""
     return value.get(head, value[_MAIN]) if isinstance(value, dict) else value
 
@@ -188,7 +192,7 @@ def pad_for_aligned_corners(images, output_stride: int):
     Returns:
         Images whose sides are k * output_stride + 1.
     """
-    return PadToMultiple(output_stride, extra=1, name="encoder_pad")(images)
+    return PadToMultiple(output_stride, extra=1, name="pad_corners")(images)
 
 
 def end(
@@ -202,24 +206,26 @@ def end(
     padded=None,
     stride: int = 1,
     auxiliary_stride: int = 1,
+    kind: type[SegmentationModel] = SegmentationModel,
 ):
     """Makes a model of an input and its logits.
 
     Args:
         images: The model's input.
         logits: Float32 logits at the decoder's stride.
-        auxiliary: Float32 logits of the auxiliary head, or None.
-        resize_logits: Whether to resize both to the size of the images.
+        auxiliary: Float32 logits of the auxiliary head, or of several heads by name, or None.
+        resize_logits: Whether to resize all logits to the size of the images.
         align_corners: Whether the resizing aligns the corners.
         name: Name of the model.
         padded: Result of `pad_for_aligned_corners`, whose padding is cut off the logits; None if it
             was not called.
         stride: Stride of the logits before resizing, needed with padding.
-        auxiliary_stride: Stride of the auxiliary head's logits before resizing, needed with
+        auxiliary_stride: Stride of the auxiliary heads' logits before resizing, needed with
             padding.
+        kind: Class of a model with auxiliary heads.
 
     Returns:
-        A `keras.Model`, or a `SegmentationModel` if there is an auxiliary head.
+        A `keras.Model`, or a model of the class `kind` if there is an auxiliary head.
     """
 
     def finish(features, head: str, stride: int):
@@ -233,8 +239,9 @@ def end(
     logits = finish(logits, "logits", stride)
     if auxiliary is None:
         return keras.Model(images, logits, name=name)
-    heads = {"logits": logits, "auxiliary": finish(auxiliary, "auxiliary", auxiliary_stride)}
-    return SegmentationModel(images, heads, name=name)
+    heads = auxiliary if isinstance(auxiliary, dict) else {"auxiliary": auxiliary}
+    heads = {head: finish(of_it, head, auxiliary_stride) for head, of_it in heads.items()}
+    return kind(images, {_MAIN: logits, **heads}, name=name)
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:

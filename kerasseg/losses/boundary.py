@@ -28,13 +28,22 @@ def boundary_weights(labels, counted, weight: float, sigma: float) -> Any:
     Returns:
         float32 (batch, height, width), 0 at ignored pixels and in an image without a border.
     """
-    squares = tf.where(_is_border(labels, counted), 0.0, _FAR)
+    squares = tf.where(is_border(labels, counted), 0.0, _FAR)
     for axis in (1, 2):
         squares = _nearest_along(squares, axis, math.ceil(_SIGMAS * sigma))
     return tf.cast(counted, tf.float32) * weight * tf.exp(-squares / (2 * sigma**2))
 
 
-def _is_border(labels, counted):
+def is_border(labels, counted) -> Any:
+    """Finds the pixels with a pixel of another class above, below, left or right of them.
+
+    Args:
+        labels: int64 (batch, height, width).
+        counted: bool (batch, height, width), whether the label is a class.
+
+    Returns:
+        bool (batch, height, width).
+    """
     found = tf.zeros_like(labels, tf.float32)
     for axis in (1, 2):
         before, after = (_without(axis, end) for end in (-1, 0))

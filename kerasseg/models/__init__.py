@@ -10,16 +10,26 @@ from ._by_name import builder as builder
 from ._by_name import names as names
 
 if TYPE_CHECKING:
+    from . import ddrnet as ddrnet
     from . import deeplab as deeplab
     from . import deeplabv3 as deeplabv3
     from . import deeplabv3plus as deeplabv3plus
+    from . import eomt as eomt
     from . import fcn as fcn
+    from . import fpn as fpn
+    from . import linknet as linknet
+    from . import lraspp as lraspp
+    from . import manet as manet
     from . import pan as pan
+    from . import pidnet as pidnet
     from . import pspnet as pspnet
     from . import refinenet as refinenet
+    from . import segformer as segformer
     from . import segmenter as segmenter
     from . import segnet as segnet
     from . import unet as unet
+    from . import unetplusplus as unetplusplus
+    from . import upernet as upernet
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
@@ -84,23 +94,36 @@ def _is_at_least_one(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-def check_unused(form: str, encoder: Any, **options: Any) -> None:
+def check_unused(form: str, encoder: Any, /, **options: Any) -> None:
     """Checks that options without effect in a form of an architecture are left out.
 
     Args:
         form: The form in words, such as "variant mmseg"; empty if the encoder alone decides.
-        encoder: Name of the encoder, or a function of images.
+        encoder: Name of the encoder, or a function of images; None if it does not matter.
         **options: The options by name; None where they are left out.
 
     Raises:
         ValueError: If one is given.
     """
-    form = " on ".join(filter(None, (form, f"encoder {getattr(encoder, '__name__', encoder)}")))
+    if encoder is not None:
+        encoder = f"encoder {getattr(encoder, '__name__', encoder)}"
+    form = " on ".join(filter(None, (form, encoder)))
     for name, value in options.items():
         if value is not None:
             raise ValueError(
                 f"{name} must be left out for {form}, which does not use it, got {value!r}."
             )
+
+
+def check_size(size: str, sizes: Iterable[str]) -> str:
+    """Returns the size of a network.
+
+    Raises:
+        ValueError: If the architecture does not have this size.
+    """
+    if size not in tuple(sizes):
+        raise ValueError(f"size must be one of {', '.join(sizes)}, got {size!r}.")
+    return size
 
 
 def check_output_stride(output_stride: int, allowed: tuple[int, ...]) -> None:

@@ -8,6 +8,18 @@ def names() -> list[str]: ...
 def builder(name: str) -> Callable[..., keras.Model]: ...
 @overload
 def build(
+    name: Literal["ddrnet"],
+    *,
+    num_classes: int,
+    size: str = "23_slim",
+    variant: str = "paper",
+    auxiliary: bool = True,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["deeplab"],
     *,
     num_classes: int,
@@ -65,6 +77,23 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["eomt"],
+    *,
+    num_classes: int,
+    encoder: str = "dinov2_small",
+    variant: str = "paper",
+    image_size: int = 512,
+    num_queries: int = 100,
+    num_blocks: int | None = None,
+    masked_attention: bool | Sequence[bool] = False,
+    registers: int = 4,
+    drop_path: float = 0.0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["fcn"],
     *,
     num_classes: int,
@@ -85,6 +114,60 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["fpn"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    filters: int = 256,
+    head_filters: int = 128,
+    dropout: float = 0.2,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["linknet"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    filters: int = 32,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["lraspp"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "mobilenetv3_large",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    filters: int = 128,
+    dropout: float = 0.1,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["manet"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
+    attention_filters: int = 64,
+    reduction: int = 16,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["pan"],
     *,
     num_classes: int,
@@ -92,6 +175,18 @@ def build(
     variant: str = "smp",
     output_stride: int = 16,
     filters: int | None = None,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["pidnet"],
+    *,
+    num_classes: int,
+    size: str = "s",
+    variant: str = "paper",
+    auxiliary: bool = True,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -132,6 +227,20 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["segformer"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "mit_b0",
+    variant: str = "paper",
+    filters: int | None = None,
+    dropout: float = 0.1,
+    drop_path: float | None = None,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["segmenter"],
     *,
     num_classes: int,
@@ -165,14 +274,47 @@ def build(
     *,
     num_classes: int,
     variant: str = "paper",
-    filters: int = 64,
-    depth: int = 4,
+    encoder: str | Callable[..., dict] | None = None,
+    decoder_filters: Sequence[int] | None = None,
+    filters: int | None = None,
+    depth: int | None = None,
     dropout: float | None = None,
     bilinear: bool = False,
     head: str = "fcn",
     head_filters: int | None = None,
     atrous_rates: Sequence[int] = (12, 24, 36),
     auxiliary: bool = False,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["unetplusplus"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "resnet34",
+    variant: str = "smp",
+    decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["upernet"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "convnext_tiny",
+    variant: str = "paper",
+    output_stride: int = 32,
+    deep_stem: bool | None = None,
+    filters: int | None = None,
+    dropout: float | None = None,
+    drop_path: float | None = None,
+    align_corners: bool = False,
+    auxiliary: bool = True,
+    auxiliary_filters: int = 256,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,

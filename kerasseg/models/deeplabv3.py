@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from .. import encoders
-from ..encoders import mobilenet, resnet
+from ..encoders import mobilenet, mobilenetv3, resnet
 from ..layers import Conv2D, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling
 from ..layers.outputs import end, pad_for_aligned_corners
@@ -47,7 +47,8 @@ def build(
             there are no 3 x 3 branches, and the encoder has no last 1 x 1 convolution.
         torchvision: Output stride 8, atrous rates (12, 24, 36), no multi-grid. The first block of a
             dilated stage keeps the dilation of the stage before. There is dropout of 0.5 after the
-            pyramid, too, and one more 3 x 3 convolution.
+            pyramid, too, and one more 3 x 3 convolution. On MobileNetV3 the output stride is 16,
+            and the auxiliary head is on the features of stride 8.
         mmseg: OpenMMLab's network. Output stride 8, atrous rates (12, 24, 36), halved at output
             stride 16, 512 channels, or 128 on ResNet-18 and 34, a stem of (32, 32, 64) channels and
             a 3 x 3 convolution after the pyramid. `multi_grid` gives the dilations themselves, not
@@ -102,8 +103,9 @@ def build(
         filters=filters,
         auxiliary_filters=auxiliary_filters,
     )
+    mobile = variant == "torchvision" and str(encoder) in mobilenetv3.NAMES
     if output_stride is None:
-        output_stride = 8 if variant in ("torchvision", "mmseg") else 16
+        output_stride = 8 if variant in ("torchvision", "mmseg") and not mobile else 16
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if atrous_rates is None:
@@ -133,10 +135,15 @@ def build(
         features = conv_bn(features, filters, 3, name="head")
     else:
         features = layers.Dropout(dropout, name="head_dropout")(features)
+    extra = None
+    if auxiliary and mobile:
+        extra = auxiliary_head(found[8], num_classes, found[8].shape[-1] // 4)
+    elif auxiliary:
+        extra = auxiliary_head(found[16], num_classes, auxiliary_filters)
     return end(
         images,
         Conv2D(num_classes, 1, dtype="float32", name="logits")(features),
-        auxiliary_head(found[16], num_classes, auxiliary_filters) if auxiliary else None,
+        extra,
         resize_logits=resize_logits,
         align_corners=align_corners,
         name="deeplabv3",
@@ -147,7 +154,7 @@ def build(
 
 
 def auxiliary_head(features, num_classes: int, filters: int):
-    """Classifies the encoder's third stage, as torchvision and OpenMMLab do in training."""
+    """Classifies features of a stage in between, as torchvision and OpenMMLab do in training."""
     features = conv_bn(features, filters, 3, name="auxiliary")
     features = layers.Dropout(0.1, name="auxiliary_dropout")(features)
     return Conv2D(num_classes, 1, dtype="float32", name="auxiliary_logits")(features)
@@ -171,6 +178,8 @@ def _encoder_form(
     check_unused(f"variant {variant}", name, deep_stem=deep_stem)
     if chosen.family is not resnet:
         check_unused("", name, multi_grid=multi_grid)
+        if chosen.family is mobilenetv3 and variant == "torchvision":
+            return {"first_blocks": True}
         if chosen.family is mobilenet and variant == "official":
             return {"halve_first_dilation": True, "divisor": 8 if name == "mobilenetv2" else 1}
         return {}

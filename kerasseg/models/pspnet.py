@@ -109,12 +109,14 @@ def build(
         **_encoder_form(chosen, paper, deep_stem, dilations),
     )
     filters = filters or (512 if paper else _mmseg.head_filters(chosen))
-    pooled = pyramid_pooling(found[32], None if paper else filters, align_corners=align_corners)
-    logits = _classify(pooled, num_classes, filters, dropout, "head")
+    pooled = pyramid_pooling(
+        found[32], filters=None if paper else filters, align_corners=align_corners
+    )
+    logits = classify(pooled, num_classes, filters, dropout, "head")
     extra = None
     if auxiliary:
         width = auxiliary_filters or (256 if paper else _mmseg.auxiliary_filters(chosen))
-        extra = _classify(found[16], num_classes, width, dropout, "auxiliary")
+        extra = classify(found[16], num_classes, width, dropout, "auxiliary")
     return end(
         images,
         logits,
@@ -141,19 +143,19 @@ def _encoder_form(
     return _mmseg.encoder_form(chosen, deep_stem=deep_stem, dilations=dilations)
 
 
-def pyramid_pooling(features, filters: int | None, *, align_corners: bool):
+def pyramid_pooling(features, *, align_corners: bool, filters: int | None = None):
     """Joins features with their means over 1, 2, 3 and 6 bins a side.
 
     Args:
         features: `(batch, height, width, channels)`.
-        filters: Channels of each pooled map; None for a quarter of those of the features.
-        align_corners: Whether the resizing of the pooled maps aligns the corners.
+        align_corners: Whether the resizing of the means aligns the corners.
+        filters: Channels of each of the means; None for a quarter of the features'.
 
     Returns:
         `(batch, height, width, channels + 4 * filters)`.
     """
-    filters = filters or max(1, features.shape[-1] // len(_BINS))
     maps = [features]
+    filters = filters or max(1, features.shape[-1] // len(_BINS))
     for bins in _BINS:
         pooled = AdaptiveAveragePooling2D(bins, name=f"ppm{bins}_pool")(features)
         pooled = conv_bn(pooled, filters, 1, name=f"ppm{bins}")
@@ -161,7 +163,19 @@ def pyramid_pooling(features, filters: int | None, *, align_corners: bool):
     return layers.Concatenate(name="ppm_concat")(maps)
 
 
-def _classify(features, num_classes: int, filters: int, dropout: float, name: str):
+def classify(features, num_classes: int, filters: int, dropout: float, name: str):
+    """Applies a 3 x 3 convolution and a classifier, in the head or the auxiliary head.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        num_classes: Number of output channels.
+        filters: Channels of the convolution.
+        dropout: Fraction of channels dropped before the classifier.
+        name: "head" or "auxiliary".
+
+    Returns:
+        Float32 logits `(batch, height, width, num_classes)`.
+    """
     features = conv_bn(features, filters, 3, name=name)
     features = layers.SpatialDropout2D(dropout, name=f"{name}_dropout")(features)
     name = "logits" if name == "head" else f"{name}_logits"

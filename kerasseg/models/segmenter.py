@@ -3,10 +3,9 @@
 from typing import Any
 
 import keras
-from keras import layers
 
 from .. import encoders
-from ..layers import CropLike, Dense, Upsample
+from ..layers import CropLike, Dense, LayerNormalization, Upsample
 from ..layers.preprocessing import preprocess
 from ..layers.transformer import AppendClassTokens, ClassMasks, transformer_block
 from . import check_options
@@ -112,11 +111,11 @@ def _decode_masks(features, num_classes: int, depth: int, width: int):
         tokens = transformer_block(
             tokens, width // 64, epsilon=1e-5, dropout=0.1, name=f"decoder_block{index}"
         )
-    tokens = layers.LayerNormalization(epsilon=1e-5, name="decoder_norm")(tokens)
+    tokens = LayerNormalization(epsilon=1e-5, name="decoder_norm")(tokens)
     initializer: Any = keras.initializers.RandomNormal(stddev=width**-0.5)
     projected = [
         Dense(width, use_bias=False, kernel_initializer=initializer, name=name)(tokens)
         for name in ("project_patches", "project_classes")
     ]
     masks = ClassMasks(num_classes, name="masks")(*projected, features)
-    return layers.LayerNormalization(epsilon=1e-5, dtype="float32", name="mask_norm")(masks)
+    return LayerNormalization(epsilon=1e-5, dtype="float32", name="mask_norm")(masks)

@@ -1,6 +1,6 @@
-"""U-Net (Ronneberger et al. 2015): as published, and with padding and batch normalisation."""
+"""U-Net (Ronneberger et al. 2015): as published, with padding, and on an encoder of choice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import layers
@@ -19,11 +19,11 @@ from ..layers import (
 from ..layers.aspp import atrous_spatial_pyramid_pooling
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
-from . import check_options
+from . import _smp, check_options, check_unused
 from .pspnet import pyramid_pooling
 
 PAPER = "https://arxiv.org/abs/1505.04597"
-VARIANTS = ("paper", "milesial", "mmseg")
+VARIANTS = ("paper", "milesial", "mmseg", "smp")
 HEADS = ("fcn", "psp", "aspp")
 
 
@@ -31,8 +31,10 @@ def build(
     *,
     num_classes: int,
     variant: str = "paper",
-    filters: int = 64,
-    depth: int = 4,
+    encoder: str | Callable[..., dict] | None = None,
+    decoder_filters: Sequence[int] | None = None,
+    filters: int | None = None,
+    depth: int | None = None,
     dropout: float | None = None,
     bilinear: bool = False,
     head: str = "fcn",
@@ -53,15 +55,25 @@ def build(
             most often today.
         mmseg: OpenMMLab's network. As `milesial`, but features are enlarged by resizing and a 1 x 1
             convolution, and there is a head before the classifier.
+        smp: The network of segmentation_models.pytorch: an encoder of your choice, whose features
+            are the skips, and a decoder that enlarges by repeating pixels. The classifier has 3 x 3
+            taps.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
         variant: One of `VARIANTS`.
-        filters: Channels of the first level; each level below has twice as many.
-        depth: Number of 2 x 2 poolings, at least 1. The variants with padding pad images with sides
-            below `2**depth` pixels with zeros after their normalisation.
+        encoder: Name of an encoder with features of strides 4, 8, 16 and 32, or your own function
+            of images, for variant `smp` only; None for `resnet34`. Features of stride 2 are a
+            further skip where the encoder has them.
+        decoder_filters: Channels of the decoder at the strides 16, 8, 4, 2 and 1, for variant `smp`
+            only; None for (256, 128, 64, 32, 16).
+        filters: Channels of the first level; each level below has twice as many. None for 64. Not
+            for variant `smp`.
+        depth: Number of 2 x 2 poolings, at least 1; None for 4. Not for variant `smp`. The other
+            variants with padding pad images with sides below `2**depth` pixels with zeros after
+            their normalisation; variant `smp` pads to sides that are multiples of 32.
         dropout: Fraction dropped at the two deepest encoder levels, in [0, 1); None for 0.5 in
-            variant `paper` and 0 in the others.
+            variant `paper` and 0 in the others. Not for variant `smp`.
         bilinear: Whether features are enlarged by bilinear resizing instead of a transposed
             convolution; levels below the first then have half of the channels (`milesial` only).
         head: Head of variant `mmseg`: "fcn", one more 3 x 3 convolution; "psp", the pyramid pooling
@@ -72,8 +84,9 @@ def build(
         atrous_rates: Dilations of the 3 x 3 convolutions of the head "aspp".
         auxiliary: Whether to add a head at half the resolution for training (`mmseg` only).
         input_shape: `(height, width, channels)`; None for any height or width.
-        preprocessing: "encoder" (ImageNet's mean and deviation) for images in [0, 255], or the name
-            of a preset; None for already normalised input.
+        preprocessing: "encoder" for images in [0, 255], with ImageNet's mean and deviation or, in
+            variant `smp`, the encoder's own; or the name of a preset; None for already normalised
+            input.
         resize_logits: Has no effect: the decoder ends at the input's resolution.
 
     Returns:
@@ -87,6 +100,7 @@ def build(
         Ronneberger, Fischer and Brox, U-Net: Convolutional Networks for Biomedical Image
         Segmentation, MICCAI 2015. https://arxiv.org/abs/1505.04597
         Variant `milesial`: https://github.com/milesial/Pytorch-UNet
+        Variant `smp`: https://github.com/qubvel-org/segmentation_models.pytorch
 
     Differs from the paper:
         The input may have any number of channels and any size: the mirrored border is so wide that
@@ -102,12 +116,18 @@ def build(
         depth=depth,
         head_filters=head_filters,
     )
+    _check(variant, dropout, bilinear, head, auxiliary)
+    images = keras.Input(input_shape, name="image")
+    if variant == "smp":
+        unused = {"filters": filters, "depth": depth, "head_filters": head_filters}
+        check_unused("variant smp", None, dropout=dropout, **unused)
+        chosen = encoder if encoder is not None else "resnet34"
+        return _build_on(chosen, images, num_classes, decoder_filters, preprocessing)
+    check_unused(f"variant {variant}", None, encoder=encoder, decoder_filters=decoder_filters)
+    filters, depth = filters or 64, depth or 4
     valid = variant == "paper"
     if dropout is None:
         dropout = 0.5 if valid else 0.0
-    _check(variant, dropout, bilinear, head, auxiliary)
-
-    images = keras.Input(input_shape, name="image")
     features = preprocess(images, preprocessing)
     if valid:
         features = MirrorPadForValidConvolutions(depth, name="mirror_pad")(features)
@@ -115,18 +135,8 @@ def build(
         features = PadToLeast(2**depth, name="pad_small")(features)
     padded = None if valid else features
 
-    skips = []
-    for level in range(depth + 1):
-        if level > 0:
-            features = layers.MaxPooling2D(2, name=f"down{level}_pool")(features)
-        channels = filters * 2**level
-        if bilinear and level == depth:
-            channels //= 2  # enlarging the deepest features will not halve them
-        features = _double_conv(features, (channels, channels), valid, f"down{level}")
-        if dropout and level >= depth - 1:
-            features = layers.Dropout(dropout, name=f"down{level}_dropout")(features)
-        skips.append(features)
-
+    skips = _contract(features, filters, depth, dropout, bilinear, valid)
+    features = skips[depth]
     decoded = {}
     for level in reversed(range(depth)):
         channels = filters * 2**level
@@ -158,7 +168,24 @@ def build(
     )
 
 
-def _check(variant: str, dropout: float, bilinear: bool, head: str, auxiliary: bool) -> None:
+def _build_on(encoder, images, num_classes: int, decoder_filters, preprocessing) -> keras.Model:
+    """Builds the variant with an encoder of choice."""
+    if decoder_filters is None:
+        decoder_filters = _smp.DECODER_FILTERS
+    _smp.check_decoder_filters(decoder_filters)
+    padded, found = _smp.encode(images, encoder, _smp.NEEDS, preprocessing)
+    features = _smp.decode(found, decoder_filters)
+    return end(
+        images,
+        Conv2D(num_classes, 3, dtype="float32", name="logits")(features),
+        resize_logits=False,
+        align_corners=False,
+        name="unet",
+        padded=padded,
+    )
+
+
+def _check(variant: str, dropout: float | None, bilinear: bool, head: str, auxiliary: bool) -> None:
     if head not in HEADS:
         raise ValueError(f"head must be one of {', '.join(HEADS)}, got {head!r}.")
     if head != "fcn" and variant != "mmseg":
@@ -167,8 +194,27 @@ def _check(variant: str, dropout: float, bilinear: bool, head: str, auxiliary: b
         raise ValueError(f"variant must be mmseg for an auxiliary head, got {variant!r}.")
     if bilinear and variant != "milesial":
         raise ValueError(f"variant must be milesial for bilinear enlarging, got {variant!r}.")
-    if not 0 <= dropout < 1:
+    if dropout is not None and not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1), got {dropout}.")
+
+
+def _contract(
+    features, filters: int, depth: int, dropout: float, bilinear: bool, valid: bool
+) -> list:
+    """Applies the contracting path; returns the features of each level."""
+    skips = []
+    for level in range(depth + 1):
+        if level > 0:
+            features = layers.MaxPooling2D(2, name=f"down{level}_pool")(features)
+        channels = filters * 2**level
+        if bilinear and level == depth:
+            channels //= 2  # enlarging the deepest features will not halve them
+        features = _double_conv(features, (channels, channels), valid, f"down{level}")
+        if dropout and level >= depth - 1:
+            features = layers.Dropout(dropout, name=f"down{level}_dropout")(features)
+        skips.append(features)
+
+    return skips
 
 
 def _double_conv(features, filters: tuple[int, int], valid: bool, name: str):
@@ -209,7 +255,7 @@ def _apply_head(features, head: str, filters: int, atrous_rates: Sequence[int]):
             features, atrous_rates, filters=filters, project_kernel=3, project_name="head"
         )
     if head == "psp":
-        features = pyramid_pooling(features, filters, align_corners=False)
+        features = pyramid_pooling(features, filters=filters, align_corners=False)
     return conv_bn(features, filters, 3, name="head")
 
 

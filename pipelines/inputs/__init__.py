@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from kerasseg import IGNORE_LABEL, lazy
 
-from . import augmentation, sources
+from . import augmentation, sources, threads
 from .service import distribute
 from .sources import decode
 
 if TYPE_CHECKING:
     from . import cache as cache
     from . import service as service
+    from . import threads as threads
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
@@ -117,16 +118,18 @@ def training_batches(
         # message among the workers per step.
         endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
         made = numbers.flat_map(epoch.made_here).apply(endless)
-        return _on_one_thread_each(made).prefetch(2 * share.replicas)
+        batches = _on_one_thread_each(made).prefetch(2 * share.replicas)
+        return threads.without_tuning(batches)
     if service is None:
-        return _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
+        batches = _on_one_thread_each(numbers.flat_map(epoch.made_here)).prefetch(2)
+        return threads.without_tuning(batches)
     # Not flat_map: this asks for the next epoch early, as a service needs a second to begin it.
     batches = numbers.interleave(
         lambda number: distribute(epoch.made_anywhere(number), service),
         cycle_length=1,
         num_parallel_calls=1,
     )
-    return batches.prefetch(2)
+    return threads.without_tuning(batches.prefetch(2))
 
 
 def _preparation(*, crop_size, image_size, scale, flip, photometric, seed) -> Callable:
@@ -181,6 +184,7 @@ class _Epoch:
         return self._batches(
             self._own_part(numbered, number * self.examples),
             lambda position, element: self.prepare(position, self.source.open(element)),
+            threads.count(),
         )
 
     def _own_part(self, numbered: tf.data.Dataset, first) -> tf.data.Dataset:
@@ -203,15 +207,19 @@ class _Epoch:
             lambda batch: tf.data.Dataset.range(batch * size, (batch + 1) * size)
         )
         return self._batches(
-            places, lambda place: self.prepare(first + place, self.source.open(order[place]))
+            places,
+            lambda place: self.prepare(first + place, self.source.open(order[place])),
+            tf.data.AUTOTUNE,  # for each worker's cores
         )
 
     def _batches_passed_over(self, number):
         epoch, batches = (tf.constant(value, tf.int64) for value in self.first)
         return tf.where(number == epoch, batches, 0)
 
-    def _batches(self, elements: tf.data.Dataset, function: Callable) -> tf.data.Dataset:
-        made = elements.map(function, tf.data.AUTOTUNE)
+    def _batches(
+        self, elements: tf.data.Dataset, function: Callable, parallel: int
+    ) -> tf.data.Dataset:
+        made = elements.map(function, parallel)
         pieces = 1 if self.share.workers == 1 else self.share.workers * self.share.replicas
         return made.batch(self.batch_size // pieces, drop_remainder=True)
 
@@ -287,14 +295,14 @@ def evaluation_batches(files: list[str], batch_size: int, share: Share = WHOLE) 
     """
     read = tf.data.TFRecordDataset(files)
     if share.workers == 1:
-        examples = read.map(decode, tf.data.AUTOTUNE)
+        examples = read.map(decode, threads.count())
         batches = _batches_of_one_size(
             examples, lambda _, label: tf.shape(label, out_type=tf.int64), batch_size
         )
     else:
         records = _batches_of_one_size(read, sources.label_size, batch_size)
-        batches = records.map(lambda each: _decode_share(each, share), tf.data.AUTOTUNE)
-    return batches.prefetch(2)
+        batches = records.map(lambda each: _decode_share(each, share), threads.count())
+    return threads.without_tuning(batches.prefetch(2))
 
 
 def _batches_of_one_size(

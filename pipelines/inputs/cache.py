@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from .. import records
 from ..errors import InputError
-from . import sources
+from . import sources, threads
 
 _ALIGNMENT = 64
 _BYTES_A_PIXEL = 4  # three of the image and one of the label
@@ -46,9 +46,10 @@ class DecodedRecords:
         sizes, counts = [], []
         filled = 0
         for file in files:
-            decoded = tf.data.TFRecordDataset(file).map(sources.decode, tf.data.AUTOTUNE)
+            decoded = tf.data.TFRecordDataset(file).map(sources.decode, threads.count())
+            decoded = threads.without_tuning(decoded.prefetch(2))
             begun = len(sizes)
-            for image, label in decoded.prefetch(2).as_numpy_iterator():
+            for image, label in decoded.as_numpy_iterator():
                 images[3 * filled : 3 * (filled + label.size)] = image.reshape(-1)
                 labels[filled : filled + label.size] = label.reshape(-1)
                 filled += label.size

@@ -82,7 +82,8 @@ def _encoder_of(options: TrainingOptions) -> str:
     found = chosen_encoder.name_of(options)
     if found is None:
         raise InputError(
-            f"encoder_weights must be none for {options.model}: it has no choice of encoder."
+            f"encoder_weights must be none for {options.model}: it has no choice of encoder, or "
+            "none is named."
         )
     return found
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from . import checkpoints as checkpoints
     from . import class_weights as class_weights
     from . import compiled_model as compiled_model
+    from . import data_checks as data_checks
     from . import early_stopping as early_stopping
     from . import epochs as epochs
     from . import freezing as freezing

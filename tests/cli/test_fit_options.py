@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 # As release 0.1 and its recipes have them: flags, metavar, default.
 RELEASED = """
 --recipe TEXT
---model [deeplab|deeplabv3|deeplabv3plus|fcn|pan|pspnet|refinenet|segmenter|segnet|unet]
+--model [deeplab|deeplabv3|deeplabv3plus|fcn|pan|pspnet|refinenet|segformer|segmenter|segnet|unet]
 --model-option NAME=VALUE
 --encoder TEXT
 --output-stride INTEGER

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.layers import BatchNormalization
+from kerasseg.layers import BatchNormalization, LayerNormalization
 from kerasseg.pipelines.runtime.devices import mirrored_strategy
 
 
@@ -187,3 +187,47 @@ def test_a_layer_that_counts_steps_keeps_its_averages_when_frozen(features):
     layer.frozen_statistics = True
     layer(features, training=True)
     np.testing.assert_array_equal(layer.moving_mean, np.zeros(8))
+
+
+def test_a_layer_normalisation_normalises_each_position_as_keras_own_does(features):
+    # Also a mean of many deviations, which Keras' formula keeps: it squares what it has centred.
+    inputs = tf.constant(features + np.linspace(0, 50, 6, dtype=np.float32)[:, None])
+    upstream = np.random.default_rng(1).normal(size=features.shape).astype(np.float32)
+    layers = LayerNormalization(epsilon=1e-6), keras.layers.LayerNormalization(epsilon=1e-6)
+    found = []
+    for layer in layers:
+        layer.build(inputs.shape)
+        layer.gamma.assign(np.linspace(0.5, 2, 8))
+        layer.beta.assign(np.linspace(-1, 1, 8))
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs)
+            loss = tf.reduce_sum(outputs * upstream)
+        gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+        found.append([outputs, *gradients])
+    for ours, keras_own in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=1e-4)
+    mean, variance = (each(inputs.numpy(), axis=-1, keepdims=True) for each in (np.mean, np.var))
+    expected = (inputs - mean) / np.sqrt(variance + 1e-6) * layers[0].gamma + layers[0].beta
+    np.testing.assert_allclose(found[0][0], expected, atol=1e-4)
+
+
+def test_a_layer_normalisation_takes_tokens_and_maps_of_any_size_in_any_precision(features):
+    layer = LayerNormalization(epsilon=1e-3, dtype="mixed_bfloat16", name="norm")
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert type(again) is LayerNormalization
+    assert again.get_config() == layer.get_config()
+    spec = tf.TensorSpec((None, None, 8), tf.bfloat16)
+    again.build((None, None, 8))
+    run = tf.function(again, input_signature=[spec]).get_concrete_function()
+    assert run.output_shapes == (None, None, 8)
+    tokens = features.reshape(4, 30, 8)
+    expected = (tokens - tokens.mean(-1, keepdims=True)) / tokens.std(-1, keepdims=True)
+    found = run(tf.cast(tokens, tf.bfloat16))
+    assert found.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=5e-2)
+
+
+def test_a_layer_normalisation_of_another_axis_is_refused():
+    with pytest.raises(ValueError, match="axis must be -1, with center and scale, got axis=1"):
+        LayerNormalization(axis=1)

@@ -11,6 +11,7 @@ from kerasseg.layers.transformer import (
     DropPath,
     MultiHeadAttention,
     PatchTokens,
+    attend,
 )
 
 
@@ -56,6 +57,19 @@ def test_attention_is_the_softmax_of_the_scaled_products():
         scores = queries[:, part] @ keys[:, part].T / np.sqrt(3)
         weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
         np.testing.assert_allclose(result[0, :, part], weights @ values[:, part], atol=1e-5)
+
+
+def test_gradients_of_attention_are_those_of_its_formula():
+    queries, keys, values, upstream = (tf.constant(random(2, 3, n, 4)) for n in (5, 6, 6, 5))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([queries, keys, values])
+        attended = attend(queries, keys, values)
+        scores = tf.einsum("bhqd,bhkd->bhqk", queries, keys) / 2  # the root of four channels
+        expected = tf.einsum("bhqk,bhkd->bhqd", tf.nn.softmax(scores), values)
+    np.testing.assert_allclose(attended, expected, atol=1e-5)
+    for array in (queries, keys, values):
+        found, wanted = (tape.gradient(each, array, upstream) for each in (attended, expected))
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_tokens_have_the_class_first_and_their_own_position():

@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import resnet
+from kerasseg.encoders import _tokens, convnext, dinov2, mit, mobilenetv3, resnet, swin
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
+from kerasseg.models import ddrnet, pidnet
 from kerasseg.pipelines.exports.parity import labels_agree
 from kerasseg.pipelines.serving import saved_model
 
@@ -34,17 +36,29 @@ SMALL = {
     "segnet": {"filters": 4},
     "fcn": {"encoder": "resnet18", "filters": 8},
     "deeplab": {"encoder": "resnet18"},
+    "eomt": {"encoder": "dinov2_small", "image_size": 64, "num_blocks": 2, "num_queries": 7},
     "deeplabv3": {"encoder": "resnet18", "filters": 8},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25", "filters": 8},
     "pspnet": {"encoder": "resnet18", "filters": 8},
     "refinenet": {"encoder": "resnet18", "filters": 8},
     "pan": {"encoder": "resnet18", "filters": 8},
+    "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
+    "upernet": {"encoder": "convnext_tiny", "filters": 8},
+    "lraspp": {"encoder": "mobilenetv3_small", "filters": 8},
+    "ddrnet": {},
+    "pidnet": {},
+    "fpn": {"encoder": "resnet18", "filters": 8, "head_filters": 64},
+    "linknet": {"encoder": "resnet18", "filters": 8},
+    "manet": {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
+    "unetplusplus": {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
 }
 SMALL_VARIANTS = {
+    ("unet", "smp"): {"encoder": "resnet18", "decoder_filters": (8, 8, 8, 8, 8)},
     ("fcn", "paper"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "largefov-pytorch"): {"encoder": "vgg16", "filters": 64},
     ("deeplab", "v1"): {"encoder": "vgg16", "filters": 64},
+    ("upernet", "smp"): {"encoder": "swin_tiny", "filters": 8},
 }
 # Smaller than a stride, a kernel or a pooling window; and long, with a side of a few pixels.
 SMALL_SIZES = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 62)]
@@ -52,6 +66,9 @@ FIRST_CASES = [next(case for case in CASES if case[0] == name) for name in model
 # Those whose own layers depend on the image's size when it is known at last, each in its way: the
 # window of a pooling, a grid of position embeddings, places to unpool to, and padding.
 DYNAMIC = ("pspnet", "segmenter", "segnet", "deeplabv3plus")
+# What is added to the last features of DDRNet and PIDNet, which only normalisations read. At these
+# sizes the border of their poolings does not tell it either.
+SHIFT = re.compile(r"context5_\d_(3|downsample)_bn/beta")
 every_model = pytest.mark.parametrize(("name", "variant"), CASES)
 
 
@@ -128,10 +145,19 @@ def balance_classes(model, images):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shallow_resnet():
-    """Gives ResNet-18 one block in each stage; `test_parity.py` has whole networks."""
+def shallow_encoders():
+    """Makes networks of several sizes shallow and thin; `test_parity.py` has whole networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
+        patch.setitem(convnext.SIZES, "convnext_tiny", (8, (1, 1, 1, 1)))
+        patch.setitem(swin.SIZES, "swin_tiny", (8, (1, 2, 1, 1)))
+        # The first block of each stride.
+        first_blocks = [mobilenetv3._BLOCKS["small"][index] for index in (0, 1, 3, 8)]
+        patch.setitem(mobilenetv3._BLOCKS, "small", first_blocks)
+        patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
+        patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=False))
+        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
         yield
 
 
@@ -183,10 +209,13 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     # A power of two along both sides, though Caffe's pooling rounds up, to a row more.
     assert round(math.log2(64 / height)) == round(math.log2(96 / width))
     logits, expected = coarse(images), model(images)
-    if "encoder_pad" in [layer.name for layer in model.layers] and name != "segmenter":
+    if name == "eomt":
+        expected = np.exp(expected)  # its logits are the logarithms of the resized scores
+    of_patches = name in ("eomt", "segmenter")
+    if "pad_corners" in [layer.name for layer in model.layers]:
         # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
         expected = expected[:, :: 64 // height, :: 96 // width]
-    elif height < 64 and name != "segmenter":
+    elif height < 64 and not of_patches:
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:
@@ -208,13 +237,13 @@ def test_the_gradient_reaches_every_weight(name, variant):
         assert gradient is not None, variable.path
         assert np.isfinite(gradient).all(), variable.path
         # A bias before batch normalisation has no effect: its gradient is rounding.
-        if variable.name != "bias":
+        if variable.name != "bias" and not SHIFT.match(variable.path):
             assert np.abs(gradient).max() > 0, variable.path
 
 
 # Keras trains models of two classes, with and without a second head; that gradients reach every
 # weight is tested above for every architecture.
-TRAINED = ("pspnet", "segmenter", "unet")
+TRAINED = ("pidnet", "pspnet", "segmenter", "unet")
 
 
 @pytest.mark.parametrize(
@@ -224,10 +253,14 @@ TRAINED = ("pspnet", "segmenter", "unet")
 def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one(name):
     module = importlib.import_module(f"kerasseg.models.{name}")
     auxiliary = "auxiliary" in inspect.signature(module.build).parameters
-    model = build(name, module.VARIANTS[-1], **({"auxiliary": True} if auxiliary else {}))
-    assert isinstance(model, SegmentationModel) == auxiliary
-    images = random_images(2, 32, 32, 3)
-    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 32, 32), np.uint8)
+    variant = "mmseg" if name == "unet" else module.VARIANTS[-1]  # that of U-Net with a second head
+    model = build(name, variant, **({"auxiliary": True} if auxiliary else {}))
+    # EoMT has what its queries find beside its logits.
+    assert isinstance(model, SegmentationModel) == (auxiliary or name == "eomt")
+    # Two positions at stride 32: attention to a single one has no gradient for its queries.
+    images = random_images(2, 32, 64, 3)
+    labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 4, 8), np.uint8)
+    labels = labels.repeat(8, axis=1).repeat(8, axis=2)  # not boundaries alone
     # Eagerly, for tracing takes longer than a step.
     metric = kerasseg.metrics.MeanIoU(NUM_CLASSES)
     model.compile("adamw", kerasseg.losses.CrossEntropy(), metrics=[metric], run_eagerly=True)
@@ -236,9 +269,9 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     assert list(history) == ["loss", "mean_iou"]
     assert np.isfinite(history["loss"]).all()
     still = [v.path for v in model.trainable_variables if (before[v.path] == v.numpy()).all()]
-    assert not still
+    assert not [path for path in still if not SHIFT.match(path)]
     assert model.evaluate(images, labels, verbose=0)[1] == metric.result()
-    assert model.predict(images, verbose=0).shape == (2, 32, 32, NUM_CLASSES)
+    assert model.predict(images, verbose=0).shape == (2, 32, 64, NUM_CLASSES)
 
 
 @pytest.mark.parametrize("mode", ["eagerly", pytest.param("graphs", marks=pytest.mark.slow)])
@@ -375,7 +408,8 @@ def test_255_classes_are_the_most_that_labels_hold():
 
 @pytest.mark.parametrize("name", models.names())
 def test_an_unknown_variant_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match=r"variant must be one of .*paper.*got 'best'"):
+    known = ", ".join(importlib.import_module(f"kerasseg.models.{name}").VARIANTS)
+    with pytest.raises(ValueError, match=f"variant must be one of {known}, got 'best'"):
         kerasseg.build(name, num_classes=2, variant="best")
 
 

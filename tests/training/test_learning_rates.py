@@ -3,10 +3,10 @@
 import pytest
 import tensorflow as tf
 
-from kerasseg.pipelines import fit, records
+from kerasseg.pipelines import records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.training_options import TrainingOptions
-from kerasseg.pipelines.training import compiled_model, learning_rates
+from kerasseg.pipelines.training import compiled_model, data_checks, learning_rates
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_encoders_without_numbered_layers_do_not_decay(model, encoder, named):
 def test_a_warm_up_longer_than_the_training_is_refused(tiny_data):
     options = TrainingOptions(epochs=2, batch_size=2, warmup_epochs=2.5)
     with pytest.raises(InputError, match=r"warmup_epochs must be at most the 2 epochs, got 2\.5"):
-        fit.check_data(options, records.load(tiny_data))
+        data_checks.check(options, records.load(tiny_data))

@@ -1,0 +1,154 @@
+"""MobileNetV3, large and small (Howard et al. 2019), dilated or not."""
+
+from ..layers import conv_bn
+from ._inverted_residuals import Group, Squeeze, apply_groups
+from ._mobile_weights import TIMM_COUNTED, count_timm_blocks, torchvision_blocks
+from ._weights import Renames, TorchFiles
+
+PAPER = "https://arxiv.org/abs/1905.02244"
+PREPROCESSING = "imagenet"
+TAKES_ARGUMENT = False
+SEPARABLE = True
+STRIDES = (2, 4, 8, 16, 32)
+OUTPUT_STRIDES = (8, 16, 32)
+
+_STEM_FILTERS = 16
+# Kernel, channels of the depthwise convolution, channels, whether channels are weighed by squeeze
+# and excitation, activation, and stride of each block (tables 1 and 2).
+_BLOCKS = {
+    "large": (
+        (3, 16, 16, False, "relu", 1),
+        (3, 64, 24, False, "relu", 2),
+        (3, 72, 24, False, "relu", 1),
+        (5, 72, 40, True, "relu", 2),
+        (5, 120, 40, True, "relu", 1),
+        (5, 120, 40, True, "relu", 1),
+        (3, 240, 80, False, "hard_silu", 2),
+        (3, 200, 80, False, "hard_silu", 1),
+        (3, 184, 80, False, "hard_silu", 1),
+        (3, 184, 80, False, "hard_silu", 1),
+        (3, 480, 112, True, "hard_silu", 1),
+        (3, 672, 112, True, "hard_silu", 1),
+        (5, 672, 160, True, "hard_silu", 2),
+        (5, 960, 160, True, "hard_silu", 1),
+        (5, 960, 160, True, "hard_silu", 1),
+    ),
+    "small": (
+        (3, 16, 16, True, "relu", 2),
+        (3, 72, 24, False, "relu", 2),
+        (3, 88, 24, False, "relu", 1),
+        (5, 96, 40, True, "hard_silu", 2),
+        (5, 240, 40, True, "hard_silu", 1),
+        (5, 240, 40, True, "hard_silu", 1),
+        (5, 120, 48, True, "hard_silu", 1),
+        (5, 144, 48, True, "hard_silu", 1),
+        (5, 288, 96, True, "hard_silu", 2),
+        (5, 576, 96, True, "hard_silu", 1),
+        (5, 576, 96, True, "hard_silu", 1),
+    ),
+}
+_SQUEEZE = Squeeze(of_input=False, activation="relu", gate="hard_sigmoid")
+NAMES = ("mobilenetv3_large", "mobilenetv3_small")
+
+
+def features(
+    images,
+    name: str,
+    *,
+    output_stride: int = 32,
+    first_blocks: bool = False,
+    padding: str = "symmetric",
+    epsilon: float = 1e-3,
+) -> dict:
+    """Applies MobileNetV3 with its last 1 x 1 convolution, which has 960 or 576 channels.
+
+    Args:
+        images: Normalised images `(batch, height, width, 3)`.
+        name: One of `NAMES`.
+        output_stride: 8, 16 or 32; blocks beyond it keep the resolution and are dilated instead.
+        first_blocks: Whether the features of the strides 4, 8 and 16 are those of the first block
+            of the stride, as in torchvision's segmentation networks, and not of the last.
+        padding: "symmetric" as in PyTorch, or "same" as in TensorFlow and OpenMMLab.
+        epsilon: Epsilon of the batch normalisation: 1e-3 in TensorFlow, torchvision and OpenMMLab,
+            1e-5 in timm.
+
+    Returns:
+        `{stride: features}` for the strides 2, 4, 8, 16 and 32. Each key is the stride that the
+        blocks would have without dilation.
+
+    Raises:
+        ValueError: If the output stride is not valid.
+
+    Reference:
+        Howard et al., Searching for MobileNetV3, ICCV 2019. https://arxiv.org/abs/1905.02244
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
+    form = {"padding": padding, "epsilon": epsilon}
+    blocks = _BLOCKS[name.rpartition("_")[2]]
+    stem = conv_bn(
+        images, _STEM_FILTERS, 3, strides=2, activation="hard_silu", name="encoder_stem", **form
+    )
+    groups = apply_groups(
+        stem, _groups(blocks), output_stride=output_stride, halve_first_dilation=False, **form
+    )
+    found = {2: stem} | {stride: group.result for stride, group in groups.items()}
+    if first_blocks:
+        found |= {stride: group.first for stride, group in groups.items() if stride > 2}
+    found[32] = conv_bn(
+        groups[32].result,
+        6 * blocks[-1][2],
+        1,
+        activation="hard_silu",
+        name="encoder_last",
+        **form,
+    )
+    return found
+
+
+def _groups(blocks) -> list[Group]:
+    inputs = (_STEM_FILTERS, *(filters for _, _, filters, *_ in blocks))
+    return [
+        Group(
+            expanded / before, kernel, filters, 1, step, activation, _SQUEEZE if squeezes else None
+        )
+        for before, (kernel, expanded, filters, squeezes, activation, step) in zip(
+            inputs, blocks, strict=False
+        )
+    ]
+
+
+def torchvision_renames(prefix: str) -> Renames:
+    r"""Returns the rename table for torchvision's names, which begin with `prefix`."""
+    return (
+        *torchvision_blocks(prefix, r"(1)", r"(\d+)", r"encoder_block\1"),
+        (rf"{prefix}(12|16)\.0", "encoder_last_conv"),
+        (rf"{prefix}(12|16)\.1", "encoder_last_bn"),
+    )
+
+
+# OpenMMLab counts the layers from the stem, 0, to the last convolution, 12 or 16.
+MMSEG: Renames = (
+    (r"layer0\.(conv|bn)", r"encoder_stem_\1"),
+    (r"layer(12|16)\.(conv|bn)", r"encoder_last_\2"),
+    (r"layer(\d+)\.expand_conv\.(conv|bn)", r"encoder_block\1_expand_\2"),
+    (r"layer(\d+)\.depthwise_conv\.(conv|bn)", r"encoder_block\1_depthwise_\2"),
+    (r"layer(\d+)\.linear_conv\.(conv|bn)", r"encoder_block\1_project_\2"),
+    (r"layer(\d+)\.se\.conv1\.conv", r"encoder_block\1_se_reduce"),
+    (r"layer(\d+)\.se\.conv2\.conv", r"encoder_block\1_se_expand"),
+)
+
+WEIGHTS = (
+    TorchFiles(
+        "torchvision",
+        (*torchvision_renames(r"features\."), (r"classifier\.\d\.\w+", "")),
+        sources=("torchvision",),
+    ),
+    TorchFiles(
+        "timm",
+        TIMM_COUNTED,
+        count_timm_blocks,
+        sources=("timm",),
+        infer=lambda state: {"epsilon": 1e-5},
+    ),
+)
