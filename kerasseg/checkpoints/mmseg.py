@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
@@ -118,7 +116,7 @@ def _with_linear_classifier(state: dict) -> dict:
     """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
     name = "decode_head.conv_seg.weight"
     kernel = state.get(name)
-    if kernel is None or np.ndim(kernel) != 4 or kernel.shape[2:] != (1, 1):
+    if kernel is None or kernel.shape[2:] != (1, 1):
         return state
     return {**state, name: kernel[:, :, 0, 0]}
 

@@ -45,7 +45,7 @@ class WeightedSum(SegmentationLoss):
         """Returns the sum, see `__call__`."""
         total = tf.zeros(())
         for weight, loss in zip(self.weights, self.losses, strict=True):
-            value: Any = loss(y_true, _taken(loss, y_pred), sample_weight)
+            value: Any = loss(y_true, self._taken(loss, y_pred), sample_weight)
             if value.shape.rank != 0:
                 raise ValueError(
                     f"losses must return a scalar, got shape {value.shape} from {loss.name}."
@@ -57,6 +57,16 @@ class WeightedSum(SegmentationLoss):
     def takes_queries(self) -> bool:
         """Whether one of the losses takes the queries of mask classification in training."""
         return any(getattr(loss, "takes_queries", False) for loss in self.losses)
+
+    def _taken(self, loss, y_pred):
+        """Returns what a loss takes of the outputs of mask classification: all, or the logits.
+
+        Without a loss of queries, several outputs are refused by the losses themselves.
+        """
+        is_of_queries = self.takes_queries and isinstance(y_pred, Mapping)
+        if not is_of_queries or getattr(loss, "takes_queries", False):
+            return y_pred
+        return y_pred.get("logits", y_pred)
 
     def normalizer(self, y_true, y_pred) -> Any:
         """Returns the weight of a batch among others that make up a larger one.
@@ -78,10 +88,3 @@ class WeightedSum(SegmentationLoss):
         """Builds the sum of a configuration."""
         losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
         return cls(**{**config, "losses": losses})
-
-
-def _taken(loss, y_pred):
-    """Returns what a loss takes of the outputs of mask classification: all, or the logits."""
-    if not isinstance(y_pred, Mapping) or getattr(loss, "takes_queries", False):
-        return y_pred
-    return y_pred.get("logits", y_pred)
