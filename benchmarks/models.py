@@ -25,6 +25,7 @@ CLASSES = 19
 # encoder is not dilated.
 PEERS = (
     ("kerasseg:unet", "torch:unet"),
+    ("kerasseg:eomt", "torch:eomt"),
     ("kerasseg:deeplabv3", "torch:deeplabv3"),
     ("kerasseg:deeplabv3", "dilated:deeplabv3"),
     ("kerasseg:deeplabv3", "hub:deeplabv3"),
@@ -36,6 +37,7 @@ PEERS = (
 FORMS = {
     "unet": {"variant": "milesial"},
     "deeplabv3": {"encoder": "resnet50", "variant": "torchvision"},
+    "eomt": {"encoder": "dinov2_small"},
     "segformer": {"encoder": "mit_b0"},
     "upernet": {"encoder": "convnext_tiny", "auxiliary": False, "drop_path": 0.0},
     "lraspp": {"encoder": "mobilenetv3_large", "variant": "torchvision"},
@@ -219,7 +221,9 @@ def _keras_model(kind: str, name: str, shape):
     import kerasseg
 
     def loss_of(outputs, labels):
-        heads = outputs.values() if isinstance(outputs, dict) else [outputs]
+        heads = [outputs]
+        if isinstance(outputs, dict):  # what the queries of mask classification find is no head
+            heads = [head for name, head in outputs.items() if "queries" not in name]
         return tf.add_n([loss_of_head(head, labels) for head in heads])
 
     def loss_of_head(head, labels):

@@ -358,7 +358,92 @@ class LRASPP(nn.Module):
         return nn.functional.interpolate(logits, images.shape[2:], mode="bilinear")
 
 
+class _ScaledBlock(nn.Module):
+    """A pre-norm block with LayerScale, as in DINOv2."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width, 1e-6), nn.LayerNorm(width, 1e-6)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.scale1, self.scale2 = (nn.Parameter(torch.ones(width)) for _ in range(2))
+
+    def forward(self, tokens):
+        """Returns the tokens after the block."""
+        batch, count, width = tokens.shape
+        split = self.qkv(self.norm1(tokens)).view(batch, count, 3, self.heads, -1)
+        queries, keys, values = split.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = nn.functional.scaled_dot_product_attention(queries, keys, values)
+        attended = attended.transpose(1, 2).reshape(batch, count, width)
+        tokens = tokens + self.scale1 * self.proj(attended)
+        hidden = nn.functional.gelu(self.fc1(self.norm2(tokens)))
+        return tokens + self.scale2 * self.fc2(hidden)
+
+
+class _ChannelNorm(nn.LayerNorm):
+    def forward(self, features):
+        """Normalises the channels of (batch, channels, height, width)."""
+        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class EoMT(nn.Module):
+    """DINOv2-S with queries before the last three blocks; its logits are logarithms of scores."""
+
+    def __init__(self, num_classes: int, side: int = 32, queries: int = 100, width: int = 384):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 16, 16)
+        self.prefix = nn.Parameter(0.02 * torch.randn(1, 5, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, side * side, width))
+        self.queries = nn.Parameter(torch.randn(1, queries, width))
+        self.blocks = nn.ModuleList(_ScaledBlock(width, 6) for _ in range(12))
+        self.norm = nn.LayerNorm(width, 1e-6)
+        self.classify = nn.Linear(width, num_classes + 1)
+        self.embed = nn.Sequential(
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+        self.upscale = nn.Sequential(
+            *[
+                layer
+                for _ in range(2)
+                for layer in (
+                    nn.ConvTranspose2d(width, width, 2, 2),
+                    nn.GELU(),
+                    nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False),
+                    _ChannelNorm(width, 1e-6),
+                )
+            ]
+        )
+        self.register_buffer("mean", torch.tensor([123.675, 116.28, 103.53])[:, None, None])
+        self.register_buffer("std", torch.tensor([58.395, 57.12, 57.375])[:, None, None])
+
+    def forward(self, images):
+        """Returns the logits at the images' size."""
+        patches = self.patches((images - self.mean) / self.std)
+        batch, width, *grid = patches.shape
+        tokens = patches.flatten(2).transpose(1, 2) + self.positions
+        tokens = torch.cat([self.prefix.expand(batch, -1, -1), tokens], dim=1)
+        for index, block in enumerate(self.blocks):
+            if index == len(self.blocks) - 3:
+                tokens = torch.cat([self.queries.expand(batch, -1, -1), tokens], dim=1)
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        queries, patches = tokens[:, : self.queries.shape[1]], tokens[:, -grid[0] * grid[1] :]
+        features = self.upscale(patches.transpose(1, 2).reshape(batch, width, *grid))
+        masks = torch.einsum("bqc,bchw->bqhw", self.embed(queries), features)
+        classes = self.classify(queries).softmax(-1)[..., :-1]
+        scores = torch.einsum("bqk,bqhw->bkhw", classes, masks.sigmoid())
+        size = images.shape[2:]
+        scores = nn.functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+        return scores.clamp_min(1e-20).log()
+
+
 NETWORKS = {
+    "eomt": EoMT,
     "unet": UNet,
     "deeplabv3": DeepLabV3,
     "segformer": SegFormer,

@@ -1,4 +1,4 @@
-"""Callbacks: scores and pictures after each epoch."""
+"""Callbacks: scores and pictures after each epoch, and the end of masked attention."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from . import atomic_files, inference, metrics, visualize
+from .layers.query_attention import anneal_masks
 
 
 class SegmentationMetrics(keras.callbacks.Callback):
@@ -194,6 +195,35 @@ class SegmentationMetrics(keras.callbacks.Callback):
         atomic_files.write_bytes(directory / "overlays.png", picture, durable=False)
         with self._writer.as_default(step=epoch):
             tf.summary.image("image | truth | prediction", sheet[np.newaxis])
+
+
+class MaskAnnealing(keras.callbacks.Callback):
+    """Masks the queries of EoMT in its training, and ends that block by block.
+
+    At the end of `fit` no query is masked, and the saved network is a plain transformer. The parts
+    of the training are those of `layers.query_attention.anneal_masks`. `kerasseg fit` needs no
+    callback for it.
+
+    Reference:
+        Kerssies et al., Your ViT is Secretly an Image Segmentation Model, CVPR 2025, section 3.3.
+        https://arxiv.org/abs/2503.19108
+    """
+
+    def on_train_begin(self, logs=None):
+        """Plans the steps of this training.
+
+        Raises:
+            ValueError: If the number of batches per epoch is unknown.
+        """
+        model: Any = self.model
+        params: Any = self.params
+        if params.get("steps") is None:
+            raise ValueError(
+                "steps_per_epoch must be given for batches of unknown number, got None."
+            )
+        done = int(model.optimizer.iterations.numpy())
+        steps = done + params["epochs"] * params["steps"]
+        anneal_masks(model, steps, lambda: model.optimizer.iterations, done)
 
 
 def _first_images(batches: Iterable, count: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -10,6 +10,7 @@ from keras import layers
 
 from .layers import BilinearConv2DTranspose, FuseMaps, MapAttention
 from .layers.outputs import without_auxiliary
+from .layers.queries import QueryMasks, QueryScores
 from .layers.transformer import ClassMasks, MultiHeadAttention
 from .layers.windows import WindowAttention
 
@@ -110,6 +111,12 @@ def _of_masks(layer: Any) -> int:
     return math.prod(layer.output.shape[1:]) * width
 
 
+def _of_scores(layer: Any) -> int:
+    """Each query adds to each class at each place."""
+    queries = layer.input[0].shape[1]
+    return math.prod(layer.output.shape[1:]) * queries
+
+
 _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
     ((layers.Conv2DTranspose, BilinearConv2DTranspose), _of_transposed_kernel),
     (layers.SeparableConv2D, _of_separable),
@@ -118,7 +125,8 @@ _COUNTS: tuple[tuple[Any, Callable[[Any], int]], ...] = (
     (MapAttention, _of_map_attention),
     (FuseMaps, _of_fused_maps),
     (WindowAttention, _of_windows),
-    (ClassMasks, _of_masks),
+    ((ClassMasks, QueryMasks), _of_masks),
+    (QueryScores, _of_scores),
 )
 
 

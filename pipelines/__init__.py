@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from . import images as images
     from . import import_weights as import_weights
     from . import inputs as inputs
+    from . import list_checkpoints as list_checkpoints
     from . import list_runs as list_runs
     from . import models as models
     from . import predict as predict

@@ -2,25 +2,45 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
-from kerasseg import atomic_files, checkpoints
-from kerasseg.checkpoints import assign, readers, untold
+from kerasseg import atomic_files, checkpoints, inference
+from kerasseg.checkpoints import (
+    assign,
+    catalogue,
+    huggingface_files,
+    readers,
+    recognition,
+    untold,
+)
+from kerasseg.checkpoints.recognition import Recognized
 
-from .classes import ClassSpace, class_file
+from .classes import ClassSpace, class_file, colors
+from .datasets import _published
 from .errors import InputError, writing_to
 from .runs import run_folder
 from .runs.training_options import TrainingOptions
+
+
+class _Given(NamedTuple):
+    """What the user gave for the network."""
+
+    options: dict[str, Any]
+    num_classes: int | None
+    reset_head: bool
+    prefix: str | None
+    allow_non_finite: bool
 
 
 def run(
     file: Path | str,
     output: Path | str,
     *,
-    model: str,
-    source: str,
+    model: str | None = None,
+    source: str | None = None,
+    checkpoint: str | None = None,
     model_options: dict[str, Any] | None = None,
     num_classes: int | None = None,
     reset_head: bool = False,
@@ -31,53 +51,56 @@ def run(
 ) -> run_folder.Run:
     """Imports a checkpoint into a new run folder.
 
+    What is not given is recognised: by the configuration in the file, by the file's name or hash in
+    the catalogue, or by the tensors. What is given counts more, and what the tensors show counts
+    more than the catalogue.
+
     Args:
-        file: The checkpoint, a `.pth`, `.safetensors`, `.h5` or `.npz` file.
+        file: The checkpoint, a `.pth`, `.safetensors`, `.h5` or `.npz` file; or `hf://USER/NAME`,
+            from which it is downloaded.
         output: The run folder to write; must not exist.
-        model: Name of the architecture.
+        model: Name of the architecture; None to recognise it.
         source: Implementation that the checkpoint comes from, one of
-            `kerasseg.checkpoints.SOURCES`.
-        model_options: Further arguments of the architecture. Those that do not follow from the
-            tensors must be given.
+            `kerasseg.checkpoints.SOURCES`; None to recognise it.
+        checkpoint: Name of the checkpoint in the catalogue; None to recognise it.
+        model_options: Further arguments of the architecture. Those that neither the tensors nor a
+            configuration nor the catalogue tell must be given.
         num_classes: Number of classes, if it differs from the checkpoint's.
         reset_head: Whether the classifier may then start from random weights.
-        classes: A `classes.txt` with names and colours; None for class_0, class_1 and so on.
+        classes: A `classes.txt` with names and colours; None for those of the file, or else those
+            of the dataset in the catalogue, or else class_0, class_1 and so on.
         prefix: Beginning of the names of the network's tensors; None to find it.
         allow_non_finite: Whether weights may be NaN or infinite.
-        report: Called with a sentence if a prefix was removed or tensors were left out.
+        report: Called with each sentence about what was recognised, removed, left out or
+            overridden.
 
     Returns:
         The run.
 
     Raises:
-        InputError: If the file cannot be read, its tensors do not fit, an argument that they do not
-            tell is missing, or the output folder exists.
+        InputError: If the file cannot be read or recognised, its tensors do not fit, an argument
+            that nothing tells is missing, `checkpoint` contradicts the file's configuration, or the
+            output folder exists.
     """
-    file, output = Path(file), Path(output)
+    output = Path(output)
     if output.exists():
         raise InputError(f"{output}: must not exist yet; choose another --output.")
-    options = dict(model_options or {})
+    file, checkpoint, address = _fetch(file, checkpoint)
+    given = _Given(dict(model_options or {}), num_classes, reset_head, prefix, allow_non_finite)
+    names = {"source": source, "model": model, "checkpoint": checkpoint}
+    saved, found = _recognize(file, prefix, **names)
+    for notice in (*found.notices, *_overridden(found, given)):
+        report(notice)
     notices: list[str] = []
 
     def say(notice: str) -> None:
         notices.append(notice)
         report(notice)
 
-    network = _build(
-        file,
-        options,
-        model=model,
-        source=source,
-        num_classes=num_classes,
-        reset_head=reset_head,
-        prefix=prefix,
-        allow_non_finite=allow_non_finite,
-        report=say,
-    )
-    # The shape of a network with an auxiliary head has a name for each.
-    shape: Any = network.output_shape
-    count = (shape["logits"] if isinstance(shape, dict) else shape)[-1]
-    space = _classes(None if classes is None else Path(classes), count)
+    network = _build(file, saved, found, given, say)
+    count = inference.without_auxiliary(network).output_shape[-1]
+    space = _classes(None if classes is None else Path(classes), found, count, report)
+    told = {key: found.configured[key] for key in recognition.UNSHOWN if key in found.configured}
     with writing_to(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_files.new_folder(output) as writing:
@@ -85,31 +108,92 @@ def run(
             network.save(writing / run_folder.CHECKPOINTS / "best.keras")
             run_folder.describe(
                 writing,
-                TrainingOptions(model=model, model_options=options),
+                TrainingOptions(model=found.model, model_options={**told, **given.options}),
                 space,
                 {"name": "imported", "path": "", "fingerprint": ""},
-                imported={"file": file.name, "source": source, **_recorded(notices)},
+                imported={
+                    "file": address or file.name,
+                    "source": found.source,
+                    **_recorded(found, notices),
+                },
                 parameters=network.count_params(),
             )
     return run_folder.load(output)
 
 
-def _build(file: Path, options: dict[str, Any], **arguments: Any) -> keras.Model:
+def _fetch(file: Path | str, checkpoint: str | None) -> tuple[Path, str | None, str]:
+    """Downloads a file from the Hub; returns it, its name in the catalogue, and the address."""
+    if isinstance(file, Path) or not huggingface_files.is_address(file):
+        return Path(file), checkpoint, ""
     try:
-        return checkpoints.from_state_dict(
-            readers.read(file),
-            resize_logits=True,
-            complete=True,
-            **arguments,
-            **{"preprocessing": "source", **options},
-        )
+        fetched = huggingface_files.fetch(file)
     except readers.CheckpointError as error:
         raise InputError(str(error)) from error
+    known = [entry.name for entry in catalogue.entries()]
+    named = fetched.name if checkpoint is None and fetched.name in known else checkpoint
+    return fetched.path, named, fetched.address
+
+
+def _recognize(
+    file: Path, prefix: str | None, **names: str | None
+) -> tuple[readers.Saved, Recognized]:
+    try:
+        saved = readers.read_saved(file)
+    except readers.CheckpointError as error:
+        raise InputError(str(error)) from error
+    try:
+        return saved, recognition.recognize(file, saved, prefix=prefix, **names)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def _overridden(found: Recognized, given: _Given) -> list[str]:
+    """Describes the options that were given although the file is said to have others."""
+    told = {**found.configured, "preprocessing": found.preprocessing}
+    if found.preprocessing == "source":
+        del told["preprocessing"]
+    return [
+        f"{name} is {value} as given, although the file is said to have {told[name]}"
+        for name, value in given.options.items()
+        if name in told and not _equal(told[name], value)
+    ]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    lists = (list, tuple)
+    if isinstance(one, lists) and isinstance(other, lists):
+        return list(one) == list(other)
+    return one == other
+
+
+def _build(
+    file: Path,
+    saved: readers.Saved,
+    found: Recognized,
+    given: _Given,
+    report: Callable[[str], None],
+) -> keras.Model:
+    try:
+        return checkpoints.from_state_dict(
+            saved.tensors,
+            source=found.source,
+            model=found.model,
+            num_classes=given.num_classes,
+            reset_head=given.reset_head,
+            prefix=given.prefix,
+            allow_non_finite=given.allow_non_finite,
+            resize_logits=True,
+            complete=True,
+            configured=found.configured,
+            report=report,
+            **{"preprocessing": found.preprocessing, **given.options},
+        )
     except untold.UntoldError as error:
         asked = "".join(f"\n  --model-option {name}={v}" for name, v in error.missing.items())
         raise InputError(
             f"{file}: the tensors do not tell all of the network. Give what the configuration that "
-            f"it was trained with says:{asked}"
+            f"it was trained with says:{asked}\n"
+            "Or give --checkpoint if 'kerasseg checkpoints' lists it."
         ) from error
     except assign.NonFiniteError as error:
         raise InputError(
@@ -119,16 +203,47 @@ def _build(file: Path, options: dict[str, Any], **arguments: Any) -> keras.Model
         raise InputError(f"{file}: {error}") from error
 
 
-def _recorded(notices: list[str]) -> dict[str, str]:
-    return {"tensors": notices[0]} if notices else {}
+def _recorded(found: Recognized, notices: list[str]) -> dict[str, Any]:
+    """Returns what the run remembers of its weights."""
+    recorded: dict[str, Any] = {}
+    if notices:
+        recorded["tensors"] = notices[0]
+    if found.entry is not None:
+        recorded |= {"checkpoint": found.entry.name, "licence": found.entry.license}
+    if found.windows is not None:
+        recorded["windows"] = found.windows._asdict()
+    return recorded
 
 
-def _classes(file: Path | None, count: int) -> ClassSpace:
-    if file is None:
-        return run_folder.placeholder_classes(count)
-    classes = class_file.read(file).classes
-    if len(classes.names) != count:
-        raise InputError(
-            f"{file}: must list the network's {count} classes, got {len(classes.names)}."
-        )
-    return classes
+def _classes(
+    file: Path | None, found: Recognized, count: int, report: Callable[[str], None]
+) -> ClassSpace:
+    """Chooses the classes: the user's, the file's, those of the catalogue's dataset, or none."""
+    if file is not None:
+        classes = class_file.read(file).classes
+        if len(classes.names) != count:
+            raise InputError(
+                f"{file}: must list the network's {count} classes, got {len(classes.names)}."
+            )
+        return classes
+    named = _named_classes(found, count, report)
+    if named is None and found.entry is not None:
+        named = _published.classes_of(found.entry.dataset, count)
+    return named or run_folder.placeholder_classes(count)
+
+
+def _named_classes(
+    found: Recognized, count: int, report: Callable[[str], None]
+) -> ClassSpace | None:
+    """Returns the classes that the file names, unless they are not those of the network."""
+    names = found.notes.class_names
+    if not names:
+        return None
+    if len(names) != count:
+        report(f"the file's {len(names)} class names are not used: the network has {count} classes")
+        return None
+    try:
+        return ClassSpace(names, found.notes.colors or colors.complete(names, {}))
+    except InputError as error:
+        report(f"the file's class names are not used: {error}")
+        return None

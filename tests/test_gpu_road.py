@@ -10,7 +10,7 @@ from gpu_placement import stops
 
 import kerasseg
 from kerasseg import inference, layers, losses, metrics, models
-from kerasseg.encoders import mit, resnet
+from kerasseg.encoders import _tokens, dinov2, mit, resnet
 from kerasseg.models import ddrnet, pidnet
 
 CLASSES = 5
@@ -22,6 +22,7 @@ STATIC = {spec: tf.TensorSpec((2, 8, 8, *spec.shape[3:]), spec.dtype) for spec i
 SMALL = {
     "unet": {"filters": 4},
     "segnet": {"filters": 4},
+    "eomt": {"encoder": "dinov2_small", "image_size": 64, "num_blocks": 2, "num_queries": 7},
     "segformer": {"encoder": "mit_b0", "filters": 8},
     "segmenter": {"encoder": "vit_tiny", "grid": (4, 4)},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25"},
@@ -50,9 +51,10 @@ every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 @pytest.fixture(autouse=True, scope="module")
 def shallow_resnet():
-    """Gives ResNet-18 one block in each stage: the operations of the others are the same."""
+    """Gives encoders few blocks: the operations of the others are the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
+        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
         patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
         patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
         patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=True))

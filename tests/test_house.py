@@ -26,6 +26,7 @@ ALLOWED = {
     },
     "kerasseg/losses": {
         "keras",
+        "scipy",
         "tensorflow",
         "numpy",
         "kerasseg",

@@ -1,7 +1,7 @@
 """Published weights for our models: readers of files, and one rename table per source."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from . import archives as archives
     from . import assign as assign
     from . import bare_encoder as bare_encoder
+    from . import catalogue as catalogue
+    from . import configuration_text as configuration_text
     from . import deeplab_pytorch as deeplab_pytorch
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
     from . import huggingface as huggingface
+    from . import huggingface_configuration as huggingface_configuration
+    from . import huggingface_files as huggingface_files
     from . import imagenet as imagenet
     from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
     from . import limits as limits
     from . import milesial as milesial
     from . import mmseg as mmseg
+    from . import notes as notes
+    from . import openmmlab as openmmlab
+    from . import openmmlab_backbones as openmmlab_backbones
+    from . import openmmlab_checks as openmmlab_checks
+    from . import openmmlab_heads as openmmlab_heads
     from . import packages as packages
     from . import pickles as pickles
     from . import plans as plans
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from . import pytorch_fcn as pytorch_fcn
     from . import pytorch_semseg as pytorch_semseg
     from . import readers as readers
+    from . import recognition as recognition
     from . import refinenet as refinenet
     from . import safetensors as safetensors
     from . import segmenter as segmenter
@@ -89,6 +99,7 @@ def from_state_dict(
     prefix: str | None = None,
     allow_non_finite: bool = False,
     complete: bool = False,
+    configured: "Mapping[str, Any] | None" = None,
     report: "Callable[[str], None] | None" = None,
     **options: Any,
 ) -> "keras.Model":
@@ -112,7 +123,10 @@ def from_state_dict(
         allow_non_finite: Whether weights may be NaN or infinite.
         complete: Whether arguments that the tensors do not tell must be given. If not, they are
             those of the source's usual form, such as output stride 8.
-        report: Called with a sentence if a prefix was removed or tensors were left out.
+        configured: Arguments of the architecture from a configuration or the catalogue, which count
+            where neither the tensors nor `options` tell something else.
+        report: Called with a sentence if a prefix was removed, tensors were left out, or the
+            tensors contradict `configured`.
         **options: Further arguments of the architecture, such as `encoder` and `output_stride`. The
             arguments that the tensors show need not be given.
 
@@ -134,16 +148,20 @@ def from_state_dict(
         raise ValueError(
             f"model must be one of {', '.join(module.MODELS)} for source {source}, got {model!r}."
         )
+    assumed = ("preprocessing",) if preprocessing == "source" else ()
     if preprocessing == "source":
         exceptions = getattr(module, "PREPROCESSING_OF", {})
         preprocessing = exceptions.get(model, module.PREPROCESSING)
     if resize_logits is None:
         resize_logits = module.RESIZES_LOGITS
     options = {**options, "preprocessing": preprocessing, "resize_logits": resize_logits}
-    plan = plans.Plan(module, model, num_classes, reset_head, options)
+    plan = plans.Plan(module, model, num_classes, reset_head, options, configured)
     chosen = plan.choose(state, prefix)
     if report is not None and chosen.notice:
         report(chosen.notice)
+    if report is not None and configured:
+        for contradiction in plan.contradictions(chosen.tensors):
+            report(contradiction)
     if complete:
-        plan.check_complete(chosen.tensors)
+        plan.check_complete(chosen.tensors, assumed=assumed)
     return plan.build(chosen.tensors, allow_non_finite=allow_non_finite)

@@ -24,3 +24,19 @@ def head_renames(norm: str, classifier: str) -> list[tuple[str, str]]:
         *((rf"{theirs}\.conv", f"{ours}_conv") for theirs, ours in units),
         *((rf"{theirs}\.{norm}", f"{ours}_bn") for theirs, ours in units),
     ]
+
+
+def head_told(state: dict, classifier: str) -> dict:
+    """Reads what the tensors of the heads tell of the arguments.
+
+    Args:
+        state: The tensors.
+        classifier: What the source calls the last layer of a head.
+    """
+    auxiliary = state.get(f"auxiliary_head.{classifier}.weight")
+    return {
+        "num_classes": len(state[f"decode_head.{classifier}.weight"]),
+        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
+        "auxiliary": auxiliary is not None,
+        **({} if auxiliary is None else {"auxiliary_filters": auxiliary.shape[1]}),
+    }

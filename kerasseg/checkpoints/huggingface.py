@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from ..encoders import _mit_weights
 from ..encoders._weights import Renames
-from ._upernet_head import head_renames
+from . import _huggingface_eomt
+from ._upernet_head import head_renames, head_told
 from .within import Within
 
 
@@ -65,12 +66,7 @@ _BACKBONE = Within("huggingface", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 
 def _infer_upernet(state: dict) -> dict:
-    return {
-        "encoder": _BACKBONE.infer(state)["encoder"],
-        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
-        "num_classes": len(state["decode_head.classifier.weight"]),
-        "auxiliary": "auxiliary_head.classifier.weight" in state,
-    }
+    return {**head_told(state, "classifier"), "encoder": _BACKBONE.infer(state)["encoder"]}
 
 
 _UPERNET = _Network(
@@ -79,8 +75,10 @@ _UPERNET = _Network(
     _BACKBONE.adapt,
 )
 
+_EOMT = _Network(_huggingface_eomt.infer, _huggingface_eomt.RENAMES, _huggingface_eomt.adapt)
+
 # By the name of our architecture, which is also that of its model.
-_NETWORKS = {"segformer": _SEGFORMER, "upernet": _UPERNET}
+_NETWORKS = {"eomt": _EOMT, "segformer": _SEGFORMER, "upernet": _UPERNET}
 
 MODELS = tuple(_NETWORKS)
 PREPROCESSING = "imagenet"

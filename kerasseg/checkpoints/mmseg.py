@@ -8,7 +8,7 @@ from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
 from . import _mmseg_realtime
-from ._upernet_head import head_renames
+from ._upernet_head import head_renames, head_told
 from .within import Within
 
 MODELS = (
@@ -84,6 +84,8 @@ def untold(model: str, options: dict) -> dict[str, str]:
     OpenMMLab's configurations differ in these options. The atrous rates follow the output stride in
     all of them.
     """
+    if model == "upernet" and str(options.get("encoder", "resnet")).startswith("resnet"):
+        return {} if "align_corners" in options else {"align_corners": "true or false"}
     if model not in ("deeplabv3", "deeplabv3plus", "fcn", "pspnet"):
         return {}
     stride = options.get("output_stride", 8)
@@ -149,17 +151,10 @@ def _infer_segformer(state: dict) -> dict:
 
 
 def _infer_upernet(state: dict) -> dict:
-    told = (
-        {"encoder": resnet_name(state, "backbone.")}
-        if _has_resnet(state)
-        else _BACKBONE.infer(state)
-    )
-    return {
-        "encoder": told["encoder"],
-        "filters": len(state["decode_head.fpn_bottleneck.conv.weight"]),
-        "num_classes": len(state["decode_head.conv_seg.weight"]),
-        "auxiliary": "auxiliary_head.conv_seg.weight" in state,
-    }
+    found = head_told(state, "conv_seg")
+    if _has_resnet(state):
+        return {**found, **_infer_encoder(state)}
+    return {**found, "encoder": _BACKBONE.infer(state)["encoder"]}
 
 
 def _has_resnet(state: dict) -> bool:

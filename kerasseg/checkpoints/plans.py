@@ -1,5 +1,6 @@
 """Plans: how the tensors of a source become a network, tried out before memory is allocated."""
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,6 +23,8 @@ class Plan:
         reset_head: Whether the classifier may keep its initial weights if it has another number of
             classes.
         options: Arguments of the architecture that do not follow from the tensors.
+        configured: Arguments that a configuration or the catalogue tells. They count where neither
+            the tensors nor `options` tell something else.
     """
 
     def __init__(
@@ -31,12 +34,14 @@ class Plan:
         num_classes: int | None,
         reset_head: bool,
         options: dict[str, Any],
+        configured: Mapping[str, Any] | None = None,
     ):
         self._source = source
         self._model = model
         self._num_classes = num_classes
         self._reset_head = reset_head
         self._options = options
+        self._configured = dict(configured or {})
         self._renames = source.renames(model)
 
     def choose(self, state: State, prefix: str | None) -> Chosen:
@@ -49,13 +54,42 @@ class Plan:
         except SeveralNetworksError as error:
             raise ValueError(f"{error} Say which (--prefix; in Python, prefix).") from error
 
-    def check_complete(self, state: State) -> None:
+    def knows(self, state: State, prefix: str | None) -> bool:
+        """Tells whether the names of the tensors are those of this network."""
+        try:
+            return self._is_alike(self.choose(state, prefix).tensors)
+        except ValueError:  # several such networks
+            return True
+
+    def fits(self, state: State, prefix: str | None) -> bool:
+        """Tells whether the tensors fit this network one by one."""
+        try:
+            return self._fits(self.choose(state, prefix).tensors)
+        except ValueError:
+            return False
+
+    def contradictions(self, state: State) -> list[str]:
+        """Describes each argument for which the tensors tell another value than `configured`."""
+        inferred = self._infer(state)
+        return [
+            f"{name} is {inferred[name]} by the tensors, and not {value}"
+            for name, value in self._configured.items()
+            if name in inferred and name not in self._options and inferred[name] != value
+        ]
+
+    def check_complete(self, state: State, assumed: Sequence[str] = ()) -> None:
         """Checks that the tensors or the caller tell all arguments of the network.
+
+        Args:
+            state: The network's tensors.
+            assumed: Names of arguments with values that nobody told.
 
         Raises:
             UntoldError: If an argument is missing.
         """
-        missing = untold(self._source, self._model, self._arguments(state)[0])
+        arguments, _ = self._arguments(state)
+        known = {name: value for name, value in arguments.items() if name not in assumed}
+        missing = untold(self._source, self._model, known)
         if missing:
             raise UntoldError(missing)
 
@@ -106,8 +140,21 @@ class Plan:
 
     def _arguments(self, state: State) -> tuple[dict[str, Any], bool]:
         """Returns the architecture's arguments, and whether its classifier is not filled."""
+        inferred = self._infer(state)
+        stored_classes = inferred.pop("num_classes", None)
+        configured = dict(self._configured)
+        configured.pop("num_classes", None)
+        if self._num_classes is not None:
+            inferred["num_classes"] = self._num_classes
+        elif stored_classes is not None:
+            inferred["num_classes"] = stored_classes
+        keep_heads = self._reset_head and self._num_classes not in (None, stored_classes)
+        told = {**configured, **inferred, **self._options}
+        return {**told, **self._encoder(inferred)}, keep_heads
+
+    def _infer(self, state: State) -> dict[str, Any]:
         try:
-            inferred = self._source.infer(state, self._model)
+            return self._source.infer(state, self._model)
         except KeyError as error:
             raise ValueError(
                 f"state must be that of a {self._model} of {self._name}, got no tensor {error}."
@@ -117,13 +164,6 @@ class Plan:
                 f"state must be that of a {self._model} of {self._name}, got a tensor of another "
                 f"number of dimensions ({error})."
             ) from error
-        stored_classes = inferred.pop("num_classes", None)
-        if self._num_classes is not None:
-            inferred["num_classes"] = self._num_classes
-        elif stored_classes is not None:
-            inferred["num_classes"] = stored_classes
-        keep_heads = self._reset_head and self._num_classes not in (None, stored_classes)
-        return {**inferred, **self._options, **self._encoder(inferred)}, keep_heads
 
     def _encoder(self, inferred: dict[str, Any]) -> dict[str, Any]:
         """Returns the encoder with the argument that the tensors tell if the caller gives none."""

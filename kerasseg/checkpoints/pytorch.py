@@ -12,10 +12,12 @@ import numpy as np
 from .archives import Archive
 from .limits import MOST_TENSORS, CheckpointError, check_names, read_exactly
 from .pickles import Loader
-from .storages import LazyTensor, Storage
+from .storages import LazyTensor, Saved, Storage
 
 # Keys under which training code keeps the network's tensors.
 _WRAPPERS = ("state_dict", "model", "model_state", "model_state_dict", "net", "network")
+# The key under which OpenMMLab's training code keeps its configuration and the classes.
+_META = "meta"
 _DEEPEST = 4
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -27,8 +29,8 @@ _LONGEST_HEAD = 4096
 _MOST_VIEWED = 4
 
 
-def read_zip(archive: Archive) -> dict[str, np.ndarray]:
-    """Reads the tensors of an archive that `torch.save` wrote.
+def read_zip(archive: Archive) -> Saved:
+    """Reads the tensors of an archive that `torch.save` wrote, and what is under `meta`.
 
     Raises:
         CheckpointError: If the archive has no pickle of tensors, or a tensor is incomplete.
@@ -48,11 +50,12 @@ def read_zip(archive: Archive) -> dict[str, np.ndarray]:
         return archive.read(name)[: storage.size]
 
     content = archive.read(pickled[0])
-    tensors = select(Loader(io.BytesIO(content.tobytes()), len(content)).load())
-    return _materialize(tensors, load, "<" if little else ">")
+    loaded = Loader(io.BytesIO(content.tobytes()), len(content)).load()
+    tensors = _materialize(select(loaded), load, "<" if little else ">")
+    return Saved(tensors, _meta(loaded))
 
 
-def read_legacy(path: Path) -> dict[str, np.ndarray]:
+def read_legacy(path: Path) -> Saved:
     """Reads a file of `torch.save` before version 1.6.
 
     Raises:
@@ -64,7 +67,8 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
         if head[:2] != [_LEGACY_MAGIC, _LEGACY_PROTOCOL] or type(head[2]) is not dict:
             raise CheckpointError("must be a PyTorch file, got another pickle.")
         loader = Loader(file, size)
-        tensors = select(loader.load())
+        loaded = loader.load()
+        tensors = select(loaded)
         places = {}
         for key in Loader(file, size).load():
             (count,) = struct.unpack("<q", file.read(8))
@@ -80,7 +84,12 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
             return read_exactly(file, storage.size)
 
         little = head[2].get("little_endian", True)
-        return _materialize(tensors, load, "<" if little else ">")
+        return Saved(_materialize(tensors, load, "<" if little else ">"), _meta(loaded))
+
+
+def _meta(content: Any) -> dict[str, Any]:
+    found = content.get(_META) if type(content) is dict else None
+    return found if type(found) is dict else {}
 
 
 def select(content: Any) -> dict[str, LazyTensor]:

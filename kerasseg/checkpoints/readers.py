@@ -8,8 +8,9 @@ import numpy as np
 from . import hdf5, pytorch, safetensors
 from .archives import Archive, read_npz
 from .limits import CheckpointError
+from .storages import Saved
 
-__all__ = ["CheckpointError", "check_keras_file", "read"]
+__all__ = ["CheckpointError", "Saved", "check_keras_file", "read", "read_saved"]
 
 # First bytes of files in these formats.
 _ZIP, _HDF5 = b"PK", b"\x89HDF"
@@ -35,6 +36,18 @@ def read(path: Path | str) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: If the file is missing or damaged, has another format or no tensors, takes
             more memory or time than its size allows, or holds objects of other classes.
+    """
+    return read_saved(path).tensors
+
+
+def read_saved(path: Path | str) -> Saved:
+    """Reads a checkpoint as `read` does, with what its training wrote down beside the tensors.
+
+    Args:
+        path: The file. Only PyTorch files hold more than tensors.
+
+    Raises:
+        CheckpointError: As `read`.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,17 +98,17 @@ def check_keras_file(path: Path) -> None:
                 hdf5.read(path, _KERAS_WEIGHTS)
 
 
-def _read_by_kind(path: Path) -> dict[str, np.ndarray]:
+def _read_by_kind(path: Path) -> Saved:
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith(_ZIP):
-        found = _read_zip(path)
+        found, meta = _read_zip(path)
     elif head.startswith(_HDF5):
-        found = hdf5.read(path)
+        found, meta = hdf5.read(path), {}
     elif head[8:9] == b"{":
-        found = safetensors.read(path)
+        found, meta = safetensors.read(path), {}
     elif head.startswith(b"\x80"):
-        found = pytorch.read_legacy(path)
+        found, meta = pytorch.read_legacy(path)
     else:
         raise CheckpointError(
             "must be a PyTorch file, .safetensors, .h5 or .npz, got a file that begins with "
@@ -103,18 +116,19 @@ def _read_by_kind(path: Path) -> dict[str, np.ndarray]:
         )
     if not found:
         raise CheckpointError("must hold tensors by name, got none.")
-    return {
+    tensors = {
         name: values.astype(np.float32) if values.dtype == np.float16 else values
         for name, values in found.items()
     }
+    return Saved(tensors, meta)
 
 
-def _read_zip(path: Path) -> dict[str, np.ndarray]:
+def _read_zip(path: Path) -> Saved:
     with Archive(path) as archive:
         if _KERAS_WEIGHTS in archive.names:
             raise CheckpointError(
                 "must be published weights, got a Keras model: it can be used as it is."
             )
         if archive.names and all(name.endswith(".npy") for name in archive.names):
-            return read_npz(archive)
+            return Saved(read_npz(archive), {})
         return pytorch.read_zip(archive)

@@ -23,6 +23,12 @@ def infer(state: dict, model: str) -> dict:
     }
 
 
+def untold(model: str, options: dict) -> dict[str, str]:
+    """Lists what neither the tensors nor the options tell; see `kerasseg.checkpoints.untold`."""
+    told = "preprocessing" in options
+    return {} if told else {"preprocessing": "tf for ViT or imagenet for DeiT"}
+
+
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of the architecture."""
     block = r"(encoder|decoder)\.blocks\.(\d+)\."

@@ -5,9 +5,12 @@ The names of an encoder's tensors are those that its family declares for the sou
 "encoder.model.".
 """
 
-from .. import encoders
-from ..encoders._weights import torch_files
+import re
+from typing import Any
+
+from ..encoders import _mit_weights, efficientnet_b
 from .mmseg import resnet_name
+from .within import Within
 
 MODELS = (
     "deeplabv3plus",
@@ -22,16 +25,16 @@ MODELS = (
 PREPROCESSING = "imagenet"
 RESIZES_LOGITS = True
 
-# Sources that name the tensors of encoders, and what comes before these names.
-_ENCODERS = {"smp": "encoder.", "timm": "encoder.model."}
+# One encoder of each family; MobileNetV2 has its own table below.
+_OWN = Within("smp", "encoder.", ("efficientnet_b0", "mit_b0", "resnet34"))
+_OF_TIMM = Within("timm", "encoder.model.", ("resnet50",))
+_MOBILENET = "encoder.features."
 _LEVELS = range(5)
 
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
-    further = {"auxiliary": False} if model == "upernet" else {}
     return {
-        **further,
         "variant": "smp",
         "num_classes": len(state["segmentation_head.0.weight"]),
         **_encoder(state),
@@ -50,10 +53,30 @@ def untold(model: str, options: dict) -> dict[str, str]:
 
 def _encoder(state: dict) -> dict:
     """Recognises the encoder; nothing if only the caller can name it."""
-    for prefix in _ENCODERS.values():
-        if f"{prefix}layer1.0.conv1.weight" in state:
-            return {"encoder": resnet_name(state, prefix)}
-    return {"encoder": "mobilenetv2"} if "encoder.features.0.0.weight" in state else {}
+    for each in (_OWN, _OF_TIMM):
+        if f"{each.prefix}layer1.0.conv1.weight" in state:
+            return {"encoder": resnet_name(state, each.prefix)}
+    if f"{_MOBILENET}0.0.weight" in state:
+        return {"encoder": "mobilenetv2"}
+    if "encoder._conv_stem.weight" in state:
+        return {"encoder": efficientnet_b.name_told_by(state, _OWN.prefix)}
+    if "encoder.patch_embed1.proj.weight" in state:
+        return {"encoder": _mit_weights.name_in_nvidia(state, _OWN.prefix)}
+    return {}
+
+
+def adapt(state: dict, network: Any) -> dict:
+    """Returns the tensors in the form of our layers; as they are if the encoder is not known."""
+
+    def begin(prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in state)
+
+    if begin(_MOBILENET):
+        return state
+    try:
+        return (_OF_TIMM if begin(_OF_TIMM.prefix) else _OWN).adapt(state, network)
+    except ValueError:
+        return state  # what does not fit is listed later
 
 
 def _infer_fpn(state: dict) -> dict:
@@ -88,34 +111,30 @@ def _widths(state: dict, name: str) -> tuple[int, ...]:
     return tuple(len(state[name.format(level)]) for level in _LEVELS)
 
 
+def _infer_upernet(state: dict) -> dict:
+    return {"auxiliary": False, "filters": len(state["decoder.fusion_block.0.weight"])}
+
+
 _INFER = {
     "fpn": _infer_fpn,
     "linknet": _infer_linknet,
     "manet": _infer_manet,
     "unet": _infer_unet,
     "unetplusplus": _infer_unetplusplus,
+    "upernet": _infer_upernet,
 }
 
 
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [
-        *_encoder_renames(),
-        *mobilenet_renames(r"encoder\.features\."),
+        *_OF_TIMM.renames(),
+        *_OWN.renames(),
+        *mobilenet_renames(re.escape(_MOBILENET)),
         (r"segmentation_head\.0", "logits"),
         # A classifier of whole images, which only its own training needs.
         (r"classification_head\..*", ""),
         *_HEADS[model],
-    ]
-
-
-def _encoder_renames() -> list[tuple[str, str]]:
-    return [
-        (prefix.replace(".", r"\.") + pattern, becomes)
-        for source, prefix in _ENCODERS.items()
-        for family in encoders.fitting(encoders.Needs())
-        if (files := torch_files(family, source))
-        for pattern, becomes in files.renames
     ]
 
 

@@ -3,7 +3,7 @@
 A storage is flat memory of one type; a tensor is a view of it.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,19 @@ class LazyTensor(NamedTuple):
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+class Saved(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        tensors: Arrays by name.
+        meta: What the training wrote down beside the tensors, under the key `meta`: plain values,
+            in which `INERT` stands for objects that were not made. Empty if there is nothing.
+    """
+
+    tensors: dict[str, np.ndarray]
+    meta: dict[str, Any]
 
 
 class Inert:

@@ -12,6 +12,8 @@ from ._needs import lack, listed, spellings
 
 if TYPE_CHECKING:
     from . import convnext as convnext
+    from . import dinov2 as dinov2
+    from . import dinov3 as dinov3
     from . import efficientnet as efficientnet
     from . import efficientnet_b as efficientnet_b
     from . import hub as hub
@@ -107,7 +109,7 @@ def choose(
             lacks and which encoders have it.
     """
     needs = needs.with_auxiliary() if auxiliary else needs
-    if callable(name) and not needs.patches:
+    if callable(name) and not (needs.patches or needs.blocks):
         guest = importlib.import_module(f"{__name__}._guest").GuestFamily(name, needs.strides)
         return Chosen(guest, name, needs, output_stride)
     found = _find(name)

@@ -64,12 +64,13 @@ def _flat_scales(state: dict, model: Any) -> dict:
     }
 
 
+# Networks of features have "_" where others have "." after the first part.
 _TIMM = (
-    (r"stem\.0", "encoder_stem_conv"),
-    (r"stem\.1", "encoder_stem_norm"),
+    (r"stem[._]0", "encoder_stem_conv"),
+    (r"stem[._]1", "encoder_stem_norm"),
     *_table(
-        r"stages\.(\d)\.downsample",
-        r"stages\.(\d)\.blocks\.(\d+)",
+        r"stages[._](\d)\.downsample",
+        r"stages[._](\d)\.blocks\.(\d+)",
         {
             "depthwise": "conv_dw",
             "norm": "norm",

@@ -127,6 +127,24 @@ def name_told_by(state: dict, patches: str, block: str) -> str:
     )
 
 
+def name_in_nvidia(state: dict, prefix: str = "") -> str:
+    """Returns the name of the mix transformer that tensors of NVIDIA's code belong to.
+
+    Args:
+        state: The tensors.
+        prefix: What their names begin with.
+
+    Raises:
+        ValueError: If there is no mix transformer of this width and these numbers of blocks.
+    """
+    counted_from_0 = {
+        re.sub(r"block(\d)", lambda match: f"block{int(match[1]) - 1}", name): values
+        for name, values in state.items()
+    }
+    blocks = re.escape(prefix) + r"block(\d)\.(\d+)\."
+    return name_told_by(counted_from_0, f"{prefix}patch_embed1.proj.weight", blocks)
+
+
 def join_keys_and_values(state: dict, network=None) -> dict:
     """Joins keys and values, which transformers has apart, in one tensor."""
     state = join_tensors(state, (".self.key.", ".self.value."), ".self.kv.")

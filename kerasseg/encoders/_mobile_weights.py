@@ -85,6 +85,39 @@ TIMM_STAGES: Renames = (
 )
 
 
+_PYTORCH_BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)")
+
+
+def number_by_stage(state: dict, model: Any) -> dict:
+    """Gives the blocks of efficientnet_pytorch, counted from 0, the numbers of our layers."""
+    blocks = (re.match(r"encoder_block(\d_\d+)_", layer.name) for layer in model.layers)
+    places = list(dict.fromkeys(block[1] for block in blocks if block))
+
+    def rename(name: str) -> str:
+        found = _PYTORCH_BLOCK.fullmatch(name)
+        if found is None or int(found[1]) >= len(places):
+            return name
+        return f"_blocks.{places[int(found[1])]}.{found[2]}"
+
+    return {rename(name): values for name, values in state.items()}
+
+
+# Of `number_by_stage`.
+EFFICIENTNET_PYTORCH: Renames = (
+    (r"_conv_stem", "encoder_stem_conv"),
+    (r"_bn0", "encoder_stem_bn"),
+    (r"_blocks\.(\d_\d+)\._(expand|depthwise|project)_conv", r"encoder_block\1_\2_conv"),
+    *(
+        (rf"_blocks\.(\d_\d+)\._bn{number}", rf"encoder_block\1_{part}_bn")
+        for number, part in enumerate(("expand", "depthwise", "project"))
+    ),
+    (r"_blocks\.(\d_\d+)\._se_(reduce|expand)", r"encoder_block\1_se_\2"),
+    # Names before they are numbered.
+    (r"_blocks\.\d+\..+", ""),
+    (r"(_conv_head|_bn1|_fc)\.\w+", ""),
+)
+
+
 def torchvision_blocks(prefix: str, first: str, block: str, becomes: str) -> Renames:
     """Returns the rename table of a stem and of inverted residual blocks in torchvision.
 

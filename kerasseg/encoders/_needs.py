@@ -16,12 +16,15 @@ class Needs:
         auxiliary: Stride of the features that an auxiliary head classifies, which are needed only
             with such a head; None if the architecture has no such head.
         patches: Whether the features must be the patches of a vision transformer.
+        blocks: Whether the architecture puts tokens of its own between the blocks of a vision
+            transformer, whose family must have a function `tokens`.
     """
 
     strides: tuple[int, ...] = ()
     output_strides: tuple[int, ...] = ()
     auxiliary: int | None = None
     patches: bool = False
+    blocks: bool = False
 
     def with_auxiliary(self) -> "Needs":
         """Returns what is needed if there is an auxiliary head."""
@@ -33,6 +36,8 @@ class Needs:
         """Describes what is needed in words, such as "features of strides 4 and 32"."""
         if self.patches:
             return "patches of a transformer"
+        if self.blocks:
+            return "blocks of a transformer between which tokens can be put"
         word = "stride" if len(self.strides) == 1 else "strides"
         return f"features of {word} {listed(self.strides)}" if self.strides else "features"
 
@@ -106,6 +111,8 @@ class Lack(NamedTuple):
 def lack(family: Any, needs: Needs) -> Lack | None:
     """Finds what a family lacks that an architecture needs; None if it lacks nothing."""
     if needs.patches and not getattr(family, "PATCHES", False):
+        return Lack(str(needs), str(Needs(family.STRIDES)))
+    if needs.blocks and not getattr(family, "BLOCKS", False):
         return Lack(str(needs), str(Needs(family.STRIDES)))
     if not set(needs.strides) <= set(family.STRIDES):
         return Lack(str(needs), listed(family.STRIDES))

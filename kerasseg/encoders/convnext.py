@@ -6,7 +6,14 @@ from typing import Any
 
 import keras
 
-from ..layers import Conv2D, Dense, DepthwiseConv2D, LayerNormalization, PadToLeast, PadToMultiple
+from ..layers import (
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    LayerNormalization,
+    PadToLeast,
+    PadToMultiple,
+)
 from ..layers.layer_scale import LayerScale
 from ..layers.transformer import DropPath
 from . import _convnext_weights

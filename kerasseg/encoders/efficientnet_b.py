@@ -4,7 +4,12 @@ import math
 
 from ..layers import conv_bn
 from ._inverted_residuals import Squeeze, apply_groups, round_channels
-from ._mobile_weights import TIMM_STAGES, torchvision_blocks
+from ._mobile_weights import (
+    EFFICIENTNET_PYTORCH,
+    TIMM_STAGES,
+    number_by_stage,
+    torchvision_blocks,
+)
 from ._weights import TorchFiles
 from .efficientnet import GROUPS, STEM_FILTERS
 
@@ -29,6 +34,8 @@ _SCALES = {
 # Those of TensorFlow, which timm and keras.applications have as well.
 FORMS = {f"tf_efficientnet_{size}": {"padding": "same", "epsilon": 1e-3} for size in _SCALES}
 NAMES = (*(f"efficientnet_{size}" for size in _SCALES), *FORMS)
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"smp": {"padding": "same", "epsilon": 1e-3, "stem_features": True}}
 
 _SQUEEZE = Squeeze(of_input=True, activation="silu", gate="sigmoid")
 
@@ -40,6 +47,7 @@ def features(
     output_stride: int = 32,
     padding: str | None = None,
     epsilon: float | None = None,
+    stem_features: bool = False,
 ) -> dict:
     """Applies an EfficientNet without its last convolution, which has 1280 or more channels.
 
@@ -54,6 +62,8 @@ def features(
         padding: "symmetric" as in PyTorch, or "same" as in TensorFlow; None for what the name says.
         epsilon: Epsilon of the batch normalisation; None for 1e-3 in TensorFlow's form and 1e-5 in
             PyTorch's.
+        stem_features: Whether the features of stride 2 are those of the stem, and not of the blocks
+            after it.
 
     Returns:
         `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
@@ -100,13 +110,35 @@ def features(
         count_in_groups=True,
         **form,
     )
-    return {stride: group.result for stride, group in found.items()}
+    results = {stride: group.result for stride, group in found.items()}
+    return {**results, 2: stem} if stem_features else results
 
 
 def _torchvision_form(state: dict) -> dict:
     """Reads the epsilon, which torchvision has as in TensorFlow from B5 on."""
     last = state["features.7.0.block.3.0.weight"]
     return {"epsilon": 1e-5 if len(last) < round_channels(320, _SCALES["b5"][0]) else 1e-3}
+
+
+def name_told_by(state: dict, prefix: str = "") -> str:
+    """Returns the name of the EfficientNet that tensors of efficientnet_pytorch belong to.
+
+    Args:
+        state: The tensors.
+        prefix: What their names begin with.
+
+    Raises:
+        ValueError: If there is no EfficientNet of so many blocks and channels.
+    """
+    blocks = sum(name.endswith("._project_conv.weight") for name in state)
+    last = len(state.get(f"{prefix}_blocks.{blocks - 1}._project_conv.weight", ()))
+    for size, (width, depth) in _SCALES.items():
+        repeats = sum(math.ceil(depth * group.repeats) for group in GROUPS)
+        if (blocks, last) == (repeats, round_channels(GROUPS[-1].filters, width)):
+            return f"efficientnet_{size}"
+    raise ValueError(
+        f"state must hold an EfficientNet B0 to B7, got {blocks} blocks, {last} channels at last."
+    )
 
 
 WEIGHTS = (
@@ -121,5 +153,12 @@ WEIGHTS = (
         ),
         sources=("torchvision",),
         infer=_torchvision_form,
+    ),
+    TorchFiles(
+        "efficientnet_pytorch or segmentation_models.pytorch",
+        EFFICIENTNET_PYTORCH,
+        number_by_stage,
+        sources=("smp",),
+        infer=lambda state: dict(LIBRARY_FORMS["smp"]),
     ),
 )

@@ -59,7 +59,7 @@ def features(
         dilate_second: Whether the second 3 x 3 convolution of a basic block has the dilation of the
             first; OpenMMLab's has none.
         dilations: Dilation of each of the four stages; None for those that make up for the strides
-            beyond the output stride.
+            beyond the output stride. With `halve_first_dilation`, the first block has half of it.
         last_dilations: Dilation of each block of the last stage; None for that of the stage.
         ceil_pooling: Whether the stem's pooling rounds odd sizes up, as Caffe does.
         filters: Channels of the first stage, 64 in the paper; those of the other stages are in
@@ -99,7 +99,7 @@ def features(
         dilation = dilation if dilations is None else dilations[stage - 1]
         rates = [dilation] * depth
         if halve_first_dilation:
-            rates[0] = before
+            rates[0] = before if dilations is None else max(1, dilation // 2)
         if stage == 4 and last_dilations is not None:
             rates = list(last_dilations)
         for index, rate in enumerate(rates):

@@ -177,13 +177,18 @@ class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
     def call(self, inputs):
         """Returns the convolved features."""
         features, padding = self._pad(inputs)
-        outputs = tf.nn.depthwise_conv2d(
-            features,
-            self.kernel,
-            (1, *self.strides, 1),
-            padding,
-            dilations=list(self.dilation_rate),
-        )
+        kernel = tf.convert_to_tensor(self.kernel)
+        plain = padding == "SAME" and max(*self.strides, *self.dilation_rate) == 1
+        outputs: Any
+        if (
+            plain
+            and convolution_on_cpu.is_wanted()
+            and convolution_on_cpu.is_depthwise_faster(features, kernel)
+        ):
+            outputs = convolution_on_cpu.depthwise_convolution(features, kernel)
+        else:
+            strides, rate = (1, *self.strides, 1), list(self.dilation_rate)
+            outputs = tf.nn.depthwise_conv2d(features, kernel, strides, padding, dilations=rate)
         if self.use_bias:
             outputs += self.bias
         return self.activation(outputs) if self.activation is not None else outputs

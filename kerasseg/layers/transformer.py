@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from .dense import Dense
 from .normalization import LayerNormalization
-from .position_embeddings import resize_position_embedding
+from .position_embeddings import INTERPOLATIONS, resize_position_embedding
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -18,8 +18,8 @@ class PatchTokens(keras.layers.Layer):
 
     Args:
         grid: `(rows, columns)` of patches of the training images.
-        interpolation: "bilinear" (the authors' Segmenter), or "bicubic" as PyTorch and OpenMMLab
-            compute it (a = -0.75); corners are not aligned.
+        interpolation: "bilinear" (the authors' Segmenter), "bicubic" as PyTorch and OpenMMLab
+            compute it (a = -0.75), or "bicubic_antialiased" as timm does; corners are not aligned.
 
     Input: patches (batch, rows, columns, width).
     Output: (batch, 1 + rows * columns, width).
@@ -33,9 +33,9 @@ class PatchTokens(keras.layers.Layer):
         super().__init__(**kwargs)
         if len(grid) != 2 or min(grid) < 1:
             raise ValueError(f"grid must be (rows, columns), both at least 1, got {grid}.")
-        if interpolation not in ("bilinear", "bicubic"):
+        if interpolation not in INTERPOLATIONS:
             raise ValueError(
-                f"interpolation must be 'bilinear' or 'bicubic', got {interpolation!r}."
+                f"interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}."
             )
         self.grid = (int(grid[0]), int(grid[1]))
         self.interpolation = interpolation
@@ -80,20 +80,22 @@ class PatchTokens(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class PatchMap(keras.layers.Layer):
-    """Turns tokens back into a map, without the class token.
+    """Turns tokens back into a map, without the class token and others before the patches.
 
     Args:
         classifier_classes: Number of classes of the ImageNet classifier that a checkpoint holds. It
             is kept, so that the checkpoint stays whole, but nothing uses it.
+        prefix: Number of tokens before the patches.
 
-    Input: `tokens` (batch, 1 + rows * columns, width), and `patches` (batch, rows, columns, any)
-        that gives the size.
+    Input: `tokens` (batch, prefix + rows * columns, width), and `patches` (batch, rows, columns,
+        any) that gives the size.
     Output: (batch, rows, columns, width).
     """
 
-    def __init__(self, classifier_classes: int = 0, **kwargs):
+    def __init__(self, classifier_classes: int = 0, prefix: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.classifier_classes = classifier_classes
+        self.prefix = prefix
 
     def build(self, tokens_shape, patches_shape):  # pyright: ignore
         """Makes the unused classifier, if there is one."""
@@ -106,7 +108,7 @@ class PatchMap(keras.layers.Layer):
     def call(self, tokens, patches):
         """Returns the map."""
         shape = tf.concat([tf.shape(patches)[:3], [tokens.shape[-1]]], axis=0)
-        result = tf.reshape(tokens[:, 1:], shape)
+        result = tf.reshape(tokens[:, self.prefix :], shape)
         result.set_shape(self.compute_output_shape(tokens.shape, patches.shape))
         return result
 
@@ -116,16 +118,22 @@ class PatchMap(keras.layers.Layer):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "classifier_classes": self.classifier_classes}
+        return {
+            **super().get_config(),
+            "classifier_classes": self.classifier_classes,
+            "prefix": self.prefix,
+        }
 
 
-def attend(queries, keys, values) -> Any:
-    """Returns `softmax(Q K^T / sqrt(channels)) V`, the softmax in float32.
+def attend(queries, keys, values, bias=None) -> Any:
+    """Returns `softmax(Q K^T / sqrt(channels) + bias) V`, the softmax in float32.
 
     Args:
         queries: `(batch, heads, positions, channels)`.
         keys: `(batch, heads, others, channels)`.
         values: `(batch, heads, others, channels)`.
+        bias: float32, broadcasts to `(batch, heads, positions, others)`, and has no gradient; None
+            for none.
 
     Returns:
         `(batch, heads, positions, channels)`.
@@ -135,8 +143,9 @@ def attend(queries, keys, values) -> Any:
     @tf.custom_gradient
     def apply(queries, keys, values):
         scaled = queries * scale
-        scores = tf.matmul(scaled, keys, transpose_b=True)
-        weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32)), values.dtype)
+        scores = tf.cast(tf.matmul(scaled, keys, transpose_b=True), tf.float32)
+        weights = tf.nn.softmax(scores if bias is None else scores + bias)
+        weights = tf.cast(weights, values.dtype)
         attended = tf.matmul(weights, values)
 
         def gradients(upstream):
@@ -178,14 +187,20 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def call(self, queries_keys_values):
         """Returns the attended values."""
+        return self._join(attend(*self._split(queries_keys_values)))
+
+    def _split(self, queries_keys_values) -> list[Any]:
+        """Returns queries, keys and values, each (batch, heads, tokens, width / heads)."""
         shape = tf.shape(queries_keys_values)
-        width = queries_keys_values.shape[-1] // 3
-        split = tf.reshape(
-            queries_keys_values, (shape[0], shape[1], 3, self.heads, width // self.heads)
-        )
-        queries, keys, values = tf.unstack(tf.transpose(split, (2, 0, 3, 1, 4)))
-        attended = tf.transpose(attend(queries, keys, values), (0, 2, 1, 3))
-        return tf.reshape(attended, (shape[0], shape[1], width))
+        width = queries_keys_values.shape[-1] // (3 * self.heads)
+        split = tf.reshape(queries_keys_values, (shape[0], shape[1], 3, self.heads, width))
+        return tf.unstack(tf.transpose(split, (2, 0, 3, 1, 4)))
+
+    def _join(self, attended):
+        """Puts the heads side by side."""
+        attended = tf.transpose(attended, (0, 2, 1, 3))
+        shape = tf.shape(attended)
+        return tf.reshape(attended, (shape[0], shape[1], self.heads * attended.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the output."""

@@ -5,6 +5,7 @@ from .cross_entropy import CrossEntropy as CrossEntropy
 from .cross_entropy import Focal as Focal
 from .cross_entropy import OnlineHardExamples as OnlineHardExamples
 from .lovasz import LovaszSoftmax as LovaszSoftmax
+from .mask_classification import MaskClassification as MaskClassification
 from .overlap import Dice as Dice
 from .overlap import Jaccard as Jaccard
 from .overlap import Tversky as Tversky

@@ -1,6 +1,6 @@
 """Several losses, added up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -45,13 +45,18 @@ class WeightedSum(SegmentationLoss):
         """Returns the sum, see `__call__`."""
         total = tf.zeros(())
         for weight, loss in zip(self.weights, self.losses, strict=True):
-            value: Any = loss(y_true, y_pred, sample_weight)
+            value: Any = loss(y_true, _taken(loss, y_pred), sample_weight)
             if value.shape.rank != 0:
                 raise ValueError(
                     f"losses must return a scalar, got shape {value.shape} from {loss.name}."
                 )
             total += weight * value
         return total
+
+    @property
+    def takes_queries(self) -> bool:
+        """Whether one of the losses takes the queries of mask classification in training."""
+        return any(getattr(loss, "takes_queries", False) for loss in self.losses)
 
     def normalizer(self, y_true, y_pred) -> Any:
         """Returns the weight of a batch among others that make up a larger one.
@@ -73,3 +78,10 @@ class WeightedSum(SegmentationLoss):
         """Builds the sum of a configuration."""
         losses = [keras.saving.deserialize_keras_object(loss) for loss in config["losses"]]
         return cls(**{**config, "losses": losses})
+
+
+def _taken(loss, y_pred):
+    """Returns what a loss takes of the outputs of mask classification: all, or the logits."""
+    if not isinstance(y_pred, Mapping) or getattr(loss, "takes_queries", False):
+        return y_pred
+    return y_pred.get("logits", y_pred)

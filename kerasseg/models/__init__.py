@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import deeplab as deeplab
     from . import deeplabv3 as deeplabv3
     from . import deeplabv3plus as deeplabv3plus
+    from . import eomt as eomt
     from . import fcn as fcn
     from . import fpn as fpn
     from . import linknet as linknet

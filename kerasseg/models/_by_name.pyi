@@ -77,6 +77,23 @@ def build(
 ) -> keras.Model: ...
 @overload
 def build(
+    name: Literal["eomt"],
+    *,
+    num_classes: int,
+    encoder: str = "dinov2_small",
+    variant: str = "paper",
+    image_size: int = 512,
+    num_queries: int = 100,
+    num_blocks: int | None = None,
+    masked_attention: bool | Sequence[bool] = False,
+    registers: int = 4,
+    drop_path: float = 0.0,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
     name: Literal["fcn"],
     *,
     num_classes: int,
@@ -91,20 +108,6 @@ def build(
     auxiliary: bool = False,
     auxiliary_filters: int | None = None,
     align_corners: bool | None = None,
-    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
-    preprocessing: str | None = "encoder",
-    resize_logits: bool = True,
-) -> keras.Model: ...
-@overload
-def build(
-    name: Literal["lraspp"],
-    *,
-    num_classes: int,
-    encoder: str | Callable[..., dict] = "mobilenetv3_large",
-    variant: str = "paper",
-    output_stride: int | None = None,
-    filters: int = 128,
-    dropout: float = 0.1,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -131,6 +134,20 @@ def build(
     encoder: str | Callable[..., dict] = "resnet34",
     variant: str = "smp",
     filters: int = 32,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    preprocessing: str | None = "encoder",
+    resize_logits: bool = True,
+) -> keras.Model: ...
+@overload
+def build(
+    name: Literal["lraspp"],
+    *,
+    num_classes: int,
+    encoder: str | Callable[..., dict] = "mobilenetv3_large",
+    variant: str = "paper",
+    output_stride: int | None = None,
+    filters: int = 128,
+    dropout: float = 0.1,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -291,11 +308,13 @@ def build(
     encoder: str | Callable[..., dict] = "convnext_tiny",
     variant: str = "paper",
     output_stride: int = 32,
+    deep_stem: bool | None = None,
     filters: int | None = None,
     dropout: float | None = None,
     drop_path: float | None = None,
     align_corners: bool = False,
     auxiliary: bool = True,
+    auxiliary_filters: int = 256,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,

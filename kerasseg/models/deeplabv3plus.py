@@ -212,6 +212,4 @@ def _encoder_form(
     check_unused("", chosen.name, multi_grid=multi_grid)
     if chosen.family is mobilenet and variant == "paper":
         return {"halve_first_dilation": True, "depthwise_low_level": True}
-    if chosen.family is mobilenet:
-        return {"padding": "symmetric", "epsilon": 1e-5, "last_filters": 1280}
-    return {}
+    return chosen.form(variant) if chosen.family is mobilenet else {}

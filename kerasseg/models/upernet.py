@@ -30,11 +30,13 @@ def build(
     encoder: str | Callable[..., dict] = "convnext_tiny",
     variant: str = "paper",
     output_stride: int = 32,
+    deep_stem: bool | None = None,
     filters: int | None = None,
     dropout: float | None = None,
     drop_path: float | None = None,
     align_corners: bool = False,
     auxiliary: bool = True,
+    auxiliary_filters: int = 256,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -59,6 +61,9 @@ def build(
             `kerasseg models upernet` lists them. Or your own function of images.
         variant: One of `VARIANTS`.
         output_stride: 32, as in the paper: the encoder is not dilated.
+        deep_stem: Whether a ResNet of variant `paper` has a stem of three 3 x 3 convolutions
+            (OpenMMLab's ResNetV1c) and not one 7 x 7 convolution (its ResNet); None for True.
+            Variant `smp` does not use it.
         filters: Channels of the head; None for 512, or 256 in variant `smp`.
         dropout: Fraction of channels dropped before the classifiers, in [0, 1). None for 0.1, or 0
             in variant `smp`.
@@ -69,6 +74,7 @@ def build(
             of 769 x 769 pixels.
         auxiliary: Whether to add the head on the encoder's third stage for training (its loss has
             weight 0.4).
+        auxiliary_filters: Channels of the auxiliary head.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -99,6 +105,7 @@ def build(
         variant=variant,
         variants=VARIANTS,
         filters=filters,
+        auxiliary_filters=auxiliary_filters,
     )
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
@@ -106,22 +113,28 @@ def build(
     images = keras.Input(input_shape, name="image")
     found = chosen.features(
         preprocess(images, preprocessing, chosen.preprocessing),
-        **_encoder_form(chosen, smp, drop_path),
+        **_encoder_form(chosen, smp, deep_stem, drop_path),
     )
     if smp:
         found = normalize_features({stride: found[stride] for stride in NEEDS.strides}, 1e-6)
     features = _decode(found, filters, align_corners)
+    logits = classify(features, num_classes, filters, dropout, "head")
+    extra = None
+    if auxiliary:
+        extra = classify(found[16], num_classes, auxiliary_filters, dropout, "auxiliary")
     return end(
         images,
-        classify(features, num_classes, filters, dropout, "head"),
-        classify(found[16], num_classes, 256, dropout, "auxiliary") if auxiliary else None,
+        logits,
+        extra,
         resize_logits=resize_logits,
         align_corners=align_corners or smp,
         name="upernet",
     )
 
 
-def _encoder_form(chosen: encoders.Chosen, smp: bool, drop_path: float | None) -> dict:
+def _encoder_form(
+    chosen: encoders.Chosen, smp: bool, deep_stem: bool | None, drop_path: float | None
+) -> dict:
     """Returns the encoder's options in the form of a variant."""
     family, name, form = chosen.family, chosen.name, {}
     if "drop_path" in inspect.signature(family.features).parameters:
@@ -133,7 +146,9 @@ def _encoder_form(chosen: encoders.Chosen, smp: bool, drop_path: float | None) -
         form["output_norms"] = not smp
     if family is convnext:
         form["pad_patches"] = False
-    if family is resnet and not smp:
+    if smp or family is not resnet:
+        check_unused("variant smp" if smp else "", name, deep_stem=deep_stem)
+    elif deep_stem is not False:
         form["stem"] = resnet.V1C_STEM
     return form
 

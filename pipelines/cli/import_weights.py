@@ -8,18 +8,28 @@ from . import options, startup
 
 
 @click.command("import-weights")
-@click.argument("file", type=options.existing_file)
+@click.argument("file", type=options.existing_file, required=False)
+@click.option(
+    "--from",
+    "address",
+    metavar="hf://USER/NAME",
+    help="Address of the weights on the Hugging Face Hub, instead of FILE; needs the extra hf.",
+)
 @click.option(
     "--model",
     type=click.Choice(models.names()),
-    required=True,
-    help="Architecture that the weights belong to.",
+    help="Architecture that the weights belong to; needed only if the file does not show it.",
 )
 @click.option(
     "--source",
     type=click.Choice(checkpoints.SOURCES),
-    required=True,
-    help="Implementation that the checkpoint comes from.",
+    help="Implementation that the weights come from; needed only if the file does not show it.",
+)
+@click.option(
+    "--checkpoint",
+    metavar="NAME",
+    help="Name of a published checkpoint, which `kerasseg checkpoints` lists; needed only if the "
+    "file is not recognised.",
 )
 @click.option(
     "--encoder",
@@ -66,8 +76,10 @@ from . import options, startup
 )
 def command(
     file,
+    address,
     model,
     source,
+    checkpoint,
     encoder,
     model_option,
     num_classes,
@@ -79,20 +91,26 @@ def command(
 ) -> None:
     """Import published weights into a run folder, which evaluate, predict, fit and export take.
 
-    Reads .pth (without PyTorch, executing nothing), .safetensors, .h5 and .npz. The preprocessing
-    that the weights expect becomes part of the network. A prefix of the tensors' names, such as
-    model., is removed if all tensors fit then.
+    Reads .pth (without PyTorch, executing nothing), .safetensors, .h5 and .npz. A published
+    checkpoint is recognised by its name or content, or by the configuration inside it: its options,
+    preprocessing and classes are then set. An option that nothing tells must be given. A prefix of
+    the tensors' names, such as model., is removed if all tensors fit then.
     """
+    if (file is None) == (address is None):
+        raise click.UsageError("Give either FILE or --from.")
+    if address is not None and not address.startswith("hf://"):
+        raise click.UsageError(f"--from must be hf://USER/NAME, got {address!r}.")
     startup.load_tensorflow()
     from .. import import_weights
 
     given = {"encoder": encoder} if encoder else {}
     console = options.console()
     described = import_weights.run(
-        file,
+        file or address,
         output,
         model=model,
         source=source,
+        checkpoint=checkpoint,
         model_options={**dict(model_option), **given},
         num_classes=num_classes,
         reset_head=reset_head,
@@ -102,4 +120,5 @@ def command(
         report=lambda notice: console.print(notice, soft_wrap=True, markup=False),
     )
     count = len(described.classes.names)
+    model = described.options.model
     console.print(f"{model} of {count} classes written to {output}", soft_wrap=True)

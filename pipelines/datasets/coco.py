@@ -67,6 +67,12 @@ def _stuff_categories() -> dict[int, tuple[str, tuple[int, int, int]]]:
     return things | {number: CATEGORIES.get(number, category) for number, category in own.items()}
 
 
+def stuff_classes() -> ClassSpace:
+    """Returns the 171 classes of things and stuff."""
+    names, colors = zip(*_stuff_categories().values(), strict=True)
+    return ClassSpace(names, colors)
+
+
 def is_source(root: Path) -> bool:
     """Tells whether a folder has this layout."""
     top = find_top(root, "coco")
@@ -100,10 +106,9 @@ def describe(
     """
     _check_task(task)
     if task == "stuff":
-        names, colors = zip(*_stuff_categories().values(), strict=True)
         values = {number - 1: label for label, number in enumerate(_stuff_categories())}
         values |= {IGNORE_LABEL: IGNORE_LABEL}
-        classes = ClassSpace(names, colors)
+        classes = stuff_classes()
         return Description(classes, values, split_sizes=_SIZES, homepage=_STUFF_HOMEPAGE)
     values = {number: label for label, number in enumerate(CATEGORIES)} | {0: IGNORE_LABEL}
     if task == "panoptic":

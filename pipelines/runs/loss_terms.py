@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+# The loss that an architecture is published with.
+AUTO = "auto"
 # Names on the command line and in recipes, and the classes of `kerasseg.losses` that they mean.
 CLASSES = {
     "ce": "CrossEntropy",
@@ -11,6 +13,7 @@ CLASSES = {
     "focal": "Focal",
     "jaccard": "Jaccard",
     "lovasz": "LovaszSoftmax",
+    "mask-classification": "MaskClassification",
     "ohem": "OnlineHardExamples",
     "tversky": "Tversky",
 }

@@ -52,9 +52,9 @@ _MODEL = Range(
     "FILE.py:FUNCTION",
 )
 _LOSSES = Range(
-    f"a sum such as ce + 0.5*lovasz of {', '.join(loss_terms.CLASSES)}; or FILE.py:CLASS or "
+    f"a sum such as ce + 0.5*lovasz of {', '.join(loss_terms.CLASSES)}; auto; or FILE.py:CLASS or "
     "package.module:CLASS",
-    lambda text: is_named(text) or loss_terms.is_sum(text),
+    lambda text: text == loss_terms.AUTO or is_named(text) or loss_terms.is_sum(text),
 )
 _CLASS_WEIGHTS = Range(
     f"one of {', '.join(class_weighting.METHODS)}, effective-number(beta=B) with B in [0, 1), or a "
@@ -229,12 +229,14 @@ class TrainingOptions:
             "Loss of the network: one loss, or a sum of several, each with an optional factor and "
             "arguments, as in 'ce + 0.5*lovasz' or 'focal(gamma=3) + dice'. ce is cross-entropy; "
             "ohem is the cross-entropy of the hardest pixels only. In ce(boundary_weight=10, "
-            "boundary_sigma=5), pixels near a border between classes weigh more. Or your own "
-            "class: a keras.losses.Loss that takes labels and logits and ignores label 255.",
+            "boundary_sigma=5), pixels near a border between classes weigh more. With auto it is "
+            "mask-classification for an architecture with queries and cross-entropy for all "
+            "others. Or your own class: a keras.losses.Loss that takes labels and logits and "
+            "ignores label 255.",
             _LOSS,
             _LOSSES,
         ),
-    ] = "cross-entropy"
+    ] = "auto"
     loss_options: Annotated[
         dict[str, Any],
         Option(

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasseg.layers.query_attention import QueryAttention
+
 
 class WeightAverages(keras.callbacks.Callback):
     """Averages the weights of a network exponentially, in a second network of the same layers.
@@ -35,6 +37,9 @@ class WeightAverages(keras.callbacks.Callback):
         super().__init__()
         with strategy.scope():
             self.network = type(trained).from_config(trained.get_config())
+        for layer, copied in zip(trained.layers, self.network.layers, strict=True):
+            if isinstance(layer, QueryAttention) and isinstance(copied, QueryAttention):
+                copied.annealing = layer.annealing
         self.variables = self.network.variables
         self._trained = trained
         self._decay = decay

@@ -10,7 +10,9 @@ import keras
 import kerasseg
 from kerasseg import losses, optimizers
 from kerasseg.layers import BatchNormalization
+from kerasseg.layers.mask_classification import MaskClassificationModel
 from kerasseg.layers.outputs import SegmentationModel
+from kerasseg.layers.query_attention import anneal_masks
 
 from .. import records
 from ..errors import InputError
@@ -60,12 +62,16 @@ def build(
                 model = batch_norm.replace_by_groups(model, options)
             set_batch_norm(model.layers, options, lambda: model.optimizer.iterations)
             _refuse_frozen(model, options)
-            with_auxiliary = isinstance(model, SegmentationModel)
+            anneal_masks(
+                model, options.epochs * steps, lambda: model.optimizer.iterations, first_step
+            )
+            outputs: Any = model.output
+            with_auxiliary = isinstance(model, SegmentationModel) and "auxiliary" in outputs
             model.compile(
                 optimizer=_build_optimizer(
                     options, schedule, [layer.name for layer in model.layers]
                 ),
-                loss=_build_loss(options, dataset, own),
+                loss=_build_loss(options, dataset, own, model),
                 loss_weights={"auxiliary": options.auxiliary_weight} if with_auxiliary else None,
             )
     except ValueError as error:
@@ -191,19 +197,30 @@ def _build_optimizer(
 
 
 def _build_loss(
-    options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
+    options: TrainingOptions,
+    dataset: records.Dataset,
+    own: Mapping[str, Guest],
+    model: keras.Model,
 ) -> keras.losses.Loss:
     if "loss" in own:
         return guest_parts.build_loss(own["loss"], options, len(dataset.classes.names))
-    terms = loss_terms.parse(options.loss)
+    text = _loss_text(options, model)
+    terms = loss_terms.parse(text)
     if options.dice_weight:
         terms.append(loss_terms.Term(options.dice_weight, "dice", {}))
     weights = class_weights.of(options, dataset)
     parts = [_build_term(term, weights) for term in terms]
-    _check_class_weights(options, parts)
+    _check_class_weights(options, parts, text)
     if len(parts) == 1 and terms[0].weight == 1:
         return parts[0]
     return losses.WeightedSum(parts, [term.weight for term in terms])
+
+
+def _loss_text(options: TrainingOptions, model: keras.Model) -> str:
+    if options.loss != loss_terms.AUTO:
+        return options.loss
+    mask_classification = isinstance(model, MaskClassificationModel)
+    return "mask-classification" if mask_classification else "cross-entropy"
 
 
 def _build_term(term: loss_terms.Term, weights: list[float] | None) -> keras.losses.Loss:
@@ -222,8 +239,10 @@ def _build_term(term: loss_terms.Term, weights: list[float] | None) -> keras.los
     return made(**term.arguments, **of_classes)
 
 
-def _check_class_weights(options: TrainingOptions, parts: list[keras.losses.Loss]) -> None:
+def _check_class_weights(
+    options: TrainingOptions, parts: list[keras.losses.Loss], text: str
+) -> None:
     if not any(hasattr(part, "class_weights") for part in parts):
-        requirement = f"none with loss {options.loss}, which has no class weights"
+        requirement = f"none with loss {text}, which has no class weights"
         value = options.class_weights
         check_option("class_weights", value == "none", requirement, value)

@@ -204,6 +204,8 @@ def test_the_names_and_shapes_drawn_here_are_those_of_the_references(name, confi
         ("fcn", {"output_stride": 16, "align_corners": False}, {"head_dilation"}),
         ("unet", {}, set()),
         ("segmenter", {}, set()),
+        ("upernet", {}, {"align_corners"}),
+        ("upernet", {"encoder": "swin_tiny"}, set()),
     ],
 )
 def test_what_tensors_do_not_tell_is_listed(model, known, missing):

@@ -9,15 +9,17 @@ import pytest
 import kerasseg
 from kerasseg import encoders
 from kerasseg.checkpoints import imagenet
-from kerasseg.encoders import _pyramid, vit
+from kerasseg.encoders import _pyramid, dinov2, vit
+from kerasseg.encoders._tokens import Size
 
 SIZES = ((64, 96), (65, 97), (47, 61), (1, 7))
 
 
 @pytest.fixture(autouse=True)
 def shallow(monkeypatch):
-    """Gives the smallest transformer two narrow blocks."""
+    """Gives the smallest transformers two narrow blocks."""
     monkeypatch.setitem(vit.SIZES, "vit_tiny", (16, 2, 2))
+    monkeypatch.setitem(dinov2.SIZES, "dinov2_small", Size(16, 2, 2, 32))
 
 
 def patches_of_14():
@@ -63,22 +65,24 @@ def test_patches_of_14_pixels_see_what_patches_of_16_would():
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "encoder", "options"),
     [
-        ("fpn", {"filters": 8, "head_filters": 8}),
-        ("deeplabv3plus", {"filters": 8, "output_stride": 16, "auxiliary": True}),
-        ("deeplabv3plus", {"filters": 8, "output_stride": 32}),
+        ("fpn", "dinov2_small", {"filters": 8, "head_filters": 8}),
+        ("deeplabv3plus", "vit_tiny", {"filters": 8, "output_stride": 16, "auxiliary": True}),
+        ("deeplabv3plus", "vit_tiny", {"filters": 8, "output_stride": 32}),
     ],
 )
-def test_a_transformer_works_under_an_architecture_that_needs_a_pyramid(name, options):
+def test_a_transformer_works_under_an_architecture_that_needs_a_pyramid(name, encoder, options):
     keras.utils.set_random_seed(0)
-    model = kerasseg.models.builder(name)(num_classes=3, encoder="pyramid:vit_tiny", **options)
+    build = kerasseg.models.builder(name)
+    model = build(num_classes=3, encoder=f"pyramid:{encoder}", **options)
     images = np.random.default_rng(0).uniform(0, 255, (1, 41, 63, 3)).astype(np.float32)
     logits = model(images).numpy()
     assert logits.shape == (1, 41, 63, 3)
     assert np.isfinite(logits).all()
     assert np.ptp(logits) > 0
-    assert model.get_layer("preprocessing").mean == (127.5, 127.5, 127.5)
+    mean = (127.5, 127.5, 127.5) if encoder == "vit_tiny" else (123.675, 116.28, 103.53)
+    assert model.get_layer("preprocessing").mean == mean
 
 
 def test_pyramids_are_listed_where_their_strides_are_needed_and_lack_patches():

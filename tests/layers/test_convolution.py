@@ -233,6 +233,46 @@ def test_the_gradient_of_a_dilated_depthwise_convolution_is_that_of_its_rate():
         np.testing.assert_allclose(gradient[place], (values[0] - values[1]) / (2 * step), rtol=1e-2)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("size", [(9, 12), (2, 3)])
+def test_gradients_of_a_large_depthwise_kernel_are_sums_over_its_taps(monkeypatch, batch, size):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    layer = DepthwiseConv2D(7, use_bias=False)
+    features, upstream = (tf.constant(random(batch, *size, 4 + i))[..., :4] for i in (0, 1))
+    layer.build(features.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        result = layer(features)
+    found = tape.gradient(result, [features, layer.kernel.value], upstream)
+    padded = np.pad(features, ((0, 0), (3, 3), (3, 3), (0, 0)))
+    spread = np.pad(upstream, ((0, 0), (3, 3), (3, 3), (0, 0)))
+    height, width = size
+    expected, of_features = np.zeros((7, 7, 4, 1)), np.zeros(features.shape)
+    for row, column in itertools.product(range(7), range(7)):
+        part = padded[:, row : row + height, column : column + width]
+        expected[row, column, :, 0] = np.sum(part * upstream, axis=(0, 1, 2))
+        part = spread[:, row : row + height, column : column + width]
+        of_features += part * layer.kernel.numpy()[6 - row, 6 - column, :, 0]
+    np.testing.assert_allclose(found[0], of_features, atol=1e-4)
+    np.testing.assert_allclose(found[1], expected, atol=1e-4)
+
+
+def test_gradients_of_a_large_depthwise_kernel_are_not_onednn_s_own(monkeypatch):
+    layer = DepthwiseConv2D(7)
+    layer.build((None, None, None, 4))
+
+    def step(features):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(layer(features) ** 2)
+        return tape.gradient(value, layer.kernel.value)
+
+    for setting, own in (("1", False), ("0", True)):
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
+        traced = tf.function(step).get_concrete_function(tf.TensorSpec((None, None, None, 4)))
+        used = {operation.type for operation in traced.graph.get_operations()}
+        assert ("DepthwiseConv2dNativeBackpropFilter" in used) == own
+
+
 @pytest.mark.parametrize("kernel_size", [3, (5, 3)])
 def test_a_depthwise_kernel_begins_as_he_s_for_the_taps_of_one_channel(kernel_size):
     keras.utils.set_random_seed(0)

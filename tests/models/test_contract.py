@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
-from kerasseg.encoders import convnext, mit, mobilenetv3, resnet, swin
+from kerasseg.encoders import _tokens, convnext, dinov2, mit, mobilenetv3, resnet, swin
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
@@ -35,6 +35,7 @@ SMALL = {
     "segnet": {"filters": 4},
     "fcn": {"encoder": "resnet18", "filters": 8},
     "deeplab": {"encoder": "resnet18"},
+    "eomt": {"encoder": "dinov2_small", "image_size": 64, "num_blocks": 2, "num_queries": 7},
     "deeplabv3": {"encoder": "resnet18", "filters": 8},
     "deeplabv3plus": {"encoder": "mobilenetv2:0.25", "filters": 8},
     "pspnet": {"encoder": "resnet18", "filters": 8},
@@ -155,6 +156,7 @@ def shallow_encoders():
         patch.setitem(mobilenetv3._BLOCKS, "small", first_blocks)
         patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
         patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=False))
+        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
         yield
 
 
@@ -206,10 +208,13 @@ def test_logits_that_are_not_resized_are_those_before_the_resizing(name, variant
     # Caffe's pooling rounds up: one row more at stride 8.
     assert round(64 / height) == round(96 / width)
     logits, expected = coarse(images), model(images)
+    if name == "eomt":
+        expected = np.exp(expected)  # its logits are the logarithms of the resized scores
+    of_patches = name in ("eomt", "segmenter")
     if "pad_corners" in [layer.name for layer in model.layers]:
         # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
         expected = expected[:, :: 64 // height, :: 96 // width]
-    elif height < 64 and name != "segmenter":
+    elif height < 64 and not of_patches:
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:
@@ -249,7 +254,8 @@ def test_keras_trains_it_as_the_readme_says_with_an_auxiliary_head_if_it_has_one
     auxiliary = "auxiliary" in inspect.signature(module.build).parameters
     variant = "mmseg" if name == "unet" else module.VARIANTS[-1]  # that of U-Net with a second head
     model = build(name, variant, **({"auxiliary": True} if auxiliary else {}))
-    assert isinstance(model, SegmentationModel) == auxiliary
+    # EoMT has what its queries find beside its logits.
+    assert isinstance(model, SegmentationModel) == (auxiliary or name == "eomt")
     # Two positions at stride 32: attention to a single one has no gradient for its queries.
     images = random_images(2, 32, 64, 3)
     labels = np.random.default_rng(0).integers(0, NUM_CLASSES, (2, 4, 8), np.uint8)

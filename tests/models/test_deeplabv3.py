@@ -2,9 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import parameters
+from parity import load, parameters
 
 import kerasseg
+from kerasseg import checkpoints
 from kerasseg.models import deeplabv3
 
 WEIGHTS = Path(__file__).parents[2].parent / "shared" / "weights"
@@ -18,6 +19,44 @@ def test_the_numbers_of_parameters_are_the_published_ones():
     # torchvision 0.22, deeplabv3_resnet50 without and with its auxiliary head
     assert parameters(build(variant="torchvision")) == 39_638_869
     assert parameters(build(variant="torchvision", auxiliary=True)) == 42_004_074
+
+
+def mobile_state(filters, classes):
+    """Tensors of torchvision's DeepLab v3 on MobileNetV3, the encoder's as in LR-ASPP."""
+    _, tensors, _ = load("lraspp_mobilenetv3_large_torchvision")
+    state = {name: values for name, values in tensors.items() if name.startswith("backbone.")}
+    shapes = {"0.project.0": (filters, 5 * filters, 1), "1": (filters, filters, 3)}
+    shapes |= {f"0.convs.{index}.0": (filters, 960, 3 if index else 1) for index in range(4)}
+    shapes["0.convs.4.1"] = (filters, 960, 1)
+    units = {f"classifier.{name}": shape for name, shape in shapes.items()}
+    units["aux_classifier.0"] = (10, 40, 3)
+    for name, (outputs, inputs, kernel) in units.items():
+        before, _, number = name.rpartition(".")
+        state[f"{name}.weight"] = np.ones((outputs, inputs, kernel, kernel), np.float32)
+        for kind in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{before}.{int(number) + 1}.{kind}"] = np.ones(outputs, np.float32)
+    for name, inputs in (("classifier.4", filters), ("aux_classifier.4", 10)):
+        state[f"{name}.weight"] = np.ones((classes, inputs, 1, 1), np.float32)
+        state[f"{name}.bias"] = np.ones(classes, np.float32)
+    return state
+
+
+def test_torchvision_s_network_on_mobilenetv3_is_imported_with_its_auxiliary_head():
+    model = checkpoints.from_state_dict(
+        mobile_state(16, 3), source="torchvision", model="deeplabv3", filters=16
+    )
+    images = np.zeros((1, 64, 96, 3), np.float32)
+    assert model(images).shape == (1, 64, 96, 3)
+    # On the first block of stride 8, at output stride 16.
+    assert (
+        model.get_layer("auxiliary_conv").input
+        is model.get_layer("encoder_block4_project_bn").output
+    )
+    assert model.get_layer("aspp0_conv").output.shape[-1] == 16
+    rates = [
+        model.get_layer(f"encoder_block{n}_depthwise_conv").dilation_rate for n in (12, 13, 15)
+    ]
+    assert rates == [(1, 1), (2, 2), (2, 2)]
 
 
 def test_the_paper_s_pyramid_has_the_parameters_of_its_figure_5():
@@ -43,6 +82,7 @@ def dilations(model, stage):
         ({"output_stride": 16, "multi_grid": (1, 1, 1)}, [1] * 6, [2, 2, 2]),
         # The first block keeps the dilation from before.
         ({"variant": "torchvision"}, [1, 2, 2, 2, 2, 2], [2, 4, 4]),
+        ({"variant": "mmseg", "output_stride": 16}, [1] * 6, [1, 2, 2]),
         # OpenMMLab's d16-mg124 gives the dilations themselves.
         (
             {"variant": "mmseg", "output_stride": 16, "multi_grid": (1, 2, 4)},
@@ -58,8 +98,9 @@ def test_the_last_stages_dilate_as_published(options, third, fourth):
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(16, [6, 12, 18]), (8, [12, 24, 36])])
-def test_the_rates_double_at_output_stride_8(output_stride, rates):
-    model = build(encoder="resnet18", output_stride=output_stride)
+@pytest.mark.parametrize("variant", ["paper", "mmseg"])
+def test_the_rates_double_at_output_stride_8(variant, output_stride, rates):
+    model = build(encoder="resnet18", variant=variant, output_stride=output_stride)
     found = [model.get_layer(f"aspp{index}_conv").dilation_rate[0] for index in (1, 2, 3)]
     assert found == rates
 

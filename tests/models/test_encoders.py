@@ -11,6 +11,7 @@ import pytest
 import kerasseg
 from kerasseg import encoders, models
 from kerasseg.checkpoints import imagenet
+from kerasseg.encoders import _tokens
 
 NUM_CLASSES = 3
 # Presets of keras-hub stand in files: tests/encoders/test_hub.py makes some.
@@ -27,6 +28,8 @@ ARCHITECTURES = {
 PAIRS = [(name, family) for name in ARCHITECTURES for family in FAMILIES]
 # What makes a network small enough to be built in a second.
 THIN = {"resnet": {"filters": 4}, "vgg": {"filters": 4}, "xception": {"width": 0.05}}
+# Those whose features do not cover what is left over beside whole patches.
+FLOORING = ("dinov2", "dinov3")
 THIN_SIZES = {
     "convnext": (4, (1, 1, 1, 1)),
     "mit": ((8, 8, 10, 16), (1, 1, 1, 1)),
@@ -38,9 +41,11 @@ PYRAMIDS = ("fpn", "manet", "pan", "refinenet", "segformer", "upernet")
 
 
 def has_all(name, family):
-    """The rule in other words: strides, and for the Segmenter patches."""
+    """The rule in other words: strides, and for the Segmenter and EoMT a transformer."""
     if name == "segmenter":
         return family == "vit"
+    if name == "eomt":
+        return family in FLOORING
     if name == "deeplab" and 8 not in FAMILIES[family].OUTPUT_STRIDES:
         return False
     needed = {"deeplabv3plus": {4, 32}} | {each: {4, 8, 16, 32} for each in PYRAMIDS}
@@ -52,18 +57,27 @@ def has_all(name, family):
 FITTING = [pair for pair in PAIRS if has_all(*pair)]
 # In every run each encoder goes under the architecture that takes most of its strides, and VGG, the
 # quickest, under all; `test_contract.py` has each architecture with its usual encoder.
-OFTEN = [pair for pair in FITTING if pair[0] in ("refinenet", "segmenter") or pair[1] == "vgg"]
+OFTEN = [
+    pair for pair in FITTING if pair[0] in ("eomt", "refinenet", "segmenter") or pair[1] == "vgg"
+]
 LACKING = [pair for pair in PAIRS if not has_all(*pair)]
 
 
+THIN_OPTIONS = {
+    "segmenter": {"grid": (4, 4)},
+    "eomt": {"image_size": 64, "num_queries": 3, "num_blocks": 2},
+    "manet": {"decoder_filters": (8, 8, 8, 8, 8)},
+    "unetplusplus": {"decoder_filters": (8, 8, 8, 8, 8)},
+}
+
+
 def thin_options(name, family):
-    if name == "segmenter":
-        return {"grid": (4, 4)}
+    if name in THIN_OPTIONS:
+        return THIN_OPTIONS[name]
     if name == "deeplab":
         return {"filters": 16} if family == "vgg" else {}
-    if name in ("manet", "unetplusplus"):
-        return {"decoder_filters": (8, 8, 8, 8, 8)}
-    if FAMILIES[family].OUTPUT_STRIDES == (32,) and name != "segformer":
+    undilated = FAMILIES[family].OUTPUT_STRIDES == (32,)
+    if undilated and name not in ("fpn", "linknet", "segformer"):
         return {"filters": 8, "output_stride": 32}
     return {"filters": 8}
 
@@ -76,6 +90,9 @@ def thin(monkeypatch):
         monkeypatch.setattr(module, "features", functools.partial(module.features, **options))
     for family, sizes in THIN_SIZES.items():
         monkeypatch.setitem(FAMILIES[family].SIZES, FAMILIES[family].NAMES[0], sizes)
+    for family in FLOORING:
+        module = FAMILIES[family]
+        monkeypatch.setitem(module.SIZES, module.NAMES[0], _tokens.Size(32, 3, 2, 64))
 
 
 def test_the_pairs_are_found():
@@ -121,7 +138,7 @@ def test_an_encoder_that_lacks_something_is_refused_by_name_with_those_that_have
 
 def test_the_message_says_which_strides_are_missing():
     message = (
-        r"encoder must have features of strides 4 and 32, as efficientnet_lite0, .* and "
+        r"encoder must have features of strides 4 and 32, as convnext_tiny, .* and "
         r"xception65 have, got 'vit_tiny', which has 16\."
     )
     with pytest.raises(ValueError, match=message):
@@ -154,7 +171,10 @@ def test_features_have_the_sizes_that_their_strides_say(thin, family, output_str
         shapes = encoder.compute_output_shape((1, *size, 3))
         for stride, shape in zip(module.STRIDES, shapes, strict=True):
             # Odd sizes are rounded up: sides of 32 k + 1 have features on first and last pixel.
-            expected = tuple(-(-side // min(stride, output_stride)) for side in size)
+            by = min(stride, output_stride)
+            expected = tuple(-(-side // by) for side in size)
+            if family in FLOORING:
+                expected = tuple(max(side // by, 1) for side in size)
             assert shape[1:3] == expected
 
 
@@ -188,6 +208,16 @@ def test_features_that_only_an_auxiliary_head_needs_may_be_missing_without_it(mo
         ("fcn", {"encoder": "vgg16", "stride": 4}, "stride must be one of 32, 16, 8, got 4"),
         ("fcn", {"encoder": "mobilenetv2", "stride": 8}, "stride must be left out for variant pa"),
         ("fcn", {"variant": "mmseg", "stride": 8}, "stride must be left out for variant mmseg"),
+        ("fcn", {"variant": "torchvision", "head_dilation": 6}, "head_dilation must be left out"),
+        ("fcn", {"encoder": "vgg16", "align_corners": True}, "align_corners must be left out for"),
+        ("pspnet", {"deep_stem": True}, "deep_stem must be left out for variant paper"),
+        (
+            "pspnet",
+            {"variant": "mmseg", "encoder": "mobilenetv2", "dilations": (1, 1, 2, 4)},
+            "dilations must be left out for encoder mobilenetv2",
+        ),
+        ("deeplab", {"encoder": "vgg16", "kernel_size": 1}, "kernel_size must be left out for"),
+        ("deeplabv3plus", {"encoder": "vgg16", "multi_grid": (1, 2)}, "multi_grid must be left"),
     ],
 )
 def test_what_has_no_meaning_for_an_encoder_is_refused(name, options, message):

@@ -61,6 +61,15 @@ def test_dropout_is_in_force_in_training_only():
     assert not np.array_equal(model(image, training=True), model(image, training=True))
 
 
+@pytest.mark.parametrize("head", ["psp", "aspp"])
+def test_a_pyramid_is_a_head_for_images_of_any_size(head):
+    model = unet.build(num_classes=2, variant="mmseg", filters=8, head=head, auxiliary=True)
+    assert model(np.zeros((1, 3, 21, 3), np.float32)).shape == (1, 3, 21, 2)
+    # A quarter of the first level's channels, as OpenMMLab's 16 of 64.
+    assert model.get_layer("head_conv").filters == 2
+    assert model.get_layer("auxiliary_conv").filters == 8
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -78,6 +87,8 @@ def test_dropout_is_in_force_in_training_only():
         ({"variant": "smp", "decoder_filters": (8, 8)}, r"must be five whole .*got \(8, 8\)"),
         ({"variant": "smp", "decoder_filters": 8}, "must be five whole numbers .*got 8"),
         ({"variant": "smp", "decoder_filters": (8, 8, 8, 8, 0)}, "five whole numbers of at least"),
+        ({"head": "psp"}, "variant must be mmseg for the head psp, got 'paper'"),
+        ({"head": "pspnet"}, "head must be one of fcn, psp, aspp, got 'pspnet'"),
     ],
 )
 def test_its_own_options_are_checked(options, message):

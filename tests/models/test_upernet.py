@@ -57,11 +57,24 @@ def test_branches_are_dropped_as_in_the_published_trainings():
         kerasseg.build("upernet", num_classes=2, encoder="resnet50", drop_path=0.1)
 
 
+def test_a_resnet_may_have_the_stem_of_one_convolution():
+    stems = [
+        [layer.name for layer in model.layers if layer.name.startswith("encoder_stem")]
+        for model in (
+            without_values(num_classes=2, encoder="resnet18", **options)
+            for options in ({}, {"deep_stem": False}, {"variant": "smp"})
+        )
+    ]
+    assert [len(names) for names in stems] == [9, 3, 3]
+    with pytest.raises(ValueError, match=r"deep_stem must be left out for variant smp .* True"):
+        kerasseg.build("upernet", num_classes=2, variant="smp", deep_stem=True)
+
+
 def test_all_resizing_aligns_the_corners_if_wanted():
     for aligned in (False, True):
         model = without_values(num_classes=2, encoder="resnet18", align_corners=aligned)
         found = {layer.align_corners for layer in model.layers if "resize" in layer.name}
         assert found == {aligned}
-    smp = without_values(num_classes=2, encoder="resnet18", variant="smp")
+    smp = without_values(num_classes=2, encoder="resnet18", variant="smp", auxiliary=False)
     assert smp.get_layer("resize_logits").align_corners
     assert not smp.get_layer("fpn8_resize").align_corners

@@ -1,0 +1,128 @@
+"""Weights from the Hugging Face Hub: a server here has the same interface."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hub_server import COMMIT, serving
+from huggingface_hub import constants
+from parity import load
+
+from kerasseg.checkpoints import huggingface_configuration, huggingface_files
+from kerasseg.checkpoints.limits import CheckpointError
+from kerasseg.pipelines.runs import run_folder
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Serves repositories, to which a test adds; the cache of huggingface_hub is a new folder."""
+    repositories = {}
+    with serving(repositories) as (address, requested):
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield repositories, requested
+
+
+def thin_unet():
+    """A U-Net of two channels under its published names."""
+    _, tensors, _ = load("unet_milesial")
+    return {
+        name: np.ascontiguousarray(
+            values[tuple(slice(side if side < 8 else side // 32) for side in values.shape)]
+        )
+        for name, values in tensors.items()
+    }
+
+
+def words(result):
+    return re.sub(r"\s+", " ", result.output)
+
+
+def test_weights_of_the_hub_become_a_run(hub, tmp_path, run_cli):
+    repositories, requested = hub
+    repositories["someone/unet"] = {
+        "README.md": b"",
+        "model.safetensors": safetensors.numpy.save(thin_unet()),
+    }
+    result = run_cli("import-weights", "--from", "hf://someone/unet", "--output", tmp_path / "a")
+    assert result.exit_code == 0, result.output
+    assert "recognised by its tensors: unet of source milesial" in words(result)
+    assert run_folder.load(tmp_path / "a").options.model == "unet"
+    content = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert content["imported"]["file"] == f"hf://someone/unet@{COMMIT}"
+    assert not [path for path in requested if "README" in path]
+
+
+def test_the_configuration_comes_with_the_weights(hub):
+    repositories, _ = hub
+    repositories["someone/net"] = {"config.json": b'{"model_type": "x"}', "pytorch_model.bin": b""}
+    fetched = huggingface_files.fetch("hf://someone/net@main")
+    assert fetched.name == "someone/net"
+    assert fetched.path.name == "pytorch_model.bin"
+    beside = huggingface_configuration.beside(fetched.path)
+    assert beside is not None
+    assert beside.read_bytes() == b'{"model_type": "x"}'
+
+
+def test_what_is_not_on_the_hub_is_an_error(hub, tmp_path, run_cli):
+    repositories, _ = hub
+    repositories["someone/parts"] = {"model.safetensors.index.json": b"{}"}
+    repositories["someone/text"] = {"README.md": b""}
+    for address, message in (
+        ("hf://someone/nothing", "hf://someone/nothing cannot be downloaded"),
+        ("hf://someone/parts", "must have model.safetensors or pytorch_model.bin, got weights in"),
+        ("hf://someone/text", "must have model.safetensors or pytorch_model.bin, got README.md"),
+        ("hf://someone", "address must be hf://USER/NAME, got 'hf://someone'"),
+    ):
+        result = run_cli("import-weights", "--from", address, "--output", tmp_path / "a")
+        assert result.exit_code == 1, result.output
+        assert message in words(result)
+    assert not (tmp_path / "a").exists()
+    result = run_cli("import-weights", "--output", tmp_path / "a")
+    assert "Give either FILE or --from" in words(result)
+    result = run_cli("import-weights", "--from", "https://a.b/c", "--output", tmp_path / "a")
+    assert "--from must be hf://USER/NAME, got 'https://a.b/c'" in words(result)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(CheckpointError, match=r"pip install 'kerasseg\[hf\]'"):
+        huggingface_files.fetch("hf://someone/unet")
+
+
+def test_a_configuration_tells_the_architecture_and_the_class_names(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(
+        json.dumps({
+            "model_type": "eomt",
+            "image_size": 512,
+            "num_queries": 100,
+            "num_blocks": 4,
+            "hidden_size": 1024,
+            "id2label": {"1": "building ", "0": "wall"},
+        })
+    )  # fmt: skip
+    network, names = huggingface_configuration.read(path)
+    assert network.model == "eomt"
+    assert network.options == {"image_size": 512, "num_queries": 100, "num_blocks": 4}
+    assert names == ("wall", "building")
+    path.write_text('{"model_type": "segformer", "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}')
+    assert huggingface_configuration.read(path)[1] == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"model_type": "bert"}', '{"model_type": ["a"]}', "[" * 100_000, "\xff",
+     '{"model_type": "eomt", "image_size": "512"}', "{" + " " * 2**20 + "}"],
+)  # fmt: skip
+def test_other_configurations_are_errors(content, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(CheckpointError):
+        huggingface_configuration.read(path)
