@@ -381,12 +381,6 @@ class _ScaledBlock(nn.Module):
         return tokens + self.scale2 * self.fc2(hidden)
 
 
-class _ChannelNorm(nn.LayerNorm):
-    def forward(self, features):
-        """Normalises the channels of (batch, channels, height, width)."""
-        return super().forward(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 class EoMT(nn.Module):
     """DINOv2-S with queries before the last three blocks; its logits are logarithms of scores."""
 

@@ -117,9 +117,10 @@ def adapt(state: dict, network: Any) -> dict:
 def _with_linear_classifier(state: dict) -> dict:
     """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
     name = "decode_head.conv_seg.weight"
-    if name not in state or np.ndim(state[name]) != 4:
+    kernel = state.get(name)
+    if kernel is None or np.ndim(kernel) != 4 or kernel.shape[2:] != (1, 1):
         return state
-    return {**state, name: state[name][:, :, 0, 0]}
+    return {**state, name: kernel[:, :, 0, 0]}
 
 
 def _infer_segmenter(state: dict) -> dict:

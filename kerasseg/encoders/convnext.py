@@ -6,14 +6,7 @@ from typing import Any
 
 import keras
 
-from ..layers import (
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    LayerNormalization,
-    PadToLeast,
-    PadToMultiple,
-)
+from ..layers import Conv2D, Dense, DepthwiseConv2D, LayerNormalization, PadToLeast, PadToMultiple
 from ..layers.layer_scale import LayerScale
 from ..layers.transformer import DropPath
 from . import _convnext_weights

@@ -141,7 +141,7 @@ def gradient_of_depthwise_kernel(features, upstream, kernel_shape):
     kernel = tf.reshape(tf.transpose(upstream, (1, 2, 0, 3)), (height, width, batch * channels, 1))
     taps = tf.nn.depthwise_conv2d(padded, kernel, (1, 1, 1, 1), "VALID")
     taps = tf.reshape(taps, (rows, columns, batch, channels))
-    return tf.reduce_sum(taps, axis=2)[..., tf.newaxis]
+    return tf.expand_dims(tf.reduce_sum(taps, axis=2), -1)
 
 
 def is_depthwise_faster(features, kernel) -> bool:

@@ -93,8 +93,9 @@ class PrefixedTokens(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Returns the shape of the tokens."""
         rows, columns = input_shape[1:3]
-        known = rows is not None and columns is not None
-        count = 1 + self.registers + rows * columns if known else None
+        count = None
+        if rows is not None and columns is not None:
+            count = 1 + self.registers + rows * columns
         return (input_shape[0], count, input_shape[-1])
 
     def get_config(self):

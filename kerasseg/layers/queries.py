@@ -1,5 +1,7 @@
 """Queries: learned tokens, each of which finds the mask of a segment and its class."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -116,7 +118,8 @@ class QueryScores(keras.layers.Layer):
 
     def call(self, class_logits, masks):
         """Returns the scores."""
-        classes = tf.nn.softmax(class_logits)[..., :-1]
+        classes: Any = tf.nn.softmax(class_logits)
+        classes = classes[..., :-1]
         return _over_places(tf.sigmoid(masks), classes)
 
     def compute_output_shape(self, class_logits_shape, masks_shape):

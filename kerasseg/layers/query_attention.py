@@ -48,7 +48,7 @@ class QueryAttention(MultiHeadAttention):
         self.annealing: Callable[[], Any] | None = None
         self.seed_generator = keras.random.SeedGenerator()
 
-    def call(self, queries_keys_values, patches, masks, training=None):
+    def call(self, queries_keys_values, patches, masks, training=None):  # pyright: ignore
         """Returns the attended values."""
         queries, keys, values = self._split(queries_keys_values)
         if self.rotary:
@@ -74,7 +74,9 @@ class QueryAttention(MultiHeadAttention):
                 hidden &= share > 0
         return tf.transpose(hidden, (0, 2, 1))
 
-    def compute_output_shape(self, queries_keys_values_shape, patches_shape, masks_shape):
+    def compute_output_shape(  # pyright: ignore
+        self, queries_keys_values_shape, patches_shape, masks_shape
+    ):
         """Returns the shape of the output."""
         return super().compute_output_shape(queries_keys_values_shape)
 

@@ -33,13 +33,13 @@ class RotaryAttention(MultiHeadAttention):
         Siméoni et al., DINOv3, 2025. https://arxiv.org/abs/2508.10104
     """
 
-    def call(self, queries_keys_values, patches):
+    def call(self, queries_keys_values, patches):  # pyright: ignore
         """Returns the attended values."""
         queries, keys, values = self._split(queries_keys_values)
         queries, keys = rotate(queries, keys, patches)
         return self._join(attend(queries, keys, values))
 
-    def compute_output_shape(self, queries_keys_values_shape, patches_shape):
+    def compute_output_shape(self, queries_keys_values_shape, patches_shape):  # pyright: ignore
         """Returns the shape of the output."""
         return super().compute_output_shape(queries_keys_values_shape)
 
@@ -63,7 +63,7 @@ def rotate(queries, keys, patches) -> tuple[Any, Any]:
         raise ValueError(f"width of a head must be a multiple of 4, got {width}.")
     angles = rotary_angles(tf.shape(patches)[1:3], width)
     # A token before the patches is turned by an angle of zero.
-    before = tf.shape(queries)[2] - tf.shape(angles)[0]
+    before: Any = tf.shape(queries)[2] - tf.shape(angles)[0]
     angles = tf.pad(angles, [[before, 0], [0, 0]])
     cosines, sines = tf.cos(angles), tf.sin(angles)
     cosines = tf.cast(tf.concat([cosines, cosines], axis=1), queries.dtype)

@@ -198,9 +198,10 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _join(self, attended):
         """Puts the heads side by side."""
+        width = self.heads * attended.shape[-1]
         attended = tf.transpose(attended, (0, 2, 1, 3))
         shape = tf.shape(attended)
-        return tf.reshape(attended, (shape[0], shape[1], self.heads * attended.shape[-1]))
+        return tf.reshape(attended, (shape[0], shape[1], width))
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the output."""

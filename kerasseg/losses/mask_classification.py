@@ -127,15 +127,19 @@ class MaskClassification(PixelLoss):
         logits = points.of_maps(queries.masks)
         number = tf.reduce_sum(counted, axis=1, keepdims=True)
         # Binary cross-entropy is softplus(x) - x y.
-        whole = tf.reduce_sum(tf.nn.softplus(logits) * counted, axis=1)[..., tf.newaxis]
-        entropies = whole - tf.matmul(logits, truth, transpose_a=True)
+        whole = tf.reduce_sum(tf.nn.softplus(logits) * counted, axis=1)
+        entropies = tf.expand_dims(whole, -1) - tf.matmul(logits, truth, transpose_a=True)
         probabilities = tf.sigmoid(logits) * counted
         common = tf.matmul(probabilities, truth, transpose_a=True)
-        sizes = tf.reduce_sum(probabilities, axis=1)[..., tf.newaxis]
+        sizes = tf.expand_dims(tf.reduce_sum(probabilities, axis=1), -1)
         dice = _dice(common, sizes + tf.reduce_sum(truth, axis=1, keepdims=True))
-        classes = tf.nn.softmax(queries.classes)[..., :-1]
+        classes: Any = tf.nn.softmax(queries.classes)
         entropies = tf.math.divide_no_nan(entropies, number)
-        return self.mask_weight * entropies + self.dice_weight * dice - self.class_weight * classes
+        return (
+            self.mask_weight * entropies
+            + self.dice_weight * dice
+            - self.class_weight * classes[..., :-1]
+        )
 
     def _of_classes(self, queries: "_Queries", matched, counted):
         """Returns a replica's share of the weighted cross-entropy of the queries' classes."""

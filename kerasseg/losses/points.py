@@ -114,7 +114,7 @@ class Points:
     def _interpolate(self, rows, points, height, width):
         """Interpolates maps (n, height * width, channels) at points (n, points) bilinearly."""
         of_width = tf.cast(self._size[1], tf.int64)
-        result = 0.0
+        result: Any = 0.0
         for row, by_row in _neighbours(points // of_width, height):
             for column, by_column in _neighbours(points % of_width, width):
                 place = row * tf.cast(width, tf.int64) + column

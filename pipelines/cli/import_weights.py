@@ -96,7 +96,8 @@ def command(
     preprocessing and classes are then set. An option that nothing tells must be given. A prefix of
     the tensors' names, such as model., is removed if all tensors fit then.
     """
-    if (file is None) == (address is None):
+    weights = address if file is None else file
+    if weights is None or (file is not None and address is not None):
         raise click.UsageError("Give either FILE or --from.")
     if address is not None and not address.startswith("hf://"):
         raise click.UsageError(f"--from must be hf://USER/NAME, got {address!r}.")
@@ -106,7 +107,7 @@ def command(
     given = {"encoder": encoder} if encoder else {}
     console = options.console()
     described = import_weights.run(
-        file or address,
+        weights,
         output,
         model=model,
         source=source,

@@ -8,7 +8,7 @@ import pytest
 from openmmlab_files import configuration
 from parity import parameters
 
-from kerasseg import encoders, models
+from kerasseg import models
 from kerasseg.checkpoints import catalogue, openmmlab, plans, source_module
 from kerasseg.checkpoints.limits import CheckpointError
 
@@ -19,15 +19,6 @@ with FILE.open(encoding="utf-8") as opened:
     }
 OURS = [entry for entry in catalogue.entries() if entry.source == "mmseg"]
 OTHERS = [entry for entry in catalogue.entries() if entry.source != "mmseg"]
-
-# Architectures and encoders of the catalogue that kerasseg is still to get; see
-# `test_nothing_is_said_to_be_missing_that_is_there`.
-MISSING_MODELS = ("eomt",)
-MISSING_ENCODERS = ()
-
-
-def is_missing(entry):
-    return entry.model in MISSING_MODELS or entry.encoder in MISSING_ENCODERS
 
 
 def same_networks():
@@ -54,19 +45,11 @@ def cases():
 @pytest.mark.parametrize("group", list(cases()))
 def test_every_checkpoint_builds_from_its_own_options_with_its_number_of_parameters(group):
     entry = group[0]
-    if is_missing(entry):
-        pytest.skip(f"{entry.model} on {entry.encoder} is not there yet")
     assert {each.parameters for each in group} == {entry.parameters}
     plan = plans.Plan(source_module(entry.source), entry.model, None, False, entry.options)
     drawn = plan._draw({**entry.options, "preprocessing": None})
     if entry.parameters is not None:
         assert parameters(drawn) == entry.parameters
-
-
-def test_nothing_is_said_to_be_missing_that_is_there():
-    assert not [name for name in MISSING_MODELS if name in models.names()]
-    known = encoders.names()
-    assert not [name for name in MISSING_ENCODERS if name in known]
 
 
 @pytest.mark.parametrize("version", [0, 1])
@@ -79,9 +62,8 @@ def test_the_text_of_every_configuration_gives_the_options_of_its_row(version):
 
 def test_options_are_arguments_of_the_architecture():
     for entry in catalogue.entries():
-        if not is_missing(entry):
-            known = inspect.signature(models.builder(entry.model)).parameters
-            assert entry.options.keys() <= known.keys(), entry.name
+        known = inspect.signature(models.builder(entry.model)).parameters
+        assert entry.options.keys() <= known.keys(), entry.name
 
 
 def test_the_catalogue_is_that_of_the_facts():

@@ -13,6 +13,7 @@ from parity import load
 
 from kerasseg.checkpoints import huggingface_configuration, huggingface_files
 from kerasseg.checkpoints.limits import CheckpointError
+from kerasseg.pipelines import import_weights
 from kerasseg.pipelines.runs import run_folder
 
 
@@ -68,6 +69,22 @@ def test_the_configuration_comes_with_the_weights(hub):
     beside = huggingface_configuration.beside(fetched.path)
     assert beside is not None
     assert beside.read_bytes() == b'{"model_type": "x"}'
+
+
+def test_a_downloaded_folder_needs_no_option(tmp_path):
+    _, tensors, _ = load("segformer_b0_hf")
+    (tmp_path / "hf").mkdir()
+    path = tmp_path / "hf" / "model.safetensors"
+    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    safetensors.numpy.save_file(tensors, path)
+    names = {str(index): f"thing {index}" for index in range(150)}
+    content = {"model_type": "segformer", "depths": [2, 2, 2, 2], "id2label": names}
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(content))
+    said = []
+    run = import_weights.run(path, tmp_path / "run", report=said.append)
+    assert said == []
+    assert (run.options.model, run.options.model_options) == ("segformer", {})
+    assert run.classes.names[149] == "thing 149"
 
 
 def test_what_is_not_on_the_hub_is_an_error(hub, tmp_path, run_cli):
