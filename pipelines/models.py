@@ -15,11 +15,12 @@ from kerasseg import costs, encoders, models
 
 from .errors import InputError
 
-COLUMNS = ("model", "variants", "encoders", "strides", "parameters", "arXiv")
+COLUMNS = ("model", "variants", "encoders", "stride", "parameters", "arXiv")
 ENCODER_COLUMNS = ("encoder", "parameters", "G multiply-adds", "MiB memory")
 SPEED_COLUMN = "images/s"
 
 _MEASURED_SECONDS = 3.0
+_ARXIV = "https://arxiv.org/abs/"
 
 
 def rows(num_classes: int = 19) -> list[tuple[str, ...]]:
@@ -96,12 +97,16 @@ def _encoder_options(module: ModuleType, name: str) -> dict[str, Any]:
 
 
 def other_encoders(model: str) -> list[str]:
-    """Lists the encoders of an architecture that need an argument, such as "hub:PRESET".
+    """Lists the encoders of an architecture that `encoder_rows` does not list.
 
-    `encoder_rows` does not list them, as their costs depend on the argument.
+    They are named by an argument, on which their costs depend, such as "hub:PRESET"; the pyramids
+    of all vision transformers are "pyramid:TRANSFORMER".
     """
     module = importlib.import_module(models.builder(model).__module__)
-    return [name for name in _spellings(module) if ":" in name]
+    names = [name for name in _spellings(module) if ":" in name]
+    pyramids = [name for name in names if name.startswith("pyramid:")]
+    others = [name for name in names if name not in pyramids]
+    return [*others, *(["pyramid:TRANSFORMER"] if pyramids else [])]
 
 
 def _row(name: str, num_classes: int) -> tuple[str, ...]:
@@ -109,21 +114,17 @@ def _row(name: str, num_classes: int) -> tuple[str, ...]:
     return (
         name,
         ", ".join(module.VARIANTS),
-        ", ".join(_ranges(module)) or "-",
+        _choice(module) if hasattr(module, "NEEDS") else "-",
         ", ".join(map(str, getattr(module, "OUTPUT_STRIDES", (1,)))),
         f"{module.build(num_classes=num_classes).count_params():,}",
-        module.PAPER.removeprefix("https://arxiv.org/abs/"),
+        module.PAPER.removeprefix(_ARXIV) if module.PAPER.startswith(_ARXIV) else "-",
     )
 
 
-def _ranges(module: ModuleType) -> list[str]:
-    """Lists the families of encoders that an architecture can use, beginning with the default's."""
-    found = []
-    for family in _families(module):
-        first, *_, last = (*encoders.spellings(family), family.NAMES[-1])
-        # "resnet18 to resnet152" reads better than five names.
-        found.append(first if len(family.NAMES) == 1 else f"{first} to {last}")
-    return found
+def _choice(module: ModuleType) -> str:
+    """Describes the choice of encoders: the default, and how many others there are."""
+    names = _encoders(module)
+    return f"{names[0]} and {len(names) - 1} others" if len(names) > 1 else names[0]
 
 
 def _encoders(module: ModuleType) -> list[str]:

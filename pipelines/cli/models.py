@@ -49,8 +49,8 @@ def command(ctx, model, image_size, measure) -> None:
     options.print_table(columns, rows, title=title)
     if others := models.other_encoders(model):
         options.console().print(
-            f"'kerasseg fit --model {model} --encoder' also takes {' and '.join(others)}, whose "
-            "costs depend on the preset or width.",
+            f"'kerasseg fit --model {model} --encoder' also takes {', '.join(others)}, with costs "
+            "that depend on what is named.",
             soft_wrap=True,
             markup=False,
         )

@@ -49,7 +49,11 @@ def _print_for_people(columns: Sequence[str], rows: list[list[str]], title: str)
     ]
     fits = sum(widths) + 2 * len(widths) < console().width
     table = Table(
-        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
+        title=title or None,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        title_justify="left",
+        padding=(0, 1, 0, 0),
     )
     for column, width in zip(cells, widths, strict=True):
         numeric = len(column) > 1 and all(map(_is_number, column[1:]))

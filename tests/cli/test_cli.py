@@ -138,7 +138,7 @@ def test_an_unknown_recipe_lists_the_known_ones(run_cli, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "yolo"], "'yolo' is not one of 'deeplab', 'deeplabv3'"),
+        (["--model", "yolo"], "'yolo' is not one of 'ddrnet', 'deeplab'"),
         (["--model", "unet"], "Missing option '--data'"),
         (
             ["--model", "unet", "--crop-size", "32"],
@@ -217,8 +217,8 @@ def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli):
     lines = run_cli("models", "pan", "--image-size", "64,96").output.splitlines()
     assert lines[0] == "pan, 64 x 96 pixels"
     assert lines[-1] == (
-        "'kerasseg fit --model pan --encoder' also takes hub:PRESET and mobilenetv2:WIDTH, whose "
-        "costs depend on the preset or width."
+        "'kerasseg fit --model pan --encoder' also takes hub:PRESET, mobilenetv2:WIDTH, "
+        "swin_base:WINDOW, pyramid:TRANSFORMER, with costs that depend on what is named."
     )
     table = [line.split("\t") for line in lines[1:-1]]
     assert table[0] == ["encoder", "parameters", "G multiply-adds", "MiB memory"]
@@ -241,7 +241,7 @@ def test_a_model_is_measured_on_request(run_cli, monkeypatch):
 
 
 def test_what_models_cannot_list_is_refused(run_cli):
-    fails(run_cli("models", "yolo"), "model must be one of deeplab, ", "got 'yolo'")
+    fails(run_cli("models", "yolo"), "model must be one of ddrnet, deeplab, ", "got 'yolo'")
     fails(run_cli("models", "--measure"), "--image-size and --measure need MODEL", code=2)
     fails(run_cli("models", "unet", "--image-size", "0,8"), "must be at least 1 x 1, got (0, 8)")
 
@@ -253,9 +253,7 @@ def test_a_table_breaks_no_word_on_a_terminal_of_eighty_columns(monkeypatch, cap
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     words = " ".join(lines).split()
-    assert {"deeplabv3plus", "pytorch-semseg", "mobilenetv2,", "134,456,985", "1706.05587"} < {
-        *words
-    }
+    assert {"deeplabv3plus", "pytorch-semseg", "others", "134,456,985", "1706.05587"} < {*words}
 
 
 @pytest.mark.parametrize("columns", [20, 40])
