@@ -115,7 +115,7 @@ def test_options_out_of_range_are_refused_with_the_value(tiny_training, change, 
     ("change", "message"),
     [
         ({"batch_size": 13}, "batch_size must be at most the 12 training images, got 13"),
-        ({"model": "yolo"}, r"model must be one of deeplab, .*got 'yolo'"),
+        ({"model": "yolo"}, r"model must be one of ddrnet, .*got 'yolo'"),
         ({"model_options": {"filtres": 8}}, "got 'filtres'"),
         ({"model_options": {"filters": "many"}}, "filters"),
         ({"model_options": {"variant": "best"}}, "got 'best'"),
