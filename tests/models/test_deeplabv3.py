@@ -160,7 +160,7 @@ def test_a_trained_network_gives_all_the_expected_labels():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "resnet49"}, r"must be one of efficientnet_lite0, .*got 'resnet49'"),
+        ({"encoder": "resnet49"}, r"must be one of convnext_tiny, .*got 'resnet49'"),
         ({"encoder": "mobilenetv2:wide"}, "width must be a number above 0.*got 'mobilenetv2:wide'"),
         ({"output_stride": 4}, "output_stride must be one of 8, 16, 32, got 4"),
         ({"multi_grid": (1, 2)}, r"multi_grid must have 3 numbers.*got \(2, 4\)"),

@@ -50,7 +50,7 @@ def test_logits_without_resizing_have_stride_4(encoder):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"encoder": "vgg19"}, r"encoder must be one of efficientnet_lite0, .*got 'vgg19'"),
+        ({"encoder": "vgg19"}, r"encoder must be one of convnext_tiny, .*got 'vgg19'"),
         ({"output_stride": 12}, "output_stride must be one of 8, 16, 32, got 12"),
         ({"filters": 0}, "filters must be a whole number of at least 1, got 0"),
     ],
