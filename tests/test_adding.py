@@ -161,7 +161,7 @@ def test_an_encoder_is_one_file_with_its_weights_and_what_it_has(copy, tiny_data
     found = json.loads(said[said.index('{"table"') :])
     # It has features of strides 8, 16 and 32, and patches of none.
     assert [model for model, known in found["table"].items() if "toy" in known] == [
-        *("deeplab", "deeplabv3", "fcn", "pspnet")
+        *("deeplab", "deeplabv3", "fcn", "lraspp", "pspnet")
     ]
     assert found["refused"].startswith("encoder must have features of strides 4, 8, 16 and 32, as ")
     assert found["refused"].endswith("got 'toy', which has 8, 16 and 32.")

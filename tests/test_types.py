@@ -52,7 +52,7 @@ fit.run
 kerasseg.build("unet", num_clases=3)  # wrong
 kerasseg.models.build("unet", num_clases=3)  # wrong
 kerasseg.build("unet", num_classes="3")  # wrong
-kerasseg.build("unet", num_classes=3, encoder="resnet50")  # wrong
+kerasseg.build("segnet", num_classes=3, encoder="resnet50")  # wrong
 kerasseg.build("unet")  # wrong
 kerasseg.build("unett", num_classes=3)  # wrong
 kerasseg.build("pspnet", num_classes=3, encoder=50)  # wrong

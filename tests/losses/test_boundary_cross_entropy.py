@@ -64,10 +64,10 @@ def test_labels_without_a_boundary_have_the_loss_zero(label):
     assert float(BoundaryCrossEntropy()(labels, tf.random.normal((1, 4, 5, 1)))) == 0
 
 
-def test_two_replicas_share_the_loss_of_one(batch):
+def test_two_replicas_share_the_loss_of_one(batch, two_cpus):
     labels, logits, weights = batch
     found = []
-    for devices in (["/cpu:0"], ["/cpu:0", "/cpu:1"]):
+    for devices in (two_cpus[:1], two_cpus):
         with mirrored_strategy(devices).scope():
             inputs = keras.Input((None, None, 1))
             model = keras.Model(
