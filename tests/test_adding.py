@@ -99,7 +99,7 @@ cli.main(
 names = kerasseg.models.names()
 modules = {name: importlib.import_module(f"kerasseg.models.{name}") for name in names}
 # The column of the table; the whole table takes building every architecture.
-table = {name: models._encoders(module) for name, module in modules.items()}
+table = {name: models._spellings(module) for name, module in modules.items()}
 try:
     kerasseg.build("pan", num_classes=2, encoder="toy")
 except ValueError as error:
