@@ -126,7 +126,7 @@ class PatchMap(keras.layers.Layer):
 
 
 def attend(queries, keys, values, bias=None) -> Any:
-    """Returns `softmax(Q K^T / sqrt(channels) + bias) V`, the softmax in float32.
+    """Returns `softmax(Q K^T / sqrt(channels) + bias) V`, softmax and its gradient in float32.
 
     Args:
         queries: `(batch, heads, positions, channels)`.
@@ -144,8 +144,8 @@ def attend(queries, keys, values, bias=None) -> Any:
     def apply(queries, keys, values):
         scaled = queries * scale
         scores = tf.cast(tf.matmul(scaled, keys, transpose_b=True), tf.float32)
-        weights = tf.nn.softmax(scores if bias is None else scores + bias)
-        weights = tf.cast(weights, values.dtype)
+        shares = tf.nn.softmax(scores if bias is None else scores + bias)
+        weights = tf.cast(shares, values.dtype)
         attended = tf.matmul(weights, values)
 
         def gradients(upstream):
@@ -153,8 +153,10 @@ def attend(queries, keys, values, bias=None) -> Any:
             for_weights = tf.matmul(upstream, values, transpose_b=True)
             # The softmax's own gradient would sum for_weights * weights: the same, but over an
             # array of all pairs of positions.
-            mean = tf.reduce_sum(upstream * attended, axis=-1, keepdims=True)
-            for_scores = weights * (for_weights - mean)
+            products = tf.cast(upstream, tf.float32) * tf.cast(attended, tf.float32)
+            mean = tf.reduce_sum(products, axis=-1, keepdims=True)
+            for_scores = shares * (tf.cast(for_weights, tf.float32) - mean)
+            for_scores = tf.cast(for_scores, values.dtype)
             for_queries = tf.matmul(for_scores, keys) * scale
             return for_queries, tf.matmul(for_scores, scaled, transpose_a=True), for_values
 
