@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from . import list_runs as list_runs
     from . import models as models
     from . import predict as predict
+    from . import predictions as predictions
     from . import recipes as recipes
     from . import records as records
     from . import runs as runs
