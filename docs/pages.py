@@ -205,7 +205,11 @@ Python programs may use.
 def _python_pages() -> dict[str, str]:
     """Writes the pages of the Python reference, each a list of what mkdocstrings documents."""
     pages = {
-        "kerasseg": ["kerasseg.models.build", "kerasseg.inference.load"],
+        "kerasseg": [
+            "kerasseg.models.build",
+            "kerasseg.inference.load",
+            "kerasseg.inference.save_preset",
+        ],
         "models": [f"kerasseg.models.{name}.build" for name in models.names()],
         "layers": _exported("layers"),
         "encoders": [
@@ -213,6 +217,7 @@ def _python_pages() -> dict[str, str]:
             "kerasseg.encoders._convolutionalize.convolutionalize",
         ],
         **{name: [f"kerasseg.{name}"] for name in _MODULES},
+        "inference": ["kerasseg.inference", "kerasseg.inference.evaluator"],
         "pipelines": [
             *_run_functions(),
             "kerasseg.pipelines.errors",

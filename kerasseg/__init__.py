@@ -33,13 +33,14 @@ __all__ = [
     "models",
     "optimizers",
     "pipelines",
+    "save_preset",
     "schedules",
     "serving",
     "visualize",
 ]
 
 # Modules of the functions among these names; the other names are submodules.
-_FUNCTIONS = {"build": "models", "load": "inference"}
+_FUNCTIONS = {"build": "models", "load": "inference", "save_preset": "inference"}
 
 if TYPE_CHECKING:
     from . import (
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
         serving,
         visualize,
     )
-    from .inference import load
+    from .inference import load, save_preset
     from .models import build
 
 else:  # with __getattr__ a type checker would accept every name

@@ -12,11 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import costs, encoders, models
+from kerasseg.checkpoints import catalogue
 
 from .errors import InputError
 
 COLUMNS = ("model", "variants", "encoders", "stride", "parameters", "arXiv")
-ENCODER_COLUMNS = ("encoder", "parameters", "G multiply-adds", "MiB memory")
+# Benchmarks whose published scores are listed, by the catalogue's names.
+_BENCHMARKS = ("ADE20K", "Cityscapes")
+ENCODER_COLUMNS = ("encoder", "parameters", "G multiply-adds", "MiB memory", *_BENCHMARKS)
 SPEED_COLUMN = "images/s"
 
 _MEASURED_SECONDS = 3.0
@@ -58,7 +61,8 @@ def encoder_rows(
         The cells of `ENCODER_COLUMNS`, one row per encoder, the default encoder first; with
         `measure`, the cell of `SPEED_COLUMN` follows. The encoder is "-" for an architecture
         without a choice of encoders. Memory is the sum of weights and activations, see
-        `kerasseg.costs`.
+        `kerasseg.costs`. The last two cells are the best published mean IoU in percent, of one
+        scale, among the checkpoints of the catalogue; "-" if it has none.
 
     Raises:
         InputError: If there is no such architecture, or the size is too small for it.
@@ -82,9 +86,22 @@ def encoder_rows(
             f"{cost.parameters:,}",
             f"{cost.multiply_adds / 1e9:,.2f}",
             f"{(cost.weights + cost.activations) / 2**20:,.0f}",
+            *(_published_score(module, name, benchmark) for benchmark in _BENCHMARKS),
         )
         found.append((*row, f"{_images_per_second(build(**options)):.2f}") if measure else row)
     return found
+
+
+def _published_score(module: ModuleType, encoder: str | None, benchmark: str) -> str:
+    """Returns the best published mean IoU in percent; "-" if none is known."""
+    scores = [
+        entry.mean_iou
+        for entry in catalogue.entries()
+        if (entry.model, entry.dataset) == (module.__name__.rpartition(".")[2], benchmark)
+        and entry.options.get("encoder", _default(module)) == encoder
+        and entry.mean_iou is not None
+    ]
+    return f"{100 * max(scores):.2f}" if scores else "-"
 
 
 def _encoder_options(module: ModuleType, name: str) -> dict[str, Any]:
@@ -145,8 +162,8 @@ def _families(module: ModuleType) -> list[Any]:
     return sorted(encoders.fitting(module.NEEDS), key=lambda family: default not in family.NAMES)
 
 
-def _default(module: ModuleType) -> str:
-    return module.build.__kwdefaults__["encoder"]
+def _default(module: ModuleType) -> str | None:
+    return module.build.__kwdefaults__.get("encoder")
 
 
 def _without_values(function: Callable[[], Any]) -> Any:
