@@ -293,7 +293,8 @@ def test_import_kerasseg_loads_no_tensorflow_and_lists_its_names():
 
 
 # Packages whose submodules are imported at their first use, and the folder of each. The layers and
-# losses are imported at once, so that Keras knows them, and inference is small; the command line's modules are for click.
+# losses are imported at once, so that Keras knows them; the command line's modules are for click.
+# Inference consists of names, not of submodules.
 IMPORTED_AT_ONCE = ("kerasseg/inference", "kerasseg/layers", "kerasseg/losses", "pipelines/cli")
 LAZY = {
     ".".join(folder.relative_to(ROOT).parts).replace("pipelines", "kerasseg.pipelines", 1): folder
