@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import boundary_iou as boundary_iou
     from . import calibration as calibration
     from . import confusions as confusions
+    from . import error_maps as error_maps
     from . import evaluation_page as evaluation_page
     from . import extreme_images as extreme_images
     from . import learning_rate_picture as learning_rate_picture

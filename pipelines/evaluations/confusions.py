@@ -1,11 +1,9 @@
 """The confusion matrix as a part of a page: a table with colours, and the largest confusions."""
 
-import io
-
 import numpy as np
-import PIL.Image
 
 from ..classes import ClassSpace
+from ..images import figures
 from ..pages import document
 from ..pages.document import table, text
 from . import overlaps
@@ -66,10 +64,9 @@ def _picture(shares: np.ndarray) -> str:
     """Draws as many classes as there may be, in squares of equal size."""
     pixels = _shade(np.nan_to_num(shares))
     side = max(2, 900 // len(shares))
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels.repeat(side, 0).repeat(side, 1)).save(file, "PNG")
+    content = figures.png(pixels.repeat(side, axis=0).repeat(side, axis=1))
     described = "Confusion matrix; the largest confusions are listed below."
-    return document.figure([document.image(file.getvalue(), described)], "", "matrix")
+    return document.figure([document.image(content, described)], "", "matrix")
 
 
 def _largest(matrix: np.ndarray, shares: np.ndarray, classes: ClassSpace) -> str:

@@ -1,27 +1,22 @@
 """The page of an evaluation: scores, curves, confusions, images with their errors, in one file."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
-
-from kerasseg import IGNORE_LABEL, visualize
 
 from ..classes import ClassSpace
 from ..pages import charts, document
 from ..pages.document import table, text
 from ..runs.run_folder import Run
 from ..runtime.report_files import write_text
-from . import confusions
+from . import confusions, error_maps
 from .extreme_images import ScoredImage
 
 _COMMAND = "evaluate"
 START = document.start(_COMMAND)
-ERROR_COLOR = (213, 0, 0)
 _CURVES = {
     "Loss": ("loss", "validation_loss"),
     "Scores on validation": (
@@ -46,13 +41,20 @@ _SCORES = {
 }
 _STYLE = (
     charts.STYLE
+    + error_maps.STYLE
     + """
-.four img { max-width: 24.5%; } .four { margin: .8em 0; }
+td { overflow-wrap: break-word; }
+td:first-child { min-width: 7em; } .heat td:first-child { min-width: 0; }
+.meanings td:last-child { min-width: 16em; }
 .heat td, .heat th { padding: .1em .3em; border: 1px solid #eee; }
 .heat span { display: block; padding: 0 .2em; } .matrix img { max-width: 100%; }
-.heat th { font-weight: 400; } .heat tr:first-child th { writing-mode: vertical-rl; }
+.heat th { font-weight: 400; } .heat th + th { writing-mode: vertical-rl; }
 details { margin: .6em 0; } summary { cursor: pointer; }
-@media (max-width: 700px) { .four img { max-width: 49%; } body { margin: 1em auto; } }
+@media (max-width: 700px) { td { overflow-wrap: break-word; }
+td:first-child { min-width: 7em; } .heat td:first-child { min-width: 0; }
+.meanings td:last-child { min-width: 16em; }
+body { margin: 1em auto; }
+  td svg { width: 100px; } th, td { padding: .2em .4em; } }
 """
 )
 
@@ -104,8 +106,7 @@ def render(evaluation: Evaluation) -> str:
             *_sizes(scores),
             *confusions.render(np.asarray(scores["confusion_matrix"]), classes),
             *_calibration(scores),
-            *_images("Worst images", evaluation.worst, classes),
-            *_images("Best images", evaluation.best, classes),
+            *error_maps.render(evaluation.worst, evaluation.best, classes),
             *_conditions(evaluation),
         ],
         style=_STYLE,
@@ -113,8 +114,8 @@ def render(evaluation: Evaluation) -> str:
 
 
 def _overall(evaluation: Evaluation) -> list[str]:
-    scores = evaluation.scores
-    rows = []
+    scores, rows = evaluation.scores, []
+    columns = ("score", "%", "95 % interval", "meaning")
     for name, meaning in _SCORES.items():
         interval = scores["intervals"].get(name)
         rows.append((name, _percent(scores[name]), _interval(interval), text(meaning)))
@@ -122,7 +123,7 @@ def _overall(evaluation: Evaluation) -> list[str]:
     return [
         f"<p>{text(evaluation.described.folder)}, {scores['images']} images.</p>",
         "<h2>Scores</h2>",
-        table(("score", "%", "95 % interval", "meaning"), rows, (1, 2)),
+        f'<div class="meanings">{table(columns, rows, (1, 2))}</div>',
         "<p>The interval comes from 1,000 resamples of the images: how far the score could be "
         "from that of other images of the same kind. Pixels that the label ignores count "
         "nowhere.</p>",
@@ -187,16 +188,17 @@ def _sizes(scores: Mapping[str, Any]) -> list[str]:
     rows = [["<b>all classes</b>"]]
     rows += [[text(name)] for name in scores["class_names"]]
     for found in sizes.values():
-        rows[0] += [str(found["objects"]), _percent(found["recall"]), _percent(found["iou"])]
+        rows[0] += [f"{found['objects']:,}", _percent(found["recall"]), _percent(found["iou"])]
         values = zip(*(found[f"class_{key}"] for key in ("objects", "recall", "iou")), strict=True)
         for row, (objects, recall, iou) in zip(rows[1:], values, strict=True):
-            row += [str(objects), _percent(recall), _percent(iou)]
+            row += [f"{objects:,}", _percent(recall), _percent(iou)]
     return [
         "<h2>Objects by size</h2>",
         table(columns, rows, range(1, len(columns))),
         "<p>An object is a connected region of a class in the label: small below 32 x 32 pixels, "
-        "large from 96 x 96 pixels on. Recall is the share of an object's pixels that is right; "
-        "IoU also counts what is wrongly predicted as its class. Means over the objects.</p>",
+        "large from 96 x 96 pixels on. Recall is the share of the objects' pixels that is right; "
+        "IoU also counts what is wrongly predicted as their class, shared out by area. For all "
+        "classes together: the means of the classes.</p>",
     ]
 
 
@@ -207,7 +209,12 @@ def _calibration(scores: Mapping[str, Any]) -> list[str]:
     told = f"The expected calibration error is {_percent(error)} %"
     count = len(bins["pixels"])
     rows = [
-        (f"{i / count:.2f} to {(i + 1) / count:.2f}", str(pixels), _percent(sure), _percent(right))
+        (
+            f"{i / count:.2f} to {(i + 1) / count:.2f}",
+            f"{pixels:,}",
+            _percent(sure),
+            _percent(right),
+        )
         for i, (pixels, sure, right) in enumerate(
             zip(bins["pixels"], bins["confidence"], bins["accuracy"], strict=True)
         )
@@ -222,59 +229,6 @@ def _calibration(scores: Mapping[str, Any]) -> list[str]:
         "such confidence that are right.</p>",
         f'<div class="charts">{diagram}<div>{numbers}</div></div>',
     ]
-
-
-def _images(title: str, images: Sequence[ScoredImage], classes: ClassSpace) -> list[str]:
-    if not images:
-        return []
-    return [
-        f"<h2>{title}</h2>",
-        "<p>Image, label, prediction, and errors in red; ignored pixels are white.</p>",
-        document.legend(classes, [("error", ERROR_COLOR)]),
-        *(_figure(image, classes) for image in images),
-    ]
-
-
-def _figure(image: ScoredImage, classes: ClassSpace) -> str:
-    scored = (
-        f"mean IoU {_percent(image.mean_iou)} %, pixel accuracy {_percent(image.pixel_accuracy)} %"
-    )
-    pictures = (
-        (_encode(image.image), "image"),
-        (_encode_classes(image.label, classes), "label"),
-        (_encode_classes(image.prediction, classes), "prediction"),
-        (_encode(error_map(image)), f"errors ({scored})"),
-    )
-    shown = [document.image(content, f"{what} of {image.name}") for content, what in pictures]
-    return document.figure(shown, f"<b>{text(image.name)}</b> {scored}", "four")
-
-
-def error_map(image: ScoredImage) -> np.ndarray:
-    """Draws the errors of a prediction over its image in gray.
-
-    Returns:
-        uint8 (height, width, 3): `ERROR_COLOR` where the prediction is wrong, white where the label
-        is ignored, and the image, without colour and contrast, where it is right.
-    """
-    gray = (image.image.mean(axis=2) * 0.5 + 64).astype(np.uint8)
-    picture = np.repeat(gray[..., np.newaxis], 3, axis=2)
-    picture[image.label != image.prediction] = ERROR_COLOR
-    picture[image.label == IGNORE_LABEL] = document.WHITE
-    return picture
-
-
-def _encode(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=88, subsampling=0)
-    return file.getvalue()
-
-
-def _encode_classes(label: np.ndarray, classes: ClassSpace) -> bytes:
-    picture = PIL.Image.fromarray(label)
-    picture.putpalette(visualize.palette(classes.colors).tobytes())
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 def _conditions(evaluation: Evaluation) -> list[str]:

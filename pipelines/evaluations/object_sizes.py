@@ -5,15 +5,17 @@ neighbours. Its size is its area in pixels at the image's own size, with the lim
 below 32 x 32, large from 96 x 96 on. Two cars that touch are one object, and ignored pixels divide
 objects.
 
-The recall of an object is the share of its pixels that are predicted as its class. Its IoU also
-counts what is predicted wrongly as this class in the image, shared out among the objects of the
-class in proportion to their area. The scores of a class are means over its objects of a size, and
-those of a size are means over the classes that have such objects.
+Of each class, the pixels of all its objects of a size are summed over the split. Their recall is
+the share that is predicted as the class. Their IoU also counts what is wrongly predicted as the
+class in their images; it is shared out among the objects of the class in an image in proportion to
+their area. The scores of a size are means over the classes that have such objects. Specks of a few
+pixels, which many labels have, hardly weigh because pixels are summed.
 
 Reference:
     Wang et al., Revisiting Evaluation Metrics for Semantic Segmentation: Optimization and
-    Evaluation of Fine-grained Intersection over Union, NeurIPS 2023 Datasets and Benchmarks, where
-    the IoU of an object is that of mIoU^K. https://arxiv.org/abs/2310.19252
+    Evaluation of Fine-grained Intersection over Union, NeurIPS 2023 Datasets and Benchmarks, which
+    shares out wrong predictions like this (mIoU^K, a mean over objects).
+    https://arxiv.org/abs/2310.19252
 """
 
 from typing import Any, NamedTuple
@@ -45,7 +47,7 @@ class Objects(NamedTuple):
 
 
 def count(label: np.ndarray, prediction: np.ndarray, overlap: np.ndarray) -> np.ndarray:
-    """Sums up the scores of an image's objects.
+    """Counts the objects of an image and their pixels.
 
     Args:
         label: uint8 (height, width), classes or 255.
@@ -53,8 +55,8 @@ def count(label: np.ndarray, prediction: np.ndarray, overlap: np.ndarray) -> np.
         overlap: The overlap of the image, (3, classes), see `overlaps.count`.
 
     Returns:
-        float64 (3, sizes, classes): the number of objects, the sum of their recalls, and the sum of
-        their IoUs.
+        float64 (4, sizes, classes): the number of objects, of their pixels, of those that are
+        predicted correctly, and their share of what is wrongly predicted as the class.
     """
     classes, areas, correct = find(label, prediction)
     intersection, labelled, predicted = overlap[:, classes]
@@ -64,24 +66,25 @@ def count(label: np.ndarray, prediction: np.ndarray, overlap: np.ndarray) -> np.
     cell = size * num_classes + classes
     sums = [
         np.bincount(cell, weights, len(SIZES) * num_classes)
-        for weights in (np.ones(len(areas)), correct / areas, correct / (areas + wrong))
+        for weights in (np.ones(len(areas)), areas, correct, wrong)
     ]
-    return np.reshape(sums, (3, len(SIZES), num_classes))
+    return np.reshape(sums, (4, len(SIZES), num_classes))
 
 
 def scores(sums: np.ndarray) -> dict[str, Any]:
     """Computes the scores of a split.
 
     Args:
-        sums: Sum of `count` over the images, (3, sizes, classes).
+        sums: Sum of `count` over the images, (4, sizes, classes).
 
     Returns:
         For each of `SIZES`: `objects`, `recall` and `iou` of all classes together, and the lists
         `class_objects`, `class_recall` and `class_iou`; None where there is no object.
     """
     found = {}
-    for name, (objects, *totals) in zip(SIZES, sums.swapaxes(0, 1), strict=True):
-        recall, iou = (overlaps.ratio(total, objects) for total in totals)
+    for name, of_size in zip(SIZES, sums.swapaxes(0, 1), strict=True):
+        objects, pixels, correct, wrong = of_size
+        recall, iou = overlaps.ratio(correct, pixels), overlaps.ratio(correct, pixels + wrong)
         found[name] = {
             "objects": int(objects.sum()),
             "recall": overlaps.or_none(overlaps.mean(recall)),

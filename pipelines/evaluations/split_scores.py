@@ -33,7 +33,7 @@ class SplitScores:
         self._num_classes = num_classes
         self._overlaps: list[np.ndarray] = []
         self._boundaries = np.zeros((3, num_classes), np.int64)
-        self._sizes = np.zeros((3, len(object_sizes.SIZES), num_classes))
+        self._sizes = np.zeros((4, len(object_sizes.SIZES), num_classes))
         self._calibration = np.zeros((3, calibration.BINS))
         self._threads = min(_MOST_THREADS, threads.count())
         self._pool = ThreadPoolExecutor(self._threads)

@@ -12,15 +12,16 @@ from .document import text
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3", "1 3", "10 4")
 _WIDTH, _HEIGHT = 440, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 10, 10, 36
 STYLE = """
 .charts { display: flex; flex-wrap: wrap; gap: 1em 2em; }
-.charts > * { min-width: 0; } .charts figure { margin: 0; flex: 0 1 440px; } .charts svg { width: 100%; }
+.charts > * { min-width: 0; } .charts figure { margin: 0; flex: 0 1 440px; }
+.charts svg { width: 100%; }
 svg { height: auto; font: 12px system-ui, sans-serif; } svg text { fill: #202020; }
 svg .grid { stroke: #ddd; } svg .axis { stroke: #666; } svg .diagonal { stroke: #666; }
 .key svg { width: 28px; height: 10px; vertical-align: middle; margin-right: .3em; }
 .key span { display: inline-block; margin-right: 1.2em; }
-td svg { display: block; }
+td svg { display: block; margin-top: .25em; }
 """
 
 Points = Sequence[tuple[float, float]]
@@ -81,7 +82,7 @@ def reliability(
     diagonal = _line(frame, [(0, 0), (1, 1)], 'class="diagonal" stroke-dasharray="4 3"')
     picture = _svg([*_axes(frame, "confidence"), *bars, diagonal], description)
     caption = (
-        "Accuracy by confidence, in bars; the light part of a bar is the gap between accuracy and "
+        "Accuracy by confidence, in bars; the orange part of a bar is the gap between accuracy and "
         "mean confidence. A calibrated network has its bars on the dashed line."
     )
     return f"<figure>{picture}\n<figcaption>{caption}</figcaption></figure>"

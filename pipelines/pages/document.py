@@ -22,7 +22,7 @@ td { overflow-wrap: anywhere; } th, td.number { overflow-wrap: normal; }
 .error { color: #b00020; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
 .swatch { display: inline-block; width: 1em; height: 1em; border: 1px solid #666;
   vertical-align: -.15em; margin-right: .4em; }
-.legend span { display: inline-block; margin-right: 1.4em; }
+.legend > span { display: inline-block; margin-right: 1.4em; }
 figure { margin: 1.2em 0; } figcaption { margin-top: .2em; }
 figure img { max-width: 32.5%; vertical-align: top; image-rendering: auto; }
 """

@@ -8,7 +8,7 @@ import pytest
 from label_images import label_and_prediction
 
 from kerasseg.pipelines.classes import ClassSpace
-from kerasseg.pipelines.evaluations import evaluation_page
+from kerasseg.pipelines.evaluations import error_maps, evaluation_page
 from kerasseg.pipelines.evaluations.extreme_images import ExtremeImages
 from kerasseg.pipelines.evaluations.split_scores import SplitScores
 from kerasseg.pipelines.runs.run_folder import Run
@@ -137,10 +137,10 @@ def test_many_classes_are_a_picture_with_the_largest_confusions_beside_it():
 
 def test_errors_are_red_and_ignored_pixels_white():
     image = evaluation(NAMES).worst[0]
-    drawn = evaluation_page.error_map(image)
+    drawn = error_maps.draw(image)
     wrong = (image.label != image.prediction) & (image.label != 255)
     assert wrong.any()
-    np.testing.assert_array_equal((drawn == evaluation_page.ERROR_COLOR).all(axis=-1), wrong)
+    np.testing.assert_array_equal((drawn == error_maps.ERROR_COLOR).all(axis=-1), wrong)
     np.testing.assert_array_equal((drawn == 255).all(axis=-1), image.label == 255)
 
 

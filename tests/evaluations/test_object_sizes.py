@@ -7,7 +7,7 @@ from kerasseg.pipelines.evaluations import object_sizes, overlaps
 
 
 def objects_of(label, prediction, classes):
-    """Yields class, area, correct pixels and IoU of each object, by SciPy's labelling of masks."""
+    """Yields class and counts of pixels of each object, by SciPy's labelling of masks."""
     for index in range(classes):
         predicted = (prediction == index) & (label != 255)
         false_positives = (predicted & (label != index)).sum()
@@ -16,14 +16,14 @@ def objects_of(label, prediction, classes):
             here = numbered == number
             correct, area = (predicted & here).sum(), here.sum()
             share = area / (label == index).sum()  # of the false positives, as in mIoU^K
-            yield index, area, correct, correct / (area + share * false_positives)
+            yield index, area, correct, share * false_positives
 
 
 def summed_by_the_formula(label, prediction, classes):
-    sums = np.zeros((3, 3, classes))
-    for index, area, correct, iou in objects_of(label, prediction, classes):
+    sums = np.zeros((4, 3, classes))
+    for index, area, correct, wrong in objects_of(label, prediction, classes):
         size = 0 if area < 32 * 32 else 1 if area < 96 * 96 else 2
-        sums[:, size, index] += 1, correct / area, iou
+        sums[:, size, index] += 1, area, correct, wrong
     return sums
 
 
@@ -73,16 +73,26 @@ def test_two_cars_one_of_which_is_half_found_are_as_worked_out_by_hand():
     label[:10, :10] = label[50:70, 50:60] = 1  # cars of 100 and 200 pixels
     prediction = np.zeros_like(label)
     prediction[:10, :5] = prediction[50:70, 50:60] = 1
-    prediction[150:160, :6] = 1  # 60 pixels that are no car: 20 for the one, 40 for the other
+    prediction[150:160, :6] = 1  # 60 pixels that are no car
     found = object_sizes.scores(count(label, prediction, 3))["small"]
     assert found["class_objects"] == [0, 2, 0]
-    assert found["class_recall"] == [None, (0.5 + 1) / 2, None]
-    assert found["class_iou"][1] == pytest.approx((50 / 120 + 200 / 240) / 2)
+    assert found["class_recall"] == [None, 250 / 300, None]
+    assert found["class_iou"][1] == pytest.approx(250 / (300 + 60))
     assert found["iou"] == found["class_iou"][1]
     medium = object_sizes.scores(count(label, prediction, 3))["medium"]
     assert (medium["objects"], medium["recall"], medium["iou"]) == (0, None, None)
 
 
+def test_wrong_pixels_are_shared_out_by_area_among_large_and_small_objects():
+    label = np.zeros((200, 200), np.uint8)
+    label[:10, :10] = label[50:150, 50:170] = 1  # 100 and 12,000 pixels
+    prediction = label.copy()
+    prediction[190:, :121] = 1  # 1,210 pixels, 10 for the small one
+    found = object_sizes.scores(count(label, prediction, 2))
+    assert found["small"]["class_iou"][1] == pytest.approx(100 / 110)
+    assert found["large"]["class_iou"][1] == pytest.approx(12000 / 13200)
+
+
 def test_an_image_without_a_label_has_no_object():
     label = np.full((5, 6), 255, np.uint8)
-    np.testing.assert_array_equal(count(label, np.zeros_like(label), 3), np.zeros((3, 3, 3)))
+    np.testing.assert_array_equal(count(label, np.zeros_like(label), 3), np.zeros((4, 3, 3)))
