@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .inference import check_classes_of_labels, label_map, label_of
+from .inference import FoldedNetwork, check_classes_of_labels, label_map, label_of
 from .layers import native_operations
 from .orientation import upright
 from .visualize import Colors
@@ -122,15 +122,20 @@ def save(
     # Before anything is traced: if an error ends the tracing of TensorFlow's `map_fn`, the process
     # can no longer enter a strategy.
     check_classes_of_labels(model.output_shape[-1])
+    network = FoldedNetwork(model)
+    trainable, others = (
+        [tf.Variable(value, trainable=False) for value in values]
+        for values in (network.trainable, network.others)
+    )
     # Only the variables: if a tf.Module holds the Keras model, Python finds its variables but
     # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
-    variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])
+    variables = tf.train.Checkpoint(network=[*trainable, *others])
 
     # One function for all signatures, so that the network is traced, and stored, once.
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
     def forward(images):
         with native_operations():
-            return model(images, training=False)
+            return network(images, trainable, others)
 
     compute = lambda images, training=False: forward(images)  # noqa: E731
     pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
