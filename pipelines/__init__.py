@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from . import conversion as conversion
     from . import convert as convert
     from . import crf_tune as crf_tune
-    from . import data_service as data_service
     from . import datasets as datasets
     from . import demo as demo
     from . import doctor as doctor
