@@ -10,6 +10,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import bench_serving as bench_serving
+    from . import calibrate as calibrate
     from . import check as check
     from . import checks as checks
     from . import classes as classes
