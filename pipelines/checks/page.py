@@ -1,10 +1,11 @@
 """A check's report as one HTML page: tables, legend and pictures, nothing outside of the file."""
 
-import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from . import suspects_page
+from .html_parts import base64_of, swatch, table
 from .pictures import UNLISTED_COLOR
 from .report import Finding, PaletteReport, Picture, Report, SplitReport, UnlistedValue, write_text
 
@@ -31,6 +32,7 @@ td { overflow-wrap: anywhere; }
 .legend span { display: inline-block; margin-right: 1.4em; white-space: nowrap; }
 figure { margin: 1.2em 0; } figcaption { margin-top: .2em; overflow-wrap: anywhere; }
 figure img { max-width: 32.5%; vertical-align: top; image-rendering: auto; }
+figure.suspect img { max-width: 100%; }
 """
 
 
@@ -61,6 +63,7 @@ def render(report: Report) -> str:
         *_findings(report),
         *_values(report),
         *_palettes(report),
+        *(suspects_page.render(report.suspects, _legend(report)) if report.suspects else ()),
         *_pictures(report),
     ]
     return (
@@ -69,19 +72,6 @@ def render(report: Report) -> str:
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int]) -> str:
-    """Renders a table whose cells are HTML already; `numbers` are the columns of numbers."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(
-            f'<{tag} class="number">{cell}</{tag}>' if i in numbers else f"<{tag}>{cell}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-
-    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f"<table>\n<tr>{line('th', columns)}</tr>\n{body}\n</table>"
 
 
 def splits_table(splits: Sequence[SplitReport]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -108,7 +98,7 @@ def _splits_html(splits: Sequence[SplitReport]) -> str:
         for row, s in zip(rows, splits, strict=True)
     ]
     note = "<p>Sizes are height x width.</p>"
-    return _table((*columns, "image files", "label files"), escaped, range(1, 5)) + note
+    return table((*columns, "image files", "label files"), escaped, range(1, 5)) + note
 
 
 def sizes_text(split: SplitReport) -> str:
@@ -148,18 +138,13 @@ def _classes_table(report: Report) -> str:
         columns += [f"{split.name} %", f"{split.name} images"]
     rows = []
     for label, name in enumerate(report.classes.names):
-        row = [_swatch(report.classes.colors[label]) + escape(f"{label} {name}")]
+        row = [swatch(report.classes.colors[label]) + escape(f"{label} {name}")]
         for split in report.splits:
             images = str(split.images_with_class[label])
             row += [escape(share_text(split.share(label))), images]
         rows.append(row)
     note = f"<p>Percent of the labelled pixels; {escape(ignored_text(report))}.</p>"
-    return _table(columns, rows, range(1, len(columns))) + note
-
-
-def _swatch(color: Sequence[int]) -> str:
-    red, green, blue = color
-    return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
+    return table(columns, rows, range(1, len(columns))) + note
 
 
 def _findings(report: Report) -> list[str]:
@@ -169,7 +154,7 @@ def _findings(report: Report) -> list[str]:
     for (severity, kind), findings in report.by_kind().items():
         parts.append(f'<h3 class="{severity}">{severity}: {escape(kind)} ({len(findings)})</h3>')
         rows = [_finding_row(finding) for finding in findings[:MOST_FINDINGS]]
-        parts.append(_table(("split", "file", "what is wrong", "likely cause"), rows, ()))
+        parts.append(table(("split", "file", "what is wrong", "likely cause"), rows, ()))
         if len(findings) > MOST_FINDINGS:
             parts.append(f"<p>and {len(findings) - MOST_FINDINGS} more</p>")
     return parts
@@ -190,7 +175,7 @@ def _values(report: Report) -> list[str]:
     return [
         "<h2>Raw values outside the table, over all labels</h2>",
         f"<p>Likely cause: {escape(report.unlisted_cause)}</p>",
-        _table(("value", "pixels", "labels"), rows, range(3)),
+        table(("value", "pixels", "labels"), rows, range(3)),
         *([f"<p>and {more} more</p>"] if more else []),
     ]
 
@@ -205,7 +190,7 @@ def _palettes(report: Report) -> list[str]:
     return [
         *parts,
         "<h2>Palettes of the labels</h2>",
-        _table(PALETTE_COLUMNS, rows, (1,)),
+        table(PALETTE_COLUMNS, rows, (1,)),
         *([f"<p>and {more} more</p>"] if more else []),
     ]
 
@@ -252,14 +237,14 @@ def _legend(report: Report) -> str:
     entries = [*zip(report.classes.names, report.classes.colors, strict=True), ("ignored", _WHITE)]
     if any(picture.is_problem for picture in report.pictures):
         entries.append(("outside the table", UNLISTED_COLOR))
-    spans = [f"<span>{_swatch(color)}{escape(name)}</span>" for name, color in entries]
+    spans = [f"<span>{swatch(color)}{escape(name)}</span>" for name, color in entries]
     return f'<p class="legend">{" ".join(spans)}</p>'
 
 
 def _figure(picture: Picture) -> str:
     name = escape(picture.file, quote=True)
     images = "\n".join(
-        f'<img alt="{what} of {name}" src="data:image/{kind};base64,{_base64(content)}">'
+        f'<img alt="{what} of {name}" src="data:image/{kind};base64,{base64_of(content)}">'
         for what, kind, content in (
             ("image", "jpeg", picture.image),
             ("label", "png", picture.label),
@@ -268,7 +253,3 @@ def _figure(picture: Picture) -> str:
     )
     caption = f"<b>{name}</b> {escape(picture.caption)}"
     return f"<figure>\n{images}\n<figcaption>{caption}</figcaption>\n</figure>"
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()

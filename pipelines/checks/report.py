@@ -11,6 +11,7 @@ from kerasseg import atomic_files
 
 from ..classes import ClassSpace
 from ..errors import InputError, writing_to
+from .suspects import Suspects
 
 ERROR, WARNING = "error", "warning"
 JSON_START = b'{\n "path": '  # of every report
@@ -159,6 +160,7 @@ class Report:
         palettes: Palettes of the labels, the most frequent first; for raw trees only.
         remarks: Unusual ways in which labels were understood, one line each.
         passed_over: Lines about files of a raw tree that are in no pair.
+        suspects: Suspected label errors; None if labels were not compared with a network.
     """
 
     path: Path
@@ -174,6 +176,7 @@ class Report:
     palettes: Sequence[PaletteReport] = field(default=(), repr=False)
     remarks: Sequence[str] = ()
     passed_over: Sequence[str] = ()
+    suspects: Suspects | None = None
 
     @property
     def errors(self) -> int:
@@ -228,6 +231,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "palettes": [asdict(palette) for palette in report.palettes],
         "remarks": list(report.remarks),
         "passed_over": list(report.passed_over),
+        **({"suspects": report.suspects.to_json()} if report.suspects else {}),
     }
 
 
