@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from . import list_checkpoints as list_checkpoints
     from . import list_runs as list_runs
     from . import models as models
+    from . import pages as pages
     from . import predict as predict
     from . import predictions as predictions
     from . import recipes as recipes

@@ -6,7 +6,6 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import examiner as examiner
-    from . import html_parts as html_parts
     from . import label_colors as label_colors
     from . import label_errors as label_errors
     from . import page as page

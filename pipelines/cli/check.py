@@ -83,7 +83,8 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
         startup.load_tensorflow()
     from .. import check
     from ..checks import page
-    from ..checks.report import JSON_START, check_writable, write_json
+    from ..checks.report import JSON_START, write_json
+    from ..runtime.report_files import check_writable
 
     for file, beginning in ((json_file, JSON_START), (html_file, page.START)):
         if file:

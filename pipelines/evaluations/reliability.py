@@ -15,14 +15,15 @@ import tensorflow as tf
 
 from kerasseg import IGNORE_LABEL, inference, metrics
 
-BINS = 15  # as Guo et al. 2017
+from . import calibration
+from .calibration import BINS
 
 
 @dataclass(frozen=True)
 class Reliability:
     """Pixels that are not ignored, by the confidence of their prediction.
 
-    Bin i of `BINS` has the pixels whose largest probability is in (i / BINS, (i + 1) / BINS].
+    Bins are those of `calibration.histogram`.
 
     Attributes:
         pixels: int64 (BINS,) number of pixels.
@@ -43,7 +44,8 @@ class Reliability:
     @property
     def expected_calibration_error(self) -> float:
         """Mean distance of confidence and accuracy over the bins, weighted by their pixels."""
-        return float(np.abs(self.correct - self.confidence).sum() / self.pixels.sum())
+        bins = np.stack([self.pixels, self.correct, self.confidence])
+        return calibration.expected_error(bins)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the scores, and mean confidence and accuracy of each bin, for JSON."""
