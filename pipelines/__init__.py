@@ -10,6 +10,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import bench_serving as bench_serving
+    from . import calibrate as calibrate
     from . import check as check
     from . import checks as checks
     from . import classes as classes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from . import conversion as conversion
     from . import convert as convert
     from . import crf_tune as crf_tune
-    from . import data_service as data_service
     from . import datasets as datasets
     from . import demo as demo
     from . import doctor as doctor

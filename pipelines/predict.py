@@ -2,29 +2,43 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from kerasseg import visualize
-
 from .errors import ImageFileError, InputError, Problem
-from .images import given_images, output_names
+from .images import given_images
 from .images.source_images import Stretch
-from .predictions import predictor, result_files
-from .predictions.result_files import LABEL, OVERLAY, STRIP
-from .runs import trained_networks
+from .predictions import confidence as confidences
+from .predictions import predictor
+from .predictions.benchmark_files import BenchmarkFiles
+from .predictions.dataset_tree import DatasetTree
+from .predictions.predictor import Predicted
+from .predictions.result_files import LABEL, OVERLAY, STRIP, Pictures, Results
+from .runs import calibration, trained_networks
 from .runs.crf import CRFParameters
 from .runtime import allocator
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files that were written for one image; `strip` exists only if it was asked for."""
+    """The files of one image; apart from the label, those exist that were asked for.
+
+    Attributes:
+        image: The image.
+        label: Its label map.
+        overlay: The classes drawn over the image.
+        strip: Overlays of several numbers of CRF iterations.
+        confidence: The largest probability of each pixel, as `confidence.encode` writes it.
+        entropy: The entropy of its probabilities.
+        margin: The difference of its largest two probabilities.
+    """
 
     image: Path
     label: Path
     overlay: Path
     strip: Path
+    confidence: Path
+    entropy: Path
+    margin: Path
 
 
 class PredictionError(InputError):
@@ -50,6 +64,11 @@ def run(
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
+    confidence: bool = False,
+    min_confidence: float | None = None,
+    format: str | None = None,
+    zip_file: Path | str | None = None,
+    as_dataset: Path | str | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     stretch: Stretch | None = None,
@@ -62,7 +81,8 @@ def run(
     Writes two files of the image's size per image: the label map as `NAME.png`, whose palette has
     the colours of the classes, and the overlay as `NAME_overlay.png`. If a strip is asked for,
     `NAME_crf_strip.png` shows the image beside overlays after several numbers of CRF iterations.
-    `images.output_names` chooses NAME if two images have the same name.
+    `images.output_names` chooses NAME if two images have the same name. With `format` or
+    `as_dataset`, other files are written.
 
     Args:
         folder: The run, or a `.keras` file.
@@ -77,6 +97,16 @@ def run(
         crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
             prediction; empty for no strip.
         draw_background: Whether overlays draw class 0 even if its name says that it is background.
+        confidence: Whether to write how sure the network is of each pixel, as 16-bit gray PNG whose
+            values divided by 65535 are in [0, 1]: the largest probability (`NAME_confidence.png`),
+            the entropy (`NAME_entropy.png`) and the margin (`NAME_margin.png`).
+        min_confidence: Pixels whose largest probability is below this number, in [0, 1], become
+            255, ignored; None for none.
+        format: Benchmark whose server takes the files, one of `datasets.BENCHMARKS`; None for
+            pictures. Only the files of the benchmark are written.
+        zip_file: Archive that the files of a benchmark are put into as well; None for none.
+        as_dataset: New folder to write a dataset into, images with their predictions as labels, in
+            the layout that `kerasseg convert --dataset folder` takes; None for pictures.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
@@ -98,39 +128,89 @@ def run(
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
-    if not 0 <= opacity <= 1:
-        raise InputError(f"opacity must be in [0, 1], got {opacity}.")
-    found, passed_over = given_images.find(images)
+    _check_share("opacity", opacity)
+    _check_share("min_confidence", min_confidence)
     target = output_folder(folder, output)
-    endings = (LABEL, OVERLAY, *([STRIP] if crf_strip else []))
-    plan = output_names.plan(found, target, endings, refuse_others=not overwrite)
+    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite)
+    results = _choose_results(pictures, output, format, zip_file, as_dataset, min_confidence)
+    found, passed_over = given_images.find(images)
+    plan = results.plan(found)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
+    results.check(described.classes)
     on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)
     steps = [crf and crf.num_iterations, *crf_strip]
-    predict = predictor.of_images(model, crf or CRFParameters(), steps)
-    draw = partial(
-        visualize.overlay,
-        colors=described.classes.colors,
-        opacity=opacity,
-        undrawn=() if draw_background else described.classes.undrawn,
-    )
+    measure = None
+    if confidence or min_confidence is not None:
+        measure = _measure(folder, checkpoint, crf)
+    predict = predictor.of_images(model, crf or CRFParameters(), steps, measure)
     problems, written = [], []
     for item in plan:
         try:
-            image, labels = predictor.predict_file(item.image, stretch, predict)
-            contents = result_files.encode(item, image, labels, described.classes, draw, crf_strip)
-            output_names.write(contents, overwrite=overwrite)
+            predicted = predictor.predict_file(item.image, stretch, predict)
+            predicted = _without_uncertain(predicted, min_confidence)
+            results.write(item, predicted, described.classes)
         except ImageFileError as problem:
             problems.append(Problem(str(item.image), problem.what, problem.cause))
         else:
-            written.append(Prediction(item.image, *map(item.file, (LABEL, OVERLAY, STRIP))))
+            written.append(item)
         on_progress(len(written) + len(problems), len(plan))
+    results.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems)
-    return written
+    endings = (LABEL, OVERLAY, STRIP, *confidences.ENDINGS)
+    return [Prediction(item.image, *map(item.file, endings)) for item in written]
+
+
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise InputError(f"{name} must be in [0, 1], got {value}.")
+
+
+def _choose_results(
+    pictures: Pictures,
+    output: Path | str | None,
+    format: str | None,
+    zip_file: Path | str | None,
+    as_dataset: Path | str | None,
+    min_confidence: float | None,
+) -> Results:
+    """Returns the kind of results that is asked for, after a check of what excludes what."""
+    excluded = {"crf_strip": pictures.crf_strip, "confidence": pictures.confidence}
+    if as_dataset is not None:
+        excluded |= {"output": output, "format": format, "zip_file": zip_file}
+        _refuse(excluded, "as_dataset")
+        return DatasetTree(Path(as_dataset))
+    if format is not None:
+        _refuse(excluded, "format")
+        archive = None if zip_file is None else Path(zip_file)
+        uncertain = min_confidence is not None
+        return BenchmarkFiles(pictures.folder, format, archive, uncertain, pictures.overwrite)
+    if zip_file is not None:
+        raise InputError(f"zip_file must come with the format of a benchmark, got {zip_file}.")
+    return pictures
+
+
+def _refuse(excluded: dict[str, object], by: str) -> None:
+    if given := [name for name, value in excluded.items() if value]:
+        raise InputError(f"{' and '.join(given)} must be left out with {by}.")
+
+
+def _measure(folder: Path | str, checkpoint: str | None, crf: CRFParameters | None) -> Callable:
+    """Returns the function from the scores of the first label map to measures of confidence."""
+    if crf is not None and crf.num_iterations:
+        return confidences.of_scores(None)  # marginals
+    return confidences.of_scores(calibration.of_network(folder, checkpoint).temperature)
+
+
+def _without_uncertain(predicted: Predicted, minimum: float | None) -> Predicted:
+    if minimum is None or predicted.measures is None:
+        return predicted
+    label, *strip = predicted.labels
+    label = confidences.ignore_uncertain(label, predicted.measures, minimum)
+    return predicted._replace(labels=[label, *strip])
 
 
 def output_folder(folder: Path | str, output: Path | str | None = None) -> Path:

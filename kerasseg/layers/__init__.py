@@ -7,7 +7,7 @@ classes are registered, and the architecture that uses a layer is then not impor
 import importlib
 import pkgutil
 
-from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
+from .convolution import Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .dense import Dense
@@ -29,6 +29,7 @@ from .resize import (
     Upsample,
 )
 from .tiling import MirrorPadForValidConvolutions
+from .transposed_convolution import BilinearConv2DTranspose, Conv2DTranspose
 from .unpooling import MaxPoolingWithIndices, MaxUnpooling
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "BilinearConv2DTranspose",
     "CenterCropLike",
     "Conv2D",
+    "Conv2DTranspose",
     "CropLike",
     "CropPadding",
     "Dense",

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..pages import document
 from ..pages.document import text
 from ..runtime.report_files import write_text
+from . import suspects_page
 from .pictures import UNLISTED_COLOR
 from .report import Finding, PaletteReport, Picture, Report, SplitReport, UnlistedValue
 
@@ -43,9 +44,10 @@ def render(report: Report) -> str:
         *_findings(report),
         *_values(report),
         *_palettes(report),
+        *(suspects_page.render(report.suspects, _legend(report)) if report.suspects else ()),
         *_pictures(report),
     ]
-    return document.render(_COMMAND, title, parts)
+    return document.render(_COMMAND, title, parts, style=suspects_page.STYLE)
 
 
 def splits_table(splits: Sequence[SplitReport]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..classes import ClassSpace
 from ..runtime.report_files import write_text
+from .suspects import Suspects
 
 ERROR, WARNING = "error", "warning"
 JSON_START = b'{\n "path": '  # of every report
@@ -156,6 +157,7 @@ class Report:
         palettes: Palettes of the labels, the most frequent first; for raw trees only.
         remarks: Unusual ways in which labels were understood, one line each.
         passed_over: Lines about files of a raw tree that are in no pair.
+        suspects: Suspected label errors; None if labels were not compared with a network.
     """
 
     path: Path
@@ -171,6 +173,7 @@ class Report:
     palettes: Sequence[PaletteReport] = field(default=(), repr=False)
     remarks: Sequence[str] = ()
     passed_over: Sequence[str] = ()
+    suspects: Suspects | None = None
 
     @property
     def errors(self) -> int:
@@ -225,6 +228,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "palettes": [asdict(palette) for palette in report.palettes],
         "remarks": list(report.remarks),
         "passed_over": list(report.passed_over),
+        **({"suspects": report.suspects.to_json()} if report.suspects else {}),
     }
 
 

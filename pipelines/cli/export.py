@@ -25,7 +25,8 @@ from . import options, startup
 @click.option(
     "--probabilities",
     is_flag=True,
-    help="Let the model also return the probability of each class at each pixel.",
+    help="Let the model also return the probability of each class at each pixel, calibrated if "
+    "'kerasseg calibrate' has fitted a temperature to this network.",
 )
 @click.option(
     "--size",
@@ -59,5 +60,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
     options.tell_checkpoint(run, arguments["checkpoint"])
+    if arguments["probabilities"]:
+        options.tell_calibration(run, arguments["checkpoint"], parameters)
     version = export.run(run, crf=parameters, **arguments)
     options.console().print(f"checked and written to {version}", soft_wrap=True)

@@ -6,7 +6,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import boundary_iou as boundary_iou
-    from . import calibration as calibration
+    from . import calibration_error as calibration_error
     from . import confusions as confusions
     from . import error_maps as error_maps
     from . import evaluation_page as evaluation_page
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from . import object_sizes as object_sizes
     from . import overlaps as overlaps
     from . import per_image as per_image
+    from . import reliability as reliability
+    from . import reliability_picture as reliability_picture
     from . import resampling as resampling
     from . import result_picture as result_picture
     from . import split_scores as split_scores

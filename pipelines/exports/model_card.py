@@ -23,6 +23,7 @@ def write(
     *,
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
+    temperature: float | None = None,
 ) -> None:
     """Writes a model card as Markdown.
 
@@ -34,6 +35,8 @@ def write(
         scores: The network's epoch in the run's history; empty if unknown.
         size: `(height, width)` at which it computes; None for the images' own size.
         format: Format of the export, one of `formats.names()`.
+        temperature: Temperature of its probabilities, 1 if they are not calibrated; None if it
+            returns none.
     """
     options, exported = described.options, formats.module(format)
     described_input = exported.describe_input(size)
@@ -54,6 +57,7 @@ def write(
         "",
         _describe_crf(crf),
         "",
+        *_describe_probabilities(temperature),
         "| class | colour | IoU |",
         "|---|---|---|",
         *_class_lines(described, scores),
@@ -88,6 +92,14 @@ def _describe_crf(crf: CRFParameters | None) -> str:
         return "No CRF."
     values = ", ".join(f"{key} {value:g}" for key, value in asdict(crf).items())
     return f"Refined by a fully connected CRF ({values}), which the scores above do not include."
+
+
+def _describe_probabilities(temperature: float | None) -> list[str]:
+    if temperature is None:
+        return []
+    if temperature == 1:
+        return ["Its probabilities are not calibrated.", ""]
+    return [f"Its probabilities are calibrated with temperature {temperature:.4g}.", ""]
 
 
 def _class_lines(described: run_folder.Run, scores: dict[str, Any]) -> list[str]:

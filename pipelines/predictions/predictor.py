@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,16 +17,38 @@ from ..images.source_images import Stretch
 from ..runs.crf import CRFParameters
 
 
-def of_images(model: keras.Model, crf: CRFParameters, steps: Sequence[int | None]) -> Callable:
+class Predicted(NamedTuple):
+    """An image and what was predicted for it.
+
+    Attributes:
+        image: uint8 (height, width, 3), RGB.
+        labels: uint8 (height, width) label maps: the prediction, then those of a strip.
+        measures: float32 (height, width, 3), see `confidence.MEASURES`; None if not asked for.
+    """
+
+    image: np.ndarray
+    labels: list[np.ndarray]
+    measures: np.ndarray | None = None
+
+
+def of_images(
+    model: keras.Model,
+    crf: CRFParameters,
+    steps: Sequence[int | None],
+    measure: Callable | None = None,
+) -> Callable:
     """Makes a function from an image to its label maps. One graph serves images of all sizes.
 
     Args:
         model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         crf: Parameters of the CRF, except for its number of iterations.
         steps: Number of CRF iterations before each label map; None or 0 for no CRF.
+        measure: Function from the scores of the first label map, logits or the marginals of a CRF,
+            to measures of confidence; None to compute none.
 
     Returns:
-        A function from float32 (height, width, 3) to a list of uint8 (height, width).
+        A function from float32 (height, width, 3) to a list of uint8 (height, width), and the
+        measures or None.
     """
     compute_logits = inference.with_constant_weights(model)
     layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
@@ -34,14 +57,13 @@ def of_images(model: keras.Model, crf: CRFParameters, steps: Sequence[int | None
         batch = image[tf.newaxis]
         logits = compute_logits(batch, training=False)
         scores = [layer([batch, logits]) if layer else logits for layer in layers]
-        return [inference.label_map(score[0]) for score in scores]
+        labels = [inference.label_map(score[0]) for score in scores]
+        return labels, measure(scores[0][0]) if measure else None
 
     return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
 
 
-def predict_file(
-    path: Path, stretch: Stretch | None, predict: Callable
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def predict_file(path: Path, stretch: Stretch | None, predict: Callable) -> Predicted:
     """Predicts an image file.
 
     Args:
@@ -50,19 +72,17 @@ def predict_file(
             None refuses such images.
         predict: The function that `of_images` returns.
 
-    Returns:
-        The image, uint8 (height, width, 3), RGB; and its label maps, uint8 (height, width).
-
     Raises:
         ImageFileError: If the file cannot be read, or the network cannot take the image.
     """
     image = _read(path, stretch)
     try:
-        labels = [label.numpy() for label in predict(tf.cast(image, tf.float32))]
+        labels, measures = predict(tf.cast(image, tf.float32))
     except tf.errors.OpError as error:
         what = f"the network cannot take {image.shape[0]} x {image.shape[1]} pixels"
         raise ImageFileError(what, error.message[:300]) from error
-    return image, labels
+    arrays = [label.numpy() for label in labels]
+    return Predicted(image, arrays, None if measures is None else measures.numpy())
 
 
 def _read(path: Path, stretch: Stretch | None) -> np.ndarray:

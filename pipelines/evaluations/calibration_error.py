@@ -30,13 +30,13 @@ def histogram(label: np.ndarray, prediction: np.ndarray, confidence: np.ndarray)
 
     Returns:
         float64 (3, BINS): the number of pixels, the number of those that are right, and the sum of
-        the confidences. A bin holds its lower bound, and the last one also 1. Ignored pixels are
-        left out. Histograms of images add up.
+        the confidences. Bin i has those in (i / BINS, (i + 1) / BINS]. Ignored pixels are left out.
+        Histograms of images add up.
     """
     counted = label != IGNORE_LABEL
     right, confidence = (label == prediction)[counted], confidence[counted]
     with np.errstate(invalid="ignore"):  # NaN, which makes the sum NaN
-        place = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
+        place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     wrong_and_right = np.bincount(place + BINS * right, minlength=2 * BINS).reshape(2, BINS)
     sums = np.bincount(place, confidence, BINS)
     return np.stack([wrong_and_right.sum(axis=0), wrong_and_right[1], sums]).astype(np.float64)
