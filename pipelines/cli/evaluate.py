@@ -58,6 +58,7 @@ def command(
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
     options.tell_checkpoint(run, checkpoint)
+    options.tell_calibration(run, checkpoint, parameters)
     scores = evaluate.run(
         run,
         data=data,
