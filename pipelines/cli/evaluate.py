@@ -39,8 +39,8 @@ from . import options, startup
     metavar="FILE.html",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write a web page into: curves of the training, scores with intervals, the "
-    "confusion matrix, calibration, and the best and worst images with their errors. It needs no "
-    "network.",
+    "confusion matrix, calibration, and the best and worst images with their errors. It loads "
+    "nothing from elsewhere.",
 )
 def command(
     run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations, report

@@ -47,14 +47,13 @@ td { overflow-wrap: break-word; }
 td:first-child { min-width: 7em; } .heat td:first-child { min-width: 0; }
 .meanings td:last-child { min-width: 16em; }
 .heat td, .heat th { padding: .1em .3em; border: 1px solid #eee; }
-.heat span { display: block; padding: 0 .2em; } .matrix img { max-width: 100%; }
+.heat span { display: block; padding: 0 .2em; }
+.matrix img { max-width: 100%; border: 1px solid #ddd; }
 .heat th { font-weight: 400; } .heat th + th { writing-mode: vertical-rl; }
 details { margin: .6em 0; } summary { cursor: pointer; }
-@media (max-width: 700px) { td { overflow-wrap: break-word; }
-td:first-child { min-width: 7em; } .heat td:first-child { min-width: 0; }
-.meanings td:last-child { min-width: 16em; }
-body { margin: 1em auto; }
-  td svg { width: 100px; } th, td { padding: .2em .4em; } }
+@media (max-width: 700px) {
+  body { margin: 1em auto; } td svg { width: 100px; } th, td { padding: .2em .4em; }
+}
 """
 )
 

@@ -143,6 +143,11 @@ def test_many_classes_are_a_picture_with_the_largest_confusions_beside_it():
     assert "Largest confusions" in many.text
 
 
+def test_the_legend_of_images_has_the_classes_that_are_shown():
+    (legend,) = re.findall('<p class="legend">(.*)</p>', evaluation_page.render(evaluation(NAMES)))
+    assert re.findall(r"</span>([^<]+)</span>", legend)[2:] == ["car", "tree", "ignored", "error"]
+
+
 def test_errors_are_red_and_ignored_pixels_white():
     image = evaluation(NAMES).worst[0]
     drawn = error_maps.draw(image)
@@ -152,8 +157,7 @@ def test_errors_are_red_and_ignored_pixels_white():
     np.testing.assert_array_equal((drawn == 255).all(axis=-1), image.label == 255)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_the_page_without_asking_for_anything(page, tmp_path, width):
+def test_a_browser_shows_the_page_in_any_width_without_asking_for_anything(page, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if executable is None:
@@ -162,11 +166,13 @@ def test_a_browser_shows_the_page_without_asking_for_anything(page, tmp_path, wi
     file.write_text(page)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        shown, addresses, told = browser.new_page(viewport={"width": width, "height": 800}), [], []
+        shown, addresses, told = browser.new_page(), [], []
         shown.on("request", lambda request: addresses.append(request.url))
         shown.on("console", lambda message: told.append(message.text))
         shown.goto(file.as_uri())
-        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        for width in (390, 1280):
+            shown.set_viewport_size({"width": width, "height": 800})
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width
         loaded = "[...document.images].every(image => image.complete && image.naturalWidth)"
         assert shown.evaluate(loaded)
         browser.close()
