@@ -114,9 +114,8 @@ class Evaluator:
         """Returns what the observer is called with; nothing without an observer."""
         if self.observer is None:
             return ()
-        below_largest = logits - tf.reduce_max(logits, axis=-1, keepdims=True)
-        probabilities = 1 / tf.reduce_sum(tf.exp(below_largest), axis=-1)
-        return tf.cast(predictions, tf.uint8), probabilities
+        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
+        return tf.cast(predictions, tf.uint8), tf.reduce_max(probabilities, axis=-1)
 
     def _gather(self, value, images: int) -> np.ndarray:
         """Joins the parts of the replicas and leaves out the padding of the batch."""

@@ -120,6 +120,7 @@ def _print_sizes(sizes) -> None:
             )
             for name, found in sizes.items()
         ],
+        title="objects by size",
     )
 
 
