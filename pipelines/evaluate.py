@@ -14,6 +14,7 @@ from . import inputs, records
 from .errors import InputError, writing_to
 from .runs import trained_networks
 from .runs.crf import CRFParameters, refine
+from .runs.views import WHOLE, View, seen
 from .runtime import allocator
 from .runtime.devices import mirrored_strategy
 
@@ -25,6 +26,7 @@ def run(
     classes: Path | str | None = None,
     split: str = "validation",
     batch_size: int = 8,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
@@ -42,6 +44,7 @@ def run(
             None to take the classes of the dataset.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size per batch; does not change the scores.
+        view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
@@ -52,7 +55,8 @@ def run(
     Returns:
         The scores of `metrics.scores`, with `class_names`, `absent_classes` (those without a
         pixel in the labels), `images`, `split`, `dataset`, `fingerprint`, `checkpoint` ("best",
-        "last" or None) and the `confusion_matrix` as an array.
+        "last" or None), `view` and `crf` (their attributes, or None) and the `confusion_matrix` as
+        an array.
 
     Raises:
         InputError: If the run or the dataset cannot be used, or their classes differ.
@@ -68,6 +72,7 @@ def run(
         )
         dataset = described.open_dataset(None if data is None else Path(data))
         files = dataset.files(split)
+        model = seen(model, view)
         if crf is not None:
             model = refine(model, crf)
         evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)
@@ -85,6 +90,7 @@ def run(
         "split": split,
         "images": dataset.splits[split].examples,
         "checkpoint": chosen,
+        "view": view.facts(),
         "crf": crf and asdict(crf),
         **metrics.scores(matrix),
         "class_names": list(dataset.classes.names),
@@ -92,17 +98,22 @@ def run(
             name for name, row in zip(dataset.classes.names, matrix, strict=True) if not row.any()
         ],
     }
-    _write(output_folder(folder, split, crf), report, matrix)
+    _write(output_folder(folder, split, crf, view), report, matrix)
     return {**report, "confusion_matrix": matrix}
 
 
-def output_folder(folder: Path | str, split: str, crf: CRFParameters | None) -> Path:
-    """Returns the folder of a split's scores: `FOLDER/evaluation/SPLIT` or `SPLIT_crf`.
+def output_folder(
+    folder: Path | str, split: str, crf: CRFParameters | None, view: View = WHOLE
+) -> Path:
+    """Returns the folder of a split's scores, `FOLDER/evaluation/SPLIT`.
+
+    After SPLIT, the name has `_windows`, `_scales` (also for mirror images) and `_crf` if these are
+    in force.
 
     FOLDER is the run folder, or beside a `.keras` file that belongs to no run, a folder of its
     name.
     """
-    name = split if crf is None else f"{split}_crf"
+    name = f"{split}{view.suffix}{'_crf' if crf else ''}"
     return trained_networks.results_folder(folder) / "evaluation" / name
 
 

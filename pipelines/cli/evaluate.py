@@ -31,31 +31,25 @@ from . import options, startup
 )
 @options.checkpoint_option
 @options.code_option
+@options.view_options
 @options.crf_options
-def command(run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations) -> None:
+def command(run, crf, crf_iterations, **arguments) -> None:
     """Score the network of RUN on a split, at the images' own size.
 
     RUN is a run folder, or a .keras file together with --data. Writes metrics.json and
-    confusion_matrix.csv into RUN/evaluation/SPLIT/, or with a CRF into RUN/evaluation/SPLIT_crf/.
-    For a file m.keras, results are written into the folder m.
+    confusion_matrix.csv into RUN/evaluation/SPLIT/. The name of this folder ends in _windows with
+    --window, in _scales with --scales or --flip, and in _crf with a CRF. For a file m.keras,
+    results are written into the folder m.
     """
     startup.load_tensorflow()
     from .. import evaluate
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    options.tell_checkpoint(run, checkpoint)
-    report = evaluate.run(
-        run,
-        data=data,
-        classes=classes,
-        split=split,
-        batch_size=batch_size,
-        crf=parameters,
-        checkpoint=checkpoint,
-        code=code,
-    )
+    view = options.take_view(arguments)
+    options.tell_checkpoint(run, arguments["checkpoint"])
+    report = evaluate.run(run, view=view, crf=parameters, **arguments)
     print_scores(report)
-    written = evaluate.output_folder(run, split, parameters)
+    written = evaluate.output_folder(run, arguments["split"], parameters, view)
     options.console().print(f"written to {written}", soft_wrap=True)
 
 

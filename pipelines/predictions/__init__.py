@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import memory as memory
     from . import predictor as predictor
     from . import result_files as result_files
+    from . import strips as strips
+    from . import tiff_reading as tiff_reading
+    from . import tiff_results as tiff_results
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

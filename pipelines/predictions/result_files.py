@@ -8,10 +8,50 @@ import numpy as np
 import PIL.Image
 
 from ..classes import ClassSpace
-from ..images import figures
+from ..images import figures, output_names
 from ..images.output_names import Output
+from ..images.source_images import Stretch
+from . import predictor
+from .predictor import Predictor
 
 LABEL, OVERLAY, STRIP = ".png", "_overlay.png", "_crf_strip.png"
+
+
+def write(
+    item: Output,
+    predict: Predictor,
+    classes: ClassSpace,
+    draw: Callable[..., np.ndarray],
+    *,
+    stretch: Stretch | None = None,
+    overwrite: bool = False,
+    on_part: Callable[[float], None] = lambda share: None,
+) -> list[Path]:
+    """Predicts an image file and writes labels, overlay and, if the predictor has one, CRF strip.
+
+    Args:
+        item: The place of the results.
+        predict: The network.
+        classes: Names and colours of the classes.
+        draw: Function from an image and a label map to the overlay, uint8 (height, width, 3).
+        stretch: Values that become black and white in images with more than 8 bits per channel;
+            None refuses such images.
+        overwrite: Whether to replace files that kerasseg did not write, or that were changed since.
+        on_part: Called with the share of the image that is done, in [0, 1], if it is predicted in
+            windows.
+
+    Returns:
+        The files of labels and overlay, and the place of the strip.
+
+    Raises:
+        ImageFileError: If the file cannot be read or predicted.
+        InputError: If nothing can be written to the folder.
+    """
+    image = predictor.read(item.image, stretch)
+    labels = predict.labels(item.image, image, on_part)
+    contents = encode(item, image, labels, classes, draw, predict.crf_strip)
+    output_names.write(contents, overwrite=overwrite)
+    return [item.file(ending) for ending in (LABEL, OVERLAY, STRIP)]
 
 
 def encode(
