@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .inference import check_classes_of_labels, label_map, label_of
+from .inference import FoldedNetwork, check_classes_of_labels, label_map, label_of
 from .layers import native_operations
 from .orientation import upright
 from .visualize import Colors
@@ -84,6 +84,19 @@ def class_shares(model: Callable, content, num_classes: int):
     return tf.cast(counts, tf.float32) / tf.cast(tf.size(label), tf.float32)
 
 
+def softmax(logits, temperature: float = 1.0):
+    """Computes probabilities.
+
+    Args:
+        logits: (..., classes).
+        temperature: Number by which logits are divided before softmax: calibration fits one.
+
+    Returns:
+        Of the shape of the logits.
+    """
+    return tf.nn.softmax(logits if temperature == 1 else logits / temperature)
+
+
 def save(
     model: keras.Model,
     folder: Path | str,
@@ -92,6 +105,7 @@ def save(
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
     undrawn: Sequence[int] = (),
+    temperature: float = 1.0,
 ) -> None:
     """Writes a SavedModel for TensorFlow Serving.
 
@@ -113,6 +127,7 @@ def save(
         probabilities: Whether to add the last signature, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
         undrawn: Classes that overlays do not draw, such as a background.
+        temperature: Number by which logits are divided before the softmax of the probabilities.
 
     Raises:
         ValueError: If the model takes images with other channels than red, green and blue, or has
@@ -126,22 +141,29 @@ def save(
     # Before anything is traced: if an error ends the tracing of TensorFlow's `map_fn`, the process
     # can no longer enter a strategy.
     check_classes_of_labels(model.output_shape[-1])
+    network = FoldedNetwork(model)
+    trainable, others = (
+        [tf.Variable(value, trainable=False) for value in values]
+        for values in (network.trainable, network.others)
+    )
     # Only the variables: if a tf.Module holds the Keras model, Python finds its variables but
     # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
-    variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])
+    variables = tf.train.Checkpoint(network=[*trainable, *others])
 
     # One function for all signatures, so that the network is traced, and stored, once.
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
     def forward(images):
         with native_operations():
-            return model(images, training=False)
+            return network(images, trainable, others)
 
     compute = lambda images, training=False: forward(images)  # noqa: E731
     pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
     palette = np.asarray(colors, np.uint8)
     signatures = {
         name: tf.function(serve, input_signature=[signature], autograph=False)
-        for name, serve, signature in _endpoints(compute, palette, undrawn, pixels, probabilities)
+        for name, serve, signature in _endpoints(
+            compute, palette, undrawn, pixels, temperature if probabilities else None
+        )
     }
     tf.saved_model.save(variables, str(folder), signatures=signatures)
 
@@ -151,9 +173,9 @@ def _endpoints(
     colors: np.ndarray,
     undrawn: Sequence[int],
     pixels: tf.TensorSpec,
-    probabilities: bool,
+    temperature: float | None,
 ):
-    """Yields name, function and input of each signature."""
+    """Yields name, function and input of each signature; probabilities only at a temperature."""
     encoded = tf.TensorSpec((None,), tf.string, name=INPUT)
     string, shares = tf.TensorSpec((), tf.string), tf.TensorSpec((len(colors),), tf.float32)
 
@@ -170,10 +192,12 @@ def _endpoints(
     name = "class_shares"
     yield name, for_each(name, lambda x: class_shares(model, x, len(colors)), shares), encoded
     yield "labels", lambda image: {"labels": label_map(_logits(model, image, len(colors)))}, pixels
-    if probabilities:
+    if temperature is not None:
         yield (
             "probabilities",
-            lambda image: {"probabilities": tf.nn.softmax(_logits(model, image, len(colors)))},
+            lambda image: {
+                "probabilities": softmax(_logits(model, image, len(colors)), temperature)
+            },
             pixels,
         )
 

@@ -1,22 +1,28 @@
 """Evaluation: a run's network is scored over a whole split, at the images' own size."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import keras
 import tensorflow as tf
 
 from kerasseg import atomic_files, inference, metrics
 
 from . import inputs, records
 from .errors import InputError, writing_to
-from .runs import trained_networks
+from .evaluations import evaluation_page
+from .evaluations.extreme_images import ExtremeImages
+from .evaluations.split_scores import SplitScores
+from .runs import run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.views import WHOLE, View, seen
-from .runtime import allocator
-from .runtime.devices import mirrored_strategy
+from .runtime import allocator, report_files
+from .runtime.devices import descriptions, mirrored_strategy
+
+_SHOWN = 6  # images of each kind on the page
 
 
 def run(
@@ -31,6 +37,7 @@ def run(
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     devices: Sequence[str] | None = None,
+    report: Path | str | None = None,
 ) -> dict[str, Any]:
     """Scores the network of a run or of a `.keras` file.
 
@@ -51,18 +58,25 @@ def run(
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
+        report: HTML file to write, with curves, scores, confusions, the best and worst images and
+            calibration; None for none.
 
     Returns:
-        The scores of `metrics.scores`, with `class_names`, `absent_classes` (those without a
-        pixel in the labels), `images`, `split`, `dataset`, `fingerprint`, `checkpoint` ("best",
-        "last" or None), `view` and `crf` (their attributes, or None) and the `confusion_matrix` as
-        an array.
+        The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
+        images, 95 % intervals, objects by size, calibration), with `class_names`,
+        `absent_classes` (those without a pixel in the labels), `images`, `split`, `dataset`,
+        `fingerprint`, `checkpoint` ("best", "last" or None), `view` and `crf` (their attributes, or
+        None), `seconds` and `images_per_second` of
+        this evaluation and the `devices` that it ran on, and the `confusion_matrix` as an array.
 
     Raises:
-        InputError: If the run or the dataset cannot be used, or their classes differ.
+        InputError: If the run or the dataset cannot be used, their classes differ, or a file
+            cannot be written.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+    if report is not None:
+        report_files.check_writable(Path(report), evaluation_page.START)
     allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
     with strategy.scope():
@@ -71,20 +85,18 @@ def run(
             folder, classes=classes, data=data, checkpoint=checkpoint, code=code
         )
         dataset = described.open_dataset(None if data is None else Path(data))
-        files = dataset.files(split)
         model = seen(model, view)
         if crf is not None:
             model = refine(model, crf)
-        evaluator = inference.Evaluator(model, len(dataset.classes.names), strategy)
+        extremes = ExtremeImages(0 if report is None else _SHOWN)
         try:
-            with records.reading(dataset):
-                matrix = evaluator(inputs.evaluation_batches(files, batch_size))
+            scores = _score(model, dataset, split, batch_size, strategy, extremes)
         except tf.errors.OpError as error:
             raise InputError(
                 f"{folder}: the network cannot take the images of split {split} "
                 f"({error.message[:300]})."
             ) from error
-    report = {
+    found = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "split": split,
@@ -92,14 +104,53 @@ def run(
         "checkpoint": chosen,
         "view": view.facts(),
         "crf": crf and asdict(crf),
-        **metrics.scores(matrix),
-        "class_names": list(dataset.classes.names),
-        "absent_classes": [
-            name for name, row in zip(dataset.classes.names, matrix, strict=True) if not row.any()
-        ],
+        **scores,
+        "devices": descriptions(strategy),
     }
-    _write(output_folder(folder, split, crf, view), report, matrix)
-    return {**report, "confusion_matrix": matrix}
+    _write(output_folder(folder, split, crf, view), found)
+    if report is not None:
+        _write_page(Path(report), described, found, extremes)
+    return found
+
+
+def _score(
+    model: keras.Model,
+    dataset: records.Dataset,
+    split: str,
+    batch_size: int,
+    strategy: tf.distribute.Strategy,
+    extremes: ExtremeImages,
+) -> dict[str, Any]:
+    """Evaluates a network in one pass; returns all scores, the time and the confusion matrix."""
+    classes = dataset.classes
+    observer = SplitScores(classes.count, extremes)
+    evaluator = inference.Evaluator(model, classes.count, strategy, observer=observer)
+    batches = inputs.evaluation_batches(dataset.files(split), batch_size, named=True)
+    begun = time.perf_counter()
+    with observer, records.reading(dataset):
+        matrix = evaluator(batches)
+        seconds = time.perf_counter() - begun
+        more = observer.scores()
+    return {
+        **metrics.scores(matrix),
+        **more,
+        "class_names": list(classes.names),
+        "absent_classes": [
+            name for name, row in zip(classes.names, matrix, strict=True) if not row.any()
+        ],
+        "seconds": seconds,
+        "images_per_second": dataset.splits[split].examples / seconds,
+        "confusion_matrix": matrix,
+    }
+
+
+def _write_page(
+    file: Path, described: run_folder.Run, scores: dict[str, Any], extremes: ExtremeImages
+) -> None:
+    history, versions = run_folder.history(described.folder), run_folder.versions()
+    images = extremes.worst(), extremes.best()
+    page = evaluation_page.Evaluation(described, scores, history, versions, *images)
+    evaluation_page.write(page, file)
 
 
 def output_folder(
@@ -117,9 +168,10 @@ def output_folder(
     return trained_networks.results_folder(folder) / "evaluation" / name
 
 
-def _write(folder: Path, report: dict[str, Any], matrix: np.ndarray) -> None:
-    table = metrics.confusion_table(matrix, report["class_names"])
+def _write(folder: Path, scores: dict[str, Any]) -> None:
+    table = metrics.confusion_table(scores["confusion_matrix"], scores["class_names"])
+    stored = {name: value for name, value in scores.items() if name != "confusion_matrix"}
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(folder / "confusion_matrix.csv", table)
-        atomic_files.write_json(folder / "metrics.json", report)
+        atomic_files.write_json(folder / "metrics.json", stored)

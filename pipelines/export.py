@@ -12,7 +12,7 @@ from kerasseg import IGNORE_LABEL, adapters, atomic_files
 from .errors import InputError, writing_to
 from .exports import formats, model_card, single_file
 from .exports.formats import Export
-from .runs import run_folder, trained_networks
+from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.option_fields import check_option
 from .runs.views import WHOLE, View, seen
@@ -54,7 +54,8 @@ def run(
         view: Windows, scales and mirror images in which the network sees an image; they become a
             part of the SavedModel.
         crf: Parameters of a CRF that becomes a part of the SavedModel; None for no CRF.
-        probabilities: Whether the model also returns the probabilities of the classes.
+        probabilities: Whether the model also returns the probabilities of the classes, with the
+            temperature of `kerasseg calibrate` if it was fitted to this network.
         size: `(height, width)` at which the network computes, instead of the run's image size. A
             SavedModel resizes encoded images to this size and logits back; a model of pixels takes
             this size only. None computes as `predict` does; LiteRT, whose size is fixed, then takes
@@ -87,7 +88,11 @@ def run(
     name += "" if format == formats.DEFAULT else f"-{format}"
     model = _adapt(model, view, crf, size, form)
     facts = _facts(described, view, crf, size, format)
-    export = Export(name, described.classes, facts, size, probabilities)
+    temperature = None
+    if probabilities:
+        temperature = calibration.of_network(folder, checkpoint, crf).temperature
+        facts["temperature"] = temperature
+    export = Export(name, described.classes, facts, size, probabilities, temperature or 1.0)
     parent = Path(output) / name
     with writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -101,9 +106,8 @@ def run(
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
             scores = run_folder.epoch_of(described, chosen)
-            model_card.write(
-                card, name, described, crf, scores, view=view, size=size, format=format
-            )
+            how = {"view": view, "size": size, "format": format, "temperature": temperature}
+            model_card.write(card, name, described, crf, scores, **how)
             parity = {"format": format, "size": size, "view": view.facts(), **report}
             atomic_files.write_json(writing / "parity.json", parity)
             return _publish(writing)

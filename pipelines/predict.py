@@ -5,15 +5,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kerasseg import visualize
-
 from .errors import ImageFileError, InputError, Problem
-from .images import given_images, output_names, png
+from .images import given_images
 from .images.source_images import Stretch
-from .predictions import result_files, tiff_reading, tiff_results
-from .predictions.predictor import Predictor
-from .predictions.result_files import LABEL, OVERLAY, STRIP
-from .runs import trained_networks
+from .predictions import confidence as confidences
+from .predictions import tiff_results
+from .predictions.benchmark_files import BenchmarkFiles
+from .predictions.dataset_tree import DatasetTree
+from .predictions.predictor import Predicted, Predictor
+from .predictions.result_files import (
+    LABEL,
+    OVERLAY,
+    STRIP,
+    TIFF_ENDINGS,
+    Pictures,
+    Results,
+)
+from .runs import calibration, trained_networks
 from .runs.crf import CRFParameters
 from .runs.views import WHOLE, View
 from .runtime import allocator
@@ -21,12 +29,25 @@ from .runtime import allocator
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files that were written for one image; `strip` exists only if it was asked for."""
+    """The files of one image; apart from the label, those exist that were asked for.
+
+    Attributes:
+        image: The image.
+        label: Its label map.
+        overlay: The classes drawn over the image.
+        strip: Overlays of several numbers of CRF iterations.
+        confidence: The largest probability of each pixel, as `confidence.encode` writes it.
+        entropy: The entropy of its probabilities.
+        margin: The difference of its largest two probabilities.
+    """
 
     image: Path
     label: Path
     overlay: Path
     strip: Path
+    confidence: Path
+    entropy: Path
+    margin: Path
 
 
 class PredictionError(InputError):
@@ -53,6 +74,11 @@ def run(
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
+    confidence: bool = False,
+    min_confidence: float | None = None,
+    format: str | None = None,
+    zip_file: Path | str | None = None,
+    as_dataset: Path | str | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     stretch: Stretch | None = None,
@@ -68,7 +94,8 @@ def run(
     Writes two files of the image's size per image: the label map as `NAME.png`, whose palette has
     the colours of the classes, and the overlay as `NAME_overlay.png`. If a strip is asked for,
     `NAME_crf_strip.png` shows the image beside overlays after several numbers of CRF iterations.
-    `images.output_names` chooses NAME if two images have the same name.
+    `images.output_names` chooses NAME if two images have the same name. With `format` or
+    `as_dataset`, other files are written.
 
     An image that would take too much memory as a whole is predicted in windows that are blended, as
     with a view; a CRF then sees one window at a time. A TIFF file that is too large to be decoded
@@ -89,6 +116,16 @@ def run(
         crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
             prediction; empty for no strip.
         draw_background: Whether overlays draw class 0 even if its name says that it is background.
+        confidence: Whether to write how sure the network is of each pixel, as 16-bit gray PNG whose
+            values divided by 65535 are in [0, 1]: the largest probability (`NAME_confidence.png`),
+            the entropy (`NAME_entropy.png`) and the margin (`NAME_margin.png`).
+        min_confidence: Pixels whose largest probability is below this number, in [0, 1], become
+            255, ignored; None for none.
+        format: Benchmark whose server takes the files, one of `datasets.BENCHMARKS`; None for
+            pictures. Only the files of the benchmark are written.
+        zip_file: Archive that the files of a benchmark are put into as well; None for none.
+        as_dataset: New folder to write a dataset into, images with their predictions as labels, in
+            the layout that `kerasseg convert --dataset folder` takes; None for pictures.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
@@ -115,59 +152,106 @@ def run(
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
-    if not 0 <= opacity <= 1:
-        raise InputError(f"opacity must be in [0, 1], got {opacity}.")
+    _check_share("opacity", opacity)
+    _check_share("min_confidence", min_confidence)
+    target = output_folder(folder, output)
+    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
+    results = _choose_results(pictures, output, format, zip_file, as_dataset, min_confidence)
     found, passed_over = given_images.find(images)
-    in_rows = {image for image, _ in found if _is_read_in_rows(image, tiff)}
-    if in_rows:
-        tiff_reading.require()
-    usual = (LABEL, OVERLAY, *([STRIP] if crf_strip else []))
-    plan = output_names.plan(
-        found,
-        output_folder(folder, output),
-        lambda image: tiff_results.ENDINGS if image in in_rows else usual,
-        refuse_others=not overwrite,
-    )
+    plan = results.plan(found)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
+    results.check(described.classes)
     on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)
-    predict = Predictor(model, view, crf, crf_strip, memory, on_windows)
-    draw = partial(
-        visualize.overlay,
-        colors=described.classes.colors,
-        opacity=opacity,
-        undrawn=() if draw_background else described.classes.undrawn,
-    )
+    measure = None
+    if confidence or min_confidence is not None:
+        measure = _measure(folder, checkpoint, crf)
+    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows)
+    in_rows = {
+        item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
+    }
     problems, written = [], []
-    for item in plan:
-        done = len(problems) + len(written)
-        results = tiff_results if item.image in in_rows else result_files
+    for index, item in enumerate(plan):
+        on_part = partial(_tell_part, on_progress, index, len(plan))
         try:
-            files = results.write(
-                item,
-                predict,
-                described.classes,
-                draw,
-                stretch=stretch,
-                overwrite=overwrite,
-                on_part=lambda share: on_progress(done + share, len(plan)),  # noqa: B023
-            )
+            if item in in_rows:
+                how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
+                tiff_results.write(item, predictor, pictures, described.classes, **how)
+            else:
+                predicted = predictor.predict(item.image, stretch, on_part)
+                predicted = _without_uncertain(predicted, min_confidence)
+                results.write(item, predicted, described.classes)
         except ImageFileError as problem:
             problems.append(Problem(str(item.image), problem.what, problem.cause))
         else:
-            written.append(Prediction(item.image, *files))
-        on_progress(done + 1, len(plan))
+            written.append(item)
+        on_progress(index + 1, len(plan))
+    results.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems)
-    return written
+    others = (STRIP, *confidences.ENDINGS)
+    usual, tiled = ((*endings, *others) for endings in ((LABEL, OVERLAY), TIFF_ENDINGS))
+    return [
+        Prediction(item.image, *map(item.file, tiled if item in in_rows else usual))
+        for item in written
+    ]
 
 
-def _is_read_in_rows(image: Path, tiff: bool) -> bool:
-    """Tells whether an image is a TIFF file that is not decoded as a whole."""
-    is_tiff = tiff_results.is_tiff(image)
-    return is_tiff and (tiff or tiff_results.count_pixels(image) > png.MOST_PIXELS)
+def _tell_part(
+    on_progress: Callable[[float, int], None], done: int, total: int, share: float
+) -> None:
+    on_progress(done + share, total)
+
+
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise InputError(f"{name} must be in [0, 1], got {value}.")
+
+
+def _choose_results(
+    pictures: Pictures,
+    output: Path | str | None,
+    format: str | None,
+    zip_file: Path | str | None,
+    as_dataset: Path | str | None,
+    min_confidence: float | None,
+) -> Results:
+    """Returns the kind of results that is asked for, after a check of what excludes what."""
+    excluded = {"crf_strip": pictures.crf_strip, "confidence": pictures.confidence}
+    if as_dataset is not None:
+        excluded |= {"output": output, "format": format, "zip_file": zip_file}
+        _refuse(excluded, "as_dataset")
+        return DatasetTree(Path(as_dataset))
+    if format is not None:
+        _refuse(excluded, "format")
+        archive = None if zip_file is None else Path(zip_file)
+        uncertain = min_confidence is not None
+        return BenchmarkFiles(pictures.folder, format, archive, uncertain, pictures.overwrite)
+    if zip_file is not None:
+        raise InputError(f"zip_file must come with the format of a benchmark, got {zip_file}.")
+    return pictures
+
+
+def _refuse(excluded: dict[str, object], by: str) -> None:
+    if given := [name for name, value in excluded.items() if value]:
+        raise InputError(f"{' and '.join(given)} must be left out with {by}.")
+
+
+def _measure(folder: Path | str, checkpoint: str | None, crf: CRFParameters | None) -> Callable:
+    """Returns the function from the scores of the first label map to measures of confidence."""
+    if crf is not None and crf.num_iterations:
+        return confidences.of_scores(None)  # marginals
+    return confidences.of_scores(calibration.of_network(folder, checkpoint).temperature)
+
+
+def _without_uncertain(predicted: Predicted, minimum: float | None) -> Predicted:
+    if minimum is None or predicted.measures is None:
+        return predicted
+    label, *strip = predicted.labels
+    label = confidences.ignore_uncertain(label, predicted.measures, minimum)
+    return predicted._replace(labels=[label, *strip])
 
 
 def output_folder(folder: Path | str, output: Path | str | None = None) -> Path:

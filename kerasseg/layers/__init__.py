@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 
 from .averaged_views import AveragedViews
-from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
+from .convolution import Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .dense import Dense
@@ -31,6 +31,7 @@ from .resize import (
 )
 from .sliding_window import SlidingWindow
 from .tiling import MirrorPadForValidConvolutions
+from .transposed_convolution import BilinearConv2DTranspose, Conv2DTranspose
 from .unpooling import MaxPoolingWithIndices, MaxUnpooling
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "BilinearConv2DTranspose",
     "CenterCropLike",
     "Conv2D",
+    "Conv2DTranspose",
     "CropLike",
     "CropPadding",
     "Dense",

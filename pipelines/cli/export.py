@@ -26,7 +26,8 @@ from . import options, startup
 @click.option(
     "--probabilities",
     is_flag=True,
-    help="Let the model also return the probability of each class at each pixel.",
+    help="Let the model also return the probability of each class at each pixel, calibrated if "
+    "'kerasseg calibrate' has fitted a temperature to this network.",
 )
 @click.option(
     "--size",
@@ -61,5 +62,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     parameters = options.crf_parameters(run, crf, crf_iterations)
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
+    if arguments["probabilities"]:
+        options.tell_calibration(run, arguments["checkpoint"], parameters)
     version = export.run(run, view=view, crf=parameters, **arguments)
     options.console().print(f"checked and written to {version}", soft_wrap=True)

@@ -200,6 +200,14 @@ def tell_checkpoint(run: Path, wanted: str | None) -> None:
         )
 
 
+def tell_calibration(run: Path, checkpoint: str | None, crf=None) -> None:
+    """Prints whether probabilities are calibrated, and why not."""
+    from ..runs import calibration
+
+    told = calibration.of_network(run, checkpoint, crf).told
+    console().print(told, soft_wrap=True, markup=False)
+
+
 def print_passed_over(files) -> None:
     """Prints which files in the given folders are not read as images, and why."""
     from ..images import given_images

@@ -25,6 +25,7 @@ def write(
     view: View = WHOLE,
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
+    temperature: float | None = None,
 ) -> None:
     """Writes a model card as Markdown.
 
@@ -37,6 +38,8 @@ def write(
         view: How its network sees an image.
         size: `(height, width)` at which it computes; None for the images' own size.
         format: Format of the export, one of `formats.names()`.
+        temperature: Temperature of its probabilities, 1 if they are not calibrated; None if it
+            returns none.
     """
     options, exported = described.options, formats.module(format)
     described_input = exported.describe_input(size)
@@ -58,6 +61,7 @@ def write(
         *_describe_view(view),
         _describe_crf(crf),
         "",
+        *_describe_probabilities(temperature),
         "| class | colour | IoU |",
         "|---|---|---|",
         *_class_lines(described, scores),
@@ -98,6 +102,14 @@ def _describe_crf(crf: CRFParameters | None) -> str:
         return "No CRF."
     values = ", ".join(f"{key} {value:g}" for key, value in asdict(crf).items())
     return f"Refined by a fully connected CRF ({values}), which the scores above do not include."
+
+
+def _describe_probabilities(temperature: float | None) -> list[str]:
+    if temperature is None:
+        return []
+    if temperature == 1:
+        return ["Its probabilities are not calibrated.", ""]
+    return [f"Its probabilities are calibrated with temperature {temperature:.4g}.", ""]
 
 
 def _class_lines(described: run_folder.Run, scores: dict[str, Any]) -> list[str]:

@@ -12,9 +12,11 @@ import tensorflow as tf
 from kerasseg import adapters
 from kerasseg.inference import label_map
 from kerasseg.layers import native_operations
+from kerasseg.serving import softmax
 
 from ..errors import InputError
 from . import parity, portable
+from .formats import Export
 
 LABELS, PROBABILITIES = "labels", "probabilities"
 _ODD_SIZES = ((61, 83), (97, 64))
@@ -36,13 +38,13 @@ def require(extra: str, *modules: str) -> None:
             ) from error
 
 
-def signature(model, shape: tuple, probabilities: bool):
+def signature(model, shape: tuple, export: Export):
     """Makes the function that a file computes.
 
     Args:
         model: Model from float32 images to logits of their size.
         shape: Shape of the images; None for any batch size, height or width.
-        probabilities: Whether the model also returns probabilities.
+        export: The export, which may also return probabilities.
 
     Returns:
         A `tf.function` from `image`, uint8 of that shape, to `labels`, uint8 (batch, height,
@@ -53,7 +55,9 @@ def signature(model, shape: tuple, probabilities: bool):
         with native_operations():
             logits = model(tf.cast(image, tf.float32), training=False)
         answers = {LABELS: label_map(logits)}
-        return {**answers, PROBABILITIES: tf.nn.softmax(logits)} if probabilities else answers
+        if export.probabilities:
+            answers[PROBABILITIES] = softmax(logits, export.temperature)
+        return answers
 
     return tf.function(
         compute, input_signature=[tf.TensorSpec(shape, tf.uint8, name=portable.INPUT)]
@@ -92,14 +96,14 @@ def _replace_policies(config: Any) -> bool:
 
 
 def check(
-    model, file: Path, size: tuple[int, int] | None, package: str, batch_sizes=(1, 2)
+    model, file: Path, export: Export, package: str, batch_sizes: tuple[int, int] = (1, 2)
 ) -> dict[str, Any]:
     """Compares a file with the network it came from.
 
     Args:
         model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         file: The file.
-        size: `(height, width)` of the images that it takes; None for any: then they are odd.
+        export: The export; if it takes images of any size, the images have odd sizes.
         package: Distribution that runs it.
         batch_sizes: How many of each are sent, twice.
 
@@ -109,7 +113,7 @@ def check(
     Raises:
         InputError: If the file does not run, or its answers differ.
     """
-    sizes = [size] * 2 if size else _ODD_SIZES
+    sizes = [export.size] * 2 if export.size else _ODD_SIZES
     images = [parity.draw_image(*sides) for sides in sizes]
     images[1] = images[1][:, ::-1]
     # An image and its mirror image: answers that are mixed up in a batch differ.
@@ -117,7 +121,7 @@ def check(
         np.stack([image, image[::-1]][:count])
         for image, count in zip(images, batch_sizes, strict=True)
     ]
-    comparison = parity.Comparison(model)
+    comparison = parity.Comparison(model, export.temperature)
     answers = portable.predict_in_clean_process(file, batches)
     for batch, answer in zip(batches, answers, strict=True):
         if not comparison.agrees(batch, answer[LABELS], answer.get(PROBABILITIES)):

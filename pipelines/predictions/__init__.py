@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import benchmark_files as benchmark_files
+    from . import confidence as confidence
+    from . import dataset_tree as dataset_tree
     from . import memory as memory
     from . import predictor as predictor
     from . import result_files as result_files

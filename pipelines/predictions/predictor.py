@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -23,6 +24,20 @@ from .memory import Limit
 from .strips import Tiling
 
 
+class Predicted(NamedTuple):
+    """An image and what was predicted for it.
+
+    Attributes:
+        image: uint8 (height, width, 3), RGB.
+        labels: uint8 (height, width) label maps: the prediction, then those of a strip.
+        measures: float32 (height, width, 3), see `confidence.MEASURES`; None if not asked for.
+    """
+
+    image: np.ndarray
+    labels: list[np.ndarray]
+    measures: np.ndarray | None = None
+
+
 class Predictor:
     """A network with its view and CRF, for images of all sizes.
 
@@ -31,6 +46,8 @@ class Predictor:
         view: How it sees an image.
         crf: Parameters of the CRF; None for no CRF.
         crf_strip: Numbers of CRF iterations of further label maps, where 0 stands for no CRF.
+        measure: Function from the scores of the classes, logits or the marginals of the CRF, to
+            measures of confidence; None to compute none.
         memory: Bytes of memory that the process may take, see `memory.Limit`.
         on_windows: Called with a sentence if an image is too large and is predicted in windows.
     """
@@ -41,49 +58,55 @@ class Predictor:
         view: View,
         crf: CRFParameters | None = None,
         crf_strip: Sequence[int] = (),
+        measure: Callable | None = None,
         memory: int | None = None,
         on_windows: Callable[[str], None] = lambda sentence: None,
     ):
-        self._model, self._view, self._crf, self.crf_strip = model, view, crf, crf_strip
+        self._model, self._view, self._crf, self._strip = model, view, crf, crf_strip
+        self._measure = measure
         self._classes = model.output_shape[-1]
         self._limit = Limit(model, view, crf, memory)
         self._on_windows = on_windows
 
-    def labels(
-        self, path: Path, image: np.ndarray, on_part: Callable[[float], None]
-    ) -> list[np.ndarray]:
-        """Predicts an image that is decoded.
+    def predict(
+        self, path: Path, stretch: Stretch | None, on_part: Callable[[float], None]
+    ) -> Predicted:
+        """Predicts an image file.
 
         Args:
-            path: The image's file, for messages.
-            image: uint8 (height, width, 3), RGB.
-            on_part: Called with the share of the image that is done, in [0, 1].
-
-        Returns:
-            Label maps, uint8 (height, width): the prediction, and one for each number in
-            `crf_strip`.
+            path: The file.
+            stretch: Values that become black and white in images with more than 8 bits per channel;
+                None refuses such images.
+            on_part: Called with the share of the image that is done, in [0, 1], if it is predicted
+                in windows.
 
         Raises:
-            ImageFileError: If the network cannot take the image.
+            ImageFileError: If the file cannot be read, or the network cannot take the image.
         """
+        image = _read(path, stretch)
         size = (image.shape[0], image.shape[1])
         tiling = self._limit.tiling(size)
         if tiling is None:
             with _naming(size):
-                return [label.numpy() for label in self._whole(image)]
-        self._refuse_strip()
-        self._tell(path, size, tiling, f"as a whole it takes {describe(self._limit.needed(size))}")
-        label, done = np.empty(size, np.uint8), 0
-        for rows in self._rows(lambda top, end: image[top:end], size, tiling):
+                labels, measures = self._whole(image)
+            return Predicted(image, [label.numpy() for label in labels], _array(measures))
+        needed = describe(self._limit.needed(size))
+        self._tell(path, size, tiling, f"the whole would take {needed}")
+        label, measures, done = np.empty(size, np.uint8), None, 0
+        if self._measure:
+            measures = np.empty((*size, 3), np.float32)
+        for rows, measured in self._rows(lambda top, end: image[top:end], size, tiling):
             label[done : done + len(rows)] = rows
+            if measures is not None:
+                measures[done : done + len(rows)] = measured
             done += len(rows)
             on_part(done / size[0])
-        return [label]
+        return Predicted(image, [label], measures)
 
-    def label_rows(
+    def rows(
         self, path: Path, read: Callable[[int, int], np.ndarray], size: tuple[int, int]
-    ) -> Iterator[np.ndarray]:
-        """Predicts an image that is read by rows, see `strips.label_rows`.
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Predicts an image that is read by rows, see `strips.predict_rows`.
 
         Args:
             path: The image's file, for messages.
@@ -91,28 +114,38 @@ class Predictor:
             size: `(height, width)` of the image.
 
         Yields:
-            The labels from top to bottom, uint8 (rows, width).
+            Labels, uint8 (rows, width), and measures, float32 (rows, width, 3) or None.
 
         Raises:
             ImageFileError: If not even small windows fit into the memory.
         """
         tiling = self._limit.tiling(size, decoded=False)
         assert tiling is not None
-        self._refuse_strip()
         if any(side > window for side, window in zip(size, tiling.window, strict=True)):
-            self._tell(path, size, tiling, "it is read in rows")
+            self._tell(path, size, tiling, "the file is read in rows")
         yield from self._rows(read, size, tiling)
 
-    def _refuse_strip(self) -> None:
-        if self.crf_strip:
+    def _rows(
+        self, read: Callable, size: tuple[int, int], tiling: Tiling
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        if self._strip:
             raise ImageFileError(
                 "image must fit into the memory as a whole for a CRF strip, got a larger one",
                 "leave --crf-strip out, or give a larger --memory",
             )
-
-    def _rows(self, read: Callable, size: tuple[int, int], tiling: Tiling) -> Iterator[np.ndarray]:
         with _naming(size):
-            yield from strips.label_rows(read, size, self._logits, tiling, self._classes)
+            for label, *measures in strips.predict_rows(
+                read, size, self._logits, tiling, self._classes, self._decide
+            ):
+                yield label, measures[0] if measures else None
+
+    def _decide(self, scores: np.ndarray) -> list[np.ndarray]:
+        """Chooses labels by blended logits, which are logarithms of marginals after a CRF."""
+        labels = strips.label_map(scores)
+        if self._measure is None:
+            return labels
+        scores = tf.nn.softmax(scores) if self._crf else scores
+        return [*labels, self._measure(scores).numpy()]
 
     def _tell(self, path: Path, size: tuple[int, int], tiling: Tiling, why: str) -> None:
         (height, width), (tall, wide), (down, across) = size, tiling.window, tiling.stride
@@ -123,12 +156,12 @@ class Predictor:
 
     @functools.cached_property
     def _whole(self) -> Callable:
-        """Function from an image, uint8 (height, width, 3), to its label maps.
+        """Function from an image, uint8 (height, width, 3), to label maps and measures or None.
 
         One graph serves images of all sizes.
         """
         compute_logits = inference.with_constant_weights(seen(self._model, self._view))
-        steps = [self._crf and self._crf.num_iterations, *self.crf_strip]
+        steps = [self._crf and self._crf.num_iterations, *self._strip]
         crf = self._crf or CRFParameters()
         layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
 
@@ -136,7 +169,8 @@ class Predictor:
             batch = tf.cast(image[tf.newaxis], tf.float32)
             logits = compute_logits(batch, training=False)
             scores = [layer([batch, logits]) if layer else logits for layer in layers]
-            return [inference.label_map(score[0]) for score in scores]
+            labels = [inference.label_map(score[0]) for score in scores]
+            return labels, self._measure(scores[0][0]) if self._measure else None
 
         return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
 
@@ -165,20 +199,12 @@ def _naming(size: tuple[int, int]) -> Iterator[None]:
         raise ImageFileError(what, error.message[:300]) from error
 
 
-def read(path: Path, stretch: Stretch | None) -> np.ndarray:
-    """Reads an image with the decoder of the SavedModels.
+def _array(tensor: Any) -> np.ndarray | None:
+    return None if tensor is None else tensor.numpy()
 
-    Args:
-        path: The file.
-        stretch: Values that become black and white in images with more than 8 bits per channel;
-            None refuses such images.
 
-    Returns:
-        uint8 (height, width, 3), RGB.
-
-    Raises:
-        ImageFileError: If the file cannot be read.
-    """
+def _read(path: Path, stretch: Stretch | None) -> np.ndarray:
+    """Reads an image as uint8 (height, width, 3), RGB, with the decoder of the SavedModels."""
     content = given_images.read(path, stretch)
     try:
         return serving.decode_pixels(content).numpy()

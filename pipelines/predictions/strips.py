@@ -1,11 +1,11 @@
-"""Labels of images that are too large for a network, in rows of windows from top to bottom.
+"""Predictions for images too large for a network, in rows of windows from top to bottom.
 
 The sums and weights are those of `kerasseg.layers.SlidingWindow`, in the same order, so the labels
 are the same. But no array has the size of the image: of the logits, only the rows that the next row
 of windows covers too are kept.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,23 @@ class Tiling:
         return rows, columns
 
 
-def label_rows(
+Decide = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def label_map(scores: np.ndarray) -> list[np.ndarray]:
+    """Decides for the labels alone."""
+    return [inference.label_map(scores).numpy()]
+
+
+def predict_rows(
     read: Callable[[int, int], np.ndarray],
     size: tuple[int, int],
     compute_logits: Callable[[np.ndarray], np.ndarray],
     tiling: Tiling,
     num_classes: int,
-) -> Iterator[np.ndarray]:
-    """Yields the labels of an image, a few rows at a time, from top to bottom.
+    decide: Decide = label_map,
+) -> Iterator[list[np.ndarray]]:
+    """Yields the predictions for an image, a few rows at a time, from top to bottom.
 
     Args:
         read: Function from a first row and the row after the last one to these rows of the image,
@@ -57,9 +66,11 @@ def label_rows(
             (windows, height, width, classes).
         tiling: The windows.
         num_classes: Number of classes.
+        decide: Function from blended logits (rows, columns, classes) to arrays (rows, columns,
+            ...), such as labels.
 
     Yields:
-        uint8 (rows, width).
+        The arrays of `decide` for some rows of the image.
     """
     rows, columns = tiling.place(size)
     height = rows.weights.shape[1]
@@ -71,7 +82,7 @@ def label_rows(
     for top, end, weights in zip(rows.starts, ends, rows.weights, strict=True):
         strip = read(int(top), int(top) + height)
         scores = _scores(strip, columns, compute_logits, tiling.batch_size)
-        yield _finish_row(scores, weights, columns, below, shared, int(end - top))
+        yield _finish_row(scores, weights, columns, below, shared, int(end - top), decide)
         shared = height - int(end - top)
 
 
@@ -92,7 +103,8 @@ def _finish_row(
     below: np.ndarray,
     shared: int,
     finished: int,
-) -> np.ndarray:
+    decide: Decide,
+) -> list[np.ndarray]:
     """Adds a row of windows to the sums, from left to right.
 
     Args:
@@ -103,12 +115,13 @@ def _finish_row(
             one; afterwards those of the rows that this one shares with the next.
         shared: Number of the former.
         finished: Number of rows that no further row of windows covers.
+        decide: See `predict_rows`.
 
     Returns:
-        Labels of the finished rows, uint8 (finished, width).
+        The arrays of `decide` for the finished rows.
     """
     (width, total), height = (columns.weights.shape[1], below.shape[1]), len(weights)
-    labels = np.empty((finished, total), np.uint8)
+    found: list[np.ndarray] = []
     # Sums of the columns of the window at hand.
     sums = np.zeros((height, width, below.shape[2]), np.float32)
     sums[:shared] = below[:shared, :width]
@@ -118,10 +131,13 @@ def _finish_row(
     ):
         sums += (weights[:, np.newaxis] * across)[..., np.newaxis] * logits
         done = int(end - left)
-        labels[:, left:end] = inference.label_map(sums[:finished, :done])
+        answers = decide(sums[:finished, :done])
+        found = found or [np.empty((finished, total, *a.shape[2:]), a.dtype) for a in answers]
+        for array, answer in zip(found, answers, strict=True):
+            array[:, left:end] = answer
         below[: height - finished, left:end] = sums[finished:, :done]
         if end < total:
             sums[:, : width - done] = sums[:, done:]
             sums[:, width - done :] = 0
             sums[:shared, width - done :] = below[:shared, left + width : end + width]
-    return labels
+    return found

@@ -3,17 +3,20 @@
 import contextlib
 import logging
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
 from ..errors import ImageFileError, InputError
 from ..images.source_images import Stretch
 
 # GeoTIFF's tags that place an image on the earth.
 _GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737)
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two are BigTIFF
 _UPRIGHT = 1
 # Photometric interpretations.
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
@@ -35,6 +38,39 @@ def require() -> None:
             f"{error.name} must be installed to read TIFF files by rows; "
             "run pip install 'kerasseg[geo]'."
         ) from error
+
+
+def is_tiff(path: Path) -> bool:
+    """Tells whether a file is a TIFF by its first bytes."""
+    if not os.path.isfile(path):  # noqa: PTH113 (opening a pipe could wait forever)
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(4) in _MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def count_pixels(path: Path) -> int:
+    """Returns the number of pixels of a TIFF; 0 if its header cannot be read."""
+    try:
+        try:
+            import tifffile
+        except ModuleNotFoundError:
+            return _count_with_pillow(path)
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            return page.imagelength * page.imagewidth
+    except Exception:  # both raise many kinds of errors for damaged headers
+        return 0
+
+
+def _count_with_pillow(path: Path) -> int:
+    PIL.Image.init()
+    with path.open("rb") as file:
+        # Not `PIL.Image.open`, which refuses large pictures.
+        width, height = PIL.Image.OPEN["TIFF"][0](file, "").size
+    return width * height
 
 
 @contextlib.contextmanager

@@ -1,117 +1,88 @@
 """Predictions of TIFF files that are read by rows: labels and overlays as TIFF files in tiles."""
 
 import math
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from kerasseg import __version__, visualize
 
 from ..classes import ClassSpace
+from ..errors import ImageFileError
 from ..images import marks, output_names
 from ..images.output_names import Output
 from ..images.source_images import Stretch
-from . import tiff_reading
+from . import confidence, tiff_reading
 from .predictor import Predictor
-from .result_files import STRIP
+from .result_files import TIFF_ENDINGS, Pictures
 from .tiff_reading import TiffRows
 
-ENDINGS = (".tif", "_overlay.tif")
-
 _TILE = 256
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two are BigTIFF
 _LARGE = 2**31  # bytes of pixels from which on a file is BigTIFF
-
-
-def is_tiff(path: Path) -> bool:
-    """Tells whether a file is a TIFF by its first bytes."""
-    if not os.path.isfile(path):  # noqa: PTH113 (opening a pipe could wait forever)
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(4) in _MAGIC
-    except (OSError, ValueError):
-        return False
-
-
-def count_pixels(path: Path) -> int:
-    """Returns the number of pixels of a TIFF; 0 if its header cannot be read."""
-    try:
-        try:
-            import tifffile
-        except ModuleNotFoundError:
-            return _count_with_pillow(path)
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            return page.imagelength * page.imagewidth
-    except Exception:  # both raise many kinds of errors for damaged headers
-        return 0
-
-
-def _count_with_pillow(path: Path) -> int:
-    PIL.Image.init()
-    with path.open("rb") as file:
-        # Not `PIL.Image.open`, which refuses large pictures.
-        width, height = PIL.Image.OPEN["TIFF"][0](file, "").size
-    return width * height
 
 
 def write(
     item: Output,
     predictor: Predictor,
+    pictures: Pictures,
     classes: ClassSpace,
-    draw: Callable[..., np.ndarray],
     *,
     stretch: Stretch | None = None,
-    overwrite: bool = False,
+    min_confidence: float | None = None,
     on_part: Callable[[float], None] = lambda share: None,
-) -> list[Path]:
+) -> None:
     """Predicts a TIFF file and writes labels and overlay, with its georeference.
 
     Args:
         item: The place of the results.
         predictor: The network.
+        pictures: How the results are drawn.
         classes: Names and colours of the classes.
-        draw: Function from an image and a label map to the overlay, uint8 (height, width, 3).
         stretch: Values that become black and white in images with more than 8 bits per channel;
             None refuses such images.
-        overwrite: Whether to replace files that kerasseg did not write, or that were changed since.
+        min_confidence: Pixels of a lower largest probability become 255; None for none.
         on_part: Called with the share of the rows that are labelled, in [0, 1].
-
-    Returns:
-        The files of labels and overlay, and the place of a CRF strip, which there is none of.
 
     Raises:
         ImageFileError: If the file cannot be read or predicted.
         InputError: If nothing can be written to the folder.
     """
-    files = [item.file(ending) for ending in ENDINGS]
+    if pictures.confidence:
+        raise ImageFileError(
+            "TIFF must be decoded as a whole for measures of confidence, got one read in rows",
+            "leave --confidence and --tiff out, or cut the image into smaller ones",
+        )
+    files = [item.file(ending) for ending in TIFF_ENDINGS]
     with (
         tiff_reading.opened(item.image, stretch) as rows,
-        output_names.new_files(files, overwrite=overwrite) as (label, overlay),
+        output_names.new_files(files, overwrite=pictures.overwrite) as (label, overlay),
         tempfile.TemporaryFile(dir=label.parent) as plain,
     ):
-        labels = predictor.label_rows(item.image, rows, rows.size)
+        predicted = predictor.rows(item.image, rows, rows.size)
+        labels = (_certain(found, measures, min_confidence) for found, measures in predicted)
         _write_labels(label, rows, _kept(labels, plain, rows.size[0], on_part), classes)
         plain.seek(0)
-        _write_overlay(overlay, rows, plain, draw)
+        _write_overlay(overlay, rows, plain, pictures.drawing(classes))
         for file in (label, overlay):
             marks.mark_end(file)
-    return [*files, item.file(STRIP)]
+
+
+def _certain(labels: np.ndarray, measures: np.ndarray | None, minimum: float | None) -> np.ndarray:
+    if minimum is None or measures is None:
+        return labels
+    return confidence.ignore_uncertain(labels, measures, minimum)
 
 
 def _kept(
-    labels: Iterator[np.ndarray], plain: Any, height: int, on_part: Callable[[float], None]
+    labels: Iterable[np.ndarray], plain: Any, height: int, on_part: Callable[[float], None]
 ) -> Iterator[np.ndarray]:
     """Copies labels into a file from which the overlay is made, as the TIFF is compressed."""
     done = 0
     for rows in labels:
-        plain.write(rows.data)
+        plain.write(rows.tobytes())
         done += len(rows)
         on_part(done / height)
         yield rows

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import calibration as calibration
     from . import chosen_encoder as chosen_encoder
     from . import class_weighting as class_weighting
     from . import crf as crf

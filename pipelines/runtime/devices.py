@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,6 +45,20 @@ def local_strategy(kind: str, devices: Sequence[str] | None = None) -> tf.distri
 
 def _names(kind: str) -> list[str]:
     return [device.name for device in tf.config.list_logical_devices(kind)]
+
+
+def descriptions(strategy: tf.distribute.Strategy) -> list[str]:
+    """Describes the devices of a strategy for people, such as "GPU:0, NVIDIA H200"."""
+    return [_describe(name) for name in strategy.extended.worker_devices]
+
+
+def _describe(name: str) -> str:
+    kind, _, number = name.rpartition("device:")[2].partition(":")
+    if kind != "GPU":
+        return f"{kind}:{number}, {os.cpu_count()} cores"
+    gpus = tf.config.list_physical_devices(kind)
+    details = tf.config.experimental.get_device_details(gpus[int(number) % len(gpus)])
+    return f"{kind}:{number}, {details.get('device_name', 'unknown')}"
 
 
 def memory_in_use() -> int | None:

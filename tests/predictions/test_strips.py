@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerasseg.layers import SlidingWindow
-from kerasseg.pipelines.predictions.strips import Tiling, label_rows
+from kerasseg.pipelines.predictions.strips import Tiling, predict_rows
 
 CLASSES = 4
 
@@ -33,7 +33,8 @@ def labels_in_rows(network, image, tiling):
         assert len(windows) <= tiling.batch_size
         return network(windows.astype(np.float32)).numpy()
 
-    return list(label_rows(read, image.shape[:2], compute, tiling, CLASSES))
+    rows = predict_rows(read, image.shape[:2], compute, tiling, CLASSES)
+    return [labels for (labels,) in rows]
 
 
 @pytest.mark.parametrize(
@@ -69,14 +70,14 @@ def test_the_memory_does_not_grow_with_the_height_of_the_image():
     def peak(height):
         strip, logits = np.zeros((64, 500, 3), np.uint8), np.zeros((4, 64, 64, 8), np.float32)
         tracemalloc.start()
-        rows = label_rows(
+        rows = predict_rows(
             lambda top, end: strip[: end - top],
             (height, 500),
             lambda windows: logits[: len(windows)],
             Tiling((64, 64), (48, 48)),
             8,
         )
-        assert sum(map(len, rows)) == height
+        assert sum(len(labels) for (labels,) in rows) == height
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

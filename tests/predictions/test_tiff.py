@@ -13,7 +13,7 @@ from kerasseg.pipelines import predict
 from kerasseg.pipelines.errors import ImageFileError, InputError
 from kerasseg.pipelines.images import png
 from kerasseg.pipelines.images.source_images import Stretch
-from kerasseg.pipelines.predictions import tiff_reading, tiff_results
+from kerasseg.pipelines.predictions import tiff_reading
 
 # rasterio 1.4 multiplies as affine 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -193,7 +193,7 @@ def test_without_the_extra_the_command_that_installs_it_is_named(
     tiny_run, located, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    assert tiff_results.count_pixels(located) == 131 * 150  # by Pillow
+    assert tiff_reading.count_pixels(located) == 131 * 150  # by Pillow
     with pytest.raises(InputError, match=r"tifffile must be installed .* 'kerasseg\[geo\]'"):
         predict.run(tiny_run, located, output=tmp_path / "out", tiff=True)
 

@@ -49,6 +49,7 @@ class Export:
         facts: Meaning of the labels and form of the inputs, for `classes.json`.
         size: `(height, width)` at which it computes; None for the images' own size.
         probabilities: Whether the model also returns probabilities.
+        temperature: Number by which logits are divided before the softmax of the probabilities.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Export:
     facts: dict[str, Any]
     size: tuple[int, int] | None
     probabilities: bool
+    temperature: float = 1.0
 
 
 def names() -> list[str]:

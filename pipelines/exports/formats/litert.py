@@ -47,7 +47,7 @@ def write(model, folder: Path, export: Export) -> Path:
     assert export.size is not None
     model = litert_layers.with_builtin_operations(model)
     shape = (1, *export.size, 3)
-    function = single_file.signature(model, shape, export.probabilities).get_concrete_function()
+    function = single_file.signature(model, shape, export).get_concrete_function()
     # Untracked weights are not converted: the converter loses the weights of a Keras model.
     tracked = litert_layers.Weights([variable.value for variable in model.variables])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)
@@ -65,7 +65,7 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     """Compares the file with the network, as `single_file.check`."""
     from .. import single_file
 
-    return single_file.check(model, folder / FILE, export.size, "ai-edge-litert", (1, 1))
+    return single_file.check(model, folder / FILE, export, "ai-edge-litert", (1, 1))
 
 
 def load(file: Path) -> Callable:

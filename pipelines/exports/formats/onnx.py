@@ -49,7 +49,7 @@ def write(model, folder: Path, export: Export) -> Path:
     from .. import single_file
 
     sides = export.size or (None, None)
-    function = single_file.signature(model, (None, *sides, 3), export.probabilities)
+    function = single_file.signature(model, (None, *sides, 3), export)
     handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
     # tf2onnx logs each unknown node as an error; one message below names them all.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
@@ -75,7 +75,7 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     """Compares the file with the network, as `single_file.check`."""
     from .. import single_file
 
-    return single_file.check(model, folder / FILE, export.size, "onnxruntime")
+    return single_file.check(model, folder / FILE, export, "onnxruntime")
 
 
 def load(file: Path) -> Callable:

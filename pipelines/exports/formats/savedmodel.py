@@ -56,6 +56,7 @@ def write(model, folder: Path, export: Export) -> Path:
             probabilities=export.probabilities,
             size=export.size,
             undrawn=export.classes.undrawn,
+            temperature=export.temperature,
         )
     except tf.errors.OpError as error:  # such as that of a full disk
         raise InputError(f"{folder}: cannot be written ({why_not_written(error)}).") from error
