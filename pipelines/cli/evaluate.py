@@ -59,6 +59,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     parameters = options.crf_parameters(run, crf, crf_iterations)
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
+    options.tell_calibration(run, arguments["checkpoint"], parameters)
     scores = evaluate.run(run, view=view, crf=parameters, **arguments)
     print_scores(scores)
     folder = evaluate.output_folder(run, arguments["split"], parameters, view)

@@ -240,6 +240,7 @@ def _conditions(evaluation: Evaluation) -> list[str]:
         "dataset": f"{scores['dataset']}, fingerprint {scores['fingerprint']}",
         "network": f"{scores['checkpoint'] or 'of the file'}",
         "CRF": str(scores["crf"] or "none"),
+        "temperature of the probabilities": f"{scores['temperature']:.4g}",
         **evaluation.versions,
     }
     rows = [(text(name), text(value)) for name, value in facts.items()]

@@ -23,14 +23,17 @@ class SplitScores:
     Args:
         num_classes: Number of classes.
         extremes: Keeps images that are to be shown.
+        has_confidence: Whether predictions come with their probability. Without it, no score of
+            calibration is defined.
 
     Attributes:
         extremes: The same.
     """
 
-    def __init__(self, num_classes: int, extremes: ExtremeImages):
+    def __init__(self, num_classes: int, extremes: ExtremeImages, has_confidence: bool = True):
         self.extremes = extremes
         self._num_classes = num_classes
+        self._has_confidence = has_confidence
         self._overlaps: list[np.ndarray] = []
         self._boundaries = np.zeros((3, num_classes), np.int64)
         self._sizes = np.zeros((4, len(object_sizes.SIZES), num_classes))
@@ -110,7 +113,8 @@ class SplitScores:
             self._overlaps.append(counts.overlap.astype(np.int32))
             self._boundaries += counts.boundary
             self._sizes += counts.sizes
-            self._calibration += counts.calibration
+            if self._has_confidence:
+                self._calibration += counts.calibration
             self.extremes.add(image.name, _scores_of(counts.overlap), *image[1:])
 
 

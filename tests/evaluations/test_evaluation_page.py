@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from label_images import label_and_prediction
 
+from kerasseg import metrics
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.evaluations import error_maps, evaluation_page
 from kerasseg.pipelines.evaluations.extreme_images import ExtremeImages
@@ -62,12 +63,19 @@ def evaluation(names, images=8, history=()):
             kept = label != 255
             np.add.at(matrix, (label[kept], prediction[kept]), 1)
         more = counted.scores()
-    from kerasseg import metrics
-
     scores = {
-        **{"dataset": HOSTILE, "split": "validation", "images": images, "fingerprint": "00"},
-        **{"checkpoint": "best", "crf": None, "class_names": list(names), "absent_classes": []},
-        **{"seconds": 2.0, "images_per_second": images / 2, "devices": ["CPU:0"]},
+        "dataset": HOSTILE,
+        "split": "validation",
+        "images": images,
+        "fingerprint": "00",
+        "checkpoint": "best",
+        "crf": None,
+        "temperature": 1.0,
+        "class_names": list(names),
+        "absent_classes": [],
+        "seconds": 2.0,
+        "images_per_second": images / 2,
+        "devices": ["CPU:0"],
         **metrics.scores(matrix),
         **more,
         "confusion_matrix": matrix,
