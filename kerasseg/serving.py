@@ -16,18 +16,22 @@ INPUT = "image_bytes"
 OUTPUT = "label_png_bytes"  # TF Serving's REST API base64-encodes outputs that end in _bytes
 
 
-def decode_image(content):
+def decode_pixels(content):
     """Decodes an encoded image.
 
     Args:
         content: String scalar, a PNG, JPEG, BMP or GIF (its first frame).
 
     Returns:
-        float32 (height, width, 3), RGB in [0, 255], turned upright as its EXIF says.
+        uint8 (height, width, 3), RGB, turned upright as its EXIF says.
     """
     image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    image = upright(content, tf.ensure_shape(image, (None, None, 3)))
-    return tf.cast(image, tf.float32)
+    return upright(content, tf.ensure_shape(image, (None, None, 3)))
+
+
+def decode_image(content):
+    """Decodes an encoded image to float32 (height, width, 3); see `decode_pixels`."""
+    return tf.cast(decode_pixels(content), tf.float32)
 
 
 def label_png(model: Callable, content):

@@ -17,6 +17,7 @@ from .evaluations.extreme_images import ExtremeImages
 from .evaluations.split_scores import SplitScores
 from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
+from .runs.views import WHOLE, View, seen
 from .runtime import allocator, report_files
 from .runtime.devices import descriptions, mirrored_strategy
 
@@ -30,6 +31,7 @@ def run(
     classes: Path | str | None = None,
     split: str = "validation",
     batch_size: int = 8,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
@@ -48,6 +50,7 @@ def run(
             None to take the classes of the dataset.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size per batch; does not change the scores.
+        view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
@@ -61,9 +64,9 @@ def run(
         The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
         images, 95 % intervals, objects by size, calibration), with `class_names`,
         `absent_classes` (those without a pixel in the labels), `images`, `split`, `dataset`,
-        `fingerprint`, `checkpoint` ("best", "last" or None), the `temperature` of the
-        probabilities, `seconds` and `images_per_second` of this evaluation and the `devices` that
-        it ran on, and the `confusion_matrix` as an array.
+        `fingerprint`, `checkpoint` ("best", "last" or None), `view` and `crf` (their attributes, or
+        None), the `temperature` of the probabilities, `seconds` and `images_per_second` of this
+        evaluation and the `devices` that it ran on, and the `confusion_matrix` as an array.
 
     Raises:
         InputError: If the run or the dataset cannot be used, their classes differ, or a file
@@ -81,6 +84,7 @@ def run(
             folder, classes=classes, data=data, checkpoint=checkpoint, code=code
         )
         dataset = described.open_dataset(None if data is None else Path(data))
+        model = seen(model, view)
         if crf is not None:
             model = refine(model, crf)
         temperature = calibration.of_network(folder, checkpoint, crf).temperature
@@ -102,12 +106,13 @@ def run(
         "split": split,
         "images": dataset.splits[split].examples,
         "checkpoint": chosen,
+        "view": view.facts(),
         "crf": crf and asdict(crf),
         "temperature": temperature,
         **scores,
         "devices": descriptions(strategy),
     }
-    _write(output_folder(folder, split, crf), found)
+    _write(output_folder(folder, split, crf, view), found)
     if report is not None:
         _write_page(Path(report), described, found, observer.extremes)
     return found
@@ -150,13 +155,18 @@ def _write_page(
     evaluation_page.write(page, file)
 
 
-def output_folder(folder: Path | str, split: str, crf: CRFParameters | None) -> Path:
-    """Returns the folder of a split's scores: `FOLDER/evaluation/SPLIT` or `SPLIT_crf`.
+def output_folder(
+    folder: Path | str, split: str, crf: CRFParameters | None, view: View = WHOLE
+) -> Path:
+    """Returns the folder of a split's scores, `FOLDER/evaluation/SPLIT`.
+
+    After SPLIT, the name has `_windows`, `_scales` (also for mirror images) and `_crf` if these are
+    in force.
 
     FOLDER is the run folder, or beside a `.keras` file that belongs to no run, a folder of its
     name.
     """
-    name = split if crf is None else f"{split}_crf"
+    name = f"{split}{view.suffix}{'_crf' if crf else ''}"
     return trained_networks.results_folder(folder) / "evaluation" / name
 
 

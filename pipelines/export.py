@@ -15,6 +15,7 @@ from .exports.formats import Export
 from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.option_fields import check_option
+from .runs.views import WHOLE, View, seen
 
 _SIDES = (1, 8192)
 _LAST_VERSION = 2**63 - 1
@@ -28,6 +29,7 @@ def run(
     name: str | None = None,
     classes: Path | str | None = None,
     data: Path | str | None = None,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
@@ -49,6 +51,8 @@ def run(
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
             for class_0, class_1 and so on without `data`.
         data: Converted dataset that names the classes of a `.keras` file.
+        view: Windows, scales and mirror images in which the network sees an image; they become a
+            part of the SavedModel.
         crf: Parameters of a CRF that becomes a part of the SavedModel; None for no CRF.
         probabilities: Whether the model also returns the probabilities of the classes, with the
             temperature of `kerasseg calibrate` if it was fitted to this network.
@@ -70,7 +74,7 @@ def run(
         InputError: If the run, the folder or an argument cannot be used, or the export fails its
             check.
     """
-    _check_arguments(crf, size, format)
+    _check_arguments(view, crf, size, format)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
@@ -82,8 +86,8 @@ def run(
     if form.NEEDS_SIZE:
         size = size or adapters.only_size(model) or _trained_size(described)
     name += "" if format == formats.DEFAULT else f"-{format}"
-    model = _adapt(model, crf, size, form)
-    facts = _facts(described, crf, size, format)
+    model = _adapt(model, view, crf, size, form)
+    facts = _facts(described, view, crf, size, format)
     temperature = None
     if probabilities:
         temperature = calibration.of_network(folder, checkpoint, crf).temperature
@@ -102,14 +106,14 @@ def run(
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
             scores = run_folder.epoch_of(described, chosen)
-            how = {"size": size, "format": format, "temperature": temperature}
+            how = {"view": view, "size": size, "format": format, "temperature": temperature}
             model_card.write(card, name, described, crf, scores, **how)
-            parity = {"format": format, "size": size, **report}
+            parity = {"format": format, "size": size, "view": view.facts(), **report}
             atomic_files.write_json(writing / "parity.json", parity)
             return _publish(writing)
 
 
-def _check_arguments(crf, size, format: str) -> None:
+def _check_arguments(view: View, crf, size, format: str) -> None:
     known = formats.names()
     check_option("format", format in known, f"one of {', '.join(known)}", format)
     form = formats.module(format)
@@ -121,6 +125,12 @@ def _check_arguments(crf, size, format: str) -> None:
         raise InputError(
             f"format must be {able} for a CRF, got {format!r}, which lacks the operations of its "
             "lattice, such as products with sparse matrices."
+        )
+    if view.suffix and not form.TAKES_VIEWS:
+        able = " or ".join(name for name in known if formats.module(name).TAKES_VIEWS)
+        raise InputError(
+            f"format must be {able} for windows, scales or mirror images, got {format!r}, whose "
+            "network computes once per image; cut and blend the images in the program around it."
         )
     single_file.require(format, *form.PACKAGES)
 
@@ -136,7 +146,7 @@ def _trained_size(described: run_folder.Run) -> tuple[int, int]:
     return size
 
 
-def _adapt(model, crf, size, form: ModuleType):
+def _adapt(model, view: View, crf, size, form: ModuleType):
     """Adapts the network to the computation of the exported model."""
     fixed = adapters.only_size(model)
     if fixed and size not in (None, fixed):
@@ -144,11 +154,11 @@ def _adapt(model, crf, size, form: ModuleType):
             f"size must be {fixed[0]},{fixed[1]}, the only one that the network takes, got "
             f"{size[0]},{size[1]}."
         )
-    model = form.adapt(model, size)
+    model = seen(form.adapt(model, size), view)
     return model if crf is None else refine(model, crf)
 
 
-def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
+def _facts(described: run_folder.Run, view: View, crf, size, format: str) -> dict[str, Any]:
     """Returns the meaning of the labels and the form of the export's inputs."""
     classes = described.classes
     return {
@@ -157,6 +167,7 @@ def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
         "ignore_label": IGNORE_LABEL,
         "classes_fingerprint": classes.fingerprint,
         "dataset": {key: described.dataset[key] for key in ("name", "fingerprint")},
+        "view": view.facts(),
         "crf": crf is not None,
         "size": size,
         "format": format,

@@ -2,19 +2,28 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .errors import ImageFileError, InputError, Problem
 from .images import given_images
 from .images.source_images import Stretch
 from .predictions import confidence as confidences
-from .predictions import predictor
+from .predictions import tiff_results
 from .predictions.benchmark_files import BenchmarkFiles
 from .predictions.dataset_tree import DatasetTree
-from .predictions.predictor import Predicted
-from .predictions.result_files import LABEL, OVERLAY, STRIP, Pictures, Results
+from .predictions.predictor import Predicted, Predictor
+from .predictions.result_files import (
+    LABEL,
+    OVERLAY,
+    STRIP,
+    TIFF_ENDINGS,
+    Pictures,
+    Results,
+)
 from .runs import calibration, trained_networks
 from .runs.crf import CRFParameters
+from .runs.views import WHOLE, View
 from .runtime import allocator
 
 
@@ -61,6 +70,7 @@ def run(
     classes: Path | str | None = None,
     data: Path | str | None = None,
     opacity: float = 0.5,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
@@ -72,9 +82,12 @@ def run(
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     stretch: Stretch | None = None,
+    tiff: bool = False,
+    memory: int | None = None,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[float, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
+    on_windows: Callable[[str], None] = lambda sentence: None,
 ) -> list[Prediction]:
     """Predicts images.
 
@@ -83,6 +96,11 @@ def run(
     `NAME_crf_strip.png` shows the image beside overlays after several numbers of CRF iterations.
     `images.output_names` chooses NAME if two images have the same name. With `format` or
     `as_dataset`, other files are written.
+
+    An image that would take too much memory as a whole is predicted in windows that are blended, as
+    with a view; a CRF then sees one window at a time. A TIFF file that is too large to be decoded
+    is read and predicted in rows, and its results are the TIFF files `NAME.tif` and
+    `NAME_overlay.tif`, which keep its georeference.
 
     Args:
         folder: The run, or a `.keras` file.
@@ -93,6 +111,7 @@ def run(
             for class_0, class_1 and so on without `data`.
         data: Converted dataset that names the classes of a `.keras` file.
         opacity: Opacity of the class colours in overlays, in [0, 1].
+        view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
             prediction; empty for no strip.
@@ -113,10 +132,15 @@ def run(
             if the run was trained with the same code.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
             those of the network's training data. None refuses such images.
+        tiff: Whether all TIFF files are read in rows and have results in TIFF.
+        memory: Bytes of memory that the process may take; None for half of what is left on the
+            machine, or on the GPU, beside what the process has already.
         overwrite: Whether results may replace files that kerasseg did not write, or that were
             changed after it wrote them.
-        on_progress: Called with the number of finished images and the number of all images.
+        on_progress: Called with the number of finished images, and the number of all images. The
+            former has a fraction while an image is predicted in windows.
         on_passed_over: Called once with the files in the folders that are not predicted.
+        on_windows: Called with a sentence for each image that is too large.
 
     Returns:
         The files that were written, one entry per image.
@@ -131,7 +155,7 @@ def run(
     _check_share("opacity", opacity)
     _check_share("min_confidence", min_confidence)
     target = output_folder(folder, output)
-    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite)
+    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
     results = _choose_results(pictures, output, format, zip_file, as_dataset, min_confidence)
     found, passed_over = given_images.find(images)
     plan = results.plan(found)
@@ -141,27 +165,44 @@ def run(
     results.check(described.classes)
     on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)
-    steps = [crf and crf.num_iterations, *crf_strip]
     measure = None
     if confidence or min_confidence is not None:
         measure = _measure(folder, checkpoint, crf)
-    predict = predictor.of_images(model, crf or CRFParameters(), steps, measure)
+    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows)
+    in_rows = {
+        item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
+    }
     problems, written = [], []
-    for item in plan:
+    for index, item in enumerate(plan):
+        on_part = partial(_tell_part, on_progress, index, len(plan))
         try:
-            predicted = predictor.predict_file(item.image, stretch, predict)
-            predicted = _without_uncertain(predicted, min_confidence)
-            results.write(item, predicted, described.classes)
+            if item in in_rows:
+                how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
+                tiff_results.write(item, predictor, pictures, described.classes, **how)
+            else:
+                predicted = predictor.predict(item.image, stretch, on_part)
+                predicted = _without_uncertain(predicted, min_confidence)
+                results.write(item, predicted, described.classes)
         except ImageFileError as problem:
             problems.append(Problem(str(item.image), problem.what, problem.cause))
         else:
             written.append(item)
-        on_progress(len(written) + len(problems), len(plan))
+        on_progress(index + 1, len(plan))
     results.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems)
-    endings = (LABEL, OVERLAY, STRIP, *confidences.ENDINGS)
-    return [Prediction(item.image, *map(item.file, endings)) for item in written]
+    others = (STRIP, *confidences.ENDINGS)
+    usual, tiled = ((*endings, *others) for endings in ((LABEL, OVERLAY), TIFF_ENDINGS))
+    return [
+        Prediction(item.image, *map(item.file, tiled if item in in_rows else usual))
+        for item in written
+    ]
+
+
+def _tell_part(
+    on_progress: Callable[[float, int], None], done: int, total: int, share: float
+) -> None:
+    on_progress(done + share, total)
 
 
 def _check_share(name: str, value: float | None) -> None:

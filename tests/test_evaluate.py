@@ -9,6 +9,7 @@ import kerasseg
 from kerasseg.pipelines import evaluate, inputs, records
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.runs.views import View, seen
 
 
 @pytest.fixture
@@ -41,6 +42,23 @@ def test_the_files_say_what_the_report_says(run):
     np.testing.assert_array_equal(
         np.array([row[1:] for row in rows], int), report["confusion_matrix"]
     )
+
+
+def test_the_scores_of_a_view_are_those_of_its_predictions(run, tiny_data, run_cli):
+    done = run_cli("evaluate", run, "--window", "24,32", "--stride", "16,20", "--flip")
+    assert done.exit_code == 0, done.output
+    folder = run / "evaluation" / "validation_windows_scales"
+    assert f"written to {folder}" in done.output
+    view = View((24, 32), (16, 20), flip=True)
+    model, expected = seen(kerasseg.load(run), view), np.zeros((3, 3), np.int64)
+    for images, labels in inputs.evaluation_batches(records.load(tiny_data).files("validation"), 1):
+        prediction, label = np.argmax(model(images)[0], -1), labels[0].numpy()
+        np.add.at(expected, (label[label != 255], prediction[label != 255]), 1)
+    _, *rows = csv.reader((folder / "confusion_matrix.csv").read_text().splitlines())
+    np.testing.assert_array_equal(np.array([row[1:] for row in rows], int), expected)
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert stored["view"] == json.loads(json.dumps(view.facts()))
+    assert evaluate.run(run)["view"] is None
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from . import options, startup
 )
 @options.checkpoint_option
 @options.code_option
+@options.view_options
 @options.crf_options
 @click.option(
     "--report",
@@ -42,36 +43,27 @@ from . import options, startup
     "confusion matrix, calibration, and the best and worst images with their errors. It loads "
     "nothing from elsewhere.",
 )
-def command(
-    run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations, report
-) -> None:
+def command(run, crf, crf_iterations, **arguments) -> None:
     """Score the network of RUN on a split, at the images' own size.
 
     RUN is a run folder, or a .keras file together with --data. One pass over the split gives IoU
     and accuracy of each class with 95 % intervals, the IoU near boundaries, means over images, the
     scores of small, medium and large objects, and the calibration error. Writes metrics.json and
-    confusion_matrix.csv into RUN/evaluation/SPLIT/, or with a CRF into RUN/evaluation/SPLIT_crf/.
-    For a file m.keras, results are written into the folder m.
+    confusion_matrix.csv into RUN/evaluation/SPLIT/. The name of this folder ends in _windows with
+    --window, in _scales with --scales or --flip, and in _crf with a CRF. For a file m.keras,
+    results are written into the folder m.
     """
     startup.load_tensorflow()
     from .. import evaluate
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    options.tell_checkpoint(run, checkpoint)
-    options.tell_calibration(run, checkpoint, parameters)
-    scores = evaluate.run(
-        run,
-        data=data,
-        classes=classes,
-        split=split,
-        batch_size=batch_size,
-        crf=parameters,
-        checkpoint=checkpoint,
-        code=code,
-        report=report,
-    )
+    view = options.take_view(arguments)
+    options.tell_checkpoint(run, arguments["checkpoint"])
+    options.tell_calibration(run, arguments["checkpoint"], parameters)
+    scores = evaluate.run(run, view=view, crf=parameters, **arguments)
     print_scores(scores)
-    for written in filter(None, (evaluate.output_folder(run, split, parameters), report)):
+    folder = evaluate.output_folder(run, arguments["split"], parameters, view)
+    for written in filter(None, (folder, arguments["report"])):
         options.console().print(f"written to {written}", soft_wrap=True)
 
 

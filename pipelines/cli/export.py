@@ -21,6 +21,7 @@ from . import options, startup
 @options.class_options
 @options.checkpoint_option
 @options.code_option
+@options.view_options
 @options.crf_options
 @click.option(
     "--probabilities",
@@ -59,8 +60,9 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     from .. import export
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
+    view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["probabilities"]:
         options.tell_calibration(run, arguments["checkpoint"], parameters)
-    version = export.run(run, crf=parameters, **arguments)
+    version = export.run(run, view=view, crf=parameters, **arguments)
     options.console().print(f"checked and written to {version}", soft_wrap=True)

@@ -63,7 +63,20 @@ from . import options, startup, stopping
 @options.checkpoint_option
 @options.code_option
 @options.stretch_option
+@click.option(
+    "--memory",
+    type=options.ByteSize(),
+    help="Memory that the program may take, such as 2GB. An image that would take more as a whole "
+    "is predicted in windows. Half of what the machine, or the GPU, has left unless given.",
+)
+@click.option(
+    "--tiff",
+    is_flag=True,
+    help="Read all TIFF images in rows, and write their labels and overlays as TIFF files that "
+    "keep the georeference. Images too large to be decoded are always read so.",
+)
 @options.overwrite_option
+@options.view_options
 @options.crf_options
 @click.option(
     "--crf-strip",
@@ -81,13 +94,15 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     Every image gets two files of its own size: NAME.png holds the class numbers, with the colours
     of the classes as palette, and NAME_overlay.png shows the classes over the image. --crf-strip
     adds NAME_crf_strip.png. If two images would share a name, they keep their endings: a.jpg.png
-    and a.png.png. Images that cannot be predicted are listed at the end.
+    and a.png.png. TIFF images of more than 89 megapixels, or all of them with --tiff, get NAME.tif
+    and NAME_overlay.tif instead. Images that cannot be predicted are listed at the end.
     """
     startup.load_tensorflow()
     from .. import predict
 
     console = options.console()
     parameters = options.crf_parameters(run, crf, crf_iterations)
+    view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["confidence"] or arguments["min_confidence"] is not None:
         options.tell_calibration(run, arguments["checkpoint"], parameters)
@@ -99,9 +114,11 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
             written = predict.run(
                 run,
                 images,
+                view=view,
                 crf=parameters,
                 on_progress=on_progress,
                 on_passed_over=options.print_passed_over,
+                on_windows=lambda sentence: console.print(sentence, soft_wrap=True),
                 **arguments,
             )
     except predict.PredictionError as error:

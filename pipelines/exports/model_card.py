@@ -11,6 +11,7 @@ from kerasseg import metrics
 from ..errors import printable
 from ..runs import run_folder
 from ..runs.crf import CRFParameters
+from ..runs.views import WHOLE, View
 from . import formats
 
 
@@ -21,6 +22,7 @@ def write(
     crf: CRFParameters | None,
     scores: dict[str, Any],
     *,
+    view: View = WHOLE,
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
     temperature: float | None = None,
@@ -33,6 +35,7 @@ def write(
         described: The run that it comes from.
         crf: Parameters of its CRF; None if it has none.
         scores: The network's epoch in the run's history; empty if unknown.
+        view: How its network sees an image.
         size: `(height, width)` at which it computes; None for the images' own size.
         format: Format of the export, one of `formats.names()`.
         temperature: Temperature of its probabilities, 1 if they are not calibrated; None if it
@@ -55,6 +58,7 @@ def write(
         "",
         *_score_lines(scores),
         "",
+        *_describe_view(view),
         _describe_crf(crf),
         "",
         *_describe_probabilities(temperature),
@@ -85,6 +89,12 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
     found = [f"- {name} {value:.4f}" for name, value in known.items()]
     reason = f"epoch {scores['epoch']} was not evaluated" if scores else "no epoch was evaluated"
     return found or [f"- none are known: {reason}"]
+
+
+def _describe_view(view: View) -> list[str]:
+    if not view.suffix:
+        return []
+    return [f"The network sees {view}, which the scores above do not include.", ""]
 
 
 def _describe_crf(crf: CRFParameters | None) -> str:

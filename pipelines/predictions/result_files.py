@@ -1,7 +1,7 @@
 """The files that are written for the prediction of an image."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,13 @@ import PIL.Image
 from kerasseg import visualize
 
 from ..classes import ClassSpace
-from ..images import figures, output_names
+from ..images import figures, output_names, png
 from ..images.output_names import Output
-from . import confidence
+from . import confidence, tiff_reading
 from .predictor import Predicted
 
 LABEL, OVERLAY, STRIP = ".png", "_overlay.png", "_crf_strip.png"
+TIFF_ENDINGS = (".tif", "_overlay.tif")  # of images that are read in rows
 
 
 class Results(Protocol):
@@ -72,6 +73,7 @@ class Pictures:
         crf_strip: Numbers of CRF iterations that a strip shows; empty for no strip.
         confidence: Whether to write the measures of confidence.
         overwrite: Whether to replace files that kerasseg did not write.
+        tiff: Whether all TIFF files are read in rows, not only those too large to be decoded.
     """
 
     folder: Path
@@ -80,12 +82,27 @@ class Pictures:
     crf_strip: Sequence[int] = ()
     confidence: bool = False
     overwrite: bool = False
+    tiff: bool = False
+
+    def is_read_in_rows(self, image: Path) -> bool:
+        """Tells whether an image is a TIFF file that is not decoded as a whole."""
+        is_tiff = tiff_reading.is_tiff(image)
+        return is_tiff and (self.tiff or tiff_reading.count_pixels(image) > png.MOST_PIXELS)
 
     def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
         """Names the results; see `Results`."""
         strip = [STRIP] if self.crf_strip else []
-        endings = (LABEL, OVERLAY, *strip, *(confidence.ENDINGS if self.confidence else ()))
-        return output_names.plan(images, self.folder, endings, refuse_others=not self.overwrite)
+        usual = (LABEL, OVERLAY, *strip, *(confidence.ENDINGS if self.confidence else ()))
+        images = list(images)
+        in_rows = {image for image, _ in images if self.is_read_in_rows(image)}
+        if in_rows:
+            tiff_reading.require()
+        return output_names.plan(
+            images,
+            self.folder,
+            lambda image: TIFF_ENDINGS if image in in_rows else usual,
+            refuse_others=not self.overwrite,
+        )
 
     def check(self, classes: ClassSpace) -> None:
         """Accepts all classes."""
@@ -97,11 +114,15 @@ class Pictures:
     def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
         """Writes nothing more."""
 
-    def _encode(self, item: Output, predicted: Predicted, classes: ClassSpace) -> dict[Path, bytes]:
+    def drawing(self, classes: ClassSpace) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Returns the function from an image and its labels to the overlay."""
         undrawn = () if self.draw_background else classes.undrawn
-        draw = partial(
+        return partial(
             visualize.overlay, colors=classes.colors, opacity=self.opacity, undrawn=undrawn
         )
+
+    def _encode(self, item: Output, predicted: Predicted, classes: ClassSpace) -> dict[Path, bytes]:
+        draw = self.drawing(classes)
         image, (label, *strip) = predicted.image, predicted.labels
         overlay = PIL.Image.fromarray(draw(image, label))
         contents = {

@@ -26,5 +26,6 @@ if TYPE_CHECKING:
     from . import state as state
     from . import trained_networks as trained_networks
     from . import training_options as training_options
+    from . import views as views
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -6,6 +6,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import allocator as allocator
+    from . import byte_sizes as byte_sizes
     from . import clean_process as clean_process
     from . import devices as devices
     from . import environment as environment

@@ -72,3 +72,15 @@ def memory_in_use() -> int | None:
         resident = int(Path("/proc/self/statm").read_text().split()[1])
         return resident * resource.getpagesize()
     return None
+
+
+def gpu_memory() -> int | None:
+    """Returns the bytes of the first GPU that TensorFlow may still take; None without a GPU."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        return None
+    from tensorflow.python.client import device_lib  # its public API does not tell the limit
+
+    limits = [d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"]
+    used = tf.config.experimental.get_memory_info(gpus[0].name)["current"]
+    return limits[0] - used if limits else None

@@ -7,6 +7,7 @@ name of the format, which is also the name of the extra with its packages. It ha
     PACKAGES: tuple                    the modules of its extra; () if it needs none
     FILE: str                          the file that it consists of; "" if it is a folder
     TAKES_CRF: bool                    whether a CRF can be part of it
+    TAKES_VIEWS: bool                  whether windows, scales and mirror images can be part of it
     NEEDS_SIZE: bool                   whether it takes images of one size only
     NOTES: tuple                       lines for the model card
     adapt(model, size) -> model        the network as it is to compute there

@@ -13,6 +13,7 @@ HELP = "for phones and small computers: one image of one size as pixels"
 PACKAGES = ("ai_edge_litert",)
 FILE = "model.tflite"
 TAKES_CRF = False
+TAKES_VIEWS = False
 NEEDS_SIZE = True
 NOTES = ()
 describe_input = portable.describe_input

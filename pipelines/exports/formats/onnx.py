@@ -14,6 +14,7 @@ HELP = "for ONNX Runtime: a batch of images as pixels"
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 FILE = "model.onnx"
 TAKES_CRF = False
+TAKES_VIEWS = False
 NEEDS_SIZE = False
 NOTES = ()
 describe_input = portable.describe_input

@@ -10,6 +10,7 @@ HELP = "for TensorFlow Serving: takes encoded images, gives label maps of their 
 PACKAGES = ()
 FILE = ""
 TAKES_CRF = True
+TAKES_VIEWS = True
 NEEDS_SIZE = False
 NOTES = (
     "EXIF orientation is applied: the label map lies over the image as a viewer shows it.",
