@@ -238,7 +238,8 @@ def _conditions(evaluation: Evaluation) -> list[str]:
         f"{scores['seconds']:.3g} s, with reading, compiling and counting) on {devices}",
         "dataset": f"{scores['dataset']}, fingerprint {scores['fingerprint']}",
         "network": f"{scores['checkpoint'] or 'of the file'}",
-        "CRF": str(scores["crf"] or "none"),
+        "windows and scales": _settings(scores["view"]),
+        "CRF": _settings(scores["crf"]),
         "temperature of the probabilities": f"{scores['temperature']:.4g}",
         **evaluation.versions,
     }
@@ -250,6 +251,10 @@ def _conditions(evaluation: Evaluation) -> list[str]:
         listed = table(("option", "value"), rows, ())
         parts.append(f"<details><summary>Options of the training</summary>{listed}</details>")
     return parts
+
+
+def _settings(values: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items()) if values else "none"
 
 
 def _percent(score: float | None) -> str:

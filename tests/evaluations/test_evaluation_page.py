@@ -69,6 +69,7 @@ def evaluation(names, images=8, history=()):
         "images": images,
         "fingerprint": "00",
         "checkpoint": "best",
+        "view": {"window": (240, 320), "flip": True},
         "crf": None,
         "temperature": 1.0,
         "class_names": list(names),
@@ -128,6 +129,12 @@ def test_scores_are_there_as_numbers(page):
         assert f" {name} {100 * shown[name]:.1f} " in text
     assert " 0.9333" not in text
     assert "absent" in text
+
+
+def test_the_page_says_how_it_was_evaluated(page):
+    text = Page(page).text
+    assert "windows and scales window (240, 320), flip True" in " ".join(text.split())
+    assert "4 images/s (8 images in 2 s" in text
 
 
 def test_a_file_without_a_run_has_no_curves_and_no_options():
