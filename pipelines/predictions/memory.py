@@ -18,6 +18,7 @@ from .strips import Tiling
 
 # Sides of windows that are tried, the largest first.
 _SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64)
+_STEP = 32
 # Images of up to so many pixels are predicted as they are, unless the memory is limited.
 _SMALL = 2**20
 # Share of the free memory that is taken, and bytes that graphs take beside their tensors.
@@ -128,7 +129,10 @@ class Limit:
                 yield Tiling(window, stride, blend, batch_size)
             return
         for side in _SIDES:
-            yield Tiling((side, side), (side * 2 // 3, side * 2 // 3), batch_size=1)
+            # Whole numbers of the strides of most networks: their features then lie at the same
+            # pixels in all windows.
+            stride = side * 2 // 3 // _STEP * _STEP
+            yield Tiling((side, side), (stride, stride), batch_size=1)
 
     def _needed_in(self, tiling: Tiling, size: tuple[int, int], decoded: bool) -> int:
         """Estimates the bytes that the prediction in rows of windows takes."""
