@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from .. import placement
-from .resize import resize_bilinear
+from .resize import fitted_size, resize_bilinear
 
 # The limit of `inference.refined`.
 _SMALLEST = 1e-20
@@ -28,6 +28,8 @@ class AveragedViews(keras.layers.Layer):
             size.
         scales: Factors of the image's sides, above 0.
         flip: Whether each view is also mirrored left to right.
+        box: `(height, width)` that images are resized to fit at scale 1, as by `FitWithin`; None
+            for their own size.
         **kwargs: As for `keras.layers.Layer`.
 
     Input: images (batch, height, width, channels).
@@ -38,13 +40,19 @@ class AveragedViews(keras.layers.Layer):
     """
 
     def __init__(
-        self, network: keras.Model, scales: Sequence[float] = (1.0,), flip: bool = False, **kwargs
+        self,
+        network: keras.Model,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        box: tuple[int, int] | None = None,
+        **kwargs,
     ):
         super().__init__(**{"autocast": False, **kwargs})
         check_scales(scales)
         self.network = network
         self.scales = tuple(float(scale) for scale in scales)
         self.flip = bool(flip)
+        self.box = None if box is None else (int(box[0]), int(box[1]))
 
     def call(self, images):
         """Returns the logarithm of the mean probabilities."""
@@ -71,7 +79,9 @@ class AveragedViews(keras.layers.Layer):
 
     def _view(self, images, scale, mirrored):
         size = tf.shape(images)[1:3]
-        view = _mirror(tf.image.resize(images, scaled_size(size, scale), "bilinear"), mirrored)
+        # In one step from the image, whose details a large scale keeps.
+        scaled = scaled_size(fitted_size(size, self.box) if self.box else size, scale)
+        view = _mirror(tf.image.resize(images, scaled, "bilinear"), mirrored)
         logits = _mirror(tf.cast(self.network(view, training=False), tf.float32), mirrored)
         return resize_bilinear(logits, size, align_corners=False)
 
@@ -90,6 +100,7 @@ class AveragedViews(keras.layers.Layer):
             "network": keras.saving.serialize_keras_object(self.network),
             "scales": self.scales,
             "flip": self.flip,
+            "box": self.box,
         }
 
     @classmethod

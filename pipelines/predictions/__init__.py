@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import dataset_tree as dataset_tree
     from . import memory as memory
     from . import predictor as predictor
+    from . import resized as resized
     from . import result_files as result_files
     from . import strips as strips
     from . import tiff_reading as tiff_reading

@@ -2,11 +2,11 @@
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 
-from kerasseg import costs
+from kerasseg import adapters, costs
 
 from ..errors import ImageFileError
 from ..inputs import cache
@@ -18,10 +18,11 @@ from .strips import Tiling
 
 # Sides of windows that are tried, the largest first.
 _SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64)
+_STEP = 32
 # Images of up to so many pixels are predicted as they are, unless the memory is limited.
 _SMALL = 2**20
 # Share of the free memory that is taken, and bytes that graphs take beside their tensors.
-_SHARE, _GRAPH = 0.5, 2**28
+_SHARE, _GRAPH = 0.5, 4 * 10**8
 # Kernels take buffers of their own, and several operations run at the same time.
 _OVERHEAD = 1.5
 # Bytes per pixel: of an image that is decoded as a whole, its label and its overlay; of a class's
@@ -49,14 +50,40 @@ class Limit:
         crf: CRFParameters | None = None,
         memory: int | None = None,
     ):
-        self._model, self._view, self._crf = model, view, crf
+        self._view, self._crf = view, crf
+        resized = None if adapters.only_size(model) else adapters.resized_to(model)
+        self._box = resized[0] if resized else None
+        self._model = adapters.network_of(model) if resized else model
         self._classes = model.output_shape[-1]
         self._is_given = memory is not None
         # Counted once: the windows of an image must not depend on the images before it.
         self._room = _room() if memory is None else memory - allocator.resident() - _GRAPH
 
-    def tiling(self, size: tuple[int, int], *, decoded: bool = True) -> Tiling | None:
-        """Chooses the windows of an image; None if it fits as a whole.
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Tells whether an image of `(height, width)` is predicted as a whole."""
+        is_small = math.prod(size) <= _SMALL and not self._is_given
+        return is_small or self._room is None or self.needed(size) <= self._room
+
+    def small_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Returns the size at which an image that does not fit is predicted.
+
+        Args:
+            size: `(height, width)` of the image.
+
+        Returns:
+            `(height, width)`; None if the network does not resize images.
+
+        Raises:
+            ImageFileError: If that takes too much memory.
+        """
+        if self._box is None:
+            return None
+        height, width = self._seen(size, max(1.0, *self._view.scales))
+        self._refuse(size, [self._computing((height, width))])
+        return height, width
+
+    def tiling(self, size: tuple[int, int], *, decoded: bool = True) -> Tiling:
+        """Chooses the windows of an image that does not fit.
 
         Args:
             size: `(height, width)` of the image.
@@ -65,20 +92,21 @@ class Limit:
         Raises:
             ImageFileError: If not even small windows fit.
         """
-        is_small = math.prod(size) <= _SMALL and not self._is_given
-        if decoded and (is_small or self._room is None or self.needed(size) <= self._room):
-            return None
         found = list(self._tilings())
         needs = [self._needed_in(tiling, size, decoded) for tiling in found]
+        return found[self._refuse(size, needs)]
+
+    def _refuse(self, size: tuple[int, int], needs: Sequence[int]) -> int:
+        """Returns the place of the first need that fits; refuses the image if there is none."""
         room = math.inf if self._room is None else self._room
-        chosen = next((t for t, need in zip(found, needs, strict=True) if need <= room), None)
-        if chosen is None:
-            raise ImageFileError(
-                f"image of {size[0]} x {size[1]} pixels must have "
-                f"{describe(min(needs) - max(room, 0))} of memory more",
-                "give a larger --memory, or make the image smaller",
-            )
-        return chosen
+        for place, need in enumerate(needs):
+            if need <= room:
+                return place
+        raise ImageFileError(
+            f"image of {size[0]} x {size[1]} pixels must have "
+            f"{describe(min(needs) - max(room, 0))} of memory more",
+            "give a larger --memory, or make the image smaller",
+        )
 
     def needed(self, size: tuple[int, int]) -> int:
         """Estimates the bytes that the prediction of a whole image takes."""
@@ -90,7 +118,8 @@ class Limit:
 
         Then their labels are those of the whole image.
         """
-        return bool(self._view.window) and not self._view.is_averaged and self._crf is None
+        has_windows = bool(self._view.window) and self._box is None
+        return has_windows and not self._view.is_averaged and self._crf is None
 
     def _tilings(self) -> Iterator[Tiling]:
         """Yields windows from those that take the most memory on."""
@@ -100,7 +129,10 @@ class Limit:
                 yield Tiling(window, stride, blend, batch_size)
             return
         for side in _SIDES:
-            yield Tiling((side, side), (side * 2 // 3, side * 2 // 3), batch_size=1)
+            # Whole numbers of the strides of most networks: their features then lie at the same
+            # pixels in all windows.
+            stride = side * 2 // 3 // _STEP * _STEP
+            yield Tiling((side, side), (stride, stride), batch_size=1)
 
     def _needed_in(self, tiling: Tiling, size: tuple[int, int], decoded: bool) -> int:
         """Estimates the bytes that the prediction in rows of windows takes."""
@@ -116,14 +148,20 @@ class Limit:
 
     def _computing(self, size: tuple[int, int]) -> int:
         """Estimates the bytes of the network, its view and its CRF for an image."""
-        scale = max(self._view.scales)
-        height, width = (max(math.ceil(side * scale), 1) for side in size)
+        height, width = self._seen(size, max(self._view.scales))
         batch, seen = 1, (height, width)
         if self._view.window:
             batch, seen = 4, tuple(map(min, self._view.window, (height, width)))
         pixels = max(height * width, math.prod(size)) * (1 + self._view.is_averaged)
         lattice = math.prod(size) * self._classes * _LATTICE if self._crf else 0
         return batch * self._network(*seen) + pixels * self._classes * _SCORES + lattice
+
+    def _seen(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """Returns the size at which the network sees an image at a scale."""
+        if self._box is not None:
+            scale *= min(most / side for most, side in zip(self._box, size, strict=True))
+        height, width = (max(round(side * scale), 1) for side in size)
+        return height, width
 
     def _network(self, height: int, width: int) -> int:
         """Estimates the bytes of the network for an image, from those for two others."""

@@ -19,7 +19,7 @@ from ..images.source_images import Stretch
 from ..runs.crf import CRFParameters, refine
 from ..runs.views import View, seen
 from ..runtime.byte_sizes import describe
-from . import strips
+from . import resized, strips
 from .memory import Limit
 from .strips import Tiling
 
@@ -85,17 +85,15 @@ class Predictor:
         """
         image = _read(path, stretch)
         size = (image.shape[0], image.shape[1])
-        tiling = self._limit.tiling(size)
-        if tiling is None:
+        if self._limit.fits(size):
             with _naming(size):
                 labels, measures = self._whole(image)
             return Predicted(image, [label.numpy() for label in labels], _array(measures))
-        needed = describe(self._limit.needed(size))
-        self._tell(path, size, tiling, f"the whole would take {needed}")
+        why = f"the whole would take {describe(self._limit.needed(size))}"
         label, measures, done = np.empty(size, np.uint8), None, 0
         if self._measure:
             measures = np.empty((*size, 3), np.float32)
-        for rows, measured in self._rows(lambda top, end: image[top:end], size, tiling):
+        for rows, measured in self._rows(path, lambda top, end: image[top:end], size, why):
             label[done : done + len(rows)] = rows
             if measures is not None:
                 measures[done : done + len(rows)] = measured
@@ -119,25 +117,39 @@ class Predictor:
         Raises:
             ImageFileError: If not even small windows fit into the memory.
         """
-        tiling = self._limit.tiling(size, decoded=False)
-        assert tiling is not None
-        if any(side > window for side, window in zip(size, tiling.window, strict=True)):
-            self._tell(path, size, tiling, "the file is read in rows")
-        yield from self._rows(read, size, tiling)
+        yield from self._rows(path, read, size, "the file is read in rows", decoded=False)
 
     def _rows(
-        self, read: Callable, size: tuple[int, int], tiling: Tiling
+        self, path: Path, read: Callable, size: tuple[int, int], why: str, decoded: bool = True
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if self._strip:
             raise ImageFileError(
                 "image must fit into the memory as a whole for a CRF strip, got a larger one",
                 "leave --crf-strip out, or give a larger --memory",
             )
-        with _naming(size):
-            for label, *measures in strips.predict_rows(
+        small_size = self._limit.small_size(size)
+        if small_size is None:
+            tiling = self._limit.tiling(size, decoded=decoded)
+            if any(side > window for side, window in zip(size, tiling.window, strict=True)):
+                self._tell(path, size, f"in {_describe(tiling)}, as {why}")
+            parts = strips.predict_rows(
                 read, size, self._logits, tiling, self._classes, self._decide
-            ):
+            )
+        else:
+            if self._crf:
+                raise ImageFileError(
+                    "image must fit into the memory as a whole for a CRF behind a network that "
+                    "resizes images, got a larger one",
+                    "leave --crf out, or give a larger --memory",
+                )
+            self._tell(path, size, f"at {small_size[0]} x {small_size[1]}, as {why}")
+            parts = resized.predict_rows(read, size, small_size, self._logits, self._decide)
+        with _naming(size):
+            for label, *measures in parts:
                 yield label, measures[0] if measures else None
+
+    def _tell(self, path: Path, size: tuple[int, int], how: str) -> None:
+        self._on_windows(f"{path}: {size[0]} x {size[1]} pixels are predicted {how}.")
 
     def _decide(self, scores: np.ndarray) -> list[np.ndarray]:
         """Chooses labels by blended logits, which are logarithms of marginals after a CRF."""
@@ -146,13 +158,6 @@ class Predictor:
             return labels
         scores = tf.nn.softmax(scores) if self._crf else scores
         return [*labels, self._measure(scores).numpy()]
-
-    def _tell(self, path: Path, size: tuple[int, int], tiling: Tiling, why: str) -> None:
-        (height, width), (tall, wide), (down, across) = size, tiling.window, tiling.stride
-        self._on_windows(
-            f"{path}: {height} x {width} pixels are predicted in windows of {tall} x {wide} with a "
-            f"stride of {down} x {across}, as {why}."
-        )
 
     @functools.cached_property
     def _whole(self) -> Callable:
@@ -176,17 +181,22 @@ class Predictor:
 
     @functools.cached_property
     def _logits(self) -> Callable:
-        """Function from windows, uint8 (windows, height, width, 3), to their logits."""
+        """Function from windows, (windows, height, width, 3) of any numbers, to their logits."""
         model = self._model
         if not self._limit.keeps_windows:
             model = seen(model, self._view)
             model = refine(model, self._crf) if self._crf else model
         compute_logits = inference.with_constant_weights(model)
         call = tf.function(
-            lambda windows: compute_logits(tf.cast(windows, tf.float32), training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)],
+            lambda windows: compute_logits(windows, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
         )
-        return lambda windows: call(windows).numpy()
+        return lambda windows: call(windows.astype(np.float32)).numpy()
+
+
+def _describe(tiling: Tiling) -> str:
+    (height, width), (down, across) = tiling.window, tiling.stride
+    return f"windows of {height} x {width} with a stride of {down} x {across}"
 
 
 @contextlib.contextmanager

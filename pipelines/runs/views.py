@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kerasseg import adapters, inference
 from kerasseg.layers import AveragedViews, SlidingWindow
 from kerasseg.layers.averaged_views import check_scales
 from kerasseg.layers.sliding_window import check_windows
@@ -18,7 +19,8 @@ class View:
     """The windows, scales and mirror images of an image whose scores are combined.
 
     Attributes:
-        window: `(height, width)` of the windows in pixels of the scaled image; None for the whole.
+        window: `(height, width)` of the windows in pixels of the image as the network sees it,
+            resized to the size of its training and scaled; None for the whole.
         stride: `(height, width)` between two windows; two thirds of the window, rounded down, if
             None.
         blend: "smooth" or "uniform", see `kerasseg.layers.SlidingWindow`.
@@ -89,6 +91,10 @@ def _by(sides: Sequence[int]) -> str:
 def seen(model: keras.Model, view: View) -> keras.Model:
     """Lets a network see images in a view and keeps its inputs and outputs.
 
+    If the model resizes images to the size of its training, that is scale 1: the resized image is
+    what is scaled and cut into windows. A network that takes one size only gets every window and
+    scale resized to it.
+
     Args:
         model: Model from images (batch, height, width, channels) to logits of that size.
         view: The view. As in OpenMMLab, the windows have their size at each of the scales.
@@ -97,14 +103,39 @@ def seen(model: keras.Model, view: View) -> keras.Model:
         A model from the same images to logits, which shares the network's weights; the network
         itself for whole images of their own size.
     """
-    if view.window and view.stride:
-        layer = SlidingWindow(model, view.window, view.stride, view.blend, name="windows")
-        model = _model_of(layer, model)
+    if not view.suffix:
+        return model
+    resized = None if adapters.only_size(model) else adapters.resized_to(model)
+    if resized is None:
+        return averaged(windowed(model, view), view)
+    network, (size, is_box) = windowed(adapters.network_of(model), view), resized
+    if not is_box:
+        return adapters.at_size(averaged(network, view), size)
     if view.is_averaged:
-        model = _model_of(AveragedViews(model, view.scales, view.flip, name="views"), model)
-    return model
+        return averaged(network, view, size)
+    return inference.inference_model(network, size)
 
 
-def _model_of(layer, network: keras.Model) -> keras.Model:
-    images = keras.Input((None, None, network.input_shape[-1]), name="image")
-    return keras.Model(images, layer(images), name=f"{network.name}_{layer.name}")
+def windowed(model: keras.Model, view: View) -> keras.Model:
+    """Lets a network see images through the windows of a view, if it has any."""
+    if not (view.window and view.stride):
+        return model
+    return _around(SlidingWindow(model, view.window, view.stride, view.blend, name="windows"))
+
+
+def averaged(model: keras.Model, view: View, box: tuple[int, int] | None = None) -> keras.Model:
+    """Averages over the scales and mirror images of a view, if it has any.
+
+    Args:
+        model: Model from images to logits.
+        view: The view.
+        box: `(height, width)` that images are resized to fit at scale 1; None for their own size.
+    """
+    if not view.is_averaged:
+        return model
+    return _around(AveragedViews(model, view.scales, view.flip, box, name="views"))
+
+
+def _around(layer) -> keras.Model:
+    images = keras.Input((None, None, layer.network.input_shape[-1]), name="image")
+    return keras.Model(images, layer(images), name=f"{layer.network.name}_{layer.name}")

@@ -15,10 +15,13 @@ from kerasseg.pipelines.runs.views import View, seen
 from kerasseg.pipelines.serving import saved_model, tensors
 
 
-@pytest.mark.parametrize(
-    "view",
-    [View((24, 32), (16, 20)), View((24, 32), blend="uniform", scales=(0.5, 1.5), flip=True)],
-)
+VIEWS = [
+    View((24, 32), blend="uniform", scales=(0.5, 1.5), flip=True),
+    pytest.param(View((24, 32), (16, 20)), marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_a_saved_model_gives_the_labels_of_the_view(tiny_run, tmp_path, view):
     version = export.run(tiny_run, output=tmp_path, view=view, probabilities=True)
     served = saved_model.SavedModel(version)

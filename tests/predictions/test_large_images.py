@@ -5,9 +5,10 @@ import PIL.Image
 import pytest
 
 import kerasseg
+from kerasseg import inference
 from kerasseg.pipelines import predict
 from kerasseg.pipelines.exports.parity import labels_agree
-from kerasseg.pipelines.predictions import memory
+from kerasseg.pipelines.predictions import memory, resized
 from kerasseg.pipelines.runs.crf import CRFParameters, refine
 from kerasseg.pipelines.runs.views import WHOLE, View, seen
 
@@ -71,14 +72,21 @@ def test_windows_that_were_asked_for_give_the_same_labels_in_any_memory(
     tiny_run, image, tmp_path, little_memory
 ):
     view = View((40, 56), (30, 40), "uniform")
-    (whole,) = predict.run(tiny_run, image, output=tmp_path / "whole", view=view)
+    (whole,) = predict.run(tiny_run, image, output=tmp_path / "whole", view=view, confidence=True)
     little_memory()
     said = []
     (rows,) = predict.run(
-        tiny_run, image, output=tmp_path / "rows", view=view, on_windows=said.append
+        *(tiny_run, image),
+        output=tmp_path / "rows",
+        view=view,
+        confidence=True,
+        on_windows=said.append,
     )
     assert "in windows of 40 x 56 with a stride of 30 x 40" in said[0]
     np.testing.assert_array_equal(label_of(rows), label_of(whole))
+    for name in ("confidence", "entropy", "margin"):
+        pictures = (np.asarray(PIL.Image.open(getattr(w, name)), int) for w in (rows, whole))
+        np.testing.assert_allclose(*pictures, atol=1)
     assert labels_agree(label_of(whole), logits_of(tiny_run, image, view))
 
 
@@ -94,6 +102,31 @@ def test_views_and_a_crf_are_applied_in_every_window(tiny_run, image, tmp_path, 
     pixels = np.asarray(PIL.Image.open(image), np.float32)
     logits = seen(network, View((96, 96), (64, 64)))(pixels[np.newaxis])[0].numpy()
     assert labels_agree(label_of(written), logits)
+
+
+def test_an_image_that_is_resized_to_the_training_s_size_is_enlarged_in_rows(
+    tiny_run, image, tmp_path, little_memory, monkeypatch
+):
+    model = inference.inference_model(kerasseg.load(tiny_run), (60, 90))
+    model.save(tmp_path / "m.keras")
+    (whole,) = predict.run(tmp_path / "m.keras", image, output=tmp_path / "whole", confidence=True)
+    little_memory()
+    monkeypatch.setattr(memory.Limit, "fits", lambda limit, size: False)
+    monkeypatch.setattr(resized, "_PART", 265 * 3 * 4 * 50)
+    said = []
+    (rows,) = predict.run(
+        *(tmp_path / "m.keras", image),
+        output=tmp_path / "rows",
+        confidence=True,
+        on_windows=said.append,
+    )
+    assert "213 x 265 pixels are predicted at 60 x 75, as the whole would take" in said[0]
+    np.testing.assert_array_equal(label_of(rows), label_of(whole))
+    found, expected = (np.asarray(PIL.Image.open(w.confidence), int) for w in (rows, whole))
+    np.testing.assert_allclose(found, expected, atol=2)
+    with pytest.raises(predict.PredictionError) as refused:
+        predict.run(tmp_path / "m.keras", image, output=tmp_path / "o", crf=CRFParameters())
+    assert "for a CRF behind a network that resizes" in refused.value.problems[0].what
 
 
 def test_a_strip_of_crf_iterations_needs_the_whole_image(tiny_run, image, tmp_path, little_memory):

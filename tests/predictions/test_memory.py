@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from kerasseg import costs
+from kerasseg import costs, inference
 from kerasseg.pipelines.errors import ImageFileError, InputError
 from kerasseg.pipelines.predictions import memory
 from kerasseg.pipelines.predictions.memory import Limit
@@ -33,12 +33,12 @@ def limit_of(network, free, view=WHOLE, crf=None):
 
 
 def test_an_image_that_fits_is_predicted_as_a_whole(network):
-    assert limit_of(network, 10**9).tiling((600, 800)) is None
+    assert limit_of(network, 10**9).fits((600, 800))
     needed = limit_of(network, 0).needed((600, 800))
     # At least its two maps of features, and not many times as much.
     assert 600 * 800 * 256 < needed < 3 * 600 * 800 * 256
-    assert limit_of(network, needed).tiling((600, 800)) is None
-    assert limit_of(network, needed - 1).tiling((600, 800)) is not None
+    assert limit_of(network, needed).fits((600, 800))
+    assert not limit_of(network, needed - 1).fits((600, 800))
 
 
 def test_windows_are_the_largest_that_fit(network):
@@ -49,7 +49,11 @@ def test_windows_are_the_largest_that_fit(network):
     assert sides == sorted(sides, reverse=True)
     assert len(set(sides)) > 1
     tiling = limit_of(network, 10**9).tiling((20000, 20000), decoded=False)
-    assert tiling.stride == tuple(side * 2 // 3 for side in tiling.window)
+    assert all(stride % 32 == 0 for stride in tiling.stride)
+    assert all(
+        side / 2 <= stride <= side * 2 / 3
+        for side, stride in zip(tiling.window, tiling.stride, strict=True)
+    )
 
 
 def test_the_windows_of_the_view_are_kept_unless_something_follows_them(network):
@@ -79,13 +83,23 @@ def test_less_memory_than_the_smallest_windows_need_is_refused(network):
 
 def test_small_images_are_not_looked_at_unless_the_memory_is_limited(network, monkeypatch):
     monkeypatch.setattr(memory, "_room", lambda: 1)
-    assert Limit(network, WHOLE).tiling((1000, 1000)) is None
-    with pytest.raises(ImageFileError):
-        Limit(network, WHOLE).tiling((2000, 1000))
+    assert Limit(network, WHOLE).fits((1000, 1000))
+    assert not Limit(network, WHOLE).fits((2000, 1000))
     monkeypatch.setattr(memory, "_room", lambda: None)
-    assert Limit(network, WHOLE).tiling((20000, 10000)) is None
-    with pytest.raises(ImageFileError):
-        Limit(network, WHOLE, memory=allocator.resident()).tiling((100, 100))
+    assert Limit(network, WHOLE).fits((20000, 10000))
+    assert not Limit(network, WHOLE, memory=allocator.resident()).fits((100, 100))
+
+
+def test_a_network_that_resizes_images_is_counted_at_its_own_size(network):
+    resized = inference.inference_model(network, (300, 400))
+    small, large = (limit_of(resized, 0).needed(size) for size in ((300, 400), (3000, 4000)))
+    # 20 bytes of the image and 12 of each of 5 classes.
+    assert large - small == (3000 * 4000 - 300 * 400) * (20 + 5 * 12)
+    assert limit_of(resized, 10**9).small_size((3000, 4000)) == (300, 400)
+    view = View(scales=(0.5, 2.0))
+    assert limit_of(resized, 10**9, view).small_size((3000, 4000)) == (600, 800)
+    with pytest.raises(ImageFileError, match="of memory more"):
+        limit_of(resized, 10**6).small_size((3000, 4000))
 
 
 @pytest.mark.parametrize(

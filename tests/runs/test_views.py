@@ -1,9 +1,12 @@
 import re
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerasseg
+from kerasseg import adapters, inference
 from kerasseg.layers import AveragedViews, SlidingWindow
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs.views import WHOLE, View, seen
@@ -22,6 +25,41 @@ def test_windows_are_below_the_scales_as_in_openmmlab(tiny_run):
     np.testing.assert_array_equal(windows(image), SlidingWindow(model, (16, 16), (8, 8))(image))
     both = seen(model, View((16, 16), (8, 8), scales=(0.5, 1.0), flip=True))
     np.testing.assert_array_equal(both(image), AveragedViews(windows, (0.5, 1.0), True)(image))
+
+
+def test_a_run_s_image_size_is_scale_one(tiny_run):
+    """Windows of the image before it is resized would be seen at another scale than in training."""
+    network = kerasseg.load(tiny_run)
+    model = inference.inference_model(network, (40, 60))
+    image = np.random.default_rng(0).uniform(0, 255, (1, 81, 90, 3)).astype(np.float32)
+    small = tf.image.resize(image, (40, 44))  # the largest of its aspect within 40 x 60
+    view = View((24, 24), (16, 16))
+    logits = SlidingWindow(network, (24, 24), (16, 16))(small)
+    expected = tf.image.resize(logits, (81, 90))
+    np.testing.assert_allclose(seen(model, view)(image), expected, atol=1e-5)
+    # A scale of 2 shows details that the resized image has lost.
+    total = 0
+    for size in ((40, 44), (80, 88)):
+        logits = network(tf.image.resize(image, size))
+        total += tf.nn.softmax(tf.image.resize(logits, (81, 90)))
+    found = tf.nn.softmax(seen(model, View(scales=(1.0, 2.0)))(image))
+    np.testing.assert_allclose(found, total / 2, atol=1e-5)
+    both = seen(model, View((24, 24), (16, 16), flip=True))
+    assert both(image).shape == (1, 81, 90, 3)
+
+
+def test_a_network_of_one_size_gets_every_window_resized_to_it(tiny_run):
+    network = kerasseg.load(tiny_run)
+    inputs = keras.Input((32, 32, 3))
+    model = adapters.at_size(keras.Model(inputs, network(inputs)), (32, 32))
+    image = np.random.default_rng(0).uniform(0, 255, (1, 50, 60, 3)).astype(np.float32)
+    expected = SlidingWindow(model, (24, 24), (16, 16))(image)
+    np.testing.assert_array_equal(seen(model, View((24, 24), (16, 16)))(image), expected)
+    # An export of a size of its own.
+    model = adapters.at_size(network, (40, 48))
+    found = seen(model, View((24, 24), (16, 16)))(image)
+    logits = SlidingWindow(network, (24, 24), (16, 16))(tf.image.resize(image, (40, 48)))
+    np.testing.assert_allclose(found, tf.image.resize(logits, (50, 60)), atol=1e-5)
 
 
 def test_the_stride_is_two_thirds_of_the_window_unless_given():
