@@ -2,15 +2,25 @@
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from kerasseg import IGNORE_LABEL, adapters, atomic_files
 
+from . import records
 from .errors import InputError, writing_to
-from .exports import formats, model_card, single_file
+from .exports import (
+    exported_network,
+    formats,
+    model_card,
+    own_scores,
+    single_file,
+    training_images,
+)
 from .exports.formats import Export
 from .runs import run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
@@ -34,6 +44,11 @@ def run(
     format: str = formats.DEFAULT,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
+    quantize: str | None = None,
+    calibration_images: int = 100,
+    score: bool = False,
+    tolerance: float = 0.01,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Exports the network of a run or of a `.keras` file.
 
@@ -45,10 +60,12 @@ def run(
         folder: The run folder or the file.
         output: Folder of the served models.
         name: Name of the model; None for the name of the run folder or the file, followed by "-crf"
-            if the model has a CRF. LiteRT and ONNX models have "-litert" or "-onnx" after the name.
+            if the model has a CRF. Other formats than SavedModels have theirs after the name, as in
+            "-onnx", and quantised models also how, as in "-litert-int8".
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
             for class_0, class_1 and so on without `data`.
-        data: Converted dataset that names the classes of a `.keras` file.
+        data: Converted dataset that names the classes of a `.keras` file, and on which an export is
+            calibrated and scored; None for the dataset of the run's training.
         crf: Parameters of a CRF that becomes a part of the SavedModel; None for no CRF.
         probabilities: Whether the model also returns the probabilities of the classes.
         size: `(height, width)` at which the network computes, instead of the run's image size. A
@@ -56,20 +73,29 @@ def run(
             this size only. None computes as `predict` does; LiteRT, whose size is fixed, then takes
             the run's image size, else its crop size, or the only size of a `.keras` file's network.
         format: One of `exports.formats.names()`: "savedmodel" for TensorFlow Serving, "litert" for
-            a `.tflite` file, "onnx" for an `.onnx` file.
+            a `.tflite` file, "onnx" for an `.onnx` file, "openvino" for OpenVINO's `.xml`.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
+        quantize: "float16" to store the weights in 16 bits, "int8" to compute in 8-bit integers
+            what the format can; None for float32.
+        calibration_images: Number of training images from which "int8" takes the ranges of the
+            activations.
+        score: Whether to score an export that is not quantised, too.
+        tolerance: Largest loss of mean IoU that a scored export may have.
+        on_progress: Called with the number of scored images and of all images.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
 
     Raises:
         InputError: If the run, the folder or an argument cannot be used, or the export fails its
-            check.
+            check or loses more than the tolerance.
     """
-    _check_arguments(crf, size, format)
+    _check_arguments(crf, size, format, quantize)
+    check_option("calibration_images", calibration_images >= 1, "at least 1", calibration_images)
+    check_option("tolerance", tolerance >= 0, "at least 0", tolerance)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
@@ -81,9 +107,14 @@ def run(
     if form.NEEDS_SIZE:
         size = size or adapters.only_size(model) or _trained_size(described)
     name += "" if format == formats.DEFAULT else f"-{format}"
+    name += "" if quantize is None else f"-{quantize}"
+    dataset = _dataset(described, data) if quantize or score else None
     model = _adapt(model, crf, size, form)
-    facts = _facts(described, crf, size, format)
-    export = Export(name, described.classes, facts, size, probabilities)
+    facts = _facts(described, crf, size, format, quantize)
+    export = Export(name, described.classes, facts, size, probabilities, quantize)
+    if dataset:
+        draw = partial(training_images.draw, dataset, calibration_images, size)
+        export = replace(export, calibration=draw)
     parent = Path(output) / name
     with writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -92,18 +123,31 @@ def run(
             try:
                 beside = form.write(model, writing, export)
                 report = form.check(model, writing, export)
+                if dataset:
+                    report["scores"] = _score(model, writing, export, dataset, on_progress)
+                    own_scores.refuse_loss(report["scores"], tolerance, str(parent))
             except InputError as error:  # whose temporary name would tell the user nothing
                 raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
-            scores = run_folder.epoch_of(described, chosen)
-            model_card.write(card, name, described, crf, scores, size=size, format=format)
-            parity = {"format": format, "size": size, **report}
+            epoch = run_folder.epoch_of(described, chosen)
+            model_card.write(
+                card,
+                name,
+                described,
+                crf,
+                epoch,
+                size=size,
+                format=format,
+                quantize=quantize,
+                measured=report.get("scores"),
+            )
+            parity = {"format": format, "size": size, "quantize": quantize, **report}
             atomic_files.write_json(writing / "parity.json", parity)
             return _publish(writing)
 
 
-def _check_arguments(crf, size, format: str) -> None:
+def _check_arguments(crf, size, format: str, quantize: str | None) -> None:
     known = formats.names()
     check_option("format", format in known, f"one of {', '.join(known)}", format)
     form = formats.module(format)
@@ -116,7 +160,40 @@ def _check_arguments(crf, size, format: str) -> None:
             f"format must be {able} for a CRF, got {format!r}, which lacks the operations of its "
             "lattice, such as products with sparse matrices."
         )
+    if quantize is not None and quantize not in form.QUANTIZES:
+        raise InputError(
+            f"quantize must be {' or '.join(form.QUANTIZES) or 'left out'} for {format}, got "
+            f"{quantize!r}."
+        )
     single_file.require(format, *form.PACKAGES)
+
+
+def _dataset(described: run_folder.Run, data: Path | str | None) -> records.Dataset:
+    """Opens the dataset that an export is calibrated and scored on."""
+    if data is None and not described.dataset["path"]:
+        raise InputError(
+            f"data must be given for {described.name}, got none: a quantised export is calibrated "
+            "and scored on a converted dataset."
+        )
+    return described.open_dataset(None if data is None else Path(data))
+
+
+def _score(model, folder: Path, export: Export, dataset: records.Dataset, on_progress):
+    """Scores an export beside its network, and tells the sizes of both."""
+    exported = exported_network.of_path(folder)
+    form = formats.module(export.facts["format"])
+    size = export.size if form.FILE else None  # a SavedModel resizes images itself
+    found = own_scores.compare(
+        model,
+        exported,
+        dataset,
+        size=size,
+        probabilities=export.probabilities and bool(form.FILE),
+        on_progress=on_progress,
+    )
+    found["network"]["bytes"] = own_scores.network_bytes(model)
+    found["export"]["bytes"] = own_scores.file_bytes(folder)
+    return found
 
 
 def _trained_size(described: run_folder.Run) -> tuple[int, int]:
@@ -142,7 +219,9 @@ def _adapt(model, crf, size, form: ModuleType):
     return model if crf is None else refine(model, crf)
 
 
-def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
+def _facts(
+    described: run_folder.Run, crf, size, format: str, quantize: str | None
+) -> dict[str, Any]:
     """Returns the meaning of the labels and the form of the export's inputs."""
     classes = described.classes
     return {
@@ -154,6 +233,7 @@ def _facts(described: run_folder.Run, crf, size, format: str) -> dict[str, Any]:
         "crf": crf is not None,
         "size": size,
         "format": format,
+        "quantize": quantize,
     }
 
 

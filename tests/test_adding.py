@@ -23,6 +23,7 @@ PACKAGES = ()
 FILE = "weights.npz"
 TAKES_CRF = False
 NEEDS_SIZE = False
+QUANTIZES = ()
 NOTES = ("Bring your own network.", "")
 
 

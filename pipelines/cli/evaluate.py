@@ -7,13 +7,13 @@ from . import options, startup
 
 
 @click.command("evaluate")
-@click.argument("run", type=options.run_or_model_file)
+@click.argument("run", type=options.RunOrExport())
 @options.class_options
 @click.option(
     "--data",
     type=options.folder,
     help="Converted dataset to score on, with the same classes; the dataset of the run's "
-    "training unless given. Required for a .keras file.",
+    "training unless given. Required for a .keras file and for an export.",
 )
 @click.option(
     "--split",
@@ -29,33 +29,35 @@ from . import options, startup
     show_default=True,
     help="Number of images per batch; it changes memory and speed but not the scores.",
 )
+@click.option(
+    "--output",
+    type=options.folder,
+    help="Folder to write evaluation/SPLIT/ into; the folder of the run or export unless given.",
+)
+@options.served_model_options
 @options.checkpoint_option
 @options.code_option
 @options.crf_options
-def command(run, data, classes, split, batch_size, checkpoint, code, crf, crf_iterations) -> None:
+def command(run, crf, crf_iterations, **arguments) -> None:
     """Score the network of RUN on a split, at the images' own size.
 
     RUN is a run folder, or a .keras file together with --data. Writes metrics.json and
     confusion_matrix.csv into RUN/evaluation/SPLIT/, or with a CRF into RUN/evaluation/SPLIT_crf/.
     For a file m.keras, results are written into the folder m.
+
+    RUN may also be an export together with --data: the folder of its version, a .tflite, .onnx or
+    OpenVINO .xml file, or the address of a server, http://HOST:PORT or grpc://HOST:PORT. If the
+    export takes one size only, images are resized to it and the labels back to the images' own
+    size.
     """
     startup.load_tensorflow()
     from .. import evaluate
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    options.tell_checkpoint(run, checkpoint)
-    report = evaluate.run(
-        run,
-        data=data,
-        classes=classes,
-        split=split,
-        batch_size=batch_size,
-        crf=parameters,
-        checkpoint=checkpoint,
-        code=code,
-    )
+    options.tell_checkpoint(run, arguments["checkpoint"])
+    report = evaluate.run(run, crf=parameters, **arguments)
     print_scores(report)
-    written = evaluate.output_folder(run, split, parameters)
+    written = evaluate.output_folder(run, arguments["split"], parameters, arguments["output"])
     options.console().print(f"written to {written}", soft_wrap=True)
 
 

@@ -23,6 +23,8 @@ def write(
     *,
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
+    quantize: str | None = None,
+    measured: dict[str, Any] | None = None,
 ) -> None:
     """Writes a model card as Markdown.
 
@@ -34,6 +36,9 @@ def write(
         scores: The network's epoch in the run's history; empty if unknown.
         size: `(height, width)` at which it computes; None for the images' own size.
         format: Format of the export, one of `formats.names()`.
+        quantize: What its numbers are quantised to; None if they are not.
+        measured: Its own scores beside the network's, see `exports.own_scores.compare`; None if it
+            was not scored.
     """
     options, exported = described.options, formats.module(format)
     described_input = exported.describe_input(size)
@@ -54,6 +59,8 @@ def write(
         "",
         _describe_crf(crf),
         "",
+        *_describe_quantization(quantize),
+        *_measured_lines(measured),
         "| class | colour | IoU |",
         "|---|---|---|",
         *_class_lines(described, scores),
@@ -88,6 +95,34 @@ def _describe_crf(crf: CRFParameters | None) -> str:
         return "No CRF."
     values = ", ".join(f"{key} {value:g}" for key, value in asdict(crf).items())
     return f"Refined by a fully connected CRF ({values}), which the scores above do not include."
+
+
+def _describe_quantization(quantize: str | None) -> list[str]:
+    texts = {
+        formats.FLOAT16: "Quantised: weights are stored as float16; they are computed in float32.",
+        formats.INT8: "Quantised: weights and most activations are 8-bit integers.",
+    }
+    return [texts[quantize], ""] if quantize else []
+
+
+def _measured_lines(measured: dict[str, Any] | None) -> list[str]:
+    if measured is None:
+        return []
+    rows = {"the network, at the same size": "network", "this export": "export"}
+    return [
+        f"Measured on the {measured['images']} images of the {measured['split']} split, one at a "
+        "time, on the machine of the export:",
+        "",
+        "| | mean_iou | bytes | ms per image |",
+        "|---|---|---|---|",
+        *(f"| {title} | {_measured_cells(measured[key])} |" for title, key in rows.items()),
+        "",
+    ]
+
+
+def _measured_cells(found: dict[str, Any]) -> str:
+    iou = "-" if found["mean_iou"] is None else f"{found['mean_iou']:.4f}"
+    return f"{iou} | {found['bytes']:,} | {found['milliseconds_per_image']:.1f}"
 
 
 def _class_lines(described: run_folder.Run, scores: dict[str, Any]) -> list[str]:

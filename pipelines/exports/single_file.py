@@ -1,4 +1,4 @@
-"""Steps that the exports to a single file share: `.tflite` and `.onnx`."""
+"""Steps that the exports to files of pixels share: LiteRT, ONNX and OpenVINO."""
 
 import importlib
 from importlib import metadata
@@ -15,8 +15,9 @@ from kerasseg.layers import native_operations
 
 from ..errors import InputError
 from . import parity, portable
+from .formats import Export
+from .portable import LABELS, PROBABILITIES
 
-LABELS, PROBABILITIES = "labels", "probabilities"
 _ODD_SIZES = ((61, 83), (97, 64))
 
 
@@ -91,15 +92,15 @@ def _replace_policies(config: Any) -> bool:
     return sum(map(_replace_policies, config.values())) > 0
 
 
-def check(
-    model, file: Path, size: tuple[int, int] | None, package: str, batch_sizes=(1, 2)
-) -> dict[str, Any]:
-    """Compares a file with the network it came from.
+def check(model, file: Path, export: Export, package: str, batch_sizes=(1, 2)) -> dict[str, Any]:
+    """Runs a file in a clean process, and compares its labels with those of its network.
+
+    The labels of a quantised file may differ; its score tells how much is lost by that.
 
     Args:
         model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         file: The file.
-        size: `(height, width)` of the images that it takes; None for any: then they are odd.
+        export: The export; images are of its size, or of odd sizes if it takes any.
         package: Distribution that runs it.
         batch_sizes: How many of each are sent, twice.
 
@@ -109,7 +110,7 @@ def check(
     Raises:
         InputError: If the file does not run, or its answers differ.
     """
-    sizes = [size] * 2 if size else _ODD_SIZES
+    sizes = [export.size] * 2 if export.size else _ODD_SIZES
     images = [parity.draw_image(*sides) for sides in sizes]
     images[1] = images[1][:, ::-1]
     # An image and its mirror image: answers that are mixed up in a batch differ.
@@ -120,7 +121,15 @@ def check(
     comparison = parity.Comparison(model)
     answers = portable.predict_in_clean_process(file, batches)
     for batch, answer in zip(batches, answers, strict=True):
-        if not comparison.agrees(batch, answer[LABELS], answer.get(PROBABILITIES)):
+        labels, probabilities = answer[LABELS], answer.get(PROBABILITIES)
+        if labels.dtype != np.uint8 or labels.shape != batch.shape[:3]:
+            raise InputError(
+                f"{file}: labels must be uint8 {batch.shape[:3]}, got {labels.dtype} "
+                f"{labels.shape}; nothing was exported."
+            )
+        if export.quantize:
+            comparison.count(batch, labels)
+        elif not comparison.agrees(batch, labels, probabilities):
             raise InputError(f"{file}: labels differ from the network's; nothing was exported.")
     return {
         "loader": f"{package} {metadata.version(package)}, in a process without TensorFlow",

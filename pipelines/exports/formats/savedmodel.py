@@ -11,6 +11,7 @@ PACKAGES = ()
 FILE = ""
 TAKES_CRF = True
 NEEDS_SIZE = False
+QUANTIZES = ()
 NOTES = (
     "EXIF orientation is applied: the label map lies over the image as a viewer shows it.",
     "",
