@@ -18,6 +18,7 @@ from .exports import (
     formats,
     model_card,
     own_scores,
+    rounded_kernels,
     single_file,
     training_images,
 )
@@ -121,7 +122,7 @@ def run(
         atomic_files.remove_leftovers(parent)
         with atomic_files.temporary_folder(parent) as writing:
             try:
-                beside = form.write(model, writing, export)
+                beside = form.write(_rounded(model, export), writing, export)
                 report = form.check(model, writing, export)
                 if dataset:
                     report["scores"] = _score(model, writing, export, dataset, on_progress)
@@ -176,6 +177,13 @@ def _dataset(described: run_folder.Run, data: Path | str | None) -> records.Data
             "and scored on a converted dataset."
         )
     return described.open_dataset(None if data is None else Path(data))
+
+
+def _rounded(model, export: Export):
+    """Returns the network whose kernels become 8-bit integers without a shift of its means."""
+    if export.quantize != formats.INT8:
+        return model
+    return rounded_kernels.rounded(model, export.calibration())
 
 
 def _score(model, folder: Path, export: Export, dataset: records.Dataset, on_progress):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import own_scores as own_scores
     from . import parity as parity
     from . import portable as portable
+    from . import rounded_kernels as rounded_kernels
     from . import single_file as single_file
     from . import training_images as training_images
     from . import warmup_requests as warmup_requests
