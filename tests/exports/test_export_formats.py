@@ -17,7 +17,15 @@ from test_contract import NUM_CLASSES, SMALL, SMALL_SIZES, SMALL_VARIANTS, balan
 
 import kerasseg
 from kerasseg import adapters, inference, models
-from kerasseg.layers import Conv2D, CropLike, DenseCRF, PadToMultiple, ResizeLike, unpooling
+from kerasseg.layers import (
+    Conv2D,
+    CropLike,
+    DenseCRF,
+    PadToMultiple,
+    ResizeLike,
+    activations,
+    unpooling,
+)
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.pipelines import export
 from kerasseg.pipelines.classes import ClassSpace
@@ -271,6 +279,19 @@ def test_what_tf2onnx_alone_gets_wrong_is_right(tmp_path):
     for batch, answer in zip(batches, answers, strict=True):
         expected = tf.nn.softmax(model(batch.astype(np.float32)))
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def test_gelu_is_one_operation_of_litert(tmp_path):
+    """The converter knows GELU by TensorFlow's own form; it has no operation for `erf`."""
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Activation(activations.gelu)(inputs * 0.02 - 2))
+    file = litert.write(model, tmp_path, exported((8, 9))) / litert.FILE
+    names = [operation["op_name"] for operation in Interpreter(str(file))._get_ops_details()]
+    assert "GELU" in names
+    image = random_images(1, 8, 9)
+    (answer,) = portable.predict_in_clean_process(file, [image])
+    expected = tf.nn.softmax(model(image.astype(np.float32)))
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
