@@ -14,7 +14,6 @@ from kerasseg.pipelines.exports.parity import labels_agree
 from kerasseg.pipelines.runs.views import View, seen
 from kerasseg.pipelines.serving import saved_model, tensors
 
-
 VIEWS = [
     View((24, 32), blend="uniform", scales=(0.5, 1.5), flip=True),
     pytest.param(View((24, 32), (16, 20)), marks=pytest.mark.slow),
