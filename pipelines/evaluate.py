@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from kerasseg import atomic_files, inference, metrics
@@ -16,7 +15,7 @@ from .errors import InputError, writing_to
 from .evaluations import evaluation_page
 from .evaluations.extreme_images import ExtremeImages
 from .evaluations.split_scores import SplitScores
-from .runs import run_folder, trained_networks
+from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.views import WHOLE, View, seen
 from .runtime import allocator, report_files
@@ -66,8 +65,8 @@ def run(
         images, 95 % intervals, objects by size, calibration), with `class_names`,
         `absent_classes` (those without a pixel in the labels), `images`, `split`, `dataset`,
         `fingerprint`, `checkpoint` ("best", "last" or None), `view` and `crf` (their attributes, or
-        None), `seconds` and `images_per_second` of
-        this evaluation and the `devices` that it ran on, and the `confusion_matrix` as an array.
+        None), the `temperature` of the probabilities, `seconds` and `images_per_second` of this
+        evaluation and the `devices` that it ran on, and the `confusion_matrix` as an array.
 
     Raises:
         InputError: If the run or the dataset cannot be used, their classes differ, or a file
@@ -88,9 +87,14 @@ def run(
         model = seen(model, view)
         if crf is not None:
             model = refine(model, crf)
-        extremes = ExtremeImages(0 if report is None else _SHOWN)
+        temperature = calibration.of_network(folder, checkpoint, crf).temperature
+        count = dataset.classes.count
+        observer = SplitScores(count, ExtremeImages(0 if report is None else _SHOWN))
+        evaluator = inference.Evaluator(
+            model, count, strategy, observer=observer, temperature=temperature
+        )
         try:
-            scores = _score(model, dataset, split, batch_size, strategy, extremes)
+            scores = _score(evaluator, observer, dataset, split, batch_size)
         except tf.errors.OpError as error:
             raise InputError(
                 f"{folder}: the network cannot take the images of split {split} "
@@ -104,27 +108,25 @@ def run(
         "checkpoint": chosen,
         "view": view.facts(),
         "crf": crf and asdict(crf),
+        "temperature": temperature,
         **scores,
         "devices": descriptions(strategy),
     }
     _write(output_folder(folder, split, crf, view), found)
     if report is not None:
-        _write_page(Path(report), described, found, extremes)
+        _write_page(Path(report), described, found, observer.extremes)
     return found
 
 
 def _score(
-    model: keras.Model,
+    evaluator: inference.Evaluator,
+    observer: SplitScores,
     dataset: records.Dataset,
     split: str,
     batch_size: int,
-    strategy: tf.distribute.Strategy,
-    extremes: ExtremeImages,
 ) -> dict[str, Any]:
     """Evaluates a network in one pass; returns all scores, the time and the confusion matrix."""
     classes = dataset.classes
-    observer = SplitScores(classes.count, extremes)
-    evaluator = inference.Evaluator(model, classes.count, strategy, observer=observer)
     batches = inputs.evaluation_batches(dataset.files(split), batch_size, named=True)
     begun = time.perf_counter()
     with observer, records.reading(dataset):

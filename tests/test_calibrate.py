@@ -12,7 +12,7 @@ import scipy.special
 import tensorflow as tf
 
 import kerasseg
-from kerasseg.pipelines import calibrate, export, inputs, predict, records
+from kerasseg.pipelines import calibrate, evaluate, export, inputs, predict, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.evaluations.reliability import Counter
 from kerasseg.pipelines.runs import calibration
@@ -74,6 +74,14 @@ def test_expected_calibration_error_is_that_of_the_formula(calibrated, pixels):
         assert found == pytest.approx(expected, abs=1e-5), when
         assert sum(each["pixels"] for each in report[when]["bins"]) == len(pixels[1])
     assert report["pixels"] == len(pixels[1])
+
+
+def test_evaluate_computes_the_error_of_the_calibrated_probabilities(calibrated):
+    run, report = calibrated
+    found = evaluate.run(run)
+    assert found["temperature"] == report["temperature"]
+    error = report["after"]["expected_calibration_error"]
+    assert found["expected_calibration_error"] == pytest.approx(error, abs=1e-5)
 
 
 def test_the_run_keeps_the_report_and_a_diagram(calibrated):

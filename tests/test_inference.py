@@ -106,12 +106,13 @@ def test_an_observer_sees_what_is_predicted_and_how_surely(replicas, two_cpus):
     with strategy.scope():
         inputs = keras.Input((None, None, 3))
         model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs / 255))
-        evaluator = Evaluator(model, 3, strategy, observer=lambda *arrays: seen.append(arrays))
+        observer = lambda *arrays: seen.append(arrays)  # noqa: E731
+        evaluator = Evaluator(model, 3, strategy, observer=observer, temperature=2.0)
     matrix = evaluator(batches)
     np.testing.assert_array_equal(matrix, counted_by_hand(model, [batch[:2] for batch in batches]))
     assert len(seen) == 2
     for (images, labels, number), observed in zip(batches, seen, strict=True):
-        logits = np.asarray(model(images), np.float64)
+        logits = np.asarray(model(images), np.float64) / 2
         softmax = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
         np.testing.assert_array_equal(observed[0], images)
         np.testing.assert_array_equal(observed[1], labels)

@@ -26,6 +26,7 @@ class Evaluator:
             each pixel, uint8 (batch, height, width), and the probability of this class, float32 of
             that shape, all as NumPy arrays, and with what else the batch has. None for none, which
             saves computing the probabilities.
+        temperature: Number by which logits are divided before softmax, for the observer.
 
     Attributes:
         mean_loss: Mean loss of the last dataset; None without a loss, or without a pixel that is
@@ -40,11 +41,13 @@ class Evaluator:
         loss: Any = None,
         workers: int = 1,
         observer: Callable[..., None] | None = None,
+        temperature: float = 1.0,
     ):
         self.model = model
         self.num_classes = num_classes
         self.loss = loss
         self.observer = observer
+        self.temperature = temperature
         self.mean_loss: float | None = None
         self.strategy = strategy or tf.distribute.get_strategy()
         self._replicas = self.strategy.num_replicas_in_sync // workers
@@ -114,9 +117,8 @@ class Evaluator:
         """Returns what the observer is called with; nothing without an observer."""
         if self.observer is None:
             return ()
-        below_largest = logits - tf.reduce_max(logits, axis=-1, keepdims=True)
-        probabilities = 1 / tf.reduce_sum(tf.exp(below_largest), axis=-1)
-        return tf.cast(predictions, tf.uint8), probabilities
+        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32) / self.temperature)
+        return tf.cast(predictions, tf.uint8), tf.reduce_max(probabilities, axis=-1)
 
     def _gather(self, value, images: int) -> np.ndarray:
         """Joins the parts of the replicas and leaves out the padding of the batch."""

@@ -8,14 +8,13 @@ that is not the label, the pixel contradicts its label.
 
 Pixels that touch and contradict in the same way make a region. Its score, in [0, 1], is the product
 of three numbers: the mean margin, the probability of the network's class minus that of the label;
-`pixels / (pixels + 1/2000 of the image)`, as small regions are chance; and `1 / (1 + 100 * share)`,
-where `share` is the share of all pixels of the label's class that are contradicted in this way, as
-classes that the network often mixes up say little about the label. Pixels at the edge of a region
-do not count for the score, so that borders which are a pixel off have none.
+`pixels / (pixels + 1/2000 of the image)`, as small regions are chance; and the share of the pixels
+around the region whose label is not the network's class, as a region beside such pixels is mostly
+an object whose edge the network does not hit. Pixels at the edge of a region do not count for
+margin and size, so that borders which are a pixel off have no score.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,9 +35,7 @@ from .pictures import Reader
 from .suspects import Box, SuspectedImage, SuspectedRegion, Suspects
 
 _SMALL = 1 / 2000  # of the image
-_MIXED_UP = 100.0
-# Regions that are kept until the classes that are often mixed up are known.
-_MOST_KEPT = 20_000
+_AROUND = 2  # pixels around a region that tell what it touches
 
 
 class Pair(NamedTuple):
@@ -166,29 +163,18 @@ def find(
     """
     compare = Comparison(reader, network)
     classes = reader.description.classes
-    count = classes.count
-    thresholds = _thresholds(_stepping(map(compare, pairs), on_step), count)
-    regions: list[SuspectedRegion] = []
-    contradicted = np.zeros((count, count))
-    labelled = np.zeros(count)
+    thresholds = _thresholds(_stepping(map(compare, pairs), on_step), classes.count)
+    best: list[SuspectedRegion] = []
+    images: list[SuspectedImage] = []
+    total = 0
     for pair, compared in zip(pairs, _stepping(map(compare, pairs), on_step), strict=True):
-        if compared is None:
-            continue
-        sure, contradicts = _contradictions(compared, thresholds)
-        labelled += np.bincount(compared.label.ravel(), minlength=256)[:count]
-        np.add.at(contradicted, (compared.label[contradicts], sure[contradicts]), 1)
-        regions += _regions(pair, compared, sure, contradicts, classes)
-        if len(regions) > _MOST_KEPT:
-            regions = _ranked(regions)[: _MOST_KEPT // 2]
-    shares = contradicted / np.maximum(labelled, 1)[:, np.newaxis]
-    weighted = [_weighted(region, shares, classes) for region in regions]
-    return Suspects(_ranked(weighted)[:most], _images(weighted)[:most], len(weighted))
-
-
-def _weighted(region: SuspectedRegion, shares: np.ndarray, classes: ClassSpace) -> SuspectedRegion:
-    """Lowers the score of a region if its two classes are often mixed up."""
-    share = shares[classes.names.index(region.label), classes.names.index(region.sure)]
-    return replace(region, score=region.score / (1 + _MIXED_UP * share))
+        found = [] if compared is None else list(_regions(pair, compared, thresholds, classes))
+        if found:
+            score = sum(region.score for region in found)
+            images.append(SuspectedImage(pair.split, pair.file, score, len(found)))
+        best = _ranked([*best, *found])[:most]
+        total += len(found)
+    return Suspects(best, _ranked(images)[:most], total)
 
 
 class Comparison:
@@ -248,49 +234,47 @@ def _contradictions(compared: Compared, thresholds: np.ndarray) -> tuple[np.ndar
 
 
 def _regions(
-    pair: Pair,
-    compared: Compared,
-    sure: np.ndarray,
-    contradicts: np.ndarray,
-    classes: ClassSpace,
+    pair: Pair, compared: Compared, thresholds: np.ndarray, classes: ClassSpace
 ) -> Iterator[SuspectedRegion]:
     """Yields the regions of an image that have a pixel away from their edge."""
+    sure, contradicts = _contradictions(compared, thresholds)
     codes = np.where(contradicts, compared.label.astype(np.int32) * 256 + sure, -1)
     lowest, highest = ndimage.minimum_filter(codes, 3), ndimage.maximum_filter(codes, 3)
     inner = contradicts & (lowest == highest)
-    small = _SMALL * codes.size
     for code in np.unique(codes[inner]).tolist():
         label, suggested = divmod(code, 256)
         parts, _ = ndimage.label(codes == code)
-        probabilities = compared.probabilities
         for number, box in enumerate(ndimage.find_objects(parts), 1):
-            inside = (parts[box] == number) & inner[box]
-            pixels = int(inside.sum())
-            if not pixels:
+            window = tuple(slice(max(0, s.start - _AROUND), s.stop + _AROUND) for s in box)
+            region = parts[window] == number
+            core = region & inner[window]
+            if not core.any():
                 continue
-            confidence = float(probabilities[box][inside, suggested].mean())
-            own = float(probabilities[box][inside, label].mean())
+            confidence, own = (
+                float(compared.probabilities[window][core, class_].mean())
+                for class_ in (suggested, label)
+            )
+            pixels = int(core.sum())
+            size = pixels / (pixels + _SMALL * codes.size)
+            free = 1 - _touching(region, compared.label[window] == suggested)
             yield SuspectedRegion(
                 split=pair.split,
                 file=pair.file,
                 label=classes.names[label],
                 sure=classes.names[suggested],
-                score=max(0.0, confidence - own) * pixels / (pixels + small),
+                score=max(0.0, confidence - own) * size * free,
                 confidence=confidence,
                 label_probability=own,
-                pixels=int((parts[box] == number).sum()),
+                pixels=int(region.sum()),
                 box=Box(box[0].start, box[1].start, box[0].stop, box[1].stop),
             )
 
 
-def _ranked(regions: Iterable[SuspectedRegion]) -> list[SuspectedRegion]:
-    return sorted(regions, key=lambda region: (-region.score, region.split, region.file))
+def _touching(region: np.ndarray, labelled: np.ndarray) -> float:
+    """Returns the share of the pixels around a region that are labelled as a class."""
+    around = ndimage.binary_dilation(region, iterations=_AROUND) & ~region
+    return float(labelled[around].mean()) if around.any() else 0.0
 
 
-def _images(regions: Iterable[SuspectedRegion]) -> list[SuspectedImage]:
-    """Ranks the images by the sum of the scores of their regions."""
-    scores: dict[tuple[str, str], list[float]] = {}
-    for region in regions:
-        scores.setdefault((region.split, region.file), []).append(region.score)
-    images = [SuspectedImage(*key, sum(each), len(each)) for key, each in scores.items()]
-    return sorted(images, key=lambda image: (-image.score, image.split, image.file))
+def _ranked(found: Iterable) -> list:
+    return sorted(found, key=lambda each: (-each.score, each.split, each.file))

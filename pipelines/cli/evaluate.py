@@ -40,8 +40,8 @@ from . import options, startup
     metavar="FILE.html",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write a web page into: curves of the training, scores with intervals, the "
-    "confusion matrix, calibration, and the best and worst images with their errors. It needs no "
-    "network.",
+    "confusion matrix, calibration, and the best and worst images with their errors. It loads "
+    "nothing from elsewhere.",
 )
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Score the network of RUN on a split, at the images' own size.
@@ -59,6 +59,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     parameters = options.crf_parameters(run, crf, crf_iterations)
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
+    options.tell_calibration(run, arguments["checkpoint"], parameters)
     scores = evaluate.run(run, view=view, crf=parameters, **arguments)
     print_scores(scores)
     folder = evaluate.output_folder(run, arguments["split"], parameters, view)
@@ -112,6 +113,7 @@ def _print_sizes(sizes) -> None:
             )
             for name, found in sizes.items()
         ],
+        title="objects by size",
     )
 
 

@@ -6,7 +6,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import boundary_iou as boundary_iou
-    from . import calibration as calibration
+    from . import calibration_error as calibration_error
     from . import confusions as confusions
     from . import error_maps as error_maps
     from . import evaluation_page as evaluation_page

@@ -38,12 +38,22 @@ def render(
         "<h2>Images</h2>",
         "<p>Image, label, prediction, and errors in red; ignored pixels are white. Worst and best "
         "by the mean IoU of the classes in the label.</p>",
-        document.legend(classes, [("error", ERROR_COLOR)]),
+        document.legend(_occurring([*worst, *best], classes), [("error", ERROR_COLOR)]),
     ]
     for title, images in (("Worst", worst), ("Best", best)):
         if images:
             parts += [f"<h3>{title}</h3>", *(_figure(image, classes) for image in images)]
     return parts
+
+
+def _occurring(images: Sequence[ScoredImage], classes: ClassSpace) -> ClassSpace:
+    """Returns the classes that labels and predictions show."""
+    pixels = [np.unique(part) for image in images for part in (image.label, image.prediction)]
+    found = [label for label in np.unique(np.concatenate(pixels)) if label != IGNORE_LABEL]
+    return ClassSpace(
+        tuple(classes.names[label] for label in found),
+        tuple(classes.colors[label] for label in found),
+    )
 
 
 def _figure(image: ScoredImage, classes: ClassSpace) -> str:

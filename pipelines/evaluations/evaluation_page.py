@@ -47,14 +47,13 @@ td { overflow-wrap: break-word; }
 td:first-child { min-width: 7em; } .heat td:first-child { min-width: 0; }
 .meanings td:last-child { min-width: 16em; }
 .heat td, .heat th { padding: .1em .3em; border: 1px solid #eee; }
-.heat span { display: block; padding: 0 .2em; } .matrix img { max-width: 100%; }
+.heat span { display: block; padding: 0 .2em; }
+.matrix img { max-width: 100%; border: 1px solid #ddd; }
 .heat th { font-weight: 400; } .heat th + th { writing-mode: vertical-rl; }
 details { margin: .6em 0; } summary { cursor: pointer; }
-@media (max-width: 700px) { td { overflow-wrap: break-word; }
-td:first-child { min-width: 7em; } .heat td:first-child { min-width: 0; }
-.meanings td:last-child { min-width: 16em; }
-body { margin: 1em auto; }
-  td svg { width: 100px; } th, td { padding: .2em .4em; } }
+@media (max-width: 700px) {
+  body { margin: 1em auto; } td svg { width: 100px; } th, td { padding: .2em .4em; }
+}
 """
 )
 
@@ -239,7 +238,9 @@ def _conditions(evaluation: Evaluation) -> list[str]:
         f"{scores['seconds']:.3g} s, with reading, compiling and counting) on {devices}",
         "dataset": f"{scores['dataset']}, fingerprint {scores['fingerprint']}",
         "network": f"{scores['checkpoint'] or 'of the file'}",
-        "CRF": str(scores["crf"] or "none"),
+        "windows and scales": _settings(scores["view"]),
+        "CRF": _settings(scores["crf"]),
+        "temperature of the probabilities": f"{scores['temperature']:.4g}",
         **evaluation.versions,
     }
     rows = [(text(name), text(value)) for name, value in facts.items()]
@@ -250,6 +251,10 @@ def _conditions(evaluation: Evaluation) -> list[str]:
         listed = table(("option", "value"), rows, ())
         parts.append(f"<details><summary>Options of the training</summary>{listed}</details>")
     return parts
+
+
+def _settings(values: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{k} {v}" for k, v in values.items()) if values else "none"
 
 
 def _percent(score: float | None) -> str:

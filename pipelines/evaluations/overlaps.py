@@ -71,6 +71,6 @@ def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return ratio(np.where(there, values, 0.0).sum(axis=axis), there.sum(axis=axis))
 
 
-def or_none(value: float) -> float | None:
+def or_none(value: float | np.ndarray) -> float | None:
     """Returns a score for JSON, which knows no NaN: None where it is undefined."""
     return None if np.isnan(value) else float(value)

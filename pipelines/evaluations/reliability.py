@@ -15,15 +15,15 @@ import tensorflow as tf
 
 from kerasseg import IGNORE_LABEL, inference, metrics
 
-from . import calibration
-from .calibration import BINS
+from . import calibration_error
+from .calibration_error import BINS
 
 
 @dataclass(frozen=True)
 class Reliability:
     """Pixels that are not ignored, by the confidence of their prediction.
 
-    Bins are those of `calibration.histogram`.
+    Bins are those of `calibration_error.histogram`.
 
     Attributes:
         pixels: int64 (BINS,) number of pixels.
@@ -45,7 +45,7 @@ class Reliability:
     def expected_calibration_error(self) -> float:
         """Mean distance of confidence and accuracy over the bins, weighted by their pixels."""
         bins = np.stack([self.pixels, self.correct, self.confidence])
-        return calibration.expected_error(bins)
+        return calibration_error.expected_error(bins)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the scores, and mean confidence and accuracy of each bin, for JSON."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..inputs import threads
-from . import boundary_iou, calibration, object_sizes, overlaps, per_image
+from . import boundary_iou, calibration_error, object_sizes, overlaps, per_image
 from .extreme_images import ExtremeImages
 
 _MOST_THREADS = 8
@@ -23,18 +23,21 @@ class SplitScores:
     Args:
         num_classes: Number of classes.
         extremes: Keeps images that are to be shown.
+        has_confidence: Whether predictions come with their probability. Without it, no score of
+            calibration is defined.
 
     Attributes:
         extremes: The same.
     """
 
-    def __init__(self, num_classes: int, extremes: ExtremeImages):
+    def __init__(self, num_classes: int, extremes: ExtremeImages, has_confidence: bool = True):
         self.extremes = extremes
         self._num_classes = num_classes
+        self._has_confidence = has_confidence
         self._overlaps: list[np.ndarray] = []
         self._boundaries = np.zeros((3, num_classes), np.int64)
         self._sizes = np.zeros((4, len(object_sizes.SIZES), num_classes))
-        self._calibration = np.zeros((3, calibration.BINS))
+        self._calibration = np.zeros((3, calibration_error.BINS))
         self._threads = min(_MOST_THREADS, threads.count())
         self._pool = ThreadPoolExecutor(self._threads)
         self._pending: deque[tuple[_Image, Future[_Counts]]] = deque()
@@ -76,7 +79,7 @@ class SplitScores:
         Returns:
             `mean_boundary_iou` and `class_boundary_iou`, see `boundary_iou`; the scores of
             `per_image.scores`; `intervals`, see `per_image.intervals`; `object_sizes`, see
-            `object_sizes.scores`; and the scores of `calibration.scores`.
+            `object_sizes.scores`; and the scores of `calibration_error.scores`.
         """
         self._add_counted(most_pending=0)
         of_images = np.array(self._overlaps, np.int32).reshape(-1, 3, self._num_classes)
@@ -88,7 +91,7 @@ class SplitScores:
             **per_image.scores(of_images),
             "intervals": per_image.intervals(of_images),
             "object_sizes": object_sizes.scores(self._sizes),
-            **calibration.scores(self._calibration),
+            **calibration_error.scores(self._calibration),
         }
 
     def _count(self, image: "_Image", confidence: np.ndarray) -> "_Counts":
@@ -99,7 +102,7 @@ class SplitScores:
             overlap,
             boundary_iou.count(label, prediction, classes),
             object_sizes.count(label, prediction, overlap),
-            calibration.histogram(label, prediction, confidence),
+            calibration_error.histogram(label, prediction, confidence),
         )
 
     def _add_counted(self, most_pending: int) -> None:
@@ -110,7 +113,8 @@ class SplitScores:
             self._overlaps.append(counts.overlap.astype(np.int32))
             self._boundaries += counts.boundary
             self._sizes += counts.sizes
-            self._calibration += counts.calibration
+            if self._has_confidence:
+                self._calibration += counts.calibration
             self.extremes.add(image.name, _scores_of(counts.overlap), *image[1:])
 
 

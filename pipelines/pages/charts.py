@@ -77,8 +77,8 @@ def reliability(
             continue
         left, until = number / len(accuracy), (number + 1) / len(accuracy)
         bars.append(_bar(frame, left, until, 0, right, 'fill="#0072b2" stroke="#fff"'))
-        gap = sorted((right, sure))
-        bars.append(_bar(frame, left, until, *gap, 'fill="#d55e00" fill-opacity=".35"'))
+        low, high = sorted((right, sure))
+        bars.append(_bar(frame, left, until, low, high, 'fill="#d55e00" fill-opacity=".35"'))
     diagonal = _line(frame, [(0, 0), (1, 1)], 'class="diagonal" stroke-dasharray="4 3"')
     picture = _svg([*_axes(frame, "confidence"), *bars, diagonal], description)
     caption = (

@@ -1,6 +1,7 @@
 """Suspected label errors: confident learning, by hand and with a trained run."""
 
 import io
+import itertools
 import json
 
 import numpy as np
@@ -88,13 +89,33 @@ def test_a_region_of_the_wrong_class_comes_first_with_its_place(truth):
     assert region.pixels == 15 * 20
     assert region.confidence == pytest.approx(0.9)
     assert region.label_probability == pytest.approx(0.05)
-    # 13 x 18 pixels are away from the edge; a part of the pixels labelled disc is contradicted.
-    share = 300 / (3 * 14 * 25 + 300)
-    expected = 0.85 * 234 / (234 + SIZE[0] * SIZE[1] / 2000) / (1 + 100 * share)
+    # 13 x 18 pixels are away from the edge, and nothing around it is labelled as a square.
+    expected = 0.85 * 234 / (234 + SIZE[0] * SIZE[1] / 2000)
     assert region.score == pytest.approx(expected, rel=1e-5)
     assert [(image.file, image.regions) for image in found.images] == [("1.png", 1)]
     with PIL.Image.open(io.BytesIO(region.picture)) as picture:
         assert picture.size[0] > 3 * picture.size[1] / 2
+
+
+def test_a_region_beside_pixels_of_its_class_is_less_suspicious(truth):
+    """The network's square is 6 pixels wider than the label's."""
+    wide = truth[0].copy()
+    wide[5:20, 25:31] = 1
+    found = suspects_of(truth, [sure_of(wide), *map(sure_of, truth[1:])])
+    (region,) = found.regions
+    assert region.box == (5, 25, 20, 31)
+    # All pixels within 2 steps of the region; those on the left belong to the square.
+    around = {
+        (y + dy, x + dx)
+        for y in range(5, 20)
+        for x in range(25, 31)
+        for dy, dx in itertools.product(range(-2, 3), repeat=2)
+        if abs(dy) + abs(dx) <= 2
+    } - set(itertools.product(range(5, 20), range(25, 31)))
+    touching = sum(int(truth[0][place] == 1) for place in around) / len(around)
+    core = 13 * 4
+    expected = 0.85 * core / (core + SIZE[0] * SIZE[1] / 2000) * (1 - touching)
+    assert region.score == pytest.approx(expected, rel=1e-5)
 
 
 def test_borders_that_are_a_pixel_off_and_unsure_networks_are_no_suspects(truth):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from label_images import label_and_prediction
 
+from kerasseg import metrics
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.evaluations import error_maps, evaluation_page
 from kerasseg.pipelines.evaluations.extreme_images import ExtremeImages
@@ -62,12 +63,20 @@ def evaluation(names, images=8, history=()):
             kept = label != 255
             np.add.at(matrix, (label[kept], prediction[kept]), 1)
         more = counted.scores()
-    from kerasseg import metrics
-
     scores = {
-        **{"dataset": HOSTILE, "split": "validation", "images": images, "fingerprint": "00"},
-        **{"checkpoint": "best", "crf": None, "class_names": list(names), "absent_classes": []},
-        **{"seconds": 2.0, "images_per_second": images / 2, "devices": ["CPU:0"]},
+        "dataset": HOSTILE,
+        "split": "validation",
+        "images": images,
+        "fingerprint": "00",
+        "checkpoint": "best",
+        "view": {"window": (240, 320), "flip": True},
+        "crf": None,
+        "temperature": 1.0,
+        "class_names": list(names),
+        "absent_classes": [],
+        "seconds": 2.0,
+        "images_per_second": images / 2,
+        "devices": ["CPU:0"],
         **metrics.scores(matrix),
         **more,
         "confusion_matrix": matrix,
@@ -122,6 +131,12 @@ def test_scores_are_there_as_numbers(page):
     assert "absent" in text
 
 
+def test_the_page_says_how_it_was_evaluated(page):
+    text = Page(page).text
+    assert "windows and scales window (240, 320), flip True" in " ".join(text.split())
+    assert "4 images/s (8 images in 2 s" in text
+
+
 def test_a_file_without_a_run_has_no_curves_and_no_options():
     page = evaluation_page.render(evaluation(NAMES))
     assert "<h2>Training</h2>" not in page
@@ -135,6 +150,11 @@ def test_many_classes_are_a_picture_with_the_largest_confusions_beside_it():
     assert "Largest confusions" in many.text
 
 
+def test_the_legend_of_images_has_the_classes_that_are_shown():
+    (legend,) = re.findall('<p class="legend">(.*)</p>', evaluation_page.render(evaluation(NAMES)))
+    assert re.findall(r"</span>([^<]+)</span>", legend)[2:] == ["car", "tree", "ignored", "error"]
+
+
 def test_errors_are_red_and_ignored_pixels_white():
     image = evaluation(NAMES).worst[0]
     drawn = error_maps.draw(image)
@@ -144,8 +164,7 @@ def test_errors_are_red_and_ignored_pixels_white():
     np.testing.assert_array_equal((drawn == 255).all(axis=-1), image.label == 255)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_the_page_without_asking_for_anything(page, tmp_path, width):
+def test_a_browser_shows_the_page_in_any_width_without_asking_for_anything(page, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     executable = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if executable is None:
@@ -154,11 +173,13 @@ def test_a_browser_shows_the_page_without_asking_for_anything(page, tmp_path, wi
     file.write_text(page)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        shown, addresses, told = browser.new_page(viewport={"width": width, "height": 800}), [], []
+        shown, addresses, told = browser.new_page(), [], []
         shown.on("request", lambda request: addresses.append(request.url))
         shown.on("console", lambda message: told.append(message.text))
         shown.goto(file.as_uri())
-        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        for width in (390, 1280):
+            shown.set_viewport_size({"width": width, "height": 800})
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width
         loaded = "[...document.images].every(image => image.complete && image.naturalWidth)"
         assert shown.evaluate(loaded)
         browser.close()

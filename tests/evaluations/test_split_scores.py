@@ -36,6 +36,15 @@ def test_batch_size_and_order_change_nothing():
             np.testing.assert_allclose(*values, rtol=1e-12)  # None becomes NaN
 
 
+def test_predictions_without_a_confidence_have_no_calibration():
+    with split_scores.SplitScores(2, ExtremeImages(0), has_confidence=False) as counted:
+        label = np.zeros((1, 4, 4), np.uint8)
+        counted(label, label, label, np.ones((1, 4, 4)), np.array([b"a"], object))
+        found = counted.scores()
+    assert found["expected_calibration_error"] is None
+    assert found["mean_boundary_iou"] == 1
+
+
 def test_what_fails_in_a_thread_is_raised():
     with split_scores.SplitScores(2, ExtremeImages(0)) as counted:
         label = np.zeros((1, 4, 4), np.uint8)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kerasseg.pipelines.evaluations import calibration
+from kerasseg.pipelines.evaluations import calibration_error
 
 
 def error_by_the_formula(label, prediction, confidence):
@@ -27,10 +27,10 @@ def pixels(seed, size=(50, 60)):
 
 def test_the_error_is_that_of_the_formula_over_all_images_together():
     images = [pixels(seed) for seed in range(3)]
-    bins = sum(calibration.histogram(*image) for image in images)
+    bins = sum(calibration_error.histogram(*image) for image in images)
     expected = error_by_the_formula(*map(np.stack, zip(*images, strict=True)))
     assert expected > 0.1
-    found = calibration.scores(bins)
+    found = calibration_error.scores(bins)
     assert found["expected_calibration_error"] == pytest.approx(expected, abs=1e-12)
     assert sum(found["calibration"]["pixels"]) == sum((label != 255).sum() for label, *_ in images)
 
@@ -38,7 +38,7 @@ def test_the_error_is_that_of_the_formula_over_all_images_together():
 def test_a_confidence_of_1_is_in_the_last_bin():
     label = np.zeros((1, 4), np.uint8)
     confidence = np.array([[1.0, 1.0, 0.5, 0.25]], np.float32)
-    found = calibration.scores(calibration.histogram(label, label, confidence))
+    found = calibration_error.scores(calibration_error.histogram(label, label, confidence))
     pixels = found["calibration"]["pixels"]
     assert {number: count for number, count in enumerate(pixels) if count} == {3: 1, 7: 1, 14: 2}
     assert found["calibration"]["accuracy"][14] == found["calibration"]["confidence"][14] == 1
@@ -48,8 +48,8 @@ def test_a_confidence_of_1_is_in_the_last_bin():
 def test_a_calibrated_network_has_no_error():
     label = np.zeros((1, 4), np.uint8)
     prediction = np.array([[0, 0, 0, 1]], np.uint8)
-    bins = calibration.histogram(label, prediction, np.full((1, 4), 0.75, np.float32))
-    assert calibration.expected_error(bins) == 0
+    bins = calibration_error.histogram(label, prediction, np.full((1, 4), 0.75, np.float32))
+    assert calibration_error.expected_error(bins) == 0
 
 
 def test_a_network_that_gives_nan_and_a_split_without_labels_have_no_error():
@@ -57,8 +57,8 @@ def test_a_network_that_gives_nan_and_a_split_without_labels_have_no_error():
     confidence[0, 0] = np.nan
     label[0, 0] = 0
     assert np.isnan(
-        calibration.expected_error(calibration.histogram(label, prediction, confidence))
+        calibration_error.expected_error(calibration_error.histogram(label, prediction, confidence))
     )
     ignored = np.full_like(label, 255)
-    found = calibration.scores(calibration.histogram(ignored, prediction, confidence))
+    found = calibration_error.scores(calibration_error.histogram(ignored, prediction, confidence))
     assert found["expected_calibration_error"] is None
