@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from . import client
 from .errors import ImageFileError, InputError
 from .images import given_images
 from .runtime.report_files import check_writable, write_text
 from .serving import connections
 from .serving.connections import RequestError, Target
+from .serving.session import Session, inputs, open_connection
 
 _JSON_START = b'{\n "url": '  # of every result
 
@@ -92,8 +92,8 @@ def run(
     image = Path(image)
     if json_file is not None:
         check_writable(Path(json_file), _JSON_START)
-    with client.open_connection(url, timeout) as connection:
-        session = client.Session(connection, retries=3)
+    with open_connection(url, timeout) as connection:
+        session = Session(connection, retries=3)
         name = model or session.only_model(url)
         chosen = signatures or _usable(session, connection, Target(name, version))
         rows = []
@@ -113,12 +113,12 @@ def run(
 
 def _inputs(layout: connections.Layout, image: Path) -> dict[str, np.ndarray]:
     try:
-        return client.inputs(layout, given_images.read(image))
+        return inputs(layout, given_images.read(image))
     except ImageFileError as error:
         raise InputError(f"{image}: {error}") from error
 
 
-def _usable(session: client.Session, connection, target: Target) -> list[str]:
+def _usable(session: Session, connection, target: Target) -> list[str]:
     found = []
     for name in sorted(connection.layouts(target)):
         try:
@@ -138,7 +138,7 @@ def _measure(
     start = threading.Barrier(clients + 1)
 
     def ask() -> None:
-        with client.open_connection(url, timeout) as connection:
+        with open_connection(url, timeout) as connection:
             try:  # opens the connection
                 connection.send(target, body)
             except RequestError as error:

@@ -1,10 +1,11 @@
-"""Evaluation: a run's network is scored over a whole split, at the images' own size."""
+"""Evaluation: a network or an export is scored over a whole split, at the images' own size."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -15,13 +16,33 @@ from .errors import InputError, writing_to
 from .evaluations import evaluation_page
 from .evaluations.extreme_images import ExtremeImages
 from .evaluations.split_scores import SplitScores
+from .exports import exported_network
 from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
+from .runs.training_options import TrainingOptions
 from .runs.views import WHOLE, View, seen
 from .runtime import allocator, report_files
 from .runtime.devices import descriptions, mirrored_strategy
 
 _SHOWN = 6  # images of each kind on the page
+
+
+class Subject(NamedTuple):
+    """What is scored, and on what.
+
+    Attributes:
+        dataset: The dataset.
+        network: From images (batch, height, width, 3) to logits of that size.
+        described: The run; of an export, its classes and its name.
+        checkpoint: "best", "last" or None.
+        temperature: Temperature of the probabilities; None if there are labels only.
+    """
+
+    dataset: records.Dataset
+    network: Any
+    described: run_folder.Run
+    checkpoint: str | None
+    temperature: float | None
 
 
 def run(
@@ -37,17 +58,23 @@ def run(
     code: Sequence[str] = (),
     devices: Sequence[str] | None = None,
     report: Path | str | None = None,
+    model: str | None = None,
+    version: int | None = None,
+    output: Path | str | None = None,
 ) -> dict[str, Any]:
-    """Scores the network of a run or of a `.keras` file.
+    """Scores the network of a run or of a `.keras` file, or an export.
 
     Writes `metrics.json` and `confusion_matrix.csv` into the folder that `output_folder` returns.
+    `exports.label_sources` describes how an export of one size sees images of other sizes.
 
     Args:
-        folder: The run folder or the file.
+        folder: The run folder or the file; or an export: the folder of a version, a `.tflite`,
+            `.onnx` or OpenVINO `.xml` file, or the address of a server.
         data: Folder of a converted dataset with the same classes; None for the dataset of the run's
-            training. A `.keras` file needs it.
-        classes: File that lists the classes of a `.keras` file, which must be those of the dataset;
-            None to take the classes of the dataset.
+            training. A `.keras` file and an export need it.
+        classes: File that lists the classes of a `.keras` file, or of an export without
+            `classes.json`; they must be those of the dataset. None to take the classes of the
+            dataset.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size per batch; does not change the scores.
         view: Windows, scales and mirror images in which the network sees an image.
@@ -59,6 +86,9 @@ def run(
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
         report: HTML file to write, with curves, scores, confusions, the best and worst images and
             calibration; None for none.
+        model: Name of a server's model; None for the only one of a server that lists its models.
+        version: Version of a server's model; None for the server's choice.
+        output: Folder to write to; None for that of the run or the export.
 
     Returns:
         The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
@@ -78,68 +108,104 @@ def run(
         report_files.check_writable(Path(report), evaluation_page.START)
     allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
-    with strategy.scope():
-        chosen = trained_networks.choose(folder, checkpoint)
-        described, model = trained_networks.load(
-            folder, classes=classes, data=data, checkpoint=checkpoint, code=code
+    if exported_network.is_export(folder):
+        seen_as = view.facts() and str(view)
+        _refuse(folder, crf=crf, view=seen_as, checkpoint=checkpoint, code=code or None)
+        opened = _export_opened(folder, data=data, classes=classes, model=model, version=version)
+    else:
+        _refuse(folder, model=model, version=version)
+        opened = _run_opened(
+            folder, classes=classes, data=data, checkpoint=checkpoint, code=code, view=view, crf=crf
         )
-        dataset = described.open_dataset(None if data is None else Path(data))
-        model = seen(model, view)
-        if crf is not None:
-            model = refine(model, crf)
-        temperature = calibration.of_network(folder, checkpoint, crf).temperature
-        count = dataset.classes.count
-        observer = SplitScores(count, ExtremeImages(0 if report is None else _SHOWN))
-        evaluator = inference.Evaluator(
-            model, count, strategy, observer=observer, temperature=temperature
-        )
-        try:
-            scores = _score(evaluator, observer, dataset, split, batch_size)
-        except tf.errors.OpError as error:
-            raise InputError(
-                f"{folder}: the network cannot take the images of split {split} "
-                f"({error.message[:300]})."
-            ) from error
+    with strategy.scope(), opened as subject:
+        extremes = ExtremeImages(0 if report is None else _SHOWN)
+        scores = _score(folder, subject, split, batch_size, extremes)
+    dataset = subject.dataset
     found = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "split": split,
         "images": dataset.splits[split].examples,
-        "checkpoint": chosen,
+        "checkpoint": subject.checkpoint,
         "view": view.facts(),
         "crf": crf and asdict(crf),
-        "temperature": temperature,
+        "temperature": subject.temperature,
         **scores,
         "devices": descriptions(strategy),
     }
-    _write(output_folder(folder, split, crf, view), found)
+    _write(output_folder(folder, split, crf, view, output), found)
     if report is not None:
-        _write_page(Path(report), described, found, observer.extremes)
+        _write_page(Path(report), subject.described, found, extremes)
     return found
 
 
+def _refuse(folder: Path | str, **given: Any) -> None:
+    """Refuses arguments that have no meaning for what is scored."""
+    what = "an export" if exported_network.is_export(folder) else "a run or a .keras file"
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(f"{name} must be left out for {what}, got {value!r}.")
+
+
+@contextmanager
+def _run_opened(
+    folder: Path | str,
+    data: Path | str | None,
+    checkpoint: str | None,
+    view: View,
+    crf: CRFParameters | None,
+    **arguments: Any,
+) -> Iterator[Subject]:
+    chosen = trained_networks.choose(folder, checkpoint)
+    described, model = trained_networks.load(folder, data=data, checkpoint=checkpoint, **arguments)
+    dataset = described.open_dataset(None if data is None else Path(data))
+    model = seen(model, view)
+    network = model if crf is None else refine(model, crf)
+    temperature = calibration.of_network(folder, checkpoint, crf).temperature
+    yield Subject(dataset, network, described, chosen, temperature)
+
+
+@contextmanager
+def _export_opened(folder: Path | str, **arguments: Any) -> Iterator[Subject]:
+    with exported_network.opened(folder, **arguments) as (dataset, network):
+        origin = {"name": "unknown", "fingerprint": "", "path": ""}
+        options = TrainingOptions(model=str(folder))
+        described = run_folder.Run(Path(folder), options, dataset.classes, origin)
+        # An export gives labels only.
+        yield Subject(dataset, network, described, None, None)
+
+
 def _score(
-    evaluator: inference.Evaluator,
-    observer: SplitScores,
-    dataset: records.Dataset,
-    split: str,
-    batch_size: int,
+    folder: Path | str, subject: Subject, split: str, batch_size: int, extremes: ExtremeImages
 ) -> dict[str, Any]:
-    """Evaluates a network in one pass; returns all scores, the time and the confusion matrix."""
-    classes = dataset.classes
+    """Evaluates in one pass; returns all scores, the time and the confusion matrix."""
+    dataset, has_confidence = subject.dataset, subject.temperature is not None
+    observer = SplitScores(dataset.classes.count, extremes, has_confidence)
+    evaluator = inference.Evaluator(
+        subject.network,
+        dataset.classes.count,
+        observer=observer,
+        temperature=subject.temperature or 1.0,
+    )
     batches = inputs.evaluation_batches(dataset.files(split), batch_size, named=True)
     begun = time.perf_counter()
-    with observer, records.reading(dataset):
-        matrix = evaluator(batches)
-        seconds = time.perf_counter() - begun
-        more = observer.scores()
+    try:
+        with observer, records.reading(dataset):
+            matrix = evaluator(batches)
+            seconds = time.perf_counter() - begun
+            more = observer.scores()
+    except tf.errors.OpError as error:
+        # An export tells more than TensorFlow, which called it.
+        raise getattr(subject.network, "failure", None) or InputError(
+            f"{folder}: the network cannot take the images of split {split} "
+            f"({error.message[:300]})."
+        ) from error
+    names = dataset.classes.names
     return {
         **metrics.scores(matrix),
         **more,
-        "class_names": list(classes.names),
-        "absent_classes": [
-            name for name, row in zip(classes.names, matrix, strict=True) if not row.any()
-        ],
+        "class_names": list(names),
+        "absent_classes": [name for name, row in zip(names, matrix, strict=True) if not row.any()],
         "seconds": seconds,
         "images_per_second": dataset.splits[split].examples / seconds,
         "confusion_matrix": matrix,
@@ -156,7 +222,11 @@ def _write_page(
 
 
 def output_folder(
-    folder: Path | str, split: str, crf: CRFParameters | None, view: View = WHOLE
+    folder: Path | str,
+    split: str,
+    crf: CRFParameters | None,
+    view: View = WHOLE,
+    output: Path | str | None = None,
 ) -> Path:
     """Returns the folder of a split's scores, `FOLDER/evaluation/SPLIT`.
 
@@ -164,10 +234,12 @@ def output_folder(
     in force.
 
     FOLDER is the run folder, or beside a `.keras` file that belongs to no run, a folder of its
-    name.
+    name; for an export, see `exported_network.results_folder`. `output` takes its place.
     """
     name = f"{split}{view.suffix}{'_crf' if crf else ''}"
-    return trained_networks.results_folder(folder) / "evaluation" / name
+    is_export = exported_network.is_export(folder)
+    module: Any = exported_network if is_export else trained_networks
+    return Path(output or module.results_folder(folder)) / "evaluation" / name
 
 
 def _write(folder: Path, scores: dict[str, Any]) -> None:

@@ -2,15 +2,26 @@
 
 import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from kerasseg import IGNORE_LABEL, adapters, atomic_files
 
+from . import records
 from .errors import InputError, writing_to
-from .exports import formats, model_card, single_file
+from .exports import (
+    exported_network,
+    formats,
+    model_card,
+    own_scores,
+    rounded_kernels,
+    single_file,
+    training_images,
+)
 from .exports.formats import Export
 from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
@@ -36,6 +47,11 @@ def run(
     format: str = formats.DEFAULT,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
+    quantize: str | None = None,
+    calibration_images: int = 100,
+    score: bool = False,
+    tolerance: float = 0.01,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Exports the network of a run or of a `.keras` file.
 
@@ -47,10 +63,12 @@ def run(
         folder: The run folder or the file.
         output: Folder of the served models.
         name: Name of the model; None for the name of the run folder or the file, followed by "-crf"
-            if the model has a CRF. LiteRT and ONNX models have "-litert" or "-onnx" after the name.
+            if the model has a CRF. Other formats than SavedModels have theirs after the name, as in
+            "-onnx", and quantised models also how, as in "-litert-int8".
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
             for class_0, class_1 and so on without `data`.
-        data: Converted dataset that names the classes of a `.keras` file.
+        data: Converted dataset that names the classes of a `.keras` file, and on which an export is
+            calibrated and scored; None for the dataset of the run's training.
         view: Windows, scales and mirror images in which the network sees an image; they become a
             part of the SavedModel.
         crf: Parameters of a CRF that becomes a part of the SavedModel; None for no CRF.
@@ -61,20 +79,29 @@ def run(
             this size only. None computes as `predict` does; LiteRT, whose size is fixed, then takes
             the run's image size, else its crop size, or the only size of a `.keras` file's network.
         format: One of `exports.formats.names()`: "savedmodel" for TensorFlow Serving, "litert" for
-            a `.tflite` file, "onnx" for an `.onnx` file.
+            a `.tflite` file, "onnx" for an `.onnx` file, "openvino" for OpenVINO's `.xml`.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
+        quantize: "float16" to store the weights in 16 bits, "int8" to compute in 8-bit integers
+            what the format can; None for float32.
+        calibration_images: Number of training images from which "int8" takes the ranges of the
+            activations.
+        score: Whether to score an export that is not quantised, too.
+        tolerance: Largest loss of mean IoU that a scored export may have.
+        on_progress: Called with the number of scored images and of all images.
 
     Returns:
         `OUTPUT/NAME/VERSION`, the version being the next free integer.
 
     Raises:
         InputError: If the run, the folder or an argument cannot be used, or the export fails its
-            check.
+            check or loses more than the tolerance.
     """
-    _check_arguments(view, crf, size, format)
+    _check_arguments(view, crf, size, format, quantize)
+    check_option("calibration_images", calibration_images >= 1, "at least 1", calibration_images)
+    check_option("tolerance", tolerance >= 0, "at least 0", tolerance)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
@@ -86,34 +113,46 @@ def run(
     if form.NEEDS_SIZE:
         size = size or adapters.only_size(model) or _trained_size(described)
     name += "" if format == formats.DEFAULT else f"-{format}"
+    name += "" if quantize is None else f"-{quantize}"
+    dataset = _dataset(described, data) if quantize or score else None
     model = _adapt(model, view, crf, size, form)
-    facts = _facts(described, view, crf, size, format)
+    facts = _facts(described, view, crf, size, format, quantize)
     temperature = None
     if probabilities:
         temperature = calibration.of_network(folder, checkpoint, crf).temperature
         facts["temperature"] = temperature
-    export = Export(name, described.classes, facts, size, probabilities, temperature or 1.0)
+    export = Export(
+        name, described.classes, facts, size, probabilities, temperature or 1.0, quantize
+    )
+    if dataset:
+        draw = partial(training_images.draw, dataset, calibration_images, size)
+        export = replace(export, calibration=draw)
     parent = Path(output) / name
     with writing_to(parent):
         parent.mkdir(parents=True, exist_ok=True)
         atomic_files.remove_leftovers(parent)
         with atomic_files.temporary_folder(parent) as writing:
             try:
-                beside = form.write(model, writing, export)
+                beside = form.write(_rounded(model, export), writing, export)
                 report = form.check(model, writing, export)
+                if dataset:
+                    report["scores"] = _score(model, writing, export, dataset, on_progress)
+                    own_scores.refuse_loss(report["scores"], tolerance, str(parent))
             except InputError as error:  # whose temporary name would tell the user nothing
                 raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
-            scores = run_folder.epoch_of(described, chosen)
+            epoch = run_folder.epoch_of(described, chosen)
             how = {"view": view, "size": size, "format": format, "temperature": temperature}
-            model_card.write(card, name, described, crf, scores, **how)
-            parity = {"format": format, "size": size, "view": view.facts(), **report}
+            how |= {"quantize": quantize, "measured": report.get("scores")}
+            model_card.write(card, name, described, crf, epoch, **how)
+            parity = {"format": format, "size": size, "view": view.facts(), "quantize": quantize}
+            parity |= report
             atomic_files.write_json(writing / "parity.json", parity)
             return _publish(writing)
 
 
-def _check_arguments(view: View, crf, size, format: str) -> None:
+def _check_arguments(view: View, crf, size, format: str, quantize: str | None) -> None:
     known = formats.names()
     check_option("format", format in known, f"one of {', '.join(known)}", format)
     form = formats.module(format)
@@ -132,7 +171,47 @@ def _check_arguments(view: View, crf, size, format: str) -> None:
             f"format must be {able} for windows, scales or mirror images, got {format!r}, whose "
             "network computes once per image; cut and blend the images in the program around it."
         )
+    if quantize is not None and quantize not in form.QUANTIZES:
+        raise InputError(
+            f"quantize must be {' or '.join(form.QUANTIZES) or 'left out'} for {format}, got "
+            f"{quantize!r}."
+        )
     single_file.require(format, *form.PACKAGES)
+
+
+def _dataset(described: run_folder.Run, data: Path | str | None) -> records.Dataset:
+    """Opens the dataset that an export is calibrated and scored on."""
+    if data is None and not described.dataset["path"]:
+        raise InputError(
+            f"data must be given for {described.name}, got none: a quantised export is calibrated "
+            "and scored on a converted dataset."
+        )
+    return described.open_dataset(None if data is None else Path(data))
+
+
+def _rounded(model, export: Export):
+    """Returns the network whose kernels become 8-bit integers without a shift of its means."""
+    if export.quantize != formats.INT8:
+        return model
+    return rounded_kernels.rounded(model, export.calibration())
+
+
+def _score(model, folder: Path, export: Export, dataset: records.Dataset, on_progress):
+    """Scores an export beside its network, and tells the sizes of both."""
+    exported = exported_network.of_path(folder)
+    form = formats.module(export.facts["format"])
+    size = export.size if form.FILE else None  # a SavedModel resizes images itself
+    found = own_scores.compare(
+        model,
+        exported,
+        dataset,
+        size=size,
+        probabilities=export.probabilities and bool(form.FILE),
+        on_progress=on_progress,
+    )
+    found["network"]["bytes"] = own_scores.network_bytes(model)
+    found["export"]["bytes"] = own_scores.file_bytes(folder)
+    return found
 
 
 def _trained_size(described: run_folder.Run) -> tuple[int, int]:
@@ -158,7 +237,9 @@ def _adapt(model, view: View, crf, size, form: ModuleType):
     return model if crf is None else refine(model, crf)
 
 
-def _facts(described: run_folder.Run, view: View, crf, size, format: str) -> dict[str, Any]:
+def _facts(
+    described: run_folder.Run, view: View, crf, size, format: str, quantize: str | None
+) -> dict[str, Any]:
     """Returns the meaning of the labels and the form of the export's inputs."""
     classes = described.classes
     return {
@@ -171,6 +252,7 @@ def _facts(described: run_folder.Run, view: View, crf, size, format: str) -> dic
         "crf": crf is not None,
         "size": size,
         "format": format,
+        "quantize": quantize,
     }
 
 

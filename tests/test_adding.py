@@ -24,6 +24,7 @@ FILE = "weights.npz"
 TAKES_CRF = False
 TAKES_VIEWS = False
 NEEDS_SIZE = False
+QUANTIZES = ()
 NOTES = ("Bring your own network.", "")
 
 

@@ -25,7 +25,7 @@ from kerasseg.pipelines.images import given_images
 from kerasseg.pipelines.images.output_names import Output
 from kerasseg.pipelines.images.source_images import Stretch
 from kerasseg.pipelines.serve import Server
-from kerasseg.pipelines.serving import connections, messages, tensors
+from kerasseg.pipelines.serving import connections, messages, session, tensors
 from kerasseg.pipelines.serving.connections import RequestError, Target
 
 pytest.importorskip("tensorflow_serving.apis", reason="needs the extra 'serving'")
@@ -113,7 +113,7 @@ def test_a_photograph_is_turned_upright_before_its_pixels_are_sent(tmp_path):
     pixels[0, 0] = 255
     PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     layout = connections.Layout({"image": 4}, {})
-    (sent,) = client.inputs(layout, (tmp_path / "a.png").read_bytes())["image"]
+    (sent,) = session.inputs(layout, (tmp_path / "a.png").read_bytes())["image"]
     np.testing.assert_array_equal(sent, np.rot90(pixels, -1))
 
 
@@ -419,5 +419,5 @@ def test_answers_that_make_no_sense_are_an_error():
 def test_png_and_jpeg_files_are_sent_as_they_are(images):
     layout = connections.Layout({"image_bytes": 7}, {})
     for path in images:
-        sent = client.inputs(layout, given_images.read(path))["image_bytes"]
+        sent = session.inputs(layout, given_images.read(path))["image_bytes"]
         assert sent.tolist() == [path.read_bytes()]

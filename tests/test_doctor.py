@@ -32,7 +32,7 @@ def test_every_extra_for_users_has_its_line():
     declared = set(metadata.metadata("kerasseg").get_all("Provides-Extra", []))
     shown = {f.what.removeprefix("extra ") for f in doctor.run() if f.what.startswith("extra ")}
     assert shown == declared - {"dev", "bench", "docs"}
-    assert {"cuda", "hub", "weights", "serving", "litert", "onnx", "beam"} <= shown
+    assert {"cuda", "hub", "weights", "serving", "litert", "onnx", "openvino", "beam"} <= shown
 
 
 def test_an_extra_that_lacks_one_of_its_packages_is_not_there(installed):

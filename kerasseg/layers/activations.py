@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from . import convolution_on_cpu
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 def gelu(features) -> Any:
@@ -24,6 +26,8 @@ def gelu(features) -> Any:
     Reference:
         Hendrycks and Gimpel, Gaussian Error Linear Units, 2016. https://arxiv.org/abs/1606.08415
     """
+    if convolution_on_cpu.is_native():
+        return tf.nn.gelu(features)
 
     @tf.custom_gradient
     def apply(features):

@@ -17,9 +17,10 @@ _native = contextvars.ContextVar("native", default=False)
 
 @contextlib.contextmanager
 def native_operations():
-    """Lets functions that are traced inside convolve with TensorFlow's own operations only.
+    """Lets functions that are traced inside compute with TensorFlow's own operations only.
 
-    This is for exports, which must run on any machine and not depend on the one that wrote them.
+    This is for exports, which must run on any machine and not depend on the one that wrote them,
+    and whose converters know operations such as GELU by the form that TensorFlow gives them.
     """
     token = _native.set(True)
     try:
@@ -28,9 +29,14 @@ def native_operations():
         _native.reset(token)
 
 
+def is_native() -> bool:
+    """Tells whether `native_operations` is in force."""
+    return _native.get()
+
+
 def is_wanted() -> bool:
     """Tells whether to use `convolution`: without a GPU and outside `native_operations`."""
-    return not _native.get() and not tf.config.list_physical_devices("GPU")
+    return not is_native() and not tf.config.list_physical_devices("GPU")
 
 
 def convolution(features, kernel, rate):

@@ -9,13 +9,13 @@ from . import options, startup
 
 
 @click.command("evaluate")
-@click.argument("run", type=options.run_or_model_file)
+@click.argument("run", type=options.RunOrExport())
 @options.class_options
 @click.option(
     "--data",
     type=options.folder,
     help="Converted dataset to score on, with the same classes; the dataset of the run's "
-    "training unless given. Required for a .keras file.",
+    "training unless given. Required for a .keras file and for an export.",
 )
 @click.option(
     "--split",
@@ -31,6 +31,12 @@ from . import options, startup
     show_default=True,
     help="Number of images per batch; it changes memory and speed but not the scores.",
 )
+@click.option(
+    "--output",
+    type=options.folder,
+    help="Folder to write evaluation/SPLIT/ into; the folder of the run or export unless given.",
+)
+@options.served_model_options
 @options.checkpoint_option
 @options.code_option
 @options.view_options
@@ -52,17 +58,24 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     confusion_matrix.csv into RUN/evaluation/SPLIT/. The name of this folder ends in _windows with
     --window, in _scales with --scales or --flip, and in _crf with a CRF. For a file m.keras,
     results are written into the folder m.
+
+    RUN may also be an export together with --data: the folder of its version, a .tflite, .onnx or
+    OpenVINO .xml file, or the address of a server, http://HOST:PORT or grpc://HOST:PORT. If the
+    export takes one size only, images are resized to it and the labels back to the images' own
+    size.
     """
     startup.load_tensorflow()
     from .. import evaluate
+    from ..exports import exported_network
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
-    options.tell_calibration(run, arguments["checkpoint"], parameters)
+    if not exported_network.is_export(run):
+        options.tell_calibration(run, arguments["checkpoint"], parameters)
     scores = evaluate.run(run, view=view, crf=parameters, **arguments)
     print_scores(scores)
-    folder = evaluate.output_folder(run, arguments["split"], parameters, view)
+    folder = evaluate.output_folder(run, arguments["split"], parameters, view, arguments["output"])
     for written in filter(None, (folder, arguments["report"])):
         options.console().print(f"written to {written}", soft_wrap=True)
 

@@ -1,5 +1,6 @@
 """`kerasseg export`."""
 
+import json
 from pathlib import Path
 
 import click
@@ -45,16 +46,49 @@ from . import options, startup
     + "; ".join(f"{name}: {formats.module(name).HELP}" for name in formats.names())
     + ".",
 )
+@click.option(
+    "--quantize",
+    type=click.Choice(formats.QUANTIZED),
+    help="Make the file smaller. float16: weights are stored in half the bytes. int8: weights and "
+    "activations become 8-bit integers, for a quarter of the bytes and more speed. "
+    + "; ".join(
+        f"{name}: {' or '.join(formats.module(name).QUANTIZES)}"
+        for name in formats.names()
+        if formats.module(name).QUANTIZES
+    )
+    + ".",
+)
+@click.option(
+    "--calibration-images",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="Number of training images from which int8 takes the ranges of the activations.",
+)
+@click.option(
+    "--score",
+    is_flag=True,
+    help="Score the export on the validation split beside its network; always with --quantize.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=0.01,
+    show_default=True,
+    help="Largest loss of mean_iou of a scored export; nothing is written if it loses more.",
+)
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
 
-    RUN is a run folder, or a .keras file, whose classes --classes or --data names.
+    RUN is a run folder, or a .keras file, whose classes --classes or --data names. --quantize and
+    --score read the dataset of the run's training, or --data.
 
     A SavedModel takes encoded images of any size and returns label maps of the same size as PNG.
     The other formats are one file in NAME-FORMAT/VERSION/; they take and return uint8 pixels.
 
     A separate process compares the export with the network before the export gets its version's
-    name.
+    name. A quantised export need not give the same labels; instead, it may lose --tolerance at
+    most.
     """
     startup.load_tensorflow()
     from .. import export
@@ -64,5 +98,24 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["probabilities"]:
         options.tell_calibration(run, arguments["checkpoint"], parameters)
-    version = export.run(run, view=view, crf=parameters, **arguments)
+    with options.progress_bar("scoring") as on_progress:
+        version = export.run(run, view=view, crf=parameters, on_progress=on_progress, **arguments)
+    report = json.loads((version / "parity.json").read_text(encoding="utf-8"))
+    if "scores" in report:
+        print_scores(report["scores"])
     options.console().print(f"checked and written to {version}", soft_wrap=True)
+
+
+def print_scores(scores) -> None:
+    """Prints score, size and time of an export and its network."""
+    rows = [
+        (
+            name,
+            options.value_text(scores[name]["mean_iou"] and round(scores[name]["mean_iou"], 4)),
+            str(scores[name]["bytes"]),
+            f"{scores[name]['milliseconds_per_image']:.1f}",
+        )
+        for name in ("network", "export")
+    ]
+    title = f"{scores['split']}, {scores['images']} images"
+    options.print_table(("", "mean_iou", "bytes", "ms per image"), rows, title=title)

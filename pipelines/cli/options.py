@@ -1,5 +1,6 @@
 """Options that several commands share, and the names that commands declare and print with."""
 
+import os
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from .parameter_types import (  # noqa: F401 (commands declare by these names)
     DatasetName,
     Duration,
     Numbers,
+    RunOrExport,
     StretchType,
     existing_file,
     existing_folder,
@@ -106,7 +108,7 @@ def crf_options(command):
     return command
 
 
-def crf_parameters(run: Path, crf: bool, crf_iterations: int | None):
+def crf_parameters(run: Path | str, crf: bool, crf_iterations: int | None):
     """Returns the parameters of the CRF that the two options ask for; None for no CRF."""
     if not crf and crf_iterations is None:
         return None
@@ -184,12 +186,13 @@ def code_option(command):
     )(command)
 
 
-def tell_checkpoint(run: Path, wanted: str | None) -> None:
+def tell_checkpoint(run: Path | str, wanted: str | None) -> None:
     """Prints a line if the last network of a run is used because none is the best yet."""
     from ..runs import run_folder, trained_networks
 
-    if wanted is None and run.is_dir() and trained_networks.choose(run) == run_folder.LAST:
-        described = run_folder.load(run)
+    is_run = os.path.isfile(Path(run) / run_folder.DESCRIPTION)  # noqa: PTH113 (long names)
+    if wanted is None and is_run and trained_networks.choose(run) == run_folder.LAST:
+        described = run_folder.load(Path(run))
         file = run_folder.network_file(described, run_folder.LAST)
         epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
         console().print(

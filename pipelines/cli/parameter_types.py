@@ -19,6 +19,16 @@ folder = click.Path(file_okay=False, path_type=Path)
 run_or_model_file = click.Path(path_type=Path)
 
 
+class RunOrExport(click.ParamType):
+    """The path of a run, a file or an export, or the address of a server, which stays text."""
+
+    name = "path"
+
+    def convert(self, value: Any, param, ctx) -> Path | str:
+        """Makes a path of what is no address: paths would merge its two slashes."""
+        return value if isinstance(value, Path) or "://" in value else Path(value)
+
+
 class Numbers(click.ParamType):
     """Several numbers separated by commas.
 

@@ -26,6 +26,8 @@ def write(
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
     temperature: float | None = None,
+    quantize: str | None = None,
+    measured: dict[str, Any] | None = None,
 ) -> None:
     """Writes a model card as Markdown.
 
@@ -40,6 +42,9 @@ def write(
         format: Format of the export, one of `formats.names()`.
         temperature: Temperature of its probabilities, 1 if they are not calibrated; None if it
             returns none.
+        quantize: What its numbers are quantised to; None if they are not.
+        measured: Its own scores beside the network's, see `exports.own_scores.compare`; None if it
+            was not scored.
     """
     options, exported = described.options, formats.module(format)
     described_input = exported.describe_input(size)
@@ -62,6 +67,8 @@ def write(
         _describe_crf(crf),
         "",
         *_describe_probabilities(temperature),
+        *_describe_quantization(quantize),
+        *_measured_lines(measured),
         "| class | colour | IoU |",
         "|---|---|---|",
         *_class_lines(described, scores),
@@ -110,6 +117,34 @@ def _describe_probabilities(temperature: float | None) -> list[str]:
     if temperature == 1:
         return ["Its probabilities are not calibrated.", ""]
     return [f"Its probabilities are calibrated with temperature {temperature:.4g}.", ""]
+
+
+def _describe_quantization(quantize: str | None) -> list[str]:
+    texts = {
+        formats.FLOAT16: "Quantised: weights are stored as float16; they are computed in float32.",
+        formats.INT8: "Quantised: weights and most activations are 8-bit integers.",
+    }
+    return [texts[quantize], ""] if quantize else []
+
+
+def _measured_lines(measured: dict[str, Any] | None) -> list[str]:
+    if measured is None:
+        return []
+    rows = {"the network, at the same size": "network", "this export": "export"}
+    return [
+        f"Measured on the {measured['images']} images of the {measured['split']} split, one at a "
+        "time, on the machine of the export:",
+        "",
+        "| | mean_iou | bytes | ms per image |",
+        "|---|---|---|---|",
+        *(f"| {title} | {_measured_cells(measured[key])} |" for title, key in rows.items()),
+        "",
+    ]
+
+
+def _measured_cells(found: dict[str, Any]) -> str:
+    iou = "-" if found["mean_iou"] is None else f"{found['mean_iou']:.4f}"
+    return f"{iou} | {found['bytes']:,} | {found['milliseconds_per_image']:.1f}"
 
 
 def _class_lines(described: run_folder.Run, scores: dict[str, Any]) -> list[str]:

@@ -44,9 +44,16 @@ class Comparison:
         scaled = logits / self._temperature
         if probabilities is not None and not _probabilities_agree(probabilities, scaled):
             return False
+        self._add(labels, logits)
+        return True
+
+    def count(self, images, labels: np.ndarray) -> None:
+        """Counts equal labels without a judgement; the arguments are those of `agrees`."""
+        self._add(labels, self._logits(tf.cast(images, tf.float32)).numpy())
+
+    def _add(self, labels: np.ndarray, logits: np.ndarray) -> None:
         self._equal += int((labels == logits.argmax(-1)).sum())
         self._pixels += labels.size
-        return True
 
     def counts(self) -> dict[str, Any]:
         """Returns the numbers of pixels compared, and of those whose labels are equal."""

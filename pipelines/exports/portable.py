@@ -1,12 +1,15 @@
-"""Running `.tflite` and `.onnx` files as a device does: with LiteRT or ONNX Runtime alone.
+"""Running a file as a device does: with LiteRT, ONNX Runtime or OpenVINO alone.
 
 As a program (`python -m kerasseg.pipelines.exports.portable FILE IN OUT`) it answers the arrays of
 the archive IN in the archive OUT. Running a file in the exporting process or with TensorFlow's own
 interpreter would prove little, as that has all of TensorFlow's operations.
 """
 
+import os
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,30 @@ if TYPE_CHECKING:
     import numpy as np
 
 INPUT = "image"
+LABELS, PROBABILITIES = "labels", "probabilities"
 SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A file in its runtime, which is called with images.
+
+    Attributes:
+        shape: Shape of the images that it takes; None for any batch size, height or width.
+        run: Function from images, uint8 (batch, height, width, 3), to the outputs by name.
+    """
+
+    shape: tuple[int | None, ...]
+    run: "Callable[[np.ndarray], dict[str, np.ndarray]]"
+
+    def __call__(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
+        """Answers images of the shape."""
+        return self.run(images)
+
+
+def cores() -> int:
+    """Returns the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def predict_in_clean_process(
@@ -25,7 +51,7 @@ def predict_in_clean_process(
     """Sends images through a file in a process without Keras and TensorFlow.
 
     Args:
-        file: `.tflite` or `.onnx`.
+        file: A file of one of the formats.
         batches: uint8 arrays (batch, height, width, 3) of sizes that the file takes.
 
     Returns:

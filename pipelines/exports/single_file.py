@@ -1,4 +1,4 @@
-"""Steps that the exports to a single file share: `.tflite` and `.onnx`."""
+"""Steps that the exports to files of pixels share: LiteRT, ONNX and OpenVINO."""
 
 import importlib
 from importlib import metadata
@@ -17,8 +17,8 @@ from kerasseg.serving import softmax
 from ..errors import InputError
 from . import parity, portable
 from .formats import Export
+from .portable import LABELS, PROBABILITIES
 
-LABELS, PROBABILITIES = "labels", "probabilities"
 _ODD_SIZES = ((61, 83), (97, 64))
 
 
@@ -98,12 +98,14 @@ def _replace_policies(config: Any) -> bool:
 def check(
     model, file: Path, export: Export, package: str, batch_sizes: tuple[int, int] = (1, 2)
 ) -> dict[str, Any]:
-    """Compares a file with the network it came from.
+    """Runs a file in a clean process, and compares its labels with those of its network.
+
+    The labels of a quantised file may differ; its score tells how much is lost by that.
 
     Args:
         model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
         file: The file.
-        export: The export; if it takes images of any size, the images have odd sizes.
+        export: The export; images are of its size, or of odd sizes if it takes any.
         package: Distribution that runs it.
         batch_sizes: How many of each are sent, twice.
 
@@ -124,7 +126,15 @@ def check(
     comparison = parity.Comparison(model, export.temperature)
     answers = portable.predict_in_clean_process(file, batches)
     for batch, answer in zip(batches, answers, strict=True):
-        if not comparison.agrees(batch, answer[LABELS], answer.get(PROBABILITIES)):
+        labels, probabilities = answer[LABELS], answer.get(PROBABILITIES)
+        if labels.dtype != np.uint8 or labels.shape != batch.shape[:3]:
+            raise InputError(
+                f"{file}: labels must be uint8 {batch.shape[:3]}, got {labels.dtype} "
+                f"{labels.shape}; nothing was exported."
+            )
+        if export.quantize:
+            comparison.count(batch, labels)
+        elif not comparison.agrees(batch, labels, probabilities):
             raise InputError(f"{file}: labels differ from the network's; nothing was exported.")
     return {
         "loader": f"{package} {metadata.version(package)}, in a process without TensorFlow",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import messages as messages
     from . import rest_connection as rest_connection
     from . import saved_model as saved_model
+    from . import session as session
     from . import signatures as signatures
     from . import tensors as tensors
 else:

@@ -1,4 +1,4 @@
-"""Exports of a fixed size, and those that are one file: `.tflite` and `.onnx`."""
+"""Exports of a fixed size, and those that take pixels: LiteRT, ONNX and OpenVINO."""
 
 import importlib
 import json
@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
@@ -16,7 +17,15 @@ from test_contract import NUM_CLASSES, SMALL, SMALL_SIZES, SMALL_VARIANTS, balan
 
 import kerasseg
 from kerasseg import adapters, inference, models
-from kerasseg.layers import Conv2D, CropLike, DenseCRF, PadToMultiple, ResizeLike, unpooling
+from kerasseg.layers import (
+    Conv2D,
+    CropLike,
+    DenseCRF,
+    PadToMultiple,
+    ResizeLike,
+    activations,
+    unpooling,
+)
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.pipelines import export
 from kerasseg.pipelines.classes import ClassSpace
@@ -61,21 +70,6 @@ def make_run(folder, name, model, count=NUM_CLASSES, **training):
     (folder / "checkpoints").mkdir()
     model.save(folder / "checkpoints" / "best.keras")
     return folder
-
-
-@pytest.fixture(scope="module")
-def files(tiny_run, tmp_path_factory):
-    """The folder of a LiteRT export of the default size, and of an ONNX export of any."""
-    output = tmp_path_factory.mktemp("files")
-    return {
-        form: export.run(tiny_run, output=output, format=form, probabilities=form == "onnx")
-        for form in ("litert", "onnx")
-    }
-
-
-@pytest.fixture(scope="module")
-def sized(tiny_run, tmp_path_factory):
-    return export.run(tiny_run, output=tmp_path_factory.mktemp("sized"), size=(40, 24))
 
 
 def exported(size=None, *, probabilities=True):
@@ -138,6 +132,26 @@ def test_an_onnx_file_takes_any_batch_and_size(files, network):
         assert labels.dtype == np.uint8
         assert parity.labels_agree(labels, logits)
         np.testing.assert_allclose(probabilities, tf.nn.softmax(logits), atol=1e-5)
+
+
+def test_an_openvino_file_takes_any_batch_and_size(openvino_export, network):
+    compiled = openvino.Core().compile_model(openvino_export / "model.xml", "CPU")
+    assert compiled.input().get_any_name() == "image"
+    for shape in ((1, 37, 50), (3, 64, 33)):
+        image = random_images(*shape)
+        labels = compiled([image])["labels"]
+        assert labels.dtype == np.uint8
+        assert parity.labels_agree(labels, network(image).numpy(), 1e-3)
+
+
+def test_an_openvino_file_says_what_its_labels_mean(openvino_export):
+    network = openvino.Core().read_model(openvino_export / "model.xml")
+    names = network.get_rt_info(["kerasseg", "class_names"]).astype(str)
+    assert json.loads(names) == ["ground", "square", "disc"]
+    names = {path.name for path in openvino_export.iterdir()}
+    assert names == {"model.xml", "model.bin", "classes.json", "model_card.md", "parity.json"}
+    card = (openvino_export / "model_card.md").read_text()
+    assert "`model.bin` the weights; both are needed" in card
 
 
 def test_an_onnx_file_says_what_its_labels_mean(files):
@@ -267,6 +281,19 @@ def test_what_tf2onnx_alone_gets_wrong_is_right(tmp_path):
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
 
+def test_gelu_is_one_operation_of_litert(tmp_path):
+    """The converter knows GELU by TensorFlow's own form; it has no operation for `erf`."""
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, keras.layers.Activation(activations.gelu)(inputs * 0.02 - 2))
+    file = litert.write(model, tmp_path, exported((8, 9))) / litert.FILE
+    names = [operation["op_name"] for operation in Interpreter(str(file))._get_ops_details()]
+    assert "GELU" in names
+    image = random_images(1, 8, 9)
+    (answer,) = portable.predict_in_clean_process(file, [image])
+    expected = tf.nn.softmax(model(image.astype(np.float32)))
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_segnet_s_pooling_and_unpooling_are_the_same_in_litert(padding, tmp_path):
     inputs = keras.Input((None, None, 3))
@@ -295,7 +322,7 @@ def test_operations_that_the_formats_lack_are_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["litert", "onnx"])
+@pytest.mark.parametrize("form", ["litert", "onnx", "openvino"])
 @pytest.mark.parametrize("name", models.names())
 def test_every_architecture_passes_its_check(name, form, tmp_path):
     for variant in importlib.import_module(f"kerasseg.models.{name}").VARIANTS:
@@ -307,7 +334,7 @@ def test_every_architecture_passes_its_check(name, form, tmp_path):
         version = export.run(run, output=tmp_path, format=form)
         sizes = [(61, 83)] if form == "litert" else [(61, 83), *SMALL_SIZES]
         batches = [parity.draw_image(*size)[np.newaxis] for size in sizes]
-        (file,) = version.glob("model.*")
+        file = version / formats.module(form).FILE
         answers = portable.predict_in_clean_process(file, batches)
         for batch, answer in zip(batches, answers, strict=True):
             assert parity.labels_agree(answer["labels"], without_auxiliary(model)(batch).numpy())
@@ -336,7 +363,7 @@ def test_probabilities_that_differ_fail_the_check(network):
     assert comparison.counts() == {"pixels": 1280, "equal_labels": 1280}
 
 
-@pytest.mark.parametrize("name", ["model.tflite", "model.onnx"])
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx", "model.xml"])
 def test_a_damaged_file_is_a_clear_error(name, tmp_path):
     (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(InputError, match="does not run in a separate process"):
@@ -345,7 +372,11 @@ def test_a_damaged_file_is_a_clear_error(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "missing", "command"),
-    [("onnx", "tf2onnx", "kerasseg[onnx]"), ("litert", "ai_edge_litert", "kerasseg[litert]")],
+    [
+        ("onnx", "tf2onnx", "kerasseg[onnx]"),
+        ("litert", "ai_edge_litert", "kerasseg[litert]"),
+        ("openvino", "openvino", "kerasseg[openvino]"),
+    ],
 )
 def test_a_missing_extra_is_named_with_its_command(
     form, missing, command, tiny_run, tmp_path, monkeypatch, run_cli
@@ -361,13 +392,26 @@ def test_a_missing_extra_is_named_with_its_command(
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--format", "torch"], 2, "'torch' is not one of 'savedmodel', 'litert', 'onnx'"),
+        (
+            ["--format", "torch"],
+            2,
+            "'torch' is not one of 'savedmodel', 'litert', 'onnx', 'openvino'",
+        ),
         (["--size", "40"], 2, "must be HEIGHT,WIDTH in whole numbers, got '40'"),
         (["--size", "4x5"], 2, "must be HEIGHT,WIDTH in whole numbers, got '4x5'"),
         (["--size", "0,40"], 1, "size must be HEIGHT,WIDTH from 1 to 8192, got (0, 40)"),
         (["--size", "40,9000"], 1, "size must be HEIGHT,WIDTH from 1 to 8192, got (40, 9000)"),
         (["--crf", "--format", "litert"], 1, "format must be savedmodel for a CRF, got 'litert'"),
         (["--crf", "--format", "onnx"], 1, "format must be savedmodel for a CRF, got 'onnx'"),
+        (["--quantize", "int4"], 2, "'int4' is not one of 'float16', 'int8'"),
+        (["--quantize", "int8"], 1, "quantize must be left out for savedmodel, got 'int8'"),
+        (
+            ["--quantize", "float16", "--format", "onnx"],
+            1,
+            "quantize must be int8 for onnx, got 'float16'",
+        ),
+        (["--calibration-images", "0"], 2, "0 is not in the range x>=1"),
+        (["--tolerance", "-1"], 2, "-1.0 is not in the range x>=0"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused(options, code, message, tiny_run, tmp_path, run_cli):
@@ -378,7 +422,9 @@ def test_arguments_that_cannot_be_are_refused(options, code, message, tiny_run, 
 
 
 def test_python_s_arguments_are_checked_too(tiny_run, tmp_path):
-    with pytest.raises(InputError, match="format must be one of savedmodel, litert, onnx, got 'x'"):
+    with pytest.raises(
+        InputError, match="format must be one of savedmodel, litert, onnx, openvino, got 'x'"
+    ):
         export.run(tiny_run, output=tmp_path, format="x")
 
 

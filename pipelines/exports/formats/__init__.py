@@ -9,18 +9,20 @@ name of the format, which is also the name of the extra with its packages. It ha
     TAKES_CRF: bool                    whether a CRF can be part of it
     TAKES_VIEWS: bool                  whether windows, scales and mirror images can be part of it
     NEEDS_SIZE: bool                   whether it takes images of one size only
+    QUANTIZES: tuple                   what it can be quantised to, of `QUANTIZED`; () for nothing
     NOTES: tuple                       lines for the model card
     adapt(model, size) -> model        the network as it is to compute there
     write(model, folder, export) -> Path           the folder for what describes it
     check(model, folder, export) -> dict           what was compared with the network
     describe_input(size) -> str        a sentence for the model card
 
-and, if it is a file, `load(file)`: returns a function from images, uint8 (batch, height, width, 3),
-to the file's outputs by name, for a process that has neither TensorFlow nor Keras.
+and, if it is a file, `load(file)`: returns a `portable.Loaded`, for a process that has neither
+TensorFlow nor Keras.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -29,14 +31,19 @@ from typing import TYPE_CHECKING, Any
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ...classes import ClassSpace
     from . import litert as litert
     from . import onnx as onnx
+    from . import openvino as openvino
     from . import savedmodel as savedmodel
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)
 
 DEFAULT = "savedmodel"
+FLOAT16, INT8 = "float16", "int8"
+QUANTIZED = (FLOAT16, INT8)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class Export:
         size: `(height, width)` at which it computes; None for the images' own size.
         probabilities: Whether the model also returns probabilities.
         temperature: Number by which logits are divided before the softmax of the probabilities.
+        quantize: What its numbers are quantised to, one of `QUANTIZED`; None if they are not.
+        calibration: Function that yields the images from which the ranges of the activations are
+            taken, each uint8 (1, height, width, 3), of the `size` if there is one.
     """
 
     name: str
@@ -58,6 +68,8 @@ class Export:
     size: tuple[int, int] | None
     probabilities: bool
     temperature: float = 1.0
+    quantize: str | None = None
+    calibration: "Callable[[], Iterator[np.ndarray]]" = lambda: iter(())
 
 
 def names() -> list[str]:
@@ -73,5 +85,13 @@ def module(name: str) -> ModuleType:
 
 def of_file(file: Path) -> ModuleType:
     """Imports the format of a file, by the end of its name."""
-    formats = {Path(found.FILE).suffix: found for found in map(module, names()) if found.FILE}
-    return formats[file.suffix]
+    return _by_ending()[file.suffix]
+
+
+def endings() -> list[str]:
+    """Lists the ends of the names of the files that can be loaded, such as ".onnx"."""
+    return [ending for ending, found in _by_ending().items() if hasattr(found, "load")]
+
+
+def _by_ending() -> dict[str, ModuleType]:
+    return {Path(found.FILE).suffix: found for found in map(module, names()) if found.FILE}

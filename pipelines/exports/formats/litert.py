@@ -1,13 +1,12 @@
 """LiteRT's `.tflite`: built-in operations only, one image of one size."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
 from .. import portable
-from . import Export
+from . import FLOAT16, INT8, QUANTIZED, Export
 
 HELP = "for phones and small computers: one image of one size as pixels"
 PACKAGES = ("ai_edge_litert",)
@@ -15,7 +14,11 @@ FILE = "model.tflite"
 TAKES_CRF = False
 TAKES_VIEWS = False
 NEEDS_SIZE = True
-NOTES = ()
+QUANTIZES = QUANTIZED
+NOTES = (
+    "The file itself holds names and colours of the classes, as metadata of TensorFlow Lite.",
+    "",
+)
 describe_input = portable.describe_input
 
 
@@ -27,7 +30,7 @@ def adapt(model, size: tuple[int, int] | None):
 
 
 def write(model, folder: Path, export: Export) -> Path:
-    """Converts a network.
+    """Converts a network, and describes inputs and classes in the file's metadata.
 
     Args:
         model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
@@ -42,7 +45,7 @@ def write(model, folder: Path, export: Export) -> Path:
     """
     import tensorflow as tf
 
-    from .. import litert_layers, single_file
+    from .. import litert_layers, litert_metadata, single_file
 
     assert export.size is not None
     model = litert_layers.with_builtin_operations(model)
@@ -51,14 +54,35 @@ def write(model, folder: Path, export: Export) -> Path:
     # Untracked weights are not converted: the converter loses the weights of a Keras model.
     tracked = litert_layers.Weights([variable.value for variable in model.variables])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)
+    _quantize(converter, export)
     try:
         content = converter.convert()
+    except InputError:  # of the images that it is calibrated on
+        raise
     except Exception as error:  # the converter raises several kinds
         found = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
         reason = f"it has {', '.join(found)}." if found else str(error).strip().splitlines()[0]
         raise InputError(f"{model.name} cannot be converted to LiteRT: {reason}") from error
-    (folder / FILE).write_bytes(content)
+    (folder / FILE).write_bytes(litert_metadata.add(content, export))
     return folder
+
+
+def _quantize(converter: Any, export: Export) -> None:
+    """Sets what the converter stores and computes in fewer bits."""
+    import tensorflow as tf
+
+    if export.quantize is None:
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if export.quantize == FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+    if export.quantize == INT8:
+        converter.representative_dataset = lambda: ([image] for image in export.calibration())
+        # Operations that LiteRT does not compute in integers stay in float32.
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+        ]
 
 
 def check(model, folder: Path, export: Export) -> dict[str, Any]:
@@ -68,9 +92,11 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     return single_file.check(model, folder / FILE, export, "ai-edge-litert", (1, 1))
 
 
-def load(file: Path) -> Callable:
+def load(file: Path) -> portable.Loaded:
     """Loads a file into LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(str(file)).get_signature_runner(portable.SIGNATURE)
-    return lambda images: runner(**{portable.INPUT: images})
+    interpreter = Interpreter(str(file), num_threads=portable.cores())
+    runner = interpreter.get_signature_runner(portable.SIGNATURE)
+    shape = tuple(runner.get_input_details()[portable.INPUT]["shape"].tolist())
+    return portable.Loaded(shape, lambda images: runner(**{portable.INPUT: images}))

@@ -2,13 +2,12 @@
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
 from .. import portable
-from . import Export
+from . import INT8, Export
 
 HELP = "for ONNX Runtime: a batch of images as pixels"
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
@@ -16,6 +15,7 @@ FILE = "model.onnx"
 TAKES_CRF = False
 TAKES_VIEWS = False
 NEEDS_SIZE = False
+QUANTIZES = (INT8,)
 NOTES = ()
 describe_input = portable.describe_input
 
@@ -64,6 +64,10 @@ def write(model, folder: Path, export: Export) -> Path:
         raise InputError(f"{model.name} cannot be converted to ONNX: it has {', '.join(foreign)}.")
     _pad_explicitly(proto)
     _name_axes(proto, sides)
+    if export.quantize == INT8:
+        from .. import onnx_quantization
+
+        proto = onnx_quantization.quantize(proto, export.calibration())
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in export.facts.items()}
     onnx.helper.set_model_props(proto, texts)
     onnx.checker.check_model(proto)
@@ -78,14 +82,18 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     return single_file.check(model, folder / FILE, export, "onnxruntime")
 
 
-def load(file: Path) -> Callable:
+def load(file: Path) -> portable.Loaded:
     """Loads a file into ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    taken = portable.INPUT
-    return lambda images: dict(zip(names, session.run(names, {taken: images}), strict=True))
+    (taken,) = session.get_inputs()
+    shape = tuple(side if isinstance(side, int) else None for side in taken.shape)
+    return portable.Loaded(
+        shape,
+        lambda images: dict(zip(names, session.run(names, {taken.name: images}), strict=True)),
+    )
 
 
 def operations(proto) -> list[str]:

@@ -12,6 +12,7 @@ FILE = ""
 TAKES_CRF = True
 TAKES_VIEWS = True
 NEEDS_SIZE = False
+QUANTIZES = ()
 NOTES = (
     "EXIF orientation is applied: the label map lies over the image as a viewer shows it.",
     "",
