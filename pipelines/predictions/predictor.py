@@ -156,8 +156,8 @@ class Predictor:
         labels = strips.label_map(scores)
         if self._measure is None:
             return labels
-        scores = tf.nn.softmax(scores) if self._crf else scores
-        return [*labels, self._measure(scores).numpy()]
+        measured = self._measure(tf.nn.softmax(scores) if self._crf else scores)
+        return [*labels, measured.numpy()]
 
     @functools.cached_property
     def _whole(self) -> Callable:

@@ -90,6 +90,7 @@ def test_windows_that_were_asked_for_give_the_same_labels_in_any_memory(
     assert labels_agree(label_of(whole), logits_of(tiny_run, image, view))
 
 
+@pytest.mark.slow  # tracing the CRF
 def test_views_and_a_crf_are_applied_in_every_window(tiny_run, image, tmp_path, little_memory):
     view, crf = View(flip=True), CRFParameters(num_iterations=1)
     little_memory(view, crf)
