@@ -86,7 +86,7 @@ def evaluation(names, images=8, history=()):
         classes,
         scores,
         history,
-        options,
+        options if history else None,
         {"kerasseg": "0"},
         extremes.worst(),
         extremes.best(),
