@@ -63,6 +63,22 @@ def network_of(model: keras.Model) -> keras.Model:
     return next(layer for layer in model.layers if isinstance(layer, keras.Model))
 
 
+def resized_to(model: keras.Model) -> tuple[tuple[int, int], bool] | None:
+    """Tells how a model resizes images for the network inside it.
+
+    Returns:
+        `(height, width)`, and whether it is a box that images are resized to fit, keeping their
+        aspect ratio; None for a model that does not resize images.
+    """
+    for layer in model.layers:
+        if isinstance(layer, FitWithin):
+            return layer.size, True
+        if layer.name == "resize_image":
+            height, width = layer.output.shape[1:3]
+            return (height, width), False
+    return None
+
+
 def only_size(model: keras.Model) -> tuple[int, int] | None:
     """Returns the `(height, width)` that a network was built for; None if it takes any size."""
     height, width = network_of(model).inputs[0].shape[1:3]

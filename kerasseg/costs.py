@@ -14,6 +14,17 @@ from .layers.queries import QueryMasks, QueryScores
 from .layers.transformer import ClassMasks, MultiHeadAttention
 from .layers.windows import WindowAttention
 
+# Operations that may write their result over an input of the same size that nothing else needs.
+_IN_PLACE = frozenset(
+    (
+        *("Add", "AddV2", "BiasAdd", "Cast", "Elu", "Erf", "Erfc", "Exp", "Identity", "LeakyRelu"),
+        *("Maximum", "Minimum", "Mul", "Neg", "RealDiv", "Relu", "Relu6", "Reshape", "Rsqrt"),
+        *("Sigmoid", "Softmax", "Sqrt", "Square", "SquaredDifference", "Squeeze", "Sub", "Tanh"),
+    )
+)
+# What they give lives as long as the network.
+_OF_NETWORK = frozenset(("Const", "Placeholder", "ReadVariableOp"))
+
 
 class Costs(NamedTuple):
     """Costs of the inference of one image.
@@ -146,6 +157,46 @@ def _most_activations(model: keras.Model) -> int:
         most = max(most, sum(alive.values()))
         alive = {key: size for key, size in alive.items() if last_use.get(key, -1) > index}
     return most
+
+
+def graph_activations(model: Callable, size: tuple[int, int], channels: int = 3) -> int:
+    """Computes the memory of the features of any model, from the graph that it traces.
+
+    Args:
+        model: Function from images (batch, height, width, channels) and `training`.
+        size: `(height, width)` of the image.
+        channels: Number of channels of the image.
+
+    Returns:
+        Largest number of bytes of tensors that are alive at the same time, if the operations run
+        one after another in the order in which they were made. Loops count by their results only,
+        and tensors whose shape is known only at run time do not count.
+    """
+    images = tf.TensorSpec((1, *size, channels), tf.float32)
+    trace = tf.function(lambda batch: model(batch, training=False))
+    operations = trace.get_concrete_function(images).graph.get_operations()
+    last_use = {id(x): index for index, op in enumerate(operations) for x in op.inputs}
+    alive: dict[int, int] = {}
+    most = 0
+    for index, op in enumerate(operations):
+        dying = [id(x) for x in op.inputs if last_use[id(x)] == index and id(x) in alive]
+        if op.type in _IN_PLACE:
+            _free(alive, dying)
+        if op.type not in _OF_NETWORK:
+            alive |= {id(x): _bytes_of_graph(x) for x in op.outputs}
+        most = max(most, sum(alive.values()))
+        _free(alive, [*dying, *(id(x) for x in op.outputs if id(x) not in last_use)])
+    return most
+
+
+def _free(alive: dict[int, int], tensors: list[int]) -> None:
+    for tensor in tensors:
+        alive.pop(tensor, None)
+
+
+def _bytes_of_graph(tensor: Any) -> int:
+    known = tensor.shape.rank is not None and tensor.shape.is_fully_defined()
+    return math.prod(tensor.shape) * tensor.dtype.size if known and tensor.dtype.size else 0
 
 
 def _tensors(structure: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .inference import check_classes_of_labels, label_map, label_of
+from .inference import FoldedNetwork, check_classes_of_labels, label_map, label_of
 from .layers import native_operations
 from .orientation import upright
 from .visualize import Colors
@@ -16,18 +16,22 @@ INPUT = "image_bytes"
 OUTPUT = "label_png_bytes"  # TF Serving's REST API base64-encodes outputs that end in _bytes
 
 
-def decode_image(content):
+def decode_pixels(content):
     """Decodes an encoded image.
 
     Args:
         content: String scalar, a PNG, JPEG, BMP or GIF (its first frame).
 
     Returns:
-        float32 (height, width, 3), RGB in [0, 255], turned upright as its EXIF says.
+        uint8 (height, width, 3), RGB, turned upright as its EXIF says.
     """
     image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    image = upright(content, tf.ensure_shape(image, (None, None, 3)))
-    return tf.cast(image, tf.float32)
+    return upright(content, tf.ensure_shape(image, (None, None, 3)))
+
+
+def decode_image(content):
+    """Decodes an encoded image to float32 (height, width, 3); see `decode_pixels`."""
+    return tf.cast(decode_pixels(content), tf.float32)
 
 
 def label_png(model: Callable, content):
@@ -80,6 +84,19 @@ def class_shares(model: Callable, content, num_classes: int):
     return tf.cast(counts, tf.float32) / tf.cast(tf.size(label), tf.float32)
 
 
+def softmax(logits, temperature: float = 1.0):
+    """Computes probabilities.
+
+    Args:
+        logits: (..., classes).
+        temperature: Number by which logits are divided before softmax: calibration fits one.
+
+    Returns:
+        Of the shape of the logits.
+    """
+    return tf.nn.softmax(logits if temperature == 1 else logits / temperature)
+
+
 def save(
     model: keras.Model,
     folder: Path | str,
@@ -88,6 +105,7 @@ def save(
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
     undrawn: Sequence[int] = (),
+    temperature: float = 1.0,
 ) -> None:
     """Writes a SavedModel for TensorFlow Serving.
 
@@ -109,6 +127,7 @@ def save(
         probabilities: Whether to add the last signature, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
         undrawn: Classes that overlays do not draw, such as a background.
+        temperature: Number by which logits are divided before the softmax of the probabilities.
 
     Raises:
         ValueError: If the model takes images with other channels than red, green and blue, or has
@@ -122,22 +141,29 @@ def save(
     # Before anything is traced: if an error ends the tracing of TensorFlow's `map_fn`, the process
     # can no longer enter a strategy.
     check_classes_of_labels(model.output_shape[-1])
+    network = FoldedNetwork(model)
+    trainable, others = (
+        [tf.Variable(value, trainable=False) for value in values]
+        for values in (network.trainable, network.others)
+    )
     # Only the variables: if a tf.Module holds the Keras model, Python finds its variables but
     # TensorFlow Serving does not; and Keras' ExportArchive stores each of them twice.
-    variables = tf.train.Checkpoint(network=[variable.value for variable in model.variables])
+    variables = tf.train.Checkpoint(network=[*trainable, *others])
 
     # One function for all signatures, so that the network is traced, and stored, once.
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
     def forward(images):
         with native_operations():
-            return model(images, training=False)
+            return network(images, trainable, others)
 
     compute = lambda images, training=False: forward(images)  # noqa: E731
     pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
     palette = np.asarray(colors, np.uint8)
     signatures = {
         name: tf.function(serve, input_signature=[signature], autograph=False)
-        for name, serve, signature in _endpoints(compute, palette, undrawn, pixels, probabilities)
+        for name, serve, signature in _endpoints(
+            compute, palette, undrawn, pixels, temperature if probabilities else None
+        )
     }
     tf.saved_model.save(variables, str(folder), signatures=signatures)
 
@@ -147,9 +173,9 @@ def _endpoints(
     colors: np.ndarray,
     undrawn: Sequence[int],
     pixels: tf.TensorSpec,
-    probabilities: bool,
+    temperature: float | None,
 ):
-    """Yields name, function and input of each signature."""
+    """Yields name, function and input of each signature; probabilities only at a temperature."""
     encoded = tf.TensorSpec((None,), tf.string, name=INPUT)
     string, shares = tf.TensorSpec((), tf.string), tf.TensorSpec((len(colors),), tf.float32)
 
@@ -166,10 +192,12 @@ def _endpoints(
     name = "class_shares"
     yield name, for_each(name, lambda x: class_shares(model, x, len(colors)), shares), encoded
     yield "labels", lambda image: {"labels": label_map(_logits(model, image, len(colors)))}, pixels
-    if probabilities:
+    if temperature is not None:
         yield (
             "probabilities",
-            lambda image: {"probabilities": tf.nn.softmax(_logits(model, image, len(colors)))},
+            lambda image: {
+                "probabilities": softmax(_logits(model, image, len(colors)), temperature)
+            },
             pixels,
         )
 

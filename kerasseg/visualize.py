@@ -8,6 +8,8 @@ from . import IGNORE_LABEL
 
 Colors = Sequence[Sequence[int]]
 
+_ROWS = 256
+
 
 def palette(colors: Colors) -> np.ndarray:
     """Builds the 256-entry palette of a label map.
@@ -63,6 +65,12 @@ def overlay(
         raise ValueError(f"label must have the size {image.shape[:2]}, got {label.shape}.")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {opacity}.")
-    blended = (1 - opacity) * image + opacity * colorize(label, colors)
-    visible = ~np.isin(label, (IGNORE_LABEL, *undrawn))[..., np.newaxis]
-    return np.where(visible, np.rint(blended), image).astype(np.uint8)
+    drawn = np.empty((*label.shape, 3), np.uint8)
+    unseen = (IGNORE_LABEL, *undrawn)
+    # Some rows at a time, as the mixture is in float64: eight times the memory of the image.
+    for top in range(0, len(label), _ROWS):
+        rows = slice(top, top + _ROWS)
+        blended = (1 - opacity) * image[rows] + opacity * colorize(label[rows], colors)
+        visible = ~np.isin(label[rows], unseen)[..., np.newaxis]
+        drawn[rows] = np.where(visible, np.rint(blended), image[rows])
+    return drawn

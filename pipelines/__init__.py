@@ -10,6 +10,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import bench_serving as bench_serving
+    from . import calibrate as calibrate
     from . import check as check
     from . import checks as checks
     from . import classes as classes
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from . import conversion as conversion
     from . import convert as convert
     from . import crf_tune as crf_tune
-    from . import data_service as data_service
     from . import datasets as datasets
     from . import demo as demo
     from . import doctor as doctor
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from . import list_checkpoints as list_checkpoints
     from . import list_runs as list_runs
     from . import models as models
+    from . import pages as pages
     from . import predict as predict
     from . import predictions as predictions
     from . import recipes as recipes

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from .checks.report import check_writable, write_text
 from .errors import ImageFileError, InputError
 from .images import given_images
+from .runtime.report_files import check_writable, write_text
 from .serving import connections
 from .serving.connections import RequestError, Target
 from .serving.session import Session, inputs, open_connection

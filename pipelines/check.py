@@ -4,9 +4,10 @@ Threads read and examine the pairs. The results are summed up in the order of th
 same dataset always gets the same report. Each pair costs 16 bytes of memory and its name.
 """
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,10 @@ def run(
     stretch: Stretch | None = None,
     workers: int | None = None,
     samples: int = 6,
+    network: Path | str | None = None,
+    checkpoint: str | None = None,
+    code: Sequence[str] = (),
+    suspects: int = 50,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
 ) -> Report:
@@ -55,25 +60,35 @@ def run(
             bits per channel; for raw trees only.
         workers: Number of threads; None for one per core.
         samples: Number of pairs to draw per split, and number of wrong labels to draw in addition.
-        on_progress: Called with the number of finished pairs and the number of all pairs.
+        network: Run or `.keras` file with the classes of the dataset, whose predictions are
+            compared with the labels to list suspected label errors; None to compare nothing.
+        checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
+            network was evaluated yet.
+        code: Files and modules with code that the network needs, which are executed.
+        suspects: Number of suspected label errors to list, and to draw if there are samples.
+        on_progress: Called with the number of finished pairs and the number of all pairs. A network
+            sees each pair twice, which counts as two more.
         **options: The dataset's own options; for raw trees only.
 
     Returns:
         The report on the dataset.
 
     Raises:
-        InputError: If `path` is neither of the two, or does not have the layout of the dataset.
+        InputError: If `path` is neither of the two, does not have the layout of the dataset, or the
+            network cannot be used or has other classes.
     """
     path = Path(path)
     treatment = Treatment(upright=upright, stretch=stretch)
     source = _open(path, dataset, class_map and str(class_map), full, treatment, options)
+    doubter = _doubter(network, source, path, checkpoint, code)
     num_classes = len(source.description.classes.names)
     sums = {split: Sums(split, *sizes, num_classes) for split, sizes in source.sizes.items()}
     galleries = {split: Gallery(num_classes, samples) for split in sums}
     duplicates, strange = Duplicates(source.is_converted), StrangeValues(source.description)
     label_colors = LabelColors(source.description)
     findings: list[Finding] = []
-    total = sum(pairs for pairs, _ in source.sizes.values())
+    total = sum(pairs for pairs, _ in source.sizes.values()) * (1 if doubter is None else 3)
+    done = 0
     for done, pair in enumerate(_examine(source, workers or os.cpu_count() or 1), 1):
         for looker in (
             *(sums[pair.split], galleries[pair.split]),
@@ -81,6 +96,8 @@ def run(
         ):
             looker.add(pair)
         findings += pair.findings
+        if doubter is not None:
+            doubter.add(pair)
         on_progress(done, max(done, total))
     reports = [split.report() for split in sums.values()]
     unlabelled = {report.name for report in reports if report.is_unlabelled}
@@ -88,6 +105,12 @@ def run(
     findings += [*source.findings(reports), *judge(source.description, reports)]
     findings += [*duplicates.findings(), *label_colors.findings()]
     pictures = list(_draw(source, galleries.values(), findings))
+    suspected = None
+    if doubter is not None:
+        steps = itertools.count(done + 1)
+        suspected = doubter.suspects(
+            suspects, lambda: on_progress(next(steps), total), are_drawn=bool(samples)
+        )
     return Report(
         path,
         source.name,
@@ -101,7 +124,18 @@ def run(
         label_colors.palettes(),
         label_colors.remarks(),
         passed_over=source.passed_over,
+        suspects=suspected,
     )
+
+
+def _doubter(network, source, path: Path, checkpoint: str | None, code: Sequence[str]):
+    """Opens the network that labels are compared with, if one is given."""
+    if network is None:
+        return None
+    from .checks import label_errors  # which needs TensorFlow
+
+    opened = label_errors.Network(network, source.description.classes, path, checkpoint, code)
+    return label_errors.Doubter(source, opened)
 
 
 def _open(

@@ -27,6 +27,7 @@ from .errors import InputError
 from .evaluations import resampling
 from .runs import crf, trained_networks
 from .runs.crf import CRFParameters
+from .runs.views import WHOLE, View, seen
 
 # DeepLab v1, section 4.1, searches weights of 3 to 6, 30 to 100 pixels and 3 to 6 intensities;
 # other datasets need wider ranges.
@@ -47,6 +48,7 @@ def run(
     data: Path | str | None = None,
     images: int = 30,
     num_iterations: int = 10,
+    view: View = WHOLE,
     code: Sequence[str] = (),
     on_progress: Callable[[str, float], None] = lambda tried, score: None,
 ) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def run(
             training. A `.keras` file needs it.
         images: Number of validation images that the search uses, spread over the split.
         num_iterations: Number of mean-field iterations, the same for all candidates.
+        view: Windows, scales and mirror images in which the network sees an image before the CRF.
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
         on_progress: Called with a description of each candidate and its mean IoU.
@@ -68,8 +71,8 @@ def run(
         `boundary_mean_iou` (over the pixels within 5 pixels of a boundary of the label); `gain`,
         what the CRF adds to both scores, with a 95 % bootstrap interval over the images;
         `crf_milliseconds`, the median time of the CRF per image; `images`, their number;
-        `candidates`, the number of parameter sets that were tried on `search_images` images; and
-        `dataset` and `fingerprint` of the converted dataset.
+        `candidates`, the number of parameter sets that were tried on `search_images` images;
+        `view`, its attributes or None; and `dataset` and `fingerprint` of the converted dataset.
 
     Raises:
         InputError: If the run or the dataset cannot be used.
@@ -78,7 +81,7 @@ def run(
         raise InputError(f"images must be at least 1, got {images}.")
     described, model = trained_networks.load(folder, data=data, code=code)
     dataset = described.open_dataset(None if data is None else Path(data))
-    examples = _Examples(model, dataset)
+    examples = _Examples(seen(model, view), dataset)
     chosen = list(examples.spread(images))
     tried: dict[CRFParameters, float] = {}
 
@@ -97,6 +100,7 @@ def run(
         **_compare(examples, best),
         "candidates": len(tried),
         "search_images": len(chosen),
+        "view": view.facts(),
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
     }

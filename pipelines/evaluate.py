@@ -1,23 +1,47 @@
 """Evaluation: a network or an export is scored over a whole split, at the images' own size."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from kerasseg import atomic_files, inference, metrics
 
 from . import inputs, records
 from .errors import InputError, writing_to
+from .evaluations import evaluation_page
+from .evaluations.extreme_images import ExtremeImages
+from .evaluations.split_scores import SplitScores
 from .exports import exported_network
-from .runs import trained_networks
+from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
-from .runtime import allocator
-from .runtime.devices import mirrored_strategy
+from .runs.views import WHOLE, View, seen
+from .runtime import allocator, report_files
+from .runtime.devices import descriptions, mirrored_strategy
+
+_SHOWN = 6  # images of each kind on the page
+
+
+class Subject(NamedTuple):
+    """What is scored, and on what.
+
+    Attributes:
+        dataset: The dataset.
+        network: From images (batch, height, width, 3) to logits of that size.
+        run: The run, or the description of a `.keras` file; None for an export.
+        checkpoint: "best", "last" or None.
+        temperature: Temperature of the probabilities; None if there are labels only.
+    """
+
+    dataset: records.Dataset
+    network: Any
+    run: run_folder.Run | None
+    checkpoint: str | None
+    temperature: float | None
 
 
 def run(
@@ -27,10 +51,12 @@ def run(
     classes: Path | str | None = None,
     split: str = "validation",
     batch_size: int = 8,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     devices: Sequence[str] | None = None,
+    report: Path | str | None = None,
     model: str | None = None,
     version: int | None = None,
     output: Path | str | None = None,
@@ -50,57 +76,66 @@ def run(
             dataset.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size per batch; does not change the scores.
+        view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
         devices: Names of the devices, one replica each; None for all GPUs, or the CPU.
+        report: HTML file to write, with curves, scores, confusions, the best and worst images and
+            calibration; None for none.
         model: Name of a server's model; None for the only one of a server that lists its models.
         version: Version of a server's model; None for the server's choice.
         output: Folder to write to; None for that of the run or the export.
 
     Returns:
-        The scores of `metrics.scores`, with `class_names`, `absent_classes` (those without a
-        pixel in the labels), `images`, `split`, `dataset`, `fingerprint`, `checkpoint` ("best",
-        "last" or None) and the `confusion_matrix` as an array.
+        The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
+        images, 95 % intervals, objects by size, calibration), with `class_names`,
+        `absent_classes` (those without a pixel in the labels), `images`, `split`, `dataset`,
+        `fingerprint`, `checkpoint` ("best", "last" or None), `view` and `crf` (their attributes, or
+        None), the `temperature` of the probabilities, `seconds` and `images_per_second` of this
+        evaluation and the `devices` that it ran on, and the `confusion_matrix` as an array.
 
     Raises:
-        InputError: If the run or the dataset cannot be used, or their classes differ.
+        InputError: If the run or the dataset cannot be used, their classes differ, or a file
+            cannot be written.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+    if report is not None:
+        report_files.check_writable(Path(report), evaluation_page.START)
     allocator.keep_freed(allocator.ARRAYS)
     strategy = mirrored_strategy(devices)
-    chosen = None
     if exported_network.is_export(folder):
-        _refuse(folder, crf=crf, checkpoint=checkpoint, code=code or None)
-        opened = exported_network.opened(
-            folder, data=data, classes=classes, model=model, version=version
-        )
+        seen_as = view.facts() and str(view)
+        _refuse(folder, crf=crf, view=seen_as, checkpoint=checkpoint, code=code or None)
+        opened = _export_opened(folder, data=data, classes=classes, model=model, version=version)
     else:
         _refuse(folder, model=model, version=version)
-        chosen = trained_networks.choose(folder, checkpoint)
         opened = _run_opened(
-            folder, classes=classes, data=data, checkpoint=checkpoint, code=code, crf=crf
+            folder, classes=classes, data=data, checkpoint=checkpoint, code=code, view=view, crf=crf
         )
-    with strategy.scope(), opened as (dataset, network):
-        matrix = _count(folder, network, dataset, split, batch_size, strategy)
-    report = {
+    with strategy.scope(), opened as subject:
+        extremes = ExtremeImages(0 if report is None else _SHOWN)
+        scores = _score(folder, subject, split, batch_size, extremes)
+    dataset = subject.dataset
+    found = {
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "split": split,
         "images": dataset.splits[split].examples,
-        "checkpoint": chosen,
+        "checkpoint": subject.checkpoint,
+        "view": view.facts(),
         "crf": crf and asdict(crf),
-        **metrics.scores(matrix),
-        "class_names": list(dataset.classes.names),
-        "absent_classes": [
-            name for name, row in zip(dataset.classes.names, matrix, strict=True) if not row.any()
-        ],
+        "temperature": subject.temperature,
+        **scores,
+        "devices": descriptions(strategy),
     }
-    _write(output_folder(folder, split, crf, output), report, matrix)
-    return {**report, "confusion_matrix": matrix}
+    _write(output_folder(folder, split, crf, view, output), found)
+    if report is not None:
+        _write_page(Path(report), folder, subject, found, extremes)
+    return found
 
 
 def _refuse(folder: Path | str, **given: Any) -> None:
@@ -115,55 +150,111 @@ def _refuse(folder: Path | str, **given: Any) -> None:
 def _run_opened(
     folder: Path | str,
     data: Path | str | None,
+    checkpoint: str | None,
+    view: View,
     crf: CRFParameters | None,
     **arguments: Any,
-) -> Iterator[tuple[records.Dataset, Any]]:
-    described, model = trained_networks.load(folder, data=data, **arguments)
+) -> Iterator[Subject]:
+    chosen = trained_networks.choose(folder, checkpoint)
+    described, model = trained_networks.load(folder, data=data, checkpoint=checkpoint, **arguments)
     dataset = described.open_dataset(None if data is None else Path(data))
-    yield dataset, model if crf is None else refine(model, crf)
+    model = seen(model, view)
+    network = model if crf is None else refine(model, crf)
+    temperature = calibration.of_network(folder, checkpoint, crf).temperature
+    yield Subject(dataset, network, described, chosen, temperature)
 
 
-def _count(
-    folder: Path | str,
-    network: Any,
-    dataset: records.Dataset,
-    split: str,
-    batch_size: int,
-    strategy: tf.distribute.Strategy,
-) -> np.ndarray:
-    files = dataset.files(split)
-    evaluator = inference.Evaluator(network, len(dataset.classes.names), strategy)
+@contextmanager
+def _export_opened(folder: Path | str, **arguments: Any) -> Iterator[Subject]:
+    with exported_network.opened(folder, **arguments) as (dataset, network):
+        # An export gives labels only.
+        yield Subject(dataset, network, None, None, None)
+
+
+def _score(
+    folder: Path | str, subject: Subject, split: str, batch_size: int, extremes: ExtremeImages
+) -> dict[str, Any]:
+    """Evaluates in one pass; returns all scores, the time and the confusion matrix."""
+    dataset, has_confidence = subject.dataset, subject.temperature is not None
+    observer = SplitScores(dataset.classes.count, extremes, has_confidence)
+    evaluator = inference.Evaluator(
+        subject.network,
+        dataset.classes.count,
+        observer=observer,
+        temperature=subject.temperature or 1.0,
+    )
+    batches = inputs.evaluation_batches(dataset.files(split), batch_size, named=True)
+    begun = time.perf_counter()
     try:
-        with records.reading(dataset):
-            return evaluator(inputs.evaluation_batches(files, batch_size))
+        with observer, records.reading(dataset):
+            matrix = evaluator(batches)
+            seconds = time.perf_counter() - begun
+            more = observer.scores()
     except tf.errors.OpError as error:
         # An export tells more than TensorFlow, which called it.
-        raise getattr(network, "failure", None) or InputError(
+        raise getattr(subject.network, "failure", None) or InputError(
             f"{folder}: the network cannot take the images of split {split} "
             f"({error.message[:300]})."
         ) from error
+    names = dataset.classes.names
+    return {
+        **metrics.scores(matrix),
+        **more,
+        "class_names": list(names),
+        "absent_classes": [name for name, row in zip(names, matrix, strict=True) if not row.any()],
+        "seconds": seconds,
+        "images_per_second": dataset.splits[split].examples / seconds,
+        "confusion_matrix": matrix,
+    }
+
+
+def _write_page(
+    file: Path,
+    folder: Path | str,
+    subject: Subject,
+    scores: dict[str, Any],
+    extremes: ExtremeImages,
+) -> None:
+    run, versions = subject.run, run_folder.versions()
+    history = run_folder.history(run.folder) if run else []
+    page = evaluation_page.Evaluation(
+        str(run.folder if run else folder),
+        subject.dataset.classes,
+        scores,
+        history,
+        run.options if run and history else None,
+        versions,
+        extremes.worst(),
+        extremes.best(),
+    )
+    evaluation_page.write(page, file)
 
 
 def output_folder(
     folder: Path | str,
     split: str,
     crf: CRFParameters | None,
+    view: View = WHOLE,
     output: Path | str | None = None,
 ) -> Path:
-    """Returns the folder of a split's scores: `FOLDER/evaluation/SPLIT` or `SPLIT_crf`.
+    """Returns the folder of a split's scores, `FOLDER/evaluation/SPLIT`.
+
+    After SPLIT, the name has `_windows`, `_scales` (also for mirror images) and `_crf` if these are
+    in force.
 
     FOLDER is the run folder, or beside a `.keras` file that belongs to no run, a folder of its
     name; for an export, see `exported_network.results_folder`. `output` takes its place.
     """
-    name = split if crf is None else f"{split}_crf"
+    name = f"{split}{view.suffix}{'_crf' if crf else ''}"
     is_export = exported_network.is_export(folder)
     module: Any = exported_network if is_export else trained_networks
     return Path(output or module.results_folder(folder)) / "evaluation" / name
 
 
-def _write(folder: Path, report: dict[str, Any], matrix: np.ndarray) -> None:
-    table = metrics.confusion_table(matrix, report["class_names"])
+def _write(folder: Path, scores: dict[str, Any]) -> None:
+    table = metrics.confusion_table(scores["confusion_matrix"], scores["class_names"])
+    stored = {name: value for name, value in scores.items() if name != "confusion_matrix"}
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(folder / "confusion_matrix.csv", table)
-        atomic_files.write_json(folder / "metrics.json", report)
+        atomic_files.write_json(folder / "metrics.json", stored)

@@ -23,9 +23,10 @@ from .exports import (
     training_images,
 )
 from .exports.formats import Export
-from .runs import run_folder, trained_networks
+from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.option_fields import check_option
+from .runs.views import WHOLE, View, seen
 
 _SIDES = (1, 8192)
 _LAST_VERSION = 2**63 - 1
@@ -39,6 +40,7 @@ def run(
     name: str | None = None,
     classes: Path | str | None = None,
     data: Path | str | None = None,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     probabilities: bool = False,
     size: tuple[int, int] | None = None,
@@ -67,8 +69,11 @@ def run(
             for class_0, class_1 and so on without `data`.
         data: Converted dataset that names the classes of a `.keras` file, and on which an export is
             calibrated and scored; None for the dataset of the run's training.
+        view: Windows, scales and mirror images in which the network sees an image; they become a
+            part of the SavedModel.
         crf: Parameters of a CRF that becomes a part of the SavedModel; None for no CRF.
-        probabilities: Whether the model also returns the probabilities of the classes.
+        probabilities: Whether the model also returns the probabilities of the classes, with the
+            temperature of `kerasseg calibrate` if it was fitted to this network.
         size: `(height, width)` at which the network computes, instead of the run's image size. A
             SavedModel resizes encoded images to this size and logits back; a model of pixels takes
             this size only. None computes as `predict` does; LiteRT, whose size is fixed, then takes
@@ -94,7 +99,7 @@ def run(
         InputError: If the run, the folder or an argument cannot be used, or the export fails its
             check or loses more than the tolerance.
     """
-    _check_arguments(crf, size, format, quantize)
+    _check_arguments(view, crf, size, format, quantize)
     check_option("calibration_images", calibration_images >= 1, "at least 1", calibration_images)
     check_option("tolerance", tolerance >= 0, "at least 0", tolerance)
     chosen = trained_networks.choose(folder, checkpoint)
@@ -110,9 +115,15 @@ def run(
     name += "" if format == formats.DEFAULT else f"-{format}"
     name += "" if quantize is None else f"-{quantize}"
     dataset = _dataset(described, data) if quantize or score else None
-    model = _adapt(model, crf, size, form)
-    facts = _facts(described, crf, size, format, quantize)
-    export = Export(name, described.classes, facts, size, probabilities, quantize)
+    model = _adapt(model, view, crf, size, form)
+    facts = _facts(described, view, crf, size, format, quantize)
+    temperature = None
+    if probabilities:
+        temperature = calibration.of_network(folder, checkpoint, crf).temperature
+        facts["temperature"] = temperature
+    export = Export(
+        name, described.classes, facts, size, probabilities, temperature or 1.0, quantize
+    )
     if dataset:
         draw = partial(training_images.draw, dataset, calibration_images, size)
         export = replace(export, calibration=draw)
@@ -132,23 +143,16 @@ def run(
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
             epoch = run_folder.epoch_of(described, chosen)
-            model_card.write(
-                card,
-                name,
-                described,
-                crf,
-                epoch,
-                size=size,
-                format=format,
-                quantize=quantize,
-                measured=report.get("scores"),
-            )
-            parity = {"format": format, "size": size, "quantize": quantize, **report}
+            how = {"view": view, "size": size, "format": format, "temperature": temperature}
+            how |= {"quantize": quantize, "measured": report.get("scores")}
+            model_card.write(card, name, described, crf, epoch, **how)
+            parity = {"format": format, "size": size, "view": view.facts(), "quantize": quantize}
+            parity |= report
             atomic_files.write_json(writing / "parity.json", parity)
             return _publish(writing)
 
 
-def _check_arguments(crf, size, format: str, quantize: str | None) -> None:
+def _check_arguments(view: View, crf, size, format: str, quantize: str | None) -> None:
     known = formats.names()
     check_option("format", format in known, f"one of {', '.join(known)}", format)
     form = formats.module(format)
@@ -160,6 +164,12 @@ def _check_arguments(crf, size, format: str, quantize: str | None) -> None:
         raise InputError(
             f"format must be {able} for a CRF, got {format!r}, which lacks the operations of its "
             "lattice, such as products with sparse matrices."
+        )
+    if view.suffix and not form.TAKES_VIEWS:
+        able = " or ".join(name for name in known if formats.module(name).TAKES_VIEWS)
+        raise InputError(
+            f"format must be {able} for windows, scales or mirror images, got {format!r}, whose "
+            "network computes once per image; cut and blend the images in the program around it."
         )
     if quantize is not None and quantize not in form.QUANTIZES:
         raise InputError(
@@ -215,7 +225,7 @@ def _trained_size(described: run_folder.Run) -> tuple[int, int]:
     return size
 
 
-def _adapt(model, crf, size, form: ModuleType):
+def _adapt(model, view: View, crf, size, form: ModuleType):
     """Adapts the network to the computation of the exported model."""
     fixed = adapters.only_size(model)
     if fixed and size not in (None, fixed):
@@ -223,12 +233,12 @@ def _adapt(model, crf, size, form: ModuleType):
             f"size must be {fixed[0]},{fixed[1]}, the only one that the network takes, got "
             f"{size[0]},{size[1]}."
         )
-    model = form.adapt(model, size)
+    model = seen(form.adapt(model, size), view)
     return model if crf is None else refine(model, crf)
 
 
 def _facts(
-    described: run_folder.Run, crf, size, format: str, quantize: str | None
+    described: run_folder.Run, view: View, crf, size, format: str, quantize: str | None
 ) -> dict[str, Any]:
     """Returns the meaning of the labels and the form of the export's inputs."""
     classes = described.classes
@@ -238,6 +248,7 @@ def _facts(
         "ignore_label": IGNORE_LABEL,
         "classes_fingerprint": classes.fingerprint,
         "dataset": {key: described.dataset[key] for key in ("name", "fingerprint")},
+        "view": view.facts(),
         "crf": crf is not None,
         "size": size,
         "format": format,

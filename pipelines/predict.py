@@ -5,26 +5,49 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kerasseg import visualize
-
 from .errors import ImageFileError, InputError, Problem
-from .images import given_images, output_names
+from .images import given_images
 from .images.source_images import Stretch
-from .predictions import predictor, result_files
-from .predictions.result_files import LABEL, OVERLAY, STRIP
-from .runs import trained_networks
+from .predictions import confidence as confidences
+from .predictions import tiff_results
+from .predictions.benchmark_files import BenchmarkFiles
+from .predictions.dataset_tree import DatasetTree
+from .predictions.predictor import Predicted, Predictor
+from .predictions.result_files import (
+    LABEL,
+    OVERLAY,
+    STRIP,
+    TIFF_ENDINGS,
+    Pictures,
+    Results,
+)
+from .runs import calibration, trained_networks
 from .runs.crf import CRFParameters
+from .runs.views import WHOLE, View
 from .runtime import allocator
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The files that were written for one image; `strip` exists only if it was asked for."""
+    """The files of one image; apart from the label, those exist that were asked for.
+
+    Attributes:
+        image: The image.
+        label: Its label map.
+        overlay: The classes drawn over the image.
+        strip: Overlays of several numbers of CRF iterations.
+        confidence: The largest probability of each pixel, as `confidence.encode` writes it.
+        entropy: The entropy of its probabilities.
+        margin: The difference of its largest two probabilities.
+    """
 
     image: Path
     label: Path
     overlay: Path
     strip: Path
+    confidence: Path
+    entropy: Path
+    margin: Path
 
 
 class PredictionError(InputError):
@@ -47,22 +70,37 @@ def run(
     classes: Path | str | None = None,
     data: Path | str | None = None,
     opacity: float = 0.5,
+    view: View = WHOLE,
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
     draw_background: bool = False,
+    confidence: bool = False,
+    min_confidence: float | None = None,
+    format: str | None = None,
+    zip_file: Path | str | None = None,
+    as_dataset: Path | str | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     stretch: Stretch | None = None,
+    tiff: bool = False,
+    memory: int | None = None,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[float, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
+    on_windows: Callable[[str], None] = lambda sentence: None,
 ) -> list[Prediction]:
     """Predicts images.
 
     Writes two files of the image's size per image: the label map as `NAME.png`, whose palette has
     the colours of the classes, and the overlay as `NAME_overlay.png`. If a strip is asked for,
     `NAME_crf_strip.png` shows the image beside overlays after several numbers of CRF iterations.
-    `images.output_names` chooses NAME if two images have the same name.
+    `images.output_names` chooses NAME if two images have the same name. With `format` or
+    `as_dataset`, other files are written.
+
+    An image that would take too much memory as a whole is predicted in windows that are blended, as
+    with a view; a CRF then sees one window at a time. A TIFF file that is too large to be decoded
+    is read and predicted in rows, and its results are the TIFF files `NAME.tif` and
+    `NAME_overlay.tif`, which keep its georeference.
 
     Args:
         folder: The run, or a `.keras` file.
@@ -73,20 +111,36 @@ def run(
             for class_0, class_1 and so on without `data`.
         data: Converted dataset that names the classes of a `.keras` file.
         opacity: Opacity of the class colours in overlays, in [0, 1].
+        view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
             prediction; empty for no strip.
         draw_background: Whether overlays draw class 0 even if its name says that it is background.
+        confidence: Whether to write how sure the network is of each pixel, as 16-bit gray PNG whose
+            values divided by 65535 are in [0, 1]: the largest probability (`NAME_confidence.png`),
+            the entropy (`NAME_entropy.png`) and the margin (`NAME_margin.png`).
+        min_confidence: Pixels whose largest probability is below this number, in [0, 1], become
+            255, ignored; None for none.
+        format: Benchmark whose server takes the files, one of `datasets.BENCHMARKS`; None for
+            pictures. Only the files of the benchmark are written.
+        zip_file: Archive that the files of a benchmark are put into as well; None for none.
+        as_dataset: New folder to write a dataset into, images with their predictions as labels, in
+            the layout that `kerasseg convert --dataset folder` takes; None for pictures.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
             those of the network's training data. None refuses such images.
+        tiff: Whether all TIFF files are read in rows and have results in TIFF.
+        memory: Bytes of memory that the process may take; None for half of what is left on the
+            machine, or on the GPU, beside what the process has already.
         overwrite: Whether results may replace files that kerasseg did not write, or that were
             changed after it wrote them.
-        on_progress: Called with the number of finished images and the number of all images.
+        on_progress: Called with the number of finished images, and the number of all images. The
+            former has a fraction while an image is predicted in windows.
         on_passed_over: Called once with the files in the folders that are not predicted.
+        on_windows: Called with a sentence for each image that is too large.
 
     Returns:
         The files that were written, one entry per image.
@@ -98,39 +152,106 @@ def run(
     """
     if any(step < 0 for step in crf_strip):
         raise InputError(f"crf_strip must be numbers of iterations, at least 0, got {crf_strip}.")
-    if not 0 <= opacity <= 1:
-        raise InputError(f"opacity must be in [0, 1], got {opacity}.")
-    found, passed_over = given_images.find(images)
+    _check_share("opacity", opacity)
+    _check_share("min_confidence", min_confidence)
     target = output_folder(folder, output)
-    endings = (LABEL, OVERLAY, *([STRIP] if crf_strip else []))
-    plan = output_names.plan(found, target, endings, refuse_others=not overwrite)
+    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
+    results = _choose_results(pictures, output, format, zip_file, as_dataset, min_confidence)
+    found, passed_over = given_images.find(images)
+    plan = results.plan(found)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
+    results.check(described.classes)
     on_passed_over(passed_over)
     allocator.keep_freed(allocator.ARRAYS)
-    steps = [crf and crf.num_iterations, *crf_strip]
-    predict = predictor.of_images(model, crf or CRFParameters(), steps)
-    draw = partial(
-        visualize.overlay,
-        colors=described.classes.colors,
-        opacity=opacity,
-        undrawn=() if draw_background else described.classes.undrawn,
-    )
+    measure = None
+    if confidence or min_confidence is not None:
+        measure = _measure(folder, checkpoint, crf)
+    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows)
+    in_rows = {
+        item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
+    }
     problems, written = [], []
-    for item in plan:
+    for index, item in enumerate(plan):
+        on_part = partial(_tell_part, on_progress, index, len(plan))
         try:
-            image, labels = predictor.predict_file(item.image, stretch, predict)
-            contents = result_files.encode(item, image, labels, described.classes, draw, crf_strip)
-            output_names.write(contents, overwrite=overwrite)
+            if item in in_rows:
+                how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
+                tiff_results.write(item, predictor, pictures, described.classes, **how)
+            else:
+                predicted = predictor.predict(item.image, stretch, on_part)
+                predicted = _without_uncertain(predicted, min_confidence)
+                results.write(item, predicted, described.classes)
         except ImageFileError as problem:
             problems.append(Problem(str(item.image), problem.what, problem.cause))
         else:
-            written.append(Prediction(item.image, *map(item.file, (LABEL, OVERLAY, STRIP))))
-        on_progress(len(written) + len(problems), len(plan))
+            written.append(item)
+        on_progress(index + 1, len(plan))
+    results.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems)
-    return written
+    others = (STRIP, *confidences.ENDINGS)
+    usual, tiled = ((*endings, *others) for endings in ((LABEL, OVERLAY), TIFF_ENDINGS))
+    return [
+        Prediction(item.image, *map(item.file, tiled if item in in_rows else usual))
+        for item in written
+    ]
+
+
+def _tell_part(
+    on_progress: Callable[[float, int], None], done: int, total: int, share: float
+) -> None:
+    on_progress(done + share, total)
+
+
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0 <= value <= 1:
+        raise InputError(f"{name} must be in [0, 1], got {value}.")
+
+
+def _choose_results(
+    pictures: Pictures,
+    output: Path | str | None,
+    format: str | None,
+    zip_file: Path | str | None,
+    as_dataset: Path | str | None,
+    min_confidence: float | None,
+) -> Results:
+    """Returns the kind of results that is asked for, after a check of what excludes what."""
+    excluded = {"crf_strip": pictures.crf_strip, "confidence": pictures.confidence}
+    if as_dataset is not None:
+        excluded |= {"output": output, "format": format, "zip_file": zip_file}
+        _refuse(excluded, "as_dataset")
+        return DatasetTree(Path(as_dataset))
+    if format is not None:
+        _refuse(excluded, "format")
+        archive = None if zip_file is None else Path(zip_file)
+        uncertain = min_confidence is not None
+        return BenchmarkFiles(pictures.folder, format, archive, uncertain, pictures.overwrite)
+    if zip_file is not None:
+        raise InputError(f"zip_file must come with the format of a benchmark, got {zip_file}.")
+    return pictures
+
+
+def _refuse(excluded: dict[str, object], by: str) -> None:
+    if given := [name for name, value in excluded.items() if value]:
+        raise InputError(f"{' and '.join(given)} must be left out with {by}.")
+
+
+def _measure(folder: Path | str, checkpoint: str | None, crf: CRFParameters | None) -> Callable:
+    """Returns the function from the scores of the first label map to measures of confidence."""
+    if crf is not None and crf.num_iterations:
+        return confidences.of_scores(None)  # marginals
+    return confidences.of_scores(calibration.of_network(folder, checkpoint).temperature)
+
+
+def _without_uncertain(predicted: Predicted, minimum: float | None) -> Predicted:
+    if minimum is None or predicted.measures is None:
+        return predicted
+    label, *strip = predicted.labels
+    label = confidences.ignore_uncertain(label, predicted.measures, minimum)
+    return predicted._replace(labels=[label, *strip])
 
 
 def output_folder(folder: Path | str, output: Path | str | None = None) -> Path:

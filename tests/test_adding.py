@@ -22,6 +22,7 @@ HELP = "for whoever computes by hand: the weights alone"
 PACKAGES = ()
 FILE = "weights.npz"
 TAKES_CRF = False
+TAKES_VIEWS = False
 NEEDS_SIZE = False
 QUANTIZES = ()
 NOTES = ("Bring your own network.", "")

@@ -99,6 +99,28 @@ def test_two_replicas_count_what_one_counts_ragged_batches_included(two_cpus):
     np.testing.assert_array_equal(matrix, counted_by_hand(model, batches))
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_an_observer_sees_what_is_predicted_and_how_surely(replicas, two_cpus):
+    strategy, seen = mirrored_strategy(two_cpus[:replicas]), []
+    batches = [(*batch, number) for number, batch in enumerate(batches_of([(3, 8, 9), (1, 5, 4)]))]
+    with strategy.scope():
+        inputs = keras.Input((None, None, 3))
+        model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs / 255))
+        observer = lambda *arrays: seen.append(arrays)  # noqa: E731
+        evaluator = Evaluator(model, 3, strategy, observer=observer, temperature=2.0)
+    matrix = evaluator(batches)
+    np.testing.assert_array_equal(matrix, counted_by_hand(model, [batch[:2] for batch in batches]))
+    assert len(seen) == 2
+    for (images, labels, number), observed in zip(batches, seen, strict=True):
+        logits = np.asarray(model(images), np.float64) / 2
+        softmax = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        np.testing.assert_array_equal(observed[0], images)
+        np.testing.assert_array_equal(observed[1], labels)
+        np.testing.assert_array_equal(observed[2], softmax.argmax(axis=-1))
+        np.testing.assert_allclose(observed[3], softmax.max(axis=-1), rtol=1e-5)
+        assert (observed[2].dtype, observed[4]) == (np.uint8, number)
+
+
 def test_the_evaluator_refuses_labels_out_of_range(model):
     labels = np.full((1, 8, 8), 3, np.uint8)
     with pytest.raises(ValueError, match=r"\[0, 3\) or 255 \(ignored\), got 64 other pixels"):

@@ -5,7 +5,14 @@ from typing import Any
 
 from keras import layers
 
-from ..layers import Conv2D, CropPadding, LayerNormalization, MaxPooling2D, PadToMultiple
+from ..layers import (
+    Conv2D,
+    Conv2DTranspose,
+    CropPadding,
+    LayerNormalization,
+    MaxPooling2D,
+    PadToMultiple,
+)
 from ..layers.activations import gelu
 from ..layers.rescale import Rescale
 
@@ -121,7 +128,7 @@ def _resample(features, strides: Iterable[int]) -> dict:
 
 
 def _double(features, filters: int, name: str):
-    return layers.Conv2DTranspose(
+    return Conv2DTranspose(
         filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv"
     )(features)
 

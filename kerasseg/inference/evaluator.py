@@ -1,5 +1,6 @@
 """Counting of the confusion matrix of a network over a dataset."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,6 +22,11 @@ class Evaluator:
             of all pixels; others are averaged over the images.
         workers: Number of processes that evaluate together under the strategy. Each is called with
             its own part of every batch; the parts of a batch have the same shape.
+        observer: Called after each batch with its images and labels, with the predicted class of
+            each pixel, uint8 (batch, height, width), and the probability of this class, float32 of
+            that shape, all as NumPy arrays, and with what else the batch has. None for none, which
+            saves computing the probabilities.
+        temperature: Number by which logits are divided before softmax, for the observer.
 
     Attributes:
         mean_loss: Mean loss of the last dataset; None without a loss, or without a pixel that is
@@ -34,10 +40,14 @@ class Evaluator:
         strategy: tf.distribute.Strategy | None = None,
         loss: Any = None,
         workers: int = 1,
+        observer: Callable[..., None] | None = None,
+        temperature: float = 1.0,
     ):
         self.model = model
         self.num_classes = num_classes
         self.loss = loss
+        self.observer = observer
+        self.temperature = temperature
         self.mean_loss: float | None = None
         self.strategy = strategy or tf.distribute.get_strategy()
         self._replicas = self.strategy.num_replicas_in_sync // workers
@@ -48,7 +58,7 @@ class Evaluator:
 
         Args:
             batches: Iterable of images (batch, height, width, 3) and integer labels
-                (batch, height, width), of any sizes.
+                (batch, height, width), of any sizes, and anything more for the observer.
 
         Returns:
             int64 (num_classes, num_classes), with labels in the rows and predictions in the
@@ -60,11 +70,15 @@ class Evaluator:
         """
         total = np.zeros((self.num_classes, self.num_classes), np.int64)
         losses = weights = 0.0
-        for images, labels in batches:
-            matrix, invalid, loss, weight = self._count(*self._split(images, labels))
+        for images, labels, *more in batches:
+            counts, observed = self._count(*self._split(images, labels))
+            matrix, invalid, loss, weight = counts
             metrics.refuse_invalid(invalid, self.num_classes)
             total += matrix.numpy()
             losses, weights = losses + float(loss), weights + float(weight)
+            if self.observer is not None:
+                arrays = (self._gather(value, len(labels)) for value in observed)
+                self.observer(np.asarray(images), np.asarray(labels), *arrays, *more)
         self.mean_loss = losses / weights if weights else None
         return total
 
@@ -91,12 +105,25 @@ class Evaluator:
             logits = self.model(tf.cast(images, tf.float32), training=False)
             predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
             counts = metrics.confusion_matrix(labels, predictions, self.num_classes)
-            return *counts, *self._weighted_loss(labels, logits)
+            sums = *counts, *self._weighted_loss(labels, logits)
+            return sums, self._observed(predictions, logits)
 
-        counts = self.strategy.run(count, args=(images, labels))
+        sums, observed = self.strategy.run(count, args=(images, labels))
         return tuple(
-            self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in counts
-        )
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums
+        ), observed
+
+    def _observed(self, predictions, logits) -> tuple[Any, ...]:
+        """Returns what the observer is called with; nothing without an observer."""
+        if self.observer is None:
+            return ()
+        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32) / self.temperature)
+        return tf.cast(predictions, tf.uint8), tf.reduce_max(probabilities, axis=-1)
+
+    def _gather(self, value, images: int) -> np.ndarray:
+        """Joins the parts of the replicas and leaves out the padding of the batch."""
+        parts = self.strategy.experimental_local_results(value)
+        return np.concatenate([part.numpy() for part in parts])[:images]
 
     def _weighted_loss(self, labels, logits) -> tuple[Any, Any]:
         """Returns a replica's share of the loss of a batch times its weight, and of the weight."""

@@ -7,7 +7,8 @@ classes are registered, and the architecture that uses a layer is then not impor
 import importlib
 import pkgutil
 
-from .convolution import BilinearConv2DTranspose, Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
+from .averaged_views import AveragedViews
+from .convolution import Conv2D, DepthwiseConv2D, conv_bn, depthwise_bn
 from .convolution_on_cpu import native_operations
 from .crf import DenseCRF
 from .dense import Dense
@@ -28,15 +29,19 @@ from .resize import (
     ResizeLike,
     Upsample,
 )
+from .sliding_window import SlidingWindow
 from .tiling import MirrorPadForValidConvolutions
+from .transposed_convolution import BilinearConv2DTranspose, Conv2DTranspose
 from .unpooling import MaxPoolingWithIndices, MaxUnpooling
 
 __all__ = [
     "AdaptiveAveragePooling2D",
+    "AveragedViews",
     "BatchNormalization",
     "BilinearConv2DTranspose",
     "CenterCropLike",
     "Conv2D",
+    "Conv2DTranspose",
     "CropLike",
     "CropPadding",
     "Dense",
@@ -57,6 +62,7 @@ __all__ = [
     "Preprocessing",
     "ResizeLike",
     "SegmentationModel",
+    "SlidingWindow",
     "Upsample",
     "UpsampleNearest",
     "conv_bn",

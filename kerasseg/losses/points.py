@@ -88,7 +88,7 @@ class Points:
         candidates = self._draw(images, _CANDIDATES * self._number, 1)
         counted = tf.gather(self._flat, self._places(images, candidates)) >= 0
         distances = tf.abs(tf.stop_gradient(logits_at(candidates)))
-        _, best = tf.math.top_k(tf.where(counted, -distances, -1e9), unsure)
+        _, best = tf.math.top_k(tf.where(counted, -distances, -1e9), unsure, sorted=False)
         best = tf.gather(candidates, best, batch_dims=1)
         return tf.concat([best, self._draw(images, self._number - unsure, 2)], axis=1)
 

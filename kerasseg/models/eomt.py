@@ -10,6 +10,7 @@ from keras import layers
 from .. import encoders
 from ..encoders._tokens import Transformer
 from ..layers import (
+    Conv2DTranspose,
     CropLike,
     Dense,
     DepthwiseConv2D,
@@ -17,6 +18,7 @@ from ..layers import (
     PadToMultiple,
     Upsample,
 )
+from ..layers.activations import gelu
 from ..layers.mask_classification import MaskClassificationModel
 from ..layers.preprocessing import preprocess
 from ..layers.queries import (
@@ -220,8 +222,8 @@ class _Head:
 def _upscaling(width: int, step: int) -> list[keras.layers.Layer]:
     """Makes the layers that double the sides of a map."""
     return [
-        layers.Conv2DTranspose(width, 2, strides=2, name=f"upscale{step}_conv"),
-        layers.Activation("gelu", name=f"upscale{step}_gelu"),
+        Conv2DTranspose(width, 2, strides=2, name=f"upscale{step}_conv"),
+        layers.Activation(gelu, name=f"upscale{step}_gelu"),
         DepthwiseConv2D(3, use_bias=False, name=f"upscale{step}_depthwise"),
         LayerNormalization(epsilon=1e-6, name=f"upscale{step}_norm"),
     ]

@@ -9,6 +9,7 @@ from ..layers import (
     BatchNormalization,
     CenterCropLike,
     Conv2D,
+    Conv2DTranspose,
     MirrorPadForValidConvolutions,
     PadLike,
     PadToLeast,
@@ -239,7 +240,7 @@ def _up(features, skip, filters: int, variant: str, bilinear: bool, name: str):
     elif bilinear:
         features = Upsample(2, align_corners=True, name=f"{name}_upsample")(features)
     else:
-        features = layers.Conv2DTranspose(
+        features = Conv2DTranspose(
             filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv"
         )(features)
     if variant == "paper":

@@ -1,37 +1,21 @@
 """A check's report as one HTML page: tables, legend and pictures, nothing outside of the file."""
 
-import base64
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..pages import document
+from ..pages.document import text
+from ..runtime.report_files import write_text
+from . import suspects_page
 from .pictures import UNLISTED_COLOR
-from .report import Finding, PaletteReport, Picture, Report, SplitReport, UnlistedValue, write_text
+from .report import Finding, PaletteReport, Picture, Report, SplitReport, UnlistedValue
 
 MOST_FINDINGS = 200  # of a kind; JSON has all
 PALETTE_COLUMNS = ("palette", "labels", "files")
 _MOST_VALUES = 50
 _MOST_PALETTES, _MOST_ENTRIES, _MOST_FILES = 20, 8, 3
-_WHITE = (255, 255, 255)
-_START = (
-    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta name="generator" content="kerasseg check">\n'
-)
-START = _START.encode()  # of every page
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #202020; margin: 2em auto; max-width: 1480px;
-  padding: 0 1em; }
-h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; }
-table { border-collapse: collapse; margin: .6em 0; }
-th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td { overflow-wrap: anywhere; }
-.error { color: #b00020; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
-.swatch { display: inline-block; width: 1em; height: 1em; border: 1px solid #666;
-  vertical-align: -.15em; margin-right: .4em; }
-.legend span { display: inline-block; margin-right: 1.4em; white-space: nowrap; }
-figure { margin: 1.2em 0; } figcaption { margin-top: .2em; overflow-wrap: anywhere; }
-figure img { max-width: 32.5%; vertical-align: top; image-rendering: auto; }
-"""
+_COMMAND = "check"
+START = document.start(_COMMAND)
 
 
 def write(report: Report, path: Path) -> None:
@@ -52,8 +36,7 @@ def render(report: Report) -> str:
     kind = "converted" if report.is_converted else "raw"
     title = f"{report.dataset}, {kind}: {report.verdict}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p>{escape(str(report.path))}</p>",
+        f"<p>{text(str(report.path))}</p>",
         "<h2>Splits</h2>",
         _splits_html(report.splits),
         "<h2>Classes</h2>",
@@ -61,27 +44,10 @@ def render(report: Report) -> str:
         *_findings(report),
         *_values(report),
         *_palettes(report),
+        *(suspects_page.render(report.suspects, _legend(report)) if report.suspects else ()),
         *_pictures(report),
     ]
-    return (
-        f'{_START}<meta charset="utf-8">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int]) -> str:
-    """Renders a table whose cells are HTML already; `numbers` are the columns of numbers."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(
-            f'<{tag} class="number">{cell}</{tag}>' if i in numbers else f"<{tag}>{cell}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-
-    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
-    return f"<table>\n<tr>{line('th', columns)}</tr>\n{body}\n</table>"
+    return document.render(_COMMAND, title, parts, style=suspects_page.STYLE)
 
 
 def splits_table(splits: Sequence[SplitReport]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -104,11 +70,11 @@ def splits_table(splits: Sequence[SplitReport]) -> tuple[tuple[str, ...], list[t
 def _splits_html(splits: Sequence[SplitReport]) -> str:
     columns, rows = splits_table(splits)
     escaped = [
-        [escape(cell) for cell in (*row, kinds_text(s.image_kinds), kinds_text(s.label_kinds))]
+        [text(cell) for cell in (*row, kinds_text(s.image_kinds), kinds_text(s.label_kinds))]
         for row, s in zip(rows, splits, strict=True)
     ]
     note = "<p>Sizes are height x width.</p>"
-    return _table((*columns, "image files", "label files"), escaped, range(1, 5)) + note
+    return document.table((*columns, "image files", "label files"), escaped, range(1, 5)) + note
 
 
 def sizes_text(split: SplitReport) -> str:
@@ -148,18 +114,13 @@ def _classes_table(report: Report) -> str:
         columns += [f"{split.name} %", f"{split.name} images"]
     rows = []
     for label, name in enumerate(report.classes.names):
-        row = [_swatch(report.classes.colors[label]) + escape(f"{label} {name}")]
+        row = [document.swatch(report.classes.colors[label]) + text(f"{label} {name}")]
         for split in report.splits:
             images = str(split.images_with_class[label])
-            row += [escape(share_text(split.share(label))), images]
+            row += [text(share_text(split.share(label))), images]
         rows.append(row)
-    note = f"<p>Percent of the labelled pixels; {escape(ignored_text(report))}.</p>"
-    return _table(columns, rows, range(1, len(columns))) + note
-
-
-def _swatch(color: Sequence[int]) -> str:
-    red, green, blue = color
-    return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
+    note = f"<p>Percent of the labelled pixels; {text(ignored_text(report))}.</p>"
+    return document.table(columns, rows, range(1, len(columns))) + note
 
 
 def _findings(report: Report) -> list[str]:
@@ -167,45 +128,45 @@ def _findings(report: Report) -> list[str]:
     if not report.findings:
         return [*parts, "<p>Nothing.</p>"]
     for (severity, kind), findings in report.by_kind().items():
-        parts.append(f'<h3 class="{severity}">{severity}: {escape(kind)} ({len(findings)})</h3>')
+        parts.append(f'<h3 class="{severity}">{severity}: {text(kind)} ({len(findings)})</h3>')
         rows = [_finding_row(finding) for finding in findings[:MOST_FINDINGS]]
-        parts.append(_table(("split", "file", "what is wrong", "likely cause"), rows, ()))
+        parts.append(document.table(("split", "file", "what is wrong", "likely cause"), rows, ()))
         if len(findings) > MOST_FINDINGS:
             parts.append(f"<p>and {len(findings) - MOST_FINDINGS} more</p>")
     return parts
 
 
 def _finding_row(finding: Finding) -> list[str]:
-    return [escape(t) for t in (finding.split, finding.file, finding.what, finding.cause)]
+    return [text(t) for t in (finding.split, finding.file, finding.what, finding.cause)]
 
 
 def _values(report: Report) -> list[str]:
     if not report.unlisted:
         return []
     rows = [
-        (escape(value_text(value)), str(value.pixels), str(value.labels))
+        (text(value_text(value)), str(value.pixels), str(value.labels))
         for value in report.unlisted[:_MOST_VALUES]
     ]
     more = len(report.unlisted) - len(rows)
     return [
         "<h2>Raw values outside the table, over all labels</h2>",
-        f"<p>Likely cause: {escape(report.unlisted_cause)}</p>",
-        _table(("value", "pixels", "labels"), rows, range(3)),
+        f"<p>Likely cause: {text(report.unlisted_cause)}</p>",
+        document.table(("value", "pixels", "labels"), rows, range(3)),
         *([f"<p>and {more} more</p>"] if more else []),
     ]
 
 
 def _palettes(report: Report) -> list[str]:
     parts = ["<h2>How labels were understood</h2>"] if report.remarks else []
-    parts += [f"<p>{escape(remark)}</p>" for remark in report.remarks]
+    parts += [f"<p>{text(remark)}</p>" for remark in report.remarks]
     if len(report.palettes) < 2:
         return parts
-    rows = [[escape(cell) for cell in row] for row in palette_rows(report.palettes)]
+    rows = [[text(cell) for cell in row] for row in palette_rows(report.palettes)]
     more = len(report.palettes) - len(rows)
     return [
         *parts,
         "<h2>Palettes of the labels</h2>",
-        _table(PALETTE_COLUMNS, rows, (1,)),
+        document.table(PALETTE_COLUMNS, rows, (1,)),
         *([f"<p>and {more} more</p>"] if more else []),
     ]
 
@@ -249,26 +210,18 @@ def _pictures(report: Report) -> list[str]:
 
 
 def _legend(report: Report) -> str:
-    entries = [*zip(report.classes.names, report.classes.colors, strict=True), ("ignored", _WHITE)]
-    if any(picture.is_problem for picture in report.pictures):
-        entries.append(("outside the table", UNLISTED_COLOR))
-    spans = [f"<span>{_swatch(color)}{escape(name)}</span>" for name, color in entries]
-    return f'<p class="legend">{" ".join(spans)}</p>'
+    has_problems = any(picture.is_problem for picture in report.pictures)
+    more = [("outside the table", UNLISTED_COLOR)] if has_problems else []
+    return document.legend(report.classes, more)
 
 
 def _figure(picture: Picture) -> str:
-    name = escape(picture.file, quote=True)
-    images = "\n".join(
-        f'<img alt="{what} of {name}" src="data:image/{kind};base64,{_base64(content)}">'
-        for what, kind, content in (
-            ("image", "jpeg", picture.image),
-            ("label", "png", picture.label),
-            ("overlay", "jpeg", picture.overlay),
+    images = [
+        document.image(content, f"{what} of {picture.file}")
+        for what, content in (
+            ("image", picture.image),
+            ("label", picture.label),
+            ("overlay", picture.overlay),
         )
-    )
-    caption = f"<b>{name}</b> {escape(picture.caption)}"
-    return f"<figure>\n{images}\n<figcaption>{caption}</figcaption>\n</figure>"
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
+    ]
+    return document.figure(images, f"<b>{text(picture.file)}</b> {text(picture.caption)}")

@@ -14,6 +14,7 @@ from ..classes import Description
 from ..classes.label_maps import LabelMap
 from ..classes.value_runs import code_of, color_codes
 from ..errors import ImageFileError
+from ..images import figures
 from ..images.label_files import RawLabel, resize_label
 from .examiner import Examined
 from .report import Picture
@@ -21,7 +22,6 @@ from .report import Picture
 UNLISTED_COLOR = (255, 0, 255)
 OPACITY = 0.5
 LONGEST_SIDE = 480
-_QUALITY = 90
 _UNLISTED = -1
 
 
@@ -148,9 +148,9 @@ def draw(reader: Reader, sample: Sample) -> Picture:
         sample.file,
         sample.caption or _list_classes(label, description.classes.names),
         sample.is_problem,
-        _encode(image, "JPEG", quality=_QUALITY, subsampling=0),
-        _encode(picture, "PNG"),
-        _encode(blended, "JPEG", quality=_QUALITY, subsampling=0),
+        figures.jpeg(image),
+        figures.png(picture),
+        figures.jpeg(blended),
     )
 
 
@@ -192,12 +192,6 @@ def _load_image(content: bytes) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     except Exception as error:  # Pillow raises many kinds of errors for damaged data
         raise ImageFileError("image cannot be decoded", str(error)) from error
-
-
-def _encode(pixels: np.ndarray, format_: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, format_, **options)
-    return buffer.getvalue()
 
 
 def _list_classes(label: np.ndarray, names: Sequence[str]) -> str:

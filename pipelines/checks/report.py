@@ -1,16 +1,14 @@
 """The report of a check: findings and the content of each split, also as JSON."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerasseg import atomic_files
-
 from ..classes import ClassSpace
-from ..errors import InputError, writing_to
+from ..runtime.report_files import write_text
+from .suspects import Suspects
 
 ERROR, WARNING = "error", "warning"
 JSON_START = b'{\n "path": '  # of every report
@@ -159,6 +157,7 @@ class Report:
         palettes: Palettes of the labels, the most frequent first; for raw trees only.
         remarks: Unusual ways in which labels were understood, one line each.
         passed_over: Lines about files of a raw tree that are in no pair.
+        suspects: Suspected label errors; None if labels were not compared with a network.
     """
 
     path: Path
@@ -174,6 +173,7 @@ class Report:
     palettes: Sequence[PaletteReport] = field(default=(), repr=False)
     remarks: Sequence[str] = ()
     passed_over: Sequence[str] = ()
+    suspects: Suspects | None = None
 
     @property
     def errors(self) -> int:
@@ -228,6 +228,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "palettes": [asdict(palette) for palette in report.palettes],
         "remarks": list(report.remarks),
         "passed_over": list(report.passed_over),
+        **({"suspects": report.suspects.to_json()} if report.suspects else {}),
     }
 
 
@@ -238,44 +239,3 @@ def write_json(report: Report, path: Path) -> None:
         InputError: If the file cannot be written.
     """
     write_text(path, json.dumps(to_json(report), indent=1) + "\n")
-
-
-def check_writable(path: Path, beginning: bytes) -> None:
-    """Refuses a file that cannot be written, before the work for its content begins.
-
-    Args:
-        path: The file.
-        beginning: The first bytes of a report of its kind: another file, such as COCO's JSON, is
-            not to be lost.
-
-    Raises:
-        InputError: If its folder does not exist or is not writable, or the file is not a report.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: cannot be written (it is a folder).")
-    if path.exists() and not path.is_file():  # a device or a named pipe
-        if not os.access(path, os.W_OK):
-            raise InputError(f"{path}: cannot be written (no permission).")
-        return
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: cannot be written (no folder {path.parent}).")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: cannot be written (no permission in {path.parent}).")
-    if path.exists() and os.access(path, os.R_OK):
-        with path.open("rb") as file:
-            found = file.read(max(20, len(beginning)))
-        if found and not found.startswith(beginning):
-            raise InputError(
-                f"{path}: must be a new file or an earlier report, got one that begins with "
-                f"{found[:20]!r}, which would be lost."
-            )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file in one step, so that a file with its name is complete.
-
-    Raises:
-        InputError: If it cannot be written.
-    """
-    with writing_to(path):
-        atomic_files.write_report(path, text)

@@ -15,6 +15,7 @@ import kerasseg
 from ..errors import InputError, printable
 from . import (
     bench_serving,
+    calibrate,
     check,
     client,
     compare,
@@ -105,6 +106,7 @@ for _module in (
     evaluate,
     compare,
     crf_tune,
+    calibrate,
     predict,
     export,
     serve,

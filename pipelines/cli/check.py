@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from . import options, stopping
+from . import options, startup, stopping
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
@@ -53,17 +53,38 @@ _MOST_VALUES = 20
     show_default=True,
     help="Number of images per split that the page of --html shows.",
 )
+@click.option(
+    "--with",
+    "network",
+    type=options.run_or_model_file,
+    metavar="RUN",
+    help="Trained run, or .keras file, with the classes of the dataset: regions where its network "
+    "is sure and contradicts the label are listed as suspected label errors, with pictures in "
+    "--html.",
+)
+@click.option(
+    "--suspects",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Number of suspected label errors that --with lists, the most suspicious first.",
+)
+@options.checkpoint_option
+@options.code_option
 @options.image_options
 def command(path, dataset, json_file, html_file, samples, **more) -> None:
     """Find everything that is wrong with PATH, a raw or a converted dataset.
 
     Looks for missing and damaged files, labels with a wrong size or wrong values, images that are
     in two splits, and classes that cannot be learned. The exit code is 1 if there are errors, and 0
-    if there are only warnings.
+    if there are only warnings or suspected label errors.
     """
+    if more["network"] is not None:
+        startup.load_tensorflow()
     from .. import check
     from ..checks import page
-    from ..checks.report import JSON_START, check_writable, write_json
+    from ..checks.report import JSON_START, write_json
+    from ..runtime.report_files import check_writable
 
     for file, beginning in ((json_file, JSON_START), (html_file, page.START)):
         if file:
@@ -112,6 +133,19 @@ def print_report(report) -> None:
     if report.unlisted:
         _print_values(report.unlisted, report.unlisted_cause)
     _print_palettes(report)
+    _print_suspects(report)
+
+
+def _print_suspects(report) -> None:
+    """Prints the most suspicious regions, if labels were compared with a network."""
+    from ..checks.suspects import suspects_table, suspects_text
+
+    if report.suspects is None:
+        return
+    if report.suspects.regions:
+        regions = report.suspects.regions[:MOST_FINDINGS]
+        options.print_table(*suspects_table(regions), title="suspected label errors")
+    options.console().print(suspects_text(report.suspects), soft_wrap=True)
 
 
 def _print_classes(report) -> None:

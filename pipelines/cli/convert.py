@@ -119,8 +119,8 @@ def command(
     If nothing has changed since a finished conversion, nothing is done.
     """
     from .. import convert
-    from ..checks.report import check_writable, write_text
     from ..conversion.plan import folder_name
+    from ..runtime.report_files import check_writable, write_text
 
     encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
     notes: list[str] = []

@@ -27,8 +27,9 @@ from . import options, startup
     show_default=True,
     help="Number of mean-field iterations of the CRF.",
 )
+@options.view_options
 @options.code_option
-def command(run, data, images, iterations, code) -> None:
+def command(run, data, images, iterations, code, **arguments) -> None:
     """Choose the CRF parameters that give the network of RUN its best score.
 
     RUN is a run folder or a .keras file. The score is the mean IoU on images of the validation
@@ -45,6 +46,7 @@ def command(run, data, images, iterations, code) -> None:
         data=data,
         images=images,
         num_iterations=iterations,
+        view=options.take_view(arguments),
         code=code,
         on_progress=lambda tried, score: console.print(f"{score:.4f}  {tried}", soft_wrap=True),
     )

@@ -37,11 +37,11 @@ def command(port, dispatcher, host) -> None:
     the dispatcher; they must find the converted dataset at the same path.
     """
     startup.load_tensorflow()
-    from .. import data_service
+    from ..inputs import service
 
     if port is None:
         port = 0 if dispatcher else _PORT
-    servers = data_service.start(port=port, host=host, dispatcher=dispatcher)
+    servers = service.start(port=port, host=host, dispatcher=dispatcher)
     console = options.console()
     kind = "worker of" if dispatcher else "dispatcher and worker at"
     console.print(f"{kind} {servers.dispatcher}; stop with Ctrl-C", soft_wrap=True)

@@ -1,5 +1,7 @@
 """`kerasseg evaluate`."""
 
+from pathlib import Path
+
 import click
 
 from ..datasets import SPLITS
@@ -37,13 +39,25 @@ from . import options, startup
 @options.served_model_options
 @options.checkpoint_option
 @options.code_option
+@options.view_options
 @options.crf_options
+@click.option(
+    "--report",
+    metavar="FILE.html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write a web page into: curves of the training, scores with intervals, the "
+    "confusion matrix, calibration, and the best and worst images with their errors. It loads "
+    "nothing from elsewhere.",
+)
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Score the network of RUN on a split, at the images' own size.
 
-    RUN is a run folder, or a .keras file together with --data. Writes metrics.json and
-    confusion_matrix.csv into RUN/evaluation/SPLIT/, or with a CRF into RUN/evaluation/SPLIT_crf/.
-    For a file m.keras, results are written into the folder m.
+    RUN is a run folder, or a .keras file together with --data. One pass over the split gives IoU
+    and accuracy of each class with 95 % intervals, the IoU near boundaries, means over images, the
+    scores of small, medium and large objects, and the calibration error. Writes metrics.json and
+    confusion_matrix.csv into RUN/evaluation/SPLIT/. The name of this folder ends in _windows with
+    --window, in _scales with --scales or --flip, and in _crf with a CRF. For a file m.keras,
+    results are written into the folder m.
 
     RUN may also be an export together with --data: the folder of its version, a .tflite, .onnx or
     OpenVINO .xml file, or the address of a server, http://HOST:PORT or grpc://HOST:PORT. If the
@@ -52,27 +66,69 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     """
     startup.load_tensorflow()
     from .. import evaluate
+    from ..exports import exported_network
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
+    view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
-    report = evaluate.run(run, crf=parameters, **arguments)
-    print_scores(report)
-    written = evaluate.output_folder(run, arguments["split"], parameters, arguments["output"])
-    options.console().print(f"written to {written}", soft_wrap=True)
+    if not exported_network.is_export(run):
+        options.tell_calibration(run, arguments["checkpoint"], parameters)
+    scores = evaluate.run(run, view=view, crf=parameters, **arguments)
+    print_scores(scores)
+    folder = evaluate.output_folder(run, arguments["split"], parameters, view, arguments["output"])
+    for written in filter(None, (folder, arguments["report"])):
+        options.console().print(f"written to {written}", soft_wrap=True)
 
 
-def print_scores(report) -> None:
+def print_scores(scores) -> None:
     """Prints per-class and overall scores, in percent."""
+    names = ("class_iou", "class_accuracy", "class_boundary_iou")
+    columns = zip(*(scores[name] for name in names), strict=True)
+    intervals = scores["intervals"]
+    rows = zip(scores["class_names"], intervals["class_iou"], columns, strict=True)
+    options.print_table(
+        ("class", "IoU %", "95 % interval", "accuracy %", "boundary IoU %"),
+        [
+            (name, options.percent(iou), _interval_text(interval), *map(options.percent, others))
+            for name, interval, (iou, *others) in rows
+        ],
+        title=f"{scores['dataset']} {scores['split']}, {scores['images']} images",
+    )
+    _print_sizes(scores["object_sizes"])
+    console = options.console()
+    if scores["absent_classes"]:
+        console.print(f"not in the labels: {', '.join(scores['absent_classes'])}")
+    for name in _overall():
+        console.print(f"{name} {'-' if scores[name] is None else format(scores[name], '.4f')}")
+    if intervals["mean_iou"]:
+        low, high = intervals["mean_iou"]
+        console.print(f"95 % interval of mean_iou: {low:.4f} to {high:.4f}")
+
+
+def _overall() -> tuple[str, ...]:
     from kerasseg import metrics
 
-    rows = zip(report["class_names"], report["class_iou"], report["class_accuracy"], strict=True)
-    options.print_table(
-        ("class", "IoU %", "accuracy %"),
-        [(name, options.percent(iou), options.percent(accuracy)) for name, iou, accuracy in rows],
-        title=f"{report['dataset']} {report['split']}, {report['images']} images",
+    return (
+        *metrics.OVERALL,
+        *("mean_boundary_iou", "image_mean_iou", "expected_calibration_error"),
     )
-    console = options.console()
-    if report["absent_classes"]:
-        console.print(f"not in the labels: {', '.join(report['absent_classes'])}")
-    for name in metrics.OVERALL:
-        console.print(f"{name} {'-' if report[name] is None else format(report[name], '.4f')}")
+
+
+def _print_sizes(sizes) -> None:
+    """Prints how well objects of each size are found."""
+    options.print_table(
+        ("object size", "objects", "recall %", "IoU %"),
+        [
+            (
+                name,
+                str(found["objects"]),
+                *(options.percent(found[key]) for key in ("recall", "iou")),
+            )
+            for name, found in sizes.items()
+        ],
+        title="objects by size",
+    )
+
+
+def _interval_text(bounds) -> str:
+    return " to ".join(map(options.percent, bounds)) if bounds else "-"

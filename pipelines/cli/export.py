@@ -22,11 +22,13 @@ from . import options, startup
 @options.class_options
 @options.checkpoint_option
 @options.code_option
+@options.view_options
 @options.crf_options
 @click.option(
     "--probabilities",
     is_flag=True,
-    help="Let the model also return the probability of each class at each pixel.",
+    help="Let the model also return the probability of each class at each pixel, calibrated if "
+    "'kerasseg calibrate' has fitted a temperature to this network.",
 )
 @click.option(
     "--size",
@@ -92,9 +94,12 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     from .. import export
 
     parameters = options.crf_parameters(run, crf, crf_iterations)
+    view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
+    if arguments["probabilities"]:
+        options.tell_calibration(run, arguments["checkpoint"], parameters)
     with options.progress_bar("scoring") as on_progress:
-        version = export.run(run, crf=parameters, on_progress=on_progress, **arguments)
+        version = export.run(run, view=view, crf=parameters, on_progress=on_progress, **arguments)
     report = json.loads((version / "parity.json").read_text(encoding="utf-8"))
     if "scores" in report:
         print_scores(report["scores"])

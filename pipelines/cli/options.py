@@ -8,6 +8,7 @@ import click
 from .dataset_options import DatasetCommand, given_dataset_options  # noqa: F401
 from .parameter_types import (  # noqa: F401 (commands declare by these names)
     Assignment,
+    ByteSize,
     DatasetName,
     Duration,
     Numbers,
@@ -117,6 +118,52 @@ def crf_parameters(run: Path | str, crf: bool, crf_iterations: int | None):
     return parameters.load(trained_networks.results_folder(run), crf_iterations)
 
 
+def view_options(command):
+    """Declares `--window`, `--stride`, `--blend`, `--scales` and `--flip`."""
+    for option in (
+        click.option(
+            "--flip",
+            is_flag=True,
+            help="Also predict mirrored images, and average the probabilities.",
+        ),
+        click.option(
+            "--scales",
+            type=Numbers(float, "SCALE,..."),
+            help="Factors by which images are resized before the network, such as "
+            "0.5,0.75,1,1.25,1.5,1.75; the probabilities are averaged. 1 unless given.",
+        ),
+        click.option(
+            "--blend",
+            type=click.Choice(("smooth", "uniform")),
+            default="smooth",
+            show_default=True,
+            help="Weights of windows that overlap: smooth weights fall towards the borders of a "
+            "window, uniform ones are equal, as in OpenMMLab.",
+        ),
+        click.option(
+            "--stride",
+            type=Numbers(int, "HEIGHT,WIDTH"),
+            help="Distance between windows in pixels; two thirds of the window unless given.",
+        ),
+        click.option(
+            "--window",
+            type=Numbers(int, "HEIGHT,WIDTH"),
+            help="Let the network see images through windows of this size in pixels, which "
+            "overlap and are blended; the whole image unless given.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def take_view(arguments):
+    """Takes the values of `view_options` out of a command's arguments; returns their view."""
+    from ..runs.views import View
+
+    given = {name: arguments.pop(name) for name in ("window", "stride", "blend", "flip")}
+    return View(scales=arguments.pop("scales") or (1.0,), **given)
+
+
 def checkpoint_option(command):
     """Declares `--checkpoint`."""
     return click.option(
@@ -154,6 +201,14 @@ def tell_checkpoint(run: Path | str, wanted: str | None) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def tell_calibration(run: Path, checkpoint: str | None, crf=None) -> None:
+    """Prints whether probabilities are calibrated, and why not."""
+    from ..runs import calibration
+
+    told = calibration.of_network(run, checkpoint, crf).told
+    console().print(told, soft_wrap=True, markup=False)
 
 
 def print_passed_over(files) -> None:

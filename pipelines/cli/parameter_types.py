@@ -160,6 +160,22 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class ByteSize(click.ParamType):
+    """An amount of memory such as 500MB or 2GB; its value is the number of bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param, ctx) -> int:
+        """Parses the text."""
+        from ..errors import InputError
+        from ..runtime import byte_sizes
+
+        try:
+            return value if isinstance(value, int) else byte_sizes.parse(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
 class Assignment(click.ParamType):
     """A `NAME=VALUE`, its value a number, numbers with commas (a list), true, false or text."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ..datasets import BENCHMARKS
 from . import options, startup, stopping
 
 
@@ -27,10 +28,55 @@ from . import options, startup, stopping
     help="Draw class 0 in overlays even if it is named background, void or the like; without this "
     "option such a class is not drawn.",
 )
+@click.option(
+    "--confidence",
+    is_flag=True,
+    help="Also write how sure the network is of each pixel, as three 16-bit gray PNG files whose "
+    "values divided by 65535 are in [0, 1]: NAME_confidence.png, the largest probability; "
+    "NAME_entropy.png, the entropy of all probabilities, 1 if all classes are equally probable; "
+    "NAME_margin.png, the largest probability minus the second largest.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    help="Turn pixels whose largest probability is below this number into 255, ignored; overlays "
+    "leave them uncoloured.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(tuple(BENCHMARKS)),
+    help="Write the files that the server of a benchmark takes, and no others. The network must "
+    "have the classes of the benchmark, and the images their original names.",
+)
+@click.option(
+    "--zip",
+    "zip_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Zip file to put the files of --format into as well, ready for the server.",
+)
+@click.option(
+    "--as-dataset",
+    type=options.folder,
+    help="Write the images with their predictions as labels into this new folder, which "
+    "'kerasseg convert --dataset folder' takes, instead of label maps and overlays.",
+)
 @options.checkpoint_option
 @options.code_option
 @options.stretch_option
+@click.option(
+    "--memory",
+    type=options.ByteSize(),
+    help="Memory that the program may take, such as 2GB. An image that would take more as a whole "
+    "is predicted in windows. Half of what the machine, or the GPU, has left unless given.",
+)
+@click.option(
+    "--tiff",
+    is_flag=True,
+    help="Read all TIFF images in rows, and write their labels and overlays as TIFF files that "
+    "keep the georeference. Images too large to be decoded are always read so.",
+)
 @options.overwrite_option
+@options.view_options
 @options.crf_options
 @click.option(
     "--crf-strip",
@@ -48,13 +94,18 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     Every image gets two files of its own size: NAME.png holds the class numbers, with the colours
     of the classes as palette, and NAME_overlay.png shows the classes over the image. --crf-strip
     adds NAME_crf_strip.png. If two images would share a name, they keep their endings: a.jpg.png
-    and a.png.png. Images that cannot be predicted are listed at the end.
+    and a.png.png. TIFF images of more than 89 megapixels, or all of them with --tiff, get NAME.tif
+    and NAME_overlay.tif instead. Images that cannot be predicted are listed at the end.
     """
     startup.load_tensorflow()
     from .. import predict
 
     console = options.console()
+    parameters = options.crf_parameters(run, crf, crf_iterations)
+    view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
+    if arguments["confidence"] or arguments["min_confidence"] is not None:
+        options.tell_calibration(run, arguments["checkpoint"], parameters)
     try:
         with (
             stopping.telling("the images so far are written."),
@@ -63,14 +114,18 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
             written = predict.run(
                 run,
                 images,
-                crf=options.crf_parameters(run, crf, crf_iterations),
+                view=view,
+                crf=parameters,
                 on_progress=on_progress,
                 on_passed_over=options.print_passed_over,
+                on_windows=lambda sentence: console.print(sentence, soft_wrap=True),
                 **arguments,
             )
     except predict.PredictionError as error:
         options.print_problems(error.problems)
         raise
     noun = "image" if len(written) == 1 else "images"
-    folder = predict.output_folder(run, arguments["output"])
+    folder = arguments["as_dataset"] or predict.output_folder(run, arguments["output"])
     console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)
+    if arguments["zip_file"]:
+        console.print(f"archive for the server: {arguments['zip_file']}", soft_wrap=True)

@@ -17,7 +17,8 @@ which is then called instead of `examples`. `root` is the dataset's own top leve
 holds it. If a label is not a plain image file, `read_label(example, content) -> np.ndarray` returns
 the raw values of the file's bytes. If the image is not one either, `read(example) -> (bytes,
 np.ndarray or RawLabel)` returns an encoded PNG or JPEG and the label. A dataset that code draws
-needs no source and sets `IS_DRAWN = True`.
+needs no source and sets `IS_DRAWN = True`. If a benchmark's server takes predictions, `SUBMISSIONS`
+tells their form for each list of classes that the server knows, and `BENCHMARKS` below names it.
 """
 
 import importlib
@@ -37,6 +38,7 @@ from ..errors import InputError
 from ..runs.option_fields import Field, keywords_of
 from ._examples import Example as Example
 from ._examples import PackedExamples as PackedExamples
+from ._submission import Submission as Submission
 
 if TYPE_CHECKING:
     from . import ade20k as ade20k
@@ -53,6 +55,13 @@ else:
 
 SPLITS = ("train", "validation", "test")
 REQUIRED_SPLITS = ("train", "validation")
+# Benchmarks whose server takes predictions, and their datasets.
+BENCHMARKS = {
+    "ade20k": "ade20k",
+    "cityscapes": "cityscapes",
+    "mapillary": "mapillary",
+    "voc": "voc2012",
+}
 
 
 @dataclass(frozen=True)

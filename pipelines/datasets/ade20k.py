@@ -16,7 +16,7 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
-from . import Example, _listing, find_top
+from . import Example, Submission, _listing, find_top
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,17 @@ _CLASSES = [entry.strip().rsplit(" ", 3) for entry in _TABLE.split(",")]
 CLASSES = ClassSpace(
     names=tuple(name for name, *_ in _CLASSES),
     colors=tuple((int(red), int(green), int(blue)) for _, red, green, blue in _CLASSES),
+)
+# The server takes one gray file per image, of the image's name, with 1 to 150 for the classes.
+SUBMISSIONS = (
+    Submission(
+        names=CLASSES.names,
+        values=tuple(range(1, 151)),
+        no_class=0,
+        image_name=r"(ADE_\w+)",
+        example="ADE_test_00000001.jpg",
+        file="{}.png",
+    ),
 )
 
 # Only the full ADE20K has these, in its releases of 2016 and 2021.

@@ -22,7 +22,7 @@ from kerasseg import IGNORE_LABEL
 from ..classes import ClassSpace, Description
 from ..errors import InputError
 from ..runs.option_fields import Option, one_of
-from . import Example, _listing
+from . import Example, Submission, _listing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +74,18 @@ LABEL_IDS = {
     19: (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
     30: tuple(range(_FIRST_ID, _FIRST_ID + len(_LABELS))),
 }
+# The server takes files of any name that begins with city, sequence and frame; gray, of labelIds.
+SUBMISSIONS = tuple(
+    Submission(
+        names=tuple(_LABELS[label_id - _FIRST_ID][0] for label_id in ids),
+        values=ids,
+        no_class=0,  # unlabeled
+        image_name=r"([A-Za-z-]+_\d{6}_\d{6})(?:_leftImg8bit)?",
+        example="berlin_000000_000019_leftImg8bit.png",
+        file="{}_pred_labelIds.png",
+    )
+    for ids in LABEL_IDS.values()
+)
 
 _HINTS = {
     "labelIds": {IGNORE_LABEL: "trainIds in a file of labelIds"},

@@ -19,7 +19,7 @@ from kerasseg import IGNORE_LABEL
 from ..classes import ClassSpace, Description
 from ..errors import InputError
 from ..runs.option_fields import Option, one_of
-from . import Example, _listing
+from . import Example, Submission, _listing
 
 RELEASES = ("v1.2", "v2.0")
 HOMEPAGE = "https://www.mapillary.com/dataset/vistas"
@@ -27,6 +27,28 @@ HOMEPAGE = "https://www.mapillary.com/dataset/vistas"
 # 2017, section 3.4. The 5,000 images of `testing/` have no published labels.
 SPLIT_SIZES = {"train": 18_000, "validation": 2_000}
 _FOLDERS = {"train": "training", "validation": "validation"}
+# The classes of v1.2 that its configuration evaluates, in the order of their ids, 0 to 64.
+_NAMES = """
+Bird, Ground Animal, Curb, Fence, Guard Rail, Barrier, Wall, Bike Lane, Crosswalk - Plain, Curb
+Cut, Parking, Pedestrian Area, Rail Track, Road, Service Lane, Sidewalk, Bridge, Building, Tunnel,
+Person, Bicyclist, Motorcyclist, Other Rider, Lane Marking - Crosswalk, Lane Marking - General,
+Mountain, Sand, Sky, Snow, Terrain, Vegetation, Water, Banner, Bench, Bike Rack, Billboard, Catch
+Basin, CCTV Camera, Fire Hydrant, Junction Box, Mailbox, Manhole, Phone Booth, Pothole, Street
+Light, Pole, Traffic Sign Frame, Utility Pole, Traffic Light, Traffic Sign (Back), Traffic Sign
+(Front), Trash Can, Bicycle, Boat, Bus, Car, Caravan, Motorcycle, On Rails, Other Vehicle,
+Trailer, Truck, Wheeled Slow, Car Mount, Ego Vehicle
+"""
+# The server takes one gray file per image, of the image's name, with the ids of v1.2.
+SUBMISSIONS = (
+    Submission(
+        names=tuple(" ".join(name.split()) for name in _NAMES.split(",")),
+        values=tuple(range(65)),
+        no_class=65,  # Unlabeled
+        image_name=r"(.+)",
+        example="0035fkbjWljhaftpVM37-g.jpg",
+        file="{}.png",
+    ),
+)
 _CONFIGS = ("config_v2.0.json", "config_v1.2.json", "config.json")
 
 

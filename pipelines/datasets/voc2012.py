@@ -18,7 +18,7 @@ from kerasseg import IGNORE_LABEL
 from ..classes import ClassSpace, Description
 from ..errors import ImageFileError, InputError
 from ..runs.option_fields import Option
-from . import Example, _listing, find_top
+from . import Example, Submission, _listing, find_top
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,20 @@ _NAMES = (
     "tvmonitor",
 )
 CLASSES = ClassSpace(_NAMES, tuple(color_of(value) for value in range(len(_NAMES))))
+
+# Of competition 6, whose networks may be trained on any data. Every pixel must have a class: the
+# devkit (VOCevalseg.m) refuses values above 20.
+SUBMISSIONS = (
+    Submission(
+        names=_NAMES,
+        values=tuple(range(len(_NAMES))),
+        no_class=None,
+        image_name=r"(\d{4}_\d{6})",
+        example="2008_000006.jpg",
+        file="results/VOC2012/Segmentation/comp6_test_cls/{}.png",
+        color_of=color_of,
+    ),
+)
 
 
 def is_source(root: Path) -> bool:

@@ -11,6 +11,7 @@ from kerasseg import metrics
 from ..errors import printable
 from ..runs import run_folder
 from ..runs.crf import CRFParameters
+from ..runs.views import WHOLE, View
 from . import formats
 
 
@@ -21,8 +22,10 @@ def write(
     crf: CRFParameters | None,
     scores: dict[str, Any],
     *,
+    view: View = WHOLE,
     size: tuple[int, int] | None = None,
     format: str = formats.DEFAULT,
+    temperature: float | None = None,
     quantize: str | None = None,
     measured: dict[str, Any] | None = None,
 ) -> None:
@@ -34,8 +37,11 @@ def write(
         described: The run that it comes from.
         crf: Parameters of its CRF; None if it has none.
         scores: The network's epoch in the run's history; empty if unknown.
+        view: How its network sees an image.
         size: `(height, width)` at which it computes; None for the images' own size.
         format: Format of the export, one of `formats.names()`.
+        temperature: Temperature of its probabilities, 1 if they are not calibrated; None if it
+            returns none.
         quantize: What its numbers are quantised to; None if they are not.
         measured: Its own scores beside the network's, see `exports.own_scores.compare`; None if it
             was not scored.
@@ -57,8 +63,10 @@ def write(
         "",
         *_score_lines(scores),
         "",
+        *_describe_view(view),
         _describe_crf(crf),
         "",
+        *_describe_probabilities(temperature),
         *_describe_quantization(quantize),
         *_measured_lines(measured),
         "| class | colour | IoU |",
@@ -90,11 +98,25 @@ def _score_lines(scores: dict[str, Any]) -> list[str]:
     return found or [f"- none are known: {reason}"]
 
 
+def _describe_view(view: View) -> list[str]:
+    if not view.suffix:
+        return []
+    return [f"The network sees {view}, which the scores above do not include.", ""]
+
+
 def _describe_crf(crf: CRFParameters | None) -> str:
     if crf is None:
         return "No CRF."
     values = ", ".join(f"{key} {value:g}" for key, value in asdict(crf).items())
     return f"Refined by a fully connected CRF ({values}), which the scores above do not include."
+
+
+def _describe_probabilities(temperature: float | None) -> list[str]:
+    if temperature is None:
+        return []
+    if temperature == 1:
+        return ["Its probabilities are not calibrated.", ""]
+    return [f"Its probabilities are calibrated with temperature {temperature:.4g}.", ""]
 
 
 def _describe_quantization(quantize: str | None) -> list[str]:

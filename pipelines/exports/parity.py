@@ -16,9 +16,11 @@ class Comparison:
     Args:
         model: The network, from images (batch, height, width, 3), RGB in [0, 255], to logits of
             their size.
+        temperature: Number by which the export divides logits before the softmax of probabilities.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, temperature: float = 1.0):
+        self._temperature = temperature
         self._pixels = self._equal = 0
         # As a graph, as `predict` runs it: in bfloat16 a graph, whose operations are fused, rounds
         # otherwise than the same operations one by one.
@@ -39,7 +41,8 @@ class Comparison:
         logits = self._logits(tf.cast(images, tf.float32)).numpy()
         if labels.shape != logits.shape[:3] or not labels_agree(labels, logits):
             return False
-        if probabilities is not None and not _probabilities_agree(probabilities, logits):
+        scaled = logits / self._temperature
+        if probabilities is not None and not _probabilities_agree(probabilities, scaled):
             return False
         self._add(labels, logits)
         return True

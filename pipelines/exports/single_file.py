@@ -12,6 +12,7 @@ import tensorflow as tf
 from kerasseg import adapters
 from kerasseg.inference import label_map
 from kerasseg.layers import native_operations
+from kerasseg.serving import softmax
 
 from ..errors import InputError
 from . import parity, portable
@@ -37,13 +38,13 @@ def require(extra: str, *modules: str) -> None:
             ) from error
 
 
-def signature(model, shape: tuple, probabilities: bool):
+def signature(model, shape: tuple, export: Export):
     """Makes the function that a file computes.
 
     Args:
         model: Model from float32 images to logits of their size.
         shape: Shape of the images; None for any batch size, height or width.
-        probabilities: Whether the model also returns probabilities.
+        export: The export, which may also return probabilities.
 
     Returns:
         A `tf.function` from `image`, uint8 of that shape, to `labels`, uint8 (batch, height,
@@ -54,7 +55,9 @@ def signature(model, shape: tuple, probabilities: bool):
         with native_operations():
             logits = model(tf.cast(image, tf.float32), training=False)
         answers = {LABELS: label_map(logits)}
-        return {**answers, PROBABILITIES: tf.nn.softmax(logits)} if probabilities else answers
+        if export.probabilities:
+            answers[PROBABILITIES] = softmax(logits, export.temperature)
+        return answers
 
     return tf.function(
         compute, input_signature=[tf.TensorSpec(shape, tf.uint8, name=portable.INPUT)]
@@ -92,7 +95,9 @@ def _replace_policies(config: Any) -> bool:
     return sum(map(_replace_policies, config.values())) > 0
 
 
-def check(model, file: Path, export: Export, package: str, batch_sizes=(1, 2)) -> dict[str, Any]:
+def check(
+    model, file: Path, export: Export, package: str, batch_sizes: tuple[int, int] = (1, 2)
+) -> dict[str, Any]:
     """Runs a file in a clean process, and compares its labels with those of its network.
 
     The labels of a quantised file may differ; its score tells how much is lost by that.
@@ -118,7 +123,7 @@ def check(model, file: Path, export: Export, package: str, batch_sizes=(1, 2)) -
         np.stack([image, image[::-1]][:count])
         for image, count in zip(images, batch_sizes, strict=True)
     ]
-    comparison = parity.Comparison(model)
+    comparison = parity.Comparison(model, export.temperature)
     answers = portable.predict_in_clean_process(file, batches)
     for batch, answer in zip(batches, answers, strict=True):
         labels, probabilities = answer[LABELS], answer.get(PROBABILITIES)

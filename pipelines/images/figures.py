@@ -1,5 +1,6 @@
-"""Pictures for people: legends, and images side by side with titles (Pillow)."""
+"""Pictures for people: legends, images side by side with titles, and their files (Pillow)."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,22 @@ from ..classes import ClassSpace
 _MARGIN = 8
 _FONT_SIZE = 14
 _INK = (32, 32, 32)
+_QUALITY = 90
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """Encodes uint8 (height, width, 3), RGB, as JPEG whose colours are as sharp as its light."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=_QUALITY, subsampling=0)
+    return file.getvalue()
+
+
+def png(picture: PIL.Image.Image | np.ndarray) -> bytes:
+    """Encodes a picture, or uint8 (height, width, 3), RGB, as PNG."""
+    file = io.BytesIO()
+    image = picture if isinstance(picture, PIL.Image.Image) else PIL.Image.fromarray(picture)
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def label_picture(label: np.ndarray, classes: ClassSpace) -> PIL.Image.Image:

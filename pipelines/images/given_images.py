@@ -60,9 +60,11 @@ def find(
 
 
 def _is_result(image: Path) -> bool:
-    if not (image.suffix == ".png" and os.path.isfile(image)):  # noqa: PTH113 (of a pipe, no head)
+    if not (image.suffix in (".png", ".tif") and os.path.isfile(image)):  # noqa: PTH113 (no pipe)
         return False
     try:
+        if image.suffix == ".tif":
+            return marks.has_mark_at_end(image)
         with image.open("rb") as file:
             return marks.has_mark(file.read(marks.HEAD))
     except OSError:  # the function that decodes the file reports the error

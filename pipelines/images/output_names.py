@@ -11,13 +11,14 @@ that kerasseg did not write, or that was changed since, only if the user asks fo
 by hand have the same names as predictions of the same images.
 """
 
+import contextlib
 import errno
 import functools
 import itertools
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class Output:
 def plan(
     images: Iterable[tuple[Path, Path]],
     output: Path,
-    endings: Collection[str],
+    endings: Collection[str] | Callable[[Path], Collection[str]],
     *,
     refuse_others: bool = False,
 ) -> list[Output]:
@@ -62,7 +63,8 @@ def plan(
         images: Each image's file, and its path relative to the folder that it was found in.
             Repeated entries count once.
         output: Folder of the results.
-        endings: Endings of the results of each image, such as `(".png", "_overlay.png")`.
+        endings: Endings of the results of each image, such as `(".png", "_overlay.png")`; or a
+            function from an image's file to them.
         refuse_others: Whether to refuse already now the files that `write` must not replace. Right
             only if every image will have a result of every ending.
 
@@ -81,11 +83,20 @@ def plan(
                 f"{output / place}: would be the name of the results of {other} and {image}; give "
                 "them separate --output folders."
             )
-    names = _distinct_names(found, endings)
+    own = {
+        place: tuple(endings(image) if callable(endings) else endings)
+        for place, image in found.items()
+    }
+    names = _distinct_names(own)
     outputs = [Output(image, output / place.parent, names[place]) for place, image in found.items()]
-    _refuse_to_overwrite_images(outputs, endings)
+    files = [
+        (item, item.file(ending))
+        for item, of_it in zip(outputs, own.values(), strict=True)
+        for ending in of_it
+    ]
+    _refuse_to_overwrite_images(files)
     if refuse_others:
-        _refuse_to_overwrite_others(output, outputs, endings)
+        _refuse_to_overwrite_others(output, [file for _, file in files])
     return outputs
 
 
@@ -101,31 +112,51 @@ def write(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
             file that kerasseg did not write has one.
         InputError: If nothing can be written to the folder.
     """
-    if others := [] if overwrite else list(filter(_is_foreign, contents)):
+    with new_files(list(contents), overwrite=overwrite) as temporary:
+        for path, content in zip(temporary, contents.values(), strict=True):
+            path.write_bytes(marks.mark(content))
+
+
+@contextlib.contextmanager
+def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[list[Path]]:
+    """Yields temporary paths for all results of an image; they get their names after the block.
+
+    Args:
+        files: The results, in one folder.
+        overwrite: As for `write`.
+
+    Raises:
+        ImageFileError: As `write` does.
+        InputError: As `write` does.
+    """
+    if others := [] if overwrite else list(filter(_is_foreign, files)):
         raise ImageFileError(
             "result must not replace a file that kerasseg did not write or that was changed "
             f"since, got {others[0]}",
             _REMEDY,
         )
-    folder = next(iter(contents)).parent
+    folder = files[0].parent
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            # Results can be made again: waiting for the disk after each would take longer than
-            # making them.
-            marked = {path: marks.mark(content) for path, content in contents.items()}
-            atomic_files.write_files(marked, durable=False)
+            with contextlib.ExitStack() as stack:
+                # Results can be made again: waiting for the disk after each would take longer than
+                # making them.
+                new = functools.partial(atomic_files.new_file, durable=False)
+                yield [stack.enter_context(new(file)) for file in files]
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EISDIR):
                 raise
             raise ImageFileError(
-                "results cannot be written", f"{error.strerror}: {next(iter(contents))}"
+                "results cannot be written", f"{error.strerror}: {files[0]}"
             ) from error
 
 
-def _distinct_names(places: Collection[Path], endings: Collection[str]) -> dict[Path, str]:
+def _distinct_names(places: Mapping[Path, Collection[str]]) -> dict[Path, str]:
+    """Chooses the names of the results; the images' places are given with their endings."""
+
     def keys(place: Path, name: str) -> set[str]:
-        return {_key(place.parent / f"{name}{ending}") for ending in endings}
+        return {_key(place.parent / f"{name}{ending}") for ending in places[place]}
 
     def shares_a_name(place: Path) -> bool:
         return any(claims[key] > 1 or key in folders for key in keys(place, names[place]))
@@ -157,25 +188,20 @@ def _numbered(name: str) -> Iterator[str]:
     yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
-def _refuse_to_overwrite_images(outputs: list[Output], endings: Collection[str]) -> None:
+def _refuse_to_overwrite_images(files: list[tuple[Output, Path]]) -> None:
     @functools.cache
     def real_folder(folder: Path) -> Path:
         return Path(os.path.realpath(folder))
 
-    images = {_key(real_folder(output.image.parent) / output.image.name) for output in outputs}
-    images |= {_key(Path(os.path.realpath(output.image))) for output in outputs}
-    for output in outputs:
-        for ending in endings:
-            file = output.file(ending)
-            # The name itself may be a link, whose target is not written to.
-            if _key(real_folder(output.folder) / file.name) in images:
-                raise InputError(f"{file}: would overwrite an image; choose another --output.")
+    images = {_key(real_folder(item.image.parent) / item.image.name) for item, _ in files}
+    images |= {_key(Path(os.path.realpath(item.image))) for item, _ in files}
+    for item, file in files:
+        # The name itself may be a link, whose target is not written to.
+        if _key(real_folder(item.folder) / file.name) in images:
+            raise InputError(f"{file}: would overwrite an image; choose another --output.")
 
 
-def _refuse_to_overwrite_others(
-    folder: Path, outputs: list[Output], endings: Collection[str]
-) -> None:
-    files = (output.file(ending) for output in outputs for ending in endings)
+def _refuse_to_overwrite_others(folder: Path, files: list[Path]) -> None:
     others = [file for file in files if _is_foreign(file)]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
@@ -201,6 +227,8 @@ def _is_foreign(file: Path) -> bool:
 @functools.lru_cache(2**16)
 def _is_result(file: Path, changed: tuple[int, ...]) -> bool:
     """Reads a file and tells whether it is an unchanged result; once, until the file changes."""
+    if file.suffix == ".tif":
+        return file.is_file() and marks.is_marked_at_end(file)
     return marks.is_marked(read_file(file, "result"))
 
 

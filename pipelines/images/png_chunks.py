@@ -23,7 +23,7 @@ _ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
 _CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
 _LOWER_CASE = 0x20  # bit of a chunk's first letter: decoders may skip the chunk
 # Pillow warns about larger pictures, as a small file may unpack to a huge one.
-_MOST_PIXELS = 89_478_485
+MOST_PIXELS = 89_478_485
 
 
 def walk(content: bytes) -> set[bytes]:
@@ -103,9 +103,9 @@ def check_size(width: int, height: int) -> None:
     Raises:
         ImageFileError: If it is one.
     """
-    if not 1 <= width * height <= _MOST_PIXELS:
+    if not 1 <= width * height <= MOST_PIXELS:
         raise ImageFileError(
-            f"picture must have 1 to {_MOST_PIXELS} pixels, got {height}x{width}",
+            f"picture must have 1 to {MOST_PIXELS} pixels, got {height}x{width}",
             "a damaged header" if not width * height else "cut it into smaller ones",
         )
 

@@ -277,7 +277,9 @@ def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.with_options(options)
 
 
-def evaluation_batches(files: list[str], batch_size: int, share: Share = WHOLE) -> tf.data.Dataset:
+def evaluation_batches(
+    files: list[str], batch_size: int, share: Share = WHOLE, *, named: bool = False
+) -> tf.data.Dataset:
     """Builds the stream of a split's images at their native size, each once.
 
     Images of one size are batched together: padding them to a common size would change the
@@ -289,15 +291,17 @@ def evaluation_batches(files: list[str], batch_size: int, share: Share = WHOLE) 
         share: The part of every batch to read. With several workers, batches that cannot be shared
             out evenly are filled up with images whose labels are ignored; images of the other
             parts are not decoded.
+        named: Whether each batch also has the file names of its images; for one worker only.
 
     Returns:
-        Batches of uint8 images (batch, height, width, 3) and uint8 labels (batch, height, width).
+        Batches of uint8 images (batch, height, width, 3) and uint8 labels (batch, height, width),
+        and of names, strings (batch,), if these are wanted.
     """
     read = tf.data.TFRecordDataset(files)
     if share.workers == 1:
-        examples = read.map(decode, threads.count())
+        examples = read.map(sources.decode_named if named else decode, threads.count())
         batches = _batches_of_one_size(
-            examples, lambda _, label: tf.shape(label, out_type=tf.int64), batch_size
+            examples, lambda _, label, *more: tf.shape(label, out_type=tf.int64), batch_size
         )
     else:
         records = _batches_of_one_size(read, sources.label_size, batch_size)

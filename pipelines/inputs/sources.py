@@ -67,6 +67,12 @@ def decode(record):
     return _decode_image(features["image"]), _decode_label(features["segmentation_mask"])
 
 
+def decode_named(record):
+    """Decodes a record as `decode` does, and also returns its file name, a string scalar."""
+    name = tf.io.parse_single_example(record, _FEATURES)["filename"]
+    return *decode(record), name
+
+
 def _decode_image(content):
     image = tf.io.decode_image(content, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))

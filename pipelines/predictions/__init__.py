@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import benchmark_files as benchmark_files
+    from . import confidence as confidence
+    from . import dataset_tree as dataset_tree
+    from . import memory as memory
     from . import predictor as predictor
+    from . import resized as resized
     from . import result_files as result_files
+    from . import strips as strips
+    from . import tiff_reading as tiff_reading
+    from . import tiff_results as tiff_results
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -1,8 +1,11 @@
-"""From an image file to its label maps."""
+"""From images to their label maps, whole or in windows."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,62 +16,207 @@ from kerasseg import inference, serving
 from ..errors import ImageFileError
 from ..images import given_images
 from ..images.source_images import Stretch
-from ..runs.crf import CRFParameters
+from ..runs.crf import CRFParameters, refine
+from ..runs.views import View, seen
+from ..runtime.byte_sizes import describe
+from . import resized, strips
+from .memory import Limit
+from .strips import Tiling
 
 
-def of_images(model: keras.Model, crf: CRFParameters, steps: Sequence[int | None]) -> Callable:
-    """Makes a function from an image to its label maps. One graph serves images of all sizes.
+class Predicted(NamedTuple):
+    """An image and what was predicted for it.
+
+    Attributes:
+        image: uint8 (height, width, 3), RGB.
+        labels: uint8 (height, width) label maps: the prediction, then those of a strip.
+        measures: float32 (height, width, 3), see `confidence.MEASURES`; None if not asked for.
+    """
+
+    image: np.ndarray
+    labels: list[np.ndarray]
+    measures: np.ndarray | None = None
+
+
+class Predictor:
+    """A network with its view and CRF, for images of all sizes.
 
     Args:
         model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        crf: Parameters of the CRF, except for its number of iterations.
-        steps: Number of CRF iterations before each label map; None or 0 for no CRF.
-
-    Returns:
-        A function from float32 (height, width, 3) to a list of uint8 (height, width).
+        view: How it sees an image.
+        crf: Parameters of the CRF; None for no CRF.
+        crf_strip: Numbers of CRF iterations of further label maps, where 0 stands for no CRF.
+        measure: Function from the scores of the classes, logits or the marginals of the CRF, to
+            measures of confidence; None to compute none.
+        memory: Bytes of memory that the process may take, see `memory.Limit`.
+        on_windows: Called with a sentence if an image is too large and is predicted in windows.
     """
-    compute_logits = inference.with_constant_weights(model)
-    layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
 
-    def predict(image):
-        batch = image[tf.newaxis]
-        logits = compute_logits(batch, training=False)
-        scores = [layer([batch, logits]) if layer else logits for layer in layers]
-        return [inference.label_map(score[0]) for score in scores]
+    def __init__(
+        self,
+        model: keras.Model,
+        view: View,
+        crf: CRFParameters | None = None,
+        crf_strip: Sequence[int] = (),
+        measure: Callable | None = None,
+        memory: int | None = None,
+        on_windows: Callable[[str], None] = lambda sentence: None,
+    ):
+        self._model, self._view, self._crf, self._strip = model, view, crf, crf_strip
+        self._measure = measure
+        self._classes = model.output_shape[-1]
+        self._limit = Limit(model, view, crf, memory)
+        self._on_windows = on_windows
 
-    return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.float32)])
+    def predict(
+        self, path: Path, stretch: Stretch | None, on_part: Callable[[float], None]
+    ) -> Predicted:
+        """Predicts an image file.
+
+        Args:
+            path: The file.
+            stretch: Values that become black and white in images with more than 8 bits per channel;
+                None refuses such images.
+            on_part: Called with the share of the image that is done, in [0, 1], if it is predicted
+                in windows.
+
+        Raises:
+            ImageFileError: If the file cannot be read, or the network cannot take the image.
+        """
+        image = _read(path, stretch)
+        size = (image.shape[0], image.shape[1])
+        if self._limit.fits(size):
+            with _naming(size):
+                labels, measures = self._whole(image)
+            return Predicted(image, [label.numpy() for label in labels], _array(measures))
+        why = f"the whole would take {describe(self._limit.needed(size))}"
+        label, measures, done = np.empty(size, np.uint8), None, 0
+        if self._measure:
+            measures = np.empty((*size, 3), np.float32)
+        for rows, measured in self._rows(path, lambda top, end: image[top:end], size, why):
+            label[done : done + len(rows)] = rows
+            if measures is not None:
+                measures[done : done + len(rows)] = measured
+            done += len(rows)
+            on_part(done / size[0])
+        return Predicted(image, [label], measures)
+
+    def rows(
+        self, path: Path, read: Callable[[int, int], np.ndarray], size: tuple[int, int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Predicts an image that is read by rows, see `strips.predict_rows`.
+
+        Args:
+            path: The image's file, for messages.
+            read: Function from a first row and the row after the last one to these rows.
+            size: `(height, width)` of the image.
+
+        Yields:
+            Labels, uint8 (rows, width), and measures, float32 (rows, width, 3) or None.
+
+        Raises:
+            ImageFileError: If not even small windows fit into the memory.
+        """
+        yield from self._rows(path, read, size, "the file is read in rows", decoded=False)
+
+    def _rows(
+        self, path: Path, read: Callable, size: tuple[int, int], why: str, decoded: bool = True
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        if self._strip:
+            raise ImageFileError(
+                "image must fit into the memory as a whole for a CRF strip, got a larger one",
+                "leave --crf-strip out, or give a larger --memory",
+            )
+        small_size = self._limit.small_size(size)
+        if small_size is None:
+            tiling = self._limit.tiling(size, decoded=decoded)
+            if any(side > window for side, window in zip(size, tiling.window, strict=True)):
+                self._tell(path, size, f"in {_describe(tiling)}, as {why}")
+            parts = strips.predict_rows(
+                read, size, self._logits, tiling, self._classes, self._decide
+            )
+        else:
+            if self._crf:
+                raise ImageFileError(
+                    "image must fit into the memory as a whole for a CRF behind a network that "
+                    "resizes images, got a larger one",
+                    "leave --crf out, or give a larger --memory",
+                )
+            self._tell(path, size, f"at {small_size[0]} x {small_size[1]}, as {why}")
+            parts = resized.predict_rows(read, size, small_size, self._logits, self._decide)
+        with _naming(size):
+            for label, *measures in parts:
+                yield label, measures[0] if measures else None
+
+    def _tell(self, path: Path, size: tuple[int, int], how: str) -> None:
+        self._on_windows(f"{path}: {size[0]} x {size[1]} pixels are predicted {how}.")
+
+    def _decide(self, scores: np.ndarray) -> list[np.ndarray]:
+        """Chooses labels by blended logits, which are logarithms of marginals after a CRF."""
+        labels = strips.label_map(scores)
+        if self._measure is None:
+            return labels
+        measured = self._measure(tf.nn.softmax(scores) if self._crf else scores)
+        return [*labels, measured.numpy()]
+
+    @functools.cached_property
+    def _whole(self) -> Callable:
+        """Function from an image, uint8 (height, width, 3), to label maps and measures or None.
+
+        One graph serves images of all sizes.
+        """
+        compute_logits = inference.with_constant_weights(seen(self._model, self._view))
+        steps = [self._crf and self._crf.num_iterations, *self._strip]
+        crf = self._crf or CRFParameters()
+        layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
+
+        def predict(image):
+            batch = tf.cast(image[tf.newaxis], tf.float32)
+            logits = compute_logits(batch, training=False)
+            scores = [layer([batch, logits]) if layer else logits for layer in layers]
+            labels = [inference.label_map(score[0]) for score in scores]
+            return labels, self._measure(scores[0][0]) if self._measure else None
+
+        return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
+
+    @functools.cached_property
+    def _logits(self) -> Callable:
+        """Function from windows, (windows, height, width, 3) of any numbers, to their logits."""
+        model = self._model
+        if not self._limit.keeps_windows:
+            model = seen(model, self._view)
+            model = refine(model, self._crf) if self._crf else model
+        compute_logits = inference.with_constant_weights(model)
+        call = tf.function(
+            lambda windows: compute_logits(windows, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+        )
+        return lambda windows: call(windows.astype(np.float32)).numpy()
 
 
-def predict_file(
-    path: Path, stretch: Stretch | None, predict: Callable
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Predicts an image file.
+def _describe(tiling: Tiling) -> str:
+    (height, width), (down, across) = tiling.window, tiling.stride
+    return f"windows of {height} x {width} with a stride of {down} x {across}"
 
-    Args:
-        path: The file.
-        stretch: Values that become black and white in images with more than 8 bits per channel;
-            None refuses such images.
-        predict: The function that `of_images` returns.
 
-    Returns:
-        The image, uint8 (height, width, 3), RGB; and its label maps, uint8 (height, width).
-
-    Raises:
-        ImageFileError: If the file cannot be read, or the network cannot take the image.
-    """
-    image = _read(path, stretch)
+@contextlib.contextmanager
+def _naming(size: tuple[int, int]) -> Iterator[None]:
+    """Turns errors of TensorFlow into one about an image of this size."""
     try:
-        labels = [label.numpy() for label in predict(tf.cast(image, tf.float32))]
+        yield
     except tf.errors.OpError as error:
-        what = f"the network cannot take {image.shape[0]} x {image.shape[1]} pixels"
+        what = f"the network cannot take {size[0]} x {size[1]} pixels"
         raise ImageFileError(what, error.message[:300]) from error
-    return image, labels
+
+
+def _array(tensor: Any) -> np.ndarray | None:
+    return None if tensor is None else tensor.numpy()
 
 
 def _read(path: Path, stretch: Stretch | None) -> np.ndarray:
     """Reads an image as uint8 (height, width, 3), RGB, with the decoder of the SavedModels."""
     content = given_images.read(path, stretch)
     try:
-        return np.asarray(serving.decode_image(content), np.uint8)
+        return serving.decode_pixels(content).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ImageFileError("image cannot be decoded", str(error.message)) from error

@@ -1,54 +1,145 @@
 """The files that are written for the prediction of an image."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
 
+from kerasseg import visualize
+
 from ..classes import ClassSpace
-from ..images import figures
+from ..images import figures, output_names, png
 from ..images.output_names import Output
+from . import confidence, tiff_reading
+from .predictor import Predicted
 
 LABEL, OVERLAY, STRIP = ".png", "_overlay.png", "_crf_strip.png"
+TIFF_ENDINGS = (".tif", "_overlay.tif")  # of images that are read in rows
 
 
-def encode(
-    item: Output,
-    image: np.ndarray,
-    labels: Sequence[np.ndarray],
-    classes: ClassSpace,
-    draw: Callable[..., np.ndarray],
-    crf_strip: Sequence[int],
-) -> dict[Path, bytes]:
-    """Draws the pictures of an image.
+class Results(Protocol):
+    """A kind of results: which files there are for an image, and what they hold."""
 
-    Args:
-        item: The place of the results of the image.
-        image: uint8 (height, width, 3), RGB.
-        labels: uint8 (height, width) label maps: the prediction, then one for each picture of the
-            strip.
-        classes: Names and colours of the classes.
-        draw: Function from an image and a label map to the overlay, uint8 (height, width, 3).
-        crf_strip: Numbers of CRF iterations that the strip shows; empty for no strip.
+    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+        """Names the results of all images before the first is written.
 
-    Returns:
-        The contents of the files by path.
+        Args:
+            images: Each image's file, and its path relative to the folder that it was found in.
+
+        Raises:
+            InputError: If results cannot have their names.
+        """
+        ...
+
+    def check(self, classes: ClassSpace) -> None:
+        """Raises an InputError if results of this kind cannot hold the classes of the network."""
+        ...
+
+    def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
+        """Writes the results of an image.
+
+        Raises:
+            ImageFileError: If the results of this image cannot be written.
+            InputError: If nothing can be written to the folder.
+        """
+        ...
+
+    def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
+        """Writes what belongs to all images together.
+
+        Args:
+            items: The images whose results are written.
+            are_all: Whether these are all images; otherwise some cannot be predicted.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Label maps, overlays and what else is asked for, to be looked at and to be computed with.
+
+    Attributes:
+        folder: Folder to write to.
+        opacity: Opacity of the class colours in overlays, in [0, 1].
+        draw_background: Whether overlays draw class 0 even if its name says that it is background.
+        crf_strip: Numbers of CRF iterations that a strip shows; empty for no strip.
+        confidence: Whether to write the measures of confidence.
+        overwrite: Whether to replace files that kerasseg did not write.
+        tiff: Whether all TIFF files are read in rows, not only those too large to be decoded.
     """
-    label, *strip = labels
-    overlay = PIL.Image.fromarray(draw(image, label))
-    contents = {
-        item.file(LABEL): _encode_png(figures.label_picture(label, classes)),
-        item.file(OVERLAY): _encode_png(overlay, compress_level=1),
-    }
-    if crf_strip:
-        row = [image, *(draw(image, step) for step in strip)]
-        contents[item.file(STRIP)] = _encode_png(_draw_strip(row, crf_strip, classes))
-    return contents
+
+    folder: Path
+    opacity: float = 0.5
+    draw_background: bool = False
+    crf_strip: Sequence[int] = ()
+    confidence: bool = False
+    overwrite: bool = False
+    tiff: bool = False
+
+    def is_read_in_rows(self, image: Path) -> bool:
+        """Tells whether an image is a TIFF file that is not decoded as a whole."""
+        is_tiff = tiff_reading.is_tiff(image)
+        return is_tiff and (self.tiff or tiff_reading.count_pixels(image) > png.MOST_PIXELS)
+
+    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+        """Names the results; see `Results`."""
+        strip = [STRIP] if self.crf_strip else []
+        usual = (LABEL, OVERLAY, *strip, *(confidence.ENDINGS if self.confidence else ()))
+        images = list(images)
+        in_rows = {image for image, _ in images if self.is_read_in_rows(image)}
+        if in_rows:
+            tiff_reading.require()
+        return output_names.plan(
+            images,
+            self.folder,
+            lambda image: TIFF_ENDINGS if image in in_rows else usual,
+            refuse_others=not self.overwrite,
+        )
+
+    def check(self, classes: ClassSpace) -> None:
+        """Accepts all classes."""
+
+    def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
+        """Writes the pictures of an image; see `Results`."""
+        output_names.write(self._encode(item, predicted, classes), overwrite=self.overwrite)
+
+    def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
+        """Writes nothing more."""
+
+    def drawing(self, classes: ClassSpace) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        """Returns the function from an image and its labels to the overlay."""
+        undrawn = () if self.draw_background else classes.undrawn
+        return partial(
+            visualize.overlay, colors=classes.colors, opacity=self.opacity, undrawn=undrawn
+        )
+
+    def _encode(self, item: Output, predicted: Predicted, classes: ClassSpace) -> dict[Path, bytes]:
+        draw = self.drawing(classes)
+        image, (label, *strip) = predicted.image, predicted.labels
+        overlay = PIL.Image.fromarray(draw(image, label))
+        contents = {
+            item.file(LABEL): encode_png(figures.label_picture(label, classes)),
+            item.file(OVERLAY): encode_png(overlay, compress_level=1),
+        }
+        if self.crf_strip:
+            row = [image, *(draw(image, step) for step in strip)]
+            contents[item.file(STRIP)] = encode_png(_draw_strip(row, self.crf_strip, classes))
+        if self.confidence and predicted.measures is not None:
+            for index, ending in enumerate(confidence.ENDINGS):
+                contents[item.file(ending)] = confidence.encode(predicted.measures[..., index])
+        return contents
 
 
-def _encode_png(picture: PIL.Image.Image, **options: int) -> bytes:
+def encode_png(picture: PIL.Image.Image, **options: int) -> bytes:
+    """Encodes a picture as PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", **options)
     return buffer.getvalue()

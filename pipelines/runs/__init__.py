@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import calibration as calibration
     from . import chosen_encoder as chosen_encoder
     from . import class_weighting as class_weighting
     from . import crf as crf
@@ -25,5 +26,6 @@ if TYPE_CHECKING:
     from . import state as state
     from . import trained_networks as trained_networks
     from . import training_options as training_options
+    from . import views as views
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

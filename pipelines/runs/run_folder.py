@@ -72,13 +72,25 @@ class Run:
         if data is None and not self.dataset["path"]:
             raise InputError(f"{self.folder}: imported weights need --data.")
         dataset = records.load(data or self.dataset["path"])
-        unnamed = has_placeholders(self.classes, dataset.classes.count)
-        if dataset.classes != self.classes and not unnamed:
-            raise InputError(
-                f"{dataset.root}: must have the classes that {self.folder} was trained on:\n"
-                + describe_difference(self.classes, dataset.classes)
-            )
+        self.check_classes(dataset.classes, dataset.root)
         return dataset
+
+    def check_classes(self, classes: ClassSpace, root: Path) -> None:
+        """Checks that a dataset has the classes of the run.
+
+        Args:
+            classes: Classes of the dataset.
+            root: Folder of the dataset.
+
+        Raises:
+            InputError: If they differ.
+        """
+        unnamed = has_placeholders(self.classes, classes.count)
+        if classes != self.classes and not unnamed:
+            raise InputError(
+                f"{root}: must have the classes that {self.folder} was trained on:\n"
+                + describe_difference(self.classes, classes)
+            )
 
 
 def placeholder_classes(count: int) -> ClassSpace:

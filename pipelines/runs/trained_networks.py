@@ -121,6 +121,12 @@ def choose(path: Path | str, checkpoint: str | None = None) -> str | None:
     return path.stem if known else None
 
 
+def file_of(path: Path | str, checkpoint: str | None = None) -> Path:
+    """Returns the `.keras` file that `load` reads; for its arguments and errors see `choose`."""
+    path, chosen = Path(path), choose(path, checkpoint)
+    return run_folder.network_file(run_folder.load(path), str(chosen)) if path.is_dir() else path
+
+
 def _check_path(path: Path) -> None:
     if not os.path.exists(path):  # noqa: PTH110 (a Path raises where a name is too long)
         raise InputError(

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,20 @@ def _names(kind: str) -> list[str]:
     return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
+def descriptions(strategy: tf.distribute.Strategy) -> list[str]:
+    """Describes the devices of a strategy for people, such as "GPU:0, NVIDIA H200"."""
+    return [_describe(name) for name in strategy.extended.worker_devices]
+
+
+def _describe(name: str) -> str:
+    kind, _, number = name.rpartition("device:")[2].partition(":")
+    if kind != "GPU":
+        return f"{kind}:{number}, {os.cpu_count()} cores"
+    gpus = tf.config.list_physical_devices(kind)
+    details = tf.config.experimental.get_device_details(gpus[int(number) % len(gpus)])
+    return f"{kind}:{number}, {details.get('device_name', 'unknown')}"
+
+
 def memory_in_use() -> int | None:
     """Returns the bytes in use on the first GPU, or by this process without a GPU.
 
@@ -57,3 +72,15 @@ def memory_in_use() -> int | None:
         resident = int(Path("/proc/self/statm").read_text().split()[1])
         return resident * resource.getpagesize()
     return None
+
+
+def gpu_memory() -> int | None:
+    """Returns the bytes of the first GPU that TensorFlow may still take; None without a GPU."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if not gpus:
+        return None
+    from tensorflow.python.client import device_lib  # its public API does not tell the limit
+
+    limits = [d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"]
+    used = tf.config.experimental.get_memory_info(gpus[0].name)["current"]
+    return limits[0] - used if limits else None

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from kerasseg import encoders, models
-from kerasseg.models import pan
+from kerasseg.models import pan, upernet
 from kerasseg.pipelines import cli, datasets, fit, recipes
 from kerasseg.pipelines import models as model_table
 from kerasseg.pipelines.cli import options, tables
@@ -225,7 +225,8 @@ def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli, monkeypatch):
         "swin_base:WINDOW, pyramid:TRANSFORMER, with costs that depend on what is named."
     )
     table = [line.split("\t") for line in lines[1:-1]]
-    assert table[0] == ["encoder", "parameters", "G multiply-adds", "MiB memory"]
+    assert table[0][:4] == ["encoder", "parameters", "G multiply-adds", "MiB memory"]
+    assert table[0][4:] == ["ADE20K", "Cityscapes"]
     names = [row[0] for row in table[1:]]
     assert names == ["resnet50", "resnet34", "mit_b0"]  # the default is the first
     overview = model_table._without_values(lambda: model_table._row("pan", 19))
@@ -233,6 +234,16 @@ def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli, monkeypatch):
     # A ResNet-34 has 21,284,672 weights without its classifier, and PAN adds few.
     (thirty_four,) = (row for row in table if row[0] == "resnet34")
     assert 21_284_672 < int(thirty_four[1].replace(",", "")) < 1.05 * 21_284_672
+
+
+def test_published_scores_are_those_of_the_catalogue():
+    # OpenMMLab's UPerNet on ConvNeXt-T has 46.11 % on ADE20K and none on Cityscapes.
+    def score(model, encoder, benchmark):
+        return model_table._published_score(model, encoder, benchmark)
+
+    assert score(upernet, "convnext_tiny", "ADE20K") == "46.11"
+    assert score(upernet, "convnext_tiny", "Cityscapes") == "-"
+    assert score(pan, "resnet50", "ADE20K") == "-"
 
 
 def test_a_model_is_measured_on_request(run_cli, monkeypatch):

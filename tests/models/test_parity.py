@@ -6,7 +6,7 @@ import re
 import pytest
 from parity import NAMES, assert_equal_logits, load, parameters
 
-from kerasseg import checkpoints
+from kerasseg import checkpoints, inference
 
 # Of 140 million weights each, all of which FCN-8s has as well: with them it is drawn in every run.
 PARTS_OF_ANOTHER = ("fcn32s_vgg16", "fcn16s_vgg16")
@@ -39,3 +39,10 @@ def test_the_network_equals_its_reference(name):
     )
     assert parameters(model) == reference["parameters"] - unused
     assert_equal_logits(model, cases, reference)
+    network = inference.FoldedNetwork(model)
+    if network.normalizations:
+
+        def folded(images):
+            return network(images, network.trainable, network.others)
+
+        assert_equal_logits(folded, cases, reference)

@@ -7,6 +7,7 @@ name of the format, which is also the name of the extra with its packages. It ha
     PACKAGES: tuple                    the modules of its extra; () if it needs none
     FILE: str                          the file that it consists of; "" if it is a folder
     TAKES_CRF: bool                    whether a CRF can be part of it
+    TAKES_VIEWS: bool                  whether windows, scales and mirror images can be part of it
     NEEDS_SIZE: bool                   whether it takes images of one size only
     QUANTIZES: tuple                   what it can be quantised to, of `QUANTIZED`; () for nothing
     NOTES: tuple                       lines for the model card
@@ -55,6 +56,7 @@ class Export:
         facts: Meaning of the labels and form of the inputs, for `classes.json`.
         size: `(height, width)` at which it computes; None for the images' own size.
         probabilities: Whether the model also returns probabilities.
+        temperature: Number by which logits are divided before the softmax of the probabilities.
         quantize: What its numbers are quantised to, one of `QUANTIZED`; None if they are not.
         calibration: Function that yields the images from which the ranges of the activations are
             taken, each uint8 (1, height, width, 3), of the `size` if there is one.
@@ -65,6 +67,7 @@ class Export:
     facts: dict[str, Any]
     size: tuple[int, int] | None
     probabilities: bool
+    temperature: float = 1.0
     quantize: str | None = None
     calibration: "Callable[[], Iterator[np.ndarray]]" = lambda: iter(())
 

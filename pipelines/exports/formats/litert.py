@@ -12,6 +12,7 @@ HELP = "for phones and small computers: one image of one size as pixels"
 PACKAGES = ("ai_edge_litert",)
 FILE = "model.tflite"
 TAKES_CRF = False
+TAKES_VIEWS = False
 NEEDS_SIZE = True
 QUANTIZES = QUANTIZED
 NOTES = (
@@ -49,7 +50,7 @@ def write(model, folder: Path, export: Export) -> Path:
     assert export.size is not None
     model = litert_layers.with_builtin_operations(model)
     shape = (1, *export.size, 3)
-    function = single_file.signature(model, shape, export.probabilities).get_concrete_function()
+    function = single_file.signature(model, shape, export).get_concrete_function()
     # Untracked weights are not converted: the converter loses the weights of a Keras model.
     tracked = litert_layers.Weights([variable.value for variable in model.variables])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], tracked)

@@ -13,6 +13,7 @@ HELP = "for ONNX Runtime: a batch of images as pixels"
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 FILE = "model.onnx"
 TAKES_CRF = False
+TAKES_VIEWS = False
 NEEDS_SIZE = False
 QUANTIZES = (INT8,)
 NOTES = ()
@@ -48,7 +49,7 @@ def write(model, folder: Path, export: Export) -> Path:
     from .. import single_file
 
     sides = export.size or (None, None)
-    function = single_file.signature(model, (None, *sides, 3), export.probabilities)
+    function = single_file.signature(model, (None, *sides, 3), export)
     handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
     # tf2onnx logs each unknown node as an error; one message below names them all.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)

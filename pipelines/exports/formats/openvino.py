@@ -14,6 +14,7 @@ HELP = "for OpenVINO: a batch of images as pixels"
 PACKAGES = ("openvino", "onnx", "onnxruntime", "tf2onnx")
 FILE = "model.xml"  # the weights are in model.bin beside it
 TAKES_CRF = False
+TAKES_VIEWS = False
 NEEDS_SIZE = False
 QUANTIZES = QUANTIZED
 NOTES = ("`model.xml` holds the operations and `model.bin` the weights; both are needed.", "")

@@ -10,6 +10,7 @@ HELP = "for TensorFlow Serving: takes encoded images, gives label maps of their 
 PACKAGES = ()
 FILE = ""
 TAKES_CRF = True
+TAKES_VIEWS = True
 NEEDS_SIZE = False
 QUANTIZES = ()
 NOTES = (
@@ -56,6 +57,7 @@ def write(model, folder: Path, export: Export) -> Path:
             probabilities=export.probabilities,
             size=export.size,
             undrawn=export.classes.undrawn,
+            temperature=export.temperature,
         )
     except tf.errors.OpError as error:  # such as that of a full disk
         raise InputError(f"{folder}: cannot be written ({why_not_written(error)}).") from error

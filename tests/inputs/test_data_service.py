@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from run_ends import history_of
 
-from kerasseg.pipelines import data_service, fit, inputs, records
+from kerasseg.pipelines import fit, inputs, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.inputs import service
 
@@ -146,7 +146,7 @@ def test_an_address_where_nothing_or_something_else_answers_is_refused(monkeypat
     with pytest.raises(InputError, match=rf"got {address}, where nothing answers"):
         service.check_dispatcher(address)
     with pytest.raises(InputError, match="where nothing answers"):
-        data_service.start(dispatcher=address)
+        service.start(dispatcher=address)
 
 
 def test_a_dispatcher_without_workers_is_refused():
@@ -160,7 +160,7 @@ def test_a_port_that_is_taken_is_refused():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(InputError, match=f"port must be free, got {port}"):
-            data_service.start(port=port)
+            service.start(port=port)
 
 
 def test_the_command_serves_a_training_until_it_is_interrupted(run_cli, tiny_data, tmp_path):

@@ -1,0 +1,130 @@
+"""Predictions as a dataset: images with pseudo-labels, in the layout of the dataset `folder`.
+
+    images/SPLIT/NAME.jpg    a second name of the image's file, or a copy
+    labels/SPLIT/NAME.png    the prediction as gray PNG: class numbers, and 255 for ignored pixels
+    classes.txt              names and colours of the classes
+
+Every tenth image is in validation, from the first on, and the others are in train, because a
+training needs both.
+"""
+
+import json
+import os.path
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import PIL.Image
+
+from kerasseg import atomic_files
+
+from ..classes import ClassSpace, class_file
+from ..errors import ImageFileError, InputError, writing_to
+from ..images import output_names
+from ..images.endings import IMAGE_ENDINGS
+from ..images.image_files import read_file
+from ..images.output_names import Output
+from ..images.source_images import Treatment, prepare
+from .predictor import Predicted
+from .result_files import LABEL, encode_png
+
+_IMAGES, _LABELS, _CLASSES = "images", "labels", "classes.txt"
+_VALIDATION_EVERY = 10
+
+
+@dataclass(frozen=True)
+class DatasetTree:
+    """A dataset of images and their predictions; see `result_files.Results`.
+
+    Attributes:
+        folder: Folder to write, which must not exist or must be empty.
+    """
+
+    folder: Path
+
+    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+        """Names the labels, and divides the images into train and validation."""
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise InputError(f"as_dataset must be a new or an empty folder, got {self.folder}.")
+        items = output_names.plan(images, self.folder, [LABEL])
+        if len(items) < 2:
+            raise InputError(
+                f"as_dataset must have two images at least, one for train and one for validation, "
+                f"got {len(items)}."
+            )
+        return [self._place(number, item) for number, item in enumerate(items)]
+
+    def _place(self, number: int, item: Output) -> Output:
+        split = "train" if number % _VALIDATION_EVERY else "validation"
+        below = item.folder.relative_to(self.folder)
+        return Output(item.image, self.folder / _LABELS / split / below, item.name)
+
+    def check(self, classes: ClassSpace) -> None:
+        """Refuses classes that no list of classes can hold."""
+        _list_classes(classes)
+
+    def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
+        """Writes image and label."""
+        label = encode_png(PIL.Image.fromarray(predicted.labels[0], "L"))
+        output_names.write({item.file(LABEL): label})
+        with writing_to(self.folder):
+            self._write_image(item, predicted)
+            if not (self.folder / _CLASSES).exists():
+                atomic_files.write_text(self.folder / _CLASSES, _list_classes(classes))
+
+    def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
+        """Writes nothing more."""
+
+    def _write_image(self, item: Output, predicted: Predicted) -> None:
+        below = item.folder.relative_to(self.folder / _LABELS)
+        folder = self.folder / _IMAGES / below
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_taken_as_it_is(item.image, predicted.image.shape[:2]):
+            # Of a link, the file that it leads to: the link may be relative.
+            source = os.path.realpath(item.image)
+            atomic_files.link_or_copy(source, folder / f"{item.name}{item.image.suffix}")
+        else:
+            content = encode_png(PIL.Image.fromarray(predicted.image), compress_level=1)
+            atomic_files.write_bytes(folder / f"{item.name}.png", content, durable=False)
+
+
+def _is_taken_as_it_is(image: Path, size: tuple[int, ...]) -> bool:
+    """Tells whether `kerasseg convert` takes an image without options, as the network saw it."""
+    if image.suffix.lower() not in IMAGE_ENDINGS:
+        return False
+    try:
+        prepare(read_file(image, "image"), Treatment(), (size[0], size[1]))
+    except ImageFileError:  # turned by EXIF, or of more than 8 bits
+        return False
+    return True
+
+
+def _list_classes(classes: ClassSpace) -> str:
+    """Returns the text of a list of classes, which gives these classes when it is read."""
+    lines = (
+        f"{name} {red} {green} {blue}\n"
+        for name, (red, green, blue) in zip(classes.names, classes.colors, strict=True)
+    )
+    entries = [
+        {"name": name, "color": list(color)}
+        for name, color in zip(classes.names, classes.colors, strict=True)
+    ]
+    # Where a name holds numbers or separators, a line could be understood in another way.
+    for text in ("".join(lines), json.dumps(entries, indent=1) + "\n"):
+        if _read_back(text) == classes:
+            return text
+    raise InputError(
+        "as_dataset must have classes whose names can stand in a list of classes, got "
+        f"{', '.join(classes.names)}."
+    )
+
+
+def _read_back(text: str) -> ClassSpace | None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, _CLASSES)
+        path.write_text(text, encoding="utf-8")
+        try:
+            return class_file.read(path).classes
+        except InputError:
+            return None
