@@ -19,7 +19,6 @@ from .evaluations.split_scores import SplitScores
 from .exports import exported_network
 from .runs import calibration, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
-from .runs.training_options import TrainingOptions
 from .runs.views import WHOLE, View, seen
 from .runtime import allocator, report_files
 from .runtime.devices import descriptions, mirrored_strategy
@@ -33,14 +32,14 @@ class Subject(NamedTuple):
     Attributes:
         dataset: The dataset.
         network: From images (batch, height, width, 3) to logits of that size.
-        described: The run; of an export, its classes and its name.
+        run: The run, or the description of a `.keras` file; None for an export.
         checkpoint: "best", "last" or None.
         temperature: Temperature of the probabilities; None if there are labels only.
     """
 
     dataset: records.Dataset
     network: Any
-    described: run_folder.Run
+    run: run_folder.Run | None
     checkpoint: str | None
     temperature: float | None
 
@@ -135,7 +134,7 @@ def run(
     }
     _write(output_folder(folder, split, crf, view, output), found)
     if report is not None:
-        _write_page(Path(report), subject.described, found, extremes)
+        _write_page(Path(report), folder, subject, found, extremes)
     return found
 
 
@@ -168,11 +167,8 @@ def _run_opened(
 @contextmanager
 def _export_opened(folder: Path | str, **arguments: Any) -> Iterator[Subject]:
     with exported_network.opened(folder, **arguments) as (dataset, network):
-        origin = {"name": "unknown", "fingerprint": "", "path": ""}
-        options = TrainingOptions(model=str(folder))
-        described = run_folder.Run(Path(folder), options, dataset.classes, origin)
         # An export gives labels only.
-        yield Subject(dataset, network, described, None, None)
+        yield Subject(dataset, network, None, None, None)
 
 
 def _score(
@@ -213,11 +209,24 @@ def _score(
 
 
 def _write_page(
-    file: Path, described: run_folder.Run, scores: dict[str, Any], extremes: ExtremeImages
+    file: Path,
+    folder: Path | str,
+    subject: Subject,
+    scores: dict[str, Any],
+    extremes: ExtremeImages,
 ) -> None:
-    history, versions = run_folder.history(described.folder), run_folder.versions()
-    images = extremes.worst(), extremes.best()
-    page = evaluation_page.Evaluation(described, scores, history, versions, *images)
+    run, versions = subject.run, run_folder.versions()
+    history = run_folder.history(run.folder) if run else []
+    page = evaluation_page.Evaluation(
+        str(run.folder if run else folder),
+        subject.dataset.classes,
+        scores,
+        history,
+        run.options if run and history else None,
+        versions,
+        extremes.worst(),
+        extremes.best(),
+    )
     evaluation_page.write(page, file)
 
 

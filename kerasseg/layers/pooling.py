@@ -54,13 +54,17 @@ class MaxPooling2D(keras.layers.Layer):
         )
         after = (windows - 1) * self.strides + self.pool_size - sides - self.padding
         after = tf.maximum(after, 0)
-        border = tf.stack([tf.fill([2], self.padding), after], axis=1)
-        with placement.on_host():
-            lowest = tf.constant(features.dtype.min, features.dtype)
-        padded = tf.pad(features, tf.pad(border, [[1, 1], [0, 0]]), constant_values=lowest)
+        padded = self._pad(features, after)
         pooled = tf.nn.max_pool2d(padded, self.pool_size, self.strides, "VALID")
         pooled.set_shape(self.compute_output_shape(features.shape))
         return pooled
+
+    def _pad(self, features, after):
+        """Adds the borders, of `padding` before and int32 (2,) rows and columns after."""
+        border = tf.stack([tf.fill([2], self.padding), after], axis=1)
+        with placement.on_host():
+            lowest = tf.constant(features.dtype.min, features.dtype)
+        return tf.pad(features, tf.pad(border, [[1, 1], [0, 0]]), constant_values=lowest)
 
     def _windows(self, side, minimum, maximum):
         span = side + 2 * self.padding - self.pool_size

@@ -10,7 +10,7 @@ import numpy as np
 from ..classes import ClassSpace
 from ..pages import charts, document
 from ..pages.document import table, text
-from ..runs.run_folder import Run
+from ..runs.training_options import TrainingOptions
 from ..runtime.report_files import write_text
 from . import confusions, error_maps
 from .extreme_images import ScoredImage
@@ -63,17 +63,21 @@ class Evaluation:
     """What the page of an evaluation shows.
 
     Attributes:
-        described: The run, or the description of a `.keras` file.
+        subject: Path of the run, of the network's file or of an export, or a server's address.
+        classes: Names and colours of the classes.
         scores: What `evaluate.run` returns.
         history: Epochs of the training; empty for a file without a run.
+        options: Options of the training; None if they are not known.
         versions: Versions of packages.
         worst: Images with the lowest mean IoU.
         best: Images with the highest mean IoU.
     """
 
-    described: Run
+    subject: str
+    classes: ClassSpace
     scores: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]] = ()
+    options: TrainingOptions | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     worst: Sequence[ScoredImage] = ()
     best: Sequence[ScoredImage] = ()
@@ -90,9 +94,9 @@ def write(evaluation: Evaluation, path: Path) -> None:
 
 def render(evaluation: Evaluation) -> str:
     """Returns the page; text from files is escaped, and there are no scripts."""
-    scores, classes = evaluation.scores, evaluation.described.classes
+    scores, classes = evaluation.scores, evaluation.classes
     title = (
-        f"{evaluation.described.name} on {scores['dataset']} {scores['split']}: "
+        f"{Path(evaluation.subject).name} on {scores['dataset']} {scores['split']}: "
         f"mean IoU {_percent(scores['mean_iou'])} %"
     )
     return document.render(
@@ -120,7 +124,7 @@ def _overall(evaluation: Evaluation) -> list[str]:
         rows.append((name, _percent(scores[name]), _interval(interval), text(meaning)))
     absent = ", ".join(scores["absent_classes"])
     return [
-        f"<p>{text(evaluation.described.folder)}, {scores['images']} images.</p>",
+        f"<p>{text(evaluation.subject)}, {scores['images']} images.</p>",
         "<h2>Scores</h2>",
         f'<div class="meanings">{table(columns, rows, (1, 2))}</div>',
         "<p>The interval comes from 1,000 resamples of the images: how far the score could be "
@@ -240,17 +244,21 @@ def _conditions(evaluation: Evaluation) -> list[str]:
         "network": f"{scores['checkpoint'] or 'of the file'}",
         "windows and scales": _settings(scores["view"]),
         "CRF": _settings(scores["crf"]),
-        "temperature of the probabilities": f"{scores['temperature']:.4g}",
+        "temperature of the probabilities": _number(scores["temperature"]),
         **evaluation.versions,
     }
     rows = [(text(name), text(value)) for name, value in facts.items()]
     parts = ["<h2>How it was evaluated</h2>", table(("", ""), rows, ())]
-    if evaluation.history:
-        options = asdict(evaluation.described.options)
+    if evaluation.options:
+        options = asdict(evaluation.options)
         rows = [(text(k), text(v)) for k, v in options.items() if v not in (None, (), [], {})]
         listed = table(("option", "value"), rows, ())
         parts.append(f"<details><summary>Options of the training</summary>{listed}</details>")
     return parts
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _settings(values: Mapping[str, Any] | None) -> str:

@@ -7,6 +7,7 @@ from kerasseg import lazy
 if TYPE_CHECKING:
     from . import exported_network as exported_network
     from . import formats as formats
+    from . import integer_layers as integer_layers
     from . import label_sources as label_sources
     from . import litert_layers as litert_layers
     from . import litert_metadata as litert_metadata

@@ -96,8 +96,8 @@ def _file_in(folder: Path) -> Path | None:
         return None
     if _is_file(folder / "saved_model.pb"):
         return folder
-    files = [folder / formats.module(name).FILE for name in formats.names()]
-    return next((file for file in files if _is_file(file)), None)
+    names = (formats.module(name).FILE for name in formats.names())
+    return next((folder / name for name in names if name and _is_file(folder / name)), None)
 
 
 def _is_file(path: Path) -> bool:

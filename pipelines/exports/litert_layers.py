@@ -57,7 +57,9 @@ class _MaxPoolingWithIndices(unpooling.MaxPoolingWithIndices):
         height, width = features.shape[1:3]
         if self.padding == "same":
             border = [[0, 0], [0, height % 2], [0, width % 2], [0, 0]]
-            features = tf.pad(features, border, constant_values=features.dtype.min)
+            # What is repeated is never the first maximum, and unlike the lowest number of float32
+            # it is in the range of 8-bit integers.
+            features = tf.pad(features, border, "SYMMETRIC")
         else:
             features = features[:, : height - height % 2, : width - width % 2]
         corners = [features[:, y::2, x::2] for y in (0, 1) for x in (0, 1)]

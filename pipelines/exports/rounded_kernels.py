@@ -18,6 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from . import integer_layers
+
 # The axes of a kernel that belong to one output channel. A subclass comes before its base.
 _AXES = {
     keras.layers.Conv2DTranspose: (0, 1, 3),
@@ -39,9 +41,9 @@ def rounded(model: keras.Model, images: Iterable[np.ndarray]) -> keras.Model:
         images: Images as it will see them, each (1, height, width, 3).
 
     Returns:
-        A network of the same layers, in which convolutions have a bias. Layers that are not changed
-        are shared. Convolutions inside layers of several operations, such as the blocks of a
-        transformer, stay as they are.
+        A network of the same layers, in which convolutions have a bias and those of
+        `integer_layers` are replaced. Layers that are not changed are shared. Convolutions inside
+        layers of several operations, such as the blocks of a transformer, stay as they are.
     """
     layers = {id(layer): layer for layer in _flatten(model) if _axes(layer)}
     kernels = {
@@ -52,7 +54,7 @@ def rounded(model: keras.Model, images: Iterable[np.ndarray]) -> keras.Model:
 
     def replace(layer):
         if id(layer) not in layers:
-            return layer
+            return integer_layers.computable(layer)
         clones[id(layer)] = type(layer).from_config({**layer.get_config(), "use_bias": True})
         return clones[id(layer)]
 

@@ -1,7 +1,6 @@
 import html.parser
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.evaluations import error_maps, evaluation_page
 from kerasseg.pipelines.evaluations.extreme_images import ExtremeImages
 from kerasseg.pipelines.evaluations.split_scores import SplitScores
-from kerasseg.pipelines.runs.run_folder import Run
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -81,10 +79,17 @@ def evaluation(names, images=8, history=()):
         **more,
         "confusion_matrix": matrix,
     }
-    described = Run(Path("runs/street"), TrainingOptions(model="unet"), classes, {})
+    options = TrainingOptions(model="unet")
     extremes = counted.extremes
     return evaluation_page.Evaluation(
-        described, scores, history, {"kerasseg": "0"}, extremes.worst(), extremes.best()
+        "runs/street",
+        classes,
+        scores,
+        history,
+        options if history else None,
+        {"kerasseg": "0"},
+        extremes.worst(),
+        extremes.best(),
     )
 
 

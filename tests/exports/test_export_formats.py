@@ -135,13 +135,14 @@ def test_an_onnx_file_takes_any_batch_and_size(files, network):
 
 
 def test_an_openvino_file_takes_any_batch_and_size(openvino_export, network):
-    compiled = openvino.Core().compile_model(openvino_export / "model.xml", "CPU")
+    hint = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(openvino_export / "model.xml", "CPU", hint)
     assert compiled.input().get_any_name() == "image"
     for shape in ((1, 37, 50), (3, 64, 33)):
         image = random_images(*shape)
         labels = compiled([image])["labels"]
         assert labels.dtype == np.uint8
-        assert parity.labels_agree(labels, network(image).numpy(), 1e-3)
+        assert parity.labels_agree(labels, network(image).numpy())
 
 
 def test_an_openvino_file_says_what_its_labels_mean(openvino_export):

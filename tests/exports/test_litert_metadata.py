@@ -4,9 +4,13 @@ import json
 import zipfile
 
 import flatbuffers.table
+import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
 from flatbuffers import encode, number_types
+
+from kerasseg.pipelines.exports import litert_metadata
 
 # Fields of metadata_schema.fbs by place; a list is a vector.
 SCHEMA = {
@@ -84,6 +88,26 @@ def test_the_metadata_describes_input_and_labels(metadata):
     assert labels["name"] == "labels"
     (names,) = labels["files"]
     assert (names["name"], names["type"]) == ("labels.txt", 3)  # labels of the tensor's values
+
+
+def test_equal_vectors_are_stored_once_and_read_as_often_as_before(file):
+    content = file.read_bytes()
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    with zipfile.ZipFile(file) as archive:
+        start = min(info.header_offset for info in archive.infolist())
+    assert start < len(flatbuffer_utils.convert_object_to_bytearray(model))
+    zeros = schema.QuantizationParametersT()
+    zeros.zeroPoint = np.zeros(1000, np.int64)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.quantization = zeros
+    builder = litert_metadata._SharingBuilder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    assert len(builder.Output()) < start + 12000
+    again = flatbuffer_utils.convert_bytearray_to_object(bytearray(builder.Output()))
+    for tensor in again.subgraphs[0].tensors:
+        assert tensor.quantization.zeroPoint.tolist() == 1000 * [0]
+    for before, after in zip(model.buffers, again.buffers, strict=True):
+        assert np.array_equal(before.data, after.data)
 
 
 def test_the_same_network_gives_the_same_file(file):
