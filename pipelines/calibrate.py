@@ -23,6 +23,7 @@ from .errors import InputError, writing_to
 from .evaluations import reliability_picture
 from .evaluations.reliability import Counter, Reliability
 from .runs import calibration, trained_networks
+from .runs.views import WHOLE, View, seen
 from .runtime import allocator
 
 PICTURE = "calibration.png"
@@ -41,6 +42,7 @@ def run(
     classes: Path | str | None = None,
     split: str = "validation",
     batch_size: int = 4,
+    view: View = WHOLE,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -59,6 +61,8 @@ def run(
         split: "train", "validation" or "test". A network is surer of its training images than of
             others, so "train" gives a temperature for images that it knows.
         batch_size: Largest number of images of one size per batch.
+        view: Windows, scales and mirror images in which the network sees an image; the temperature
+            is in force for the same ones.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs. They are executed; for a run, only
@@ -68,6 +72,7 @@ def run(
 
     Returns:
         What `calibration.json` holds: `temperature`; `network`, the checkpoint and its SHA-256;
+        `view`, its attributes or None;
         `dataset`, `fingerprint`, `split`, `images` and `pixels`; and `before` and `after`, each
         `expected_calibration_error`, `negative_log_likelihood` and the `bins`.
 
@@ -82,7 +87,7 @@ def run(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
     dataset = described.open_dataset(None if data is None else Path(data))
-    count = _counting(dataset, split, batch_size, model, on_progress)
+    count = _counting(dataset, split, batch_size, seen(model, view), on_progress)
     try:
         temperature, before, after = _fit(count)
     except tf.errors.OpError as error:
@@ -93,6 +98,7 @@ def run(
     report = {
         "temperature": temperature,
         "network": {"file": network.name, "sha256": calibration.hash_of(network)},
+        "view": view.facts(),
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
         "split": split,

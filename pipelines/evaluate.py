@@ -160,7 +160,7 @@ def _run_opened(
     dataset = described.open_dataset(None if data is None else Path(data))
     model = seen(model, view)
     network = model if crf is None else refine(model, crf)
-    temperature = calibration.of_network(folder, checkpoint, crf).temperature
+    temperature = calibration.of_network(folder, checkpoint, crf, view).temperature
     yield Subject(dataset, network, described, chosen, temperature)
 
 

@@ -119,7 +119,7 @@ def run(
     facts = _facts(described, view, crf, size, format, quantize)
     temperature = None
     if probabilities:
-        temperature = calibration.of_network(folder, checkpoint, crf).temperature
+        temperature = calibration.of_network(folder, checkpoint, crf, view).temperature
         facts["temperature"] = temperature
     export = Export(
         name, described.classes, facts, size, probabilities, temperature or 1.0, quantize

@@ -167,7 +167,7 @@ def run(
     allocator.keep_freed(allocator.ARRAYS)
     measure = None
     if confidence or min_confidence is not None:
-        measure = _measure(folder, checkpoint, crf)
+        measure = _measure(folder, checkpoint, crf, view)
     predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows)
     in_rows = {
         item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
@@ -239,11 +239,14 @@ def _refuse(excluded: dict[str, object], by: str) -> None:
         raise InputError(f"{' and '.join(given)} must be left out with {by}.")
 
 
-def _measure(folder: Path | str, checkpoint: str | None, crf: CRFParameters | None) -> Callable:
+def _measure(
+    folder: Path | str, checkpoint: str | None, crf: CRFParameters | None, view: View
+) -> Callable:
     """Returns the function from the scores of the first label map to measures of confidence."""
     if crf is not None and crf.num_iterations:
         return confidences.of_scores(None)  # marginals
-    return confidences.of_scores(calibration.of_network(folder, checkpoint).temperature)
+    in_force = calibration.of_network(folder, checkpoint, view=view)
+    return confidences.of_scores(in_force.temperature)
 
 
 def _without_uncertain(predicted: Predicted, minimum: float | None) -> Predicted:

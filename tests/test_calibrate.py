@@ -16,6 +16,7 @@ from kerasseg.pipelines import calibrate, evaluate, export, inputs, predict, rec
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.evaluations.reliability import Counter
 from kerasseg.pipelines.runs import calibration
+from kerasseg.pipelines.runs.views import View
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,21 @@ def test_it_is_in_force_for_its_network_alone(calibrated, run_cli, tmp_path):
     assert "was fitted to another network than" in other
     assert "last.keras" in other
     assert "are the CRF's marginals" in run_cli(*command, "--crf-iterations", "1").output
+
+
+def test_a_view_has_a_temperature_of_its_own(calibrated, run_cli, pixels, tmp_path):
+    run = shutil.copytree(calibrated[0], tmp_path / "run")
+    flipped = View(flip=True)
+    other = calibration.of_network(run, view=flipped)
+    assert other.temperature == 1
+    assert "was fitted to other windows, scales or mirror images than mirror images" in other.told
+    assert run_cli("calibrate", run, "--flip").exit_code == 0
+    fitted = json.loads((run / "calibration.json").read_text())
+    assert fitted["view"]["flip"]
+    assert calibration.of_network(run, view=flipped).temperature == fitted["temperature"]
+    assert calibration.of_network(run).temperature == 1
+    assert fitted["pixels"] == len(pixels[1])
+    assert fitted["after"]["negative_log_likelihood"] < fitted["before"]["negative_log_likelihood"]
 
 
 def test_exported_probabilities_take_the_temperature_and_labels_stay(calibrated, tmp_path):

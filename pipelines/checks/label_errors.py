@@ -243,8 +243,8 @@ def _regions(
     inner = contradicts & (lowest == highest)
     for code in np.unique(codes[inner]).tolist():
         label, suggested = divmod(code, 256)
-        labelled: Any = ndimage.label(codes == code)
-        parts, _ = labelled
+        parts = np.zeros(codes.shape, np.int32)
+        ndimage.label(codes == code, output=parts)
         for number, box in enumerate(ndimage.find_objects(parts), 1):
             window = tuple(slice(max(0, s.start - _AROUND), s.stop + _AROUND) for s in box)
             region = parts[window] == number

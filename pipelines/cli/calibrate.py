@@ -30,6 +30,7 @@ from . import options, startup
     show_default=True,
     help="Number of images per batch; it changes memory and speed but not the temperature.",
 )
+@options.view_options
 @options.checkpoint_option
 @options.code_option
 def command(run, **arguments) -> None:
@@ -39,16 +40,17 @@ def command(run, **arguments) -> None:
     temperature that logits are divided by (Guo et al. 2017); labels do not change. It is written
     into RUN/calibration.json, with a reliability diagram, RUN/calibration.png.
 
-    From then on it is in force, for this network alone, in predict --confidence and
-    --min-confidence, in export --probabilities and in check --with. Marginals of a CRF are not
-    calibrated.
+    From then on it is in force in predict --confidence and --min-confidence, in export
+    --probabilities, in the scores of evaluate and in check --with: for this network alone, and with
+    the same windows, scales and mirror images. Marginals of a CRF are not calibrated.
     """
     startup.load_tensorflow()
     from .. import calibrate
 
+    view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     with options.progress_bar("calibrating") as on_progress:
-        report = calibrate.run(run, on_progress=on_progress, **arguments)
+        report = calibrate.run(run, view=view, on_progress=on_progress, **arguments)
     names = ("expected_calibration_error", "negative_log_likelihood")
     options.print_table(
         ("score", "before", "after"),

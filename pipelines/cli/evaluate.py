@@ -72,7 +72,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if not exported_network.is_export(run):
-        options.tell_calibration(run, arguments["checkpoint"], parameters)
+        options.tell_calibration(run, arguments["checkpoint"], parameters, view)
     scores = evaluate.run(run, view=view, crf=parameters, **arguments)
     print_scores(scores)
     folder = evaluate.output_folder(run, arguments["split"], parameters, view, arguments["output"])

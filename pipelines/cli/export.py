@@ -97,7 +97,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["probabilities"]:
-        options.tell_calibration(run, arguments["checkpoint"], parameters)
+        options.tell_calibration(run, arguments["checkpoint"], parameters, view)
     with options.progress_bar("scoring") as on_progress:
         version = export.run(run, view=view, crf=parameters, on_progress=on_progress, **arguments)
     report = json.loads((version / "parity.json").read_text(encoding="utf-8"))

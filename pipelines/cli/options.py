@@ -203,11 +203,11 @@ def tell_checkpoint(run: Path | str, wanted: str | None) -> None:
         )
 
 
-def tell_calibration(run: Path, checkpoint: str | None, crf=None) -> None:
+def tell_calibration(run: Path, checkpoint: str | None, crf, view) -> None:
     """Prints whether probabilities are calibrated, and why not."""
     from ..runs import calibration
 
-    told = calibration.of_network(run, checkpoint, crf).told
+    told = calibration.of_network(run, checkpoint, crf, view).told
     console().print(told, soft_wrap=True, markup=False)
 
 

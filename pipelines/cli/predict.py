@@ -105,7 +105,7 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     view = options.take_view(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["confidence"] or arguments["min_confidence"] is not None:
-        options.tell_calibration(run, arguments["checkpoint"], parameters)
+        options.tell_calibration(run, arguments["checkpoint"], parameters, view)
     try:
         with (
             stopping.telling("the images so far are written."),

@@ -2,8 +2,8 @@
 
 Logits divided by the temperature give probabilities that agree with how often the network is right
 (Guo et al. 2017). The largest logit stays the largest, so labels do not change. A temperature
-belongs to one network: after more training, or for the other checkpoint of the run, it is not in
-force.
+belongs to one network and to one view: after more training, for the other checkpoint of the run, or
+for other windows and scales, it is not in force.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from kerasseg import atomic_files
 from ..errors import InputError, writing_to
 from . import trained_networks
 from .crf import CRFParameters
+from .views import WHOLE, View
 
 FILE = "calibration.json"
 _AGAIN = "run 'kerasseg calibrate' again"
@@ -36,7 +37,10 @@ class InForce:
 
 
 def of_network(
-    path: Path | str, checkpoint: str | None = None, crf: CRFParameters | None = None
+    path: Path | str,
+    checkpoint: str | None = None,
+    crf: CRFParameters | None = None,
+    view: View = WHOLE,
 ) -> InForce:
     """Returns the temperature that is in force for a network; 1 if none was fitted to it.
 
@@ -45,6 +49,7 @@ def of_network(
         checkpoint: Network of a run, "best" or "last"; None for the one that commands take.
         crf: Parameters of the CRF whose marginals are the probabilities, for which no temperature
             is fitted; None for no CRF.
+        view: Windows, scales and mirror images in which the network sees an image.
 
     Raises:
         InputError: If the network or the file of the calibration cannot be read.
@@ -56,7 +61,7 @@ def of_network(
         return InForce(
             1.0, "Probabilities are not calibrated; 'kerasseg calibrate' fits a temperature."
         )
-    temperature, sha256 = _read(file)
+    temperature, sha256, seen = _read(file)
     network = trained_networks.file_of(path, checkpoint)
     if hash_of(network) != sha256:
         return InForce(
@@ -64,10 +69,22 @@ def of_network(
             f"Probabilities are not calibrated: {file} was fitted to another network than "
             f"{network}; {_AGAIN} for this one.",
         )
+    if seen != _stored(view):
+        return InForce(
+            1.0,
+            f"Probabilities are not calibrated: {file} was fitted to other windows, scales or "
+            f"mirror images than {view}; {_AGAIN} with the same options.",
+        )
     return InForce(temperature, f"Probabilities are calibrated with temperature {temperature:.4g}.")
 
 
-def _read(file: Path) -> tuple[float, str]:
+def _stored(view: View) -> Any:
+    """Returns a view as JSON stores it."""
+    return json.loads(json.dumps(view.facts()))
+
+
+def _read(file: Path) -> tuple[float, str, Any]:
+    """Reads temperature, hash of the network, and view."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         temperature, sha256 = float(content["temperature"]), str(content["network"]["sha256"])
@@ -75,7 +92,7 @@ def _read(file: Path) -> tuple[float, str]:
             raise ValueError(f"temperature must be above 0, got {temperature}")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error!r}); {_AGAIN}.") from error
-    return temperature, sha256
+    return temperature, sha256, content.get("view")
 
 
 def save(folder: Path, report: dict[str, Any]) -> Path:
