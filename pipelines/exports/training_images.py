@@ -1,6 +1,7 @@
 """Images of the training split, from which a quantised export takes the ranges of its numbers."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -32,8 +33,12 @@ def draw(
     total = dataset.splits["train"].examples
     drawn = np.random.default_rng(_SEED).permutation(total)[:count]
     chosen = tf.constant(np.isin(np.arange(total), drawn))
-    numbered = tf.data.TFRecordDataset(files).enumerate()
-    drawn_records = numbered.filter(lambda number, record: chosen[number])
+
+    def is_chosen(number, record):
+        return chosen[number]
+
+    is_of_two: Any = is_chosen  # the elements are pairs
+    drawn_records = tf.data.TFRecordDataset(files).enumerate().filter(is_of_two)
     with records.reading(dataset):
         for image, _ in drawn_records.map(lambda number, record: inputs.decode(record)):
             if size is not None:
