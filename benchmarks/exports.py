@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 # Name: format and what it is quantised to.
 EXPORTS = {
@@ -116,7 +117,8 @@ def build(name: str, options, file: Path) -> Path:
     from kerasseg.pipelines.exports import training_images
 
     dataset = records.load(options.data)
-    network = kerasseg.models.builder(name)(num_classes=dataset.classes.count, **models.FORMS[name])
+    build: Any = kerasseg.build
+    network = build(name, num_classes=dataset.classes.count, **models.FORMS[name])
     seen = np.concatenate([*training_images.draw(dataset, 4, (128, 160))]).astype(np.float32)
     # With the initial averages all pixels would get nearly the same logits, and exports fail their
     # check by rounding alone.
@@ -257,7 +259,9 @@ def torch_peer(options):
 
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    network = torch_models.NETWORKS[str(peer_of(options))](records.load(options.data).classes.count)
+    peer = peer_of(options)
+    assert peer is not None
+    network = torch_models.NETWORKS[peer](records.load(options.data).classes.count)
     network.eval()
     mean = torch.tensor([123.675, 116.28, 103.53])
     std = torch.tensor([58.395, 57.12, 57.375])

@@ -166,7 +166,8 @@ def _root(counted: Sequence[Reliability]) -> float:
     # Over the logarithm, as the slope changes fastest near 0.
     spline = CubicHermiteSpline(np.log(inverse), slopes, inverse * curvatures)
     above = int(np.argmax(slopes > 0))
-    return 1 / math.exp(brentq(spline, *np.log(inverse[above - 1 : above + 1])))
+    root: Any = brentq(spline, *np.log(inverse[above - 1 : above + 1]))
+    return 1 / math.exp(root)
 
 
 def _relative_step(counted: Reliability, temperature: float) -> float:

@@ -243,7 +243,8 @@ def _regions(
     inner = contradicts & (lowest == highest)
     for code in np.unique(codes[inner]).tolist():
         label, suggested = divmod(code, 256)
-        parts, _ = ndimage.label(codes == code)
+        labelled: Any = ndimage.label(codes == code)
+        parts, _ = labelled
         for number, box in enumerate(ndimage.find_objects(parts), 1):
             window = tuple(slice(max(0, s.start - _AROUND), s.stop + _AROUND) for s in box)
             region = parts[window] == number

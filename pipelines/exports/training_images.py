@@ -33,12 +33,9 @@ def draw(
     total = dataset.splits["train"].examples
     drawn = np.random.default_rng(_SEED).permutation(total)[:count]
     chosen = tf.constant(np.isin(np.arange(total), drawn))
-
-    def is_chosen(number, record):
-        return chosen[number]
-
-    is_of_two: Any = is_chosen  # the elements are pairs
-    drawn_records = tf.data.TFRecordDataset(files).enumerate().filter(is_of_two)
+    numbered = tf.data.TFRecordDataset(files).enumerate()
+    is_drawn: Any = lambda number, record: chosen[number]  # noqa: E731 (the elements are pairs)
+    drawn_records = numbered.filter(is_drawn)
     with records.reading(dataset):
         for image, _ in drawn_records.map(lambda number, record: inputs.decode(record)):
             if size is not None:

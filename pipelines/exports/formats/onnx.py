@@ -86,7 +86,7 @@ def load(file: Path) -> portable.Loaded:
     """Loads a file into ONNX Runtime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     (taken,) = session.get_inputs()
     shape = tuple(side if isinstance(side, int) else None for side in taken.shape)
