@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 # Name: format and what it is quantised to.
 EXPORTS = {
@@ -70,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         made = make_exports(options, Path(scratch))
         measured = measure(options, made)
-    show(made, measured)
+        show(made, measured)
 
 
 def make_exports(options, scratch: Path) -> dict[str, Path | None]:
@@ -107,14 +108,23 @@ def make_exports(options, scratch: Path) -> dict[str, Path | None]:
 
 
 def build(name: str, options, file: Path) -> Path:
-    """Saves a network of random weights."""
+    """Saves a network of random weights, whose batch normalisations have seen some images."""
     import models
+    import numpy as np
 
     import kerasseg
     from kerasseg.pipelines import records
+    from kerasseg.pipelines.exports import training_images
 
-    count = records.load(options.data).classes.count
-    kerasseg.build(name, num_classes=count, **models.FORMS[name]).save(file)
+    dataset = records.load(options.data)
+    build: Any = kerasseg.build
+    network = build(name, num_classes=dataset.classes.count, **models.FORMS[name])
+    seen = np.concatenate([*training_images.draw(dataset, 4, (128, 160))]).astype(np.float32)
+    # With the initial averages all pixels would get nearly the same logits, and exports fail their
+    # check by rounding alone.
+    for _ in range(30):
+        network(seen, training=True)
+    network.save(file)
     return file
 
 
@@ -249,7 +259,9 @@ def torch_peer(options):
 
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    network = torch_models.NETWORKS[peer_of(options)](records.load(options.data).classes.count)
+    peer = peer_of(options)
+    assert peer is not None
+    network = torch_models.NETWORKS[peer](records.load(options.data).classes.count)
     network.eval()
     mean = torch.tensor([123.675, 116.28, 103.53])
     std = torch.tensor([58.395, 57.12, 57.375])

@@ -143,7 +143,7 @@ def save(
     check_classes_of_labels(model.output_shape[-1])
     network = FoldedNetwork(model)
     trainable, others = (
-        [tf.Variable(value, trainable=False) for value in values]
+        [tf.Variable(tf.constant(value), trainable=False) for value in values]
         for values in (network.trainable, network.others)
     )
     # Only the variables: if a tf.Module holds the Keras model, Python finds its variables but

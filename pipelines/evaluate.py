@@ -67,8 +67,9 @@ def run(
     `exports.label_sources` describes how an export of one size sees images of other sizes.
 
     Args:
-        folder: The run folder or the file; or an export: the folder of a version, a `.tflite`,
-            `.onnx` or OpenVINO `.xml` file, or the address of a server.
+        folder: The run folder or the file; or an export: the folder of a version, or of a model,
+            for its newest version, a `.tflite`, `.onnx` or OpenVINO `.xml` file, or the address of
+            a server.
         data: Folder of a converted dataset with the same classes; None for the dataset of the run's
             training. A `.keras` file and an export need it.
         classes: File that lists the classes of a `.keras` file, or of an export without

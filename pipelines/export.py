@@ -207,6 +207,7 @@ def _score(model, folder: Path, export: Export, dataset: records.Dataset, on_pro
         dataset,
         size=size,
         probabilities=export.probabilities and bool(form.FILE),
+        temperature=export.temperature,
         on_progress=on_progress,
     )
     found["network"]["bytes"] = own_scores.network_bytes(model)

@@ -59,10 +59,10 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     --window, in _scales with --scales or --flip, and in _crf with a CRF. For a file m.keras,
     results are written into the folder m.
 
-    RUN may also be an export together with --data: the folder of its version, a .tflite, .onnx or
-    OpenVINO .xml file, or the address of a server, http://HOST:PORT or grpc://HOST:PORT. If the
-    export takes one size only, images are resized to it and the labels back to the images' own
-    size.
+    RUN may also be an export together with --data: the folder of a version, or of a model, for
+    its newest version; a .tflite, .onnx or OpenVINO .xml file; or the address of a server,
+    http://HOST:PORT or grpc://HOST:PORT. If the export takes one size only, images are resized to
+    it and the labels back to the images' own size.
     """
     startup.load_tensorflow()
     from .. import evaluate

@@ -80,14 +80,24 @@ class ExportedNetwork:
 
 
 def is_export(path: Path | str) -> bool:
-    """Tells whether a path is an export: an address, a file, or the folder of a version."""
+    """Tells whether a path is an export: an address, a file, or a model's or version's folder."""
     if _is_address(path):
         return True
-    return Path(path).suffix in formats.endings() or _file_in(Path(path)) is not None
+    return Path(path).suffix in formats.endings() or _file_in(_newest(Path(path))) is not None
 
 
 def _is_address(path: Path | str) -> bool:
     return str(path).partition("://")[0] in _SCHEMES and "://" in str(path)
+
+
+def _newest(path: Path) -> Path:
+    """Returns the newest version in the folder of a model, and any other path unchanged."""
+    is_folder = os.path.isdir(path)  # noqa: PTH112 (as in _is_file)
+    if not is_folder or _file_in(path) or _is_file(path / run_folder.DESCRIPTION):
+        return path
+    numbers = [int(child.name) for child in path.iterdir() if child.name.isdecimal()]
+    newest = path / str(max(numbers, default=0))
+    return newest if _file_in(newest) else path
 
 
 def _file_in(folder: Path) -> Path | None:
@@ -116,7 +126,8 @@ def opened(
     """Opens an export and the dataset to score it on.
 
     Args:
-        path: Folder of a version, a file, or the address of a server.
+        path: Folder of a version, or of a model, for the newest version in it; a file; or the
+            address of a server.
         data: Folder of the converted dataset.
         classes: File that lists the classes of an export without `classes.json`; None for the
             classes of the dataset.
@@ -160,7 +171,7 @@ def of_path(path: Path) -> LabelSource:
     Raises:
         InputError: If it cannot be loaded.
     """
-    file = _file_in(path) or path
+    file = _file_in(_newest(path)) or path
     if not file.exists():
         raise InputError(f"{path}: must be an export, got nothing there.")
     return label_sources.of_saved_model(file) if file.is_dir() else label_sources.of_file(file)
@@ -182,6 +193,7 @@ def _classes(path: Path | str, classes: Path | str | None) -> ClassSpace | None:
 
 
 def _meaning_file(path: Path) -> Path | None:
+    path = _newest(path)
     folder = path if path.is_dir() else path.parent
     found = [folder / _MEANING, folder / savedmodel.EXTRA / _MEANING]
     return next((file for file in found if _is_file(file)), None)
@@ -195,7 +207,7 @@ def results_folder(path: Path | str) -> Path:
     """
     if _is_address(path):
         return Path(urllib.parse.urlsplit(str(path)).netloc.replace(":", "_"))
-    path = Path(path)
+    path = _newest(Path(path))
     if path.is_dir():
         return path
     return path.parent if _meaning_file(path) else path.with_suffix("")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from kerasseg.layers import MaxPooling2D
 
 
-def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
+def computable(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Returns the layer that takes the place of another, without weights, or the layer itself."""
     if type(layer) is MaxPooling2D:
         return _MaxPooling2D.from_config(layer.get_config())

@@ -1,5 +1,7 @@
 """Layers that use only operations of LiteRT and replace those that use others."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -67,17 +69,32 @@ class _MaxPoolingWithIndices(unpooling.MaxPoolingWithIndices):
 
 
 class _MaxUnpooling(unpooling.MaxUnpooling):
-    """Unpooling with int32 indices, the only ones that LiteRT scatters by."""
+    """Unpooling by comparisons: each pixel takes the value of its window if that came from it.
+
+    LiteRT scatters by int32 indices only; and in 8-bit integers it leaves the integer 0 between
+    what it scatters, which stands for another number.
+    """
 
     def call(self, features, indices, reference):
         """Returns the sparse, enlarged features."""
-        shape = reference.shape
-        flat = tf.scatter_nd(
-            tf.reshape(indices, (-1, 1)), tf.reshape(features, (-1,)), [shape.num_elements()]
-        )
-        return tf.reshape(flat, shape)
+        size = reference.shape[1:3]
+        shape = [*size, features.shape[-1]]
+        is_origin = _enlarge(indices, size) == _places((reference.shape[0], *shape))
+        return tf.where(is_origin, _enlarge(features, size), tf.zeros((), features.dtype))
+
+
+def _enlarge(values, size):
+    """Repeats values over their windows of 2 x 2; cut or filled with zeros to a size."""
+    repeated = tf.repeat(tf.repeat(values, 2, axis=1), 2, axis=2)[:, : size[0], : size[1]]
+    missing = [[0, side - had] for side, had in zip(size, repeated.shape[1:3], strict=True)]
+    return tf.pad(repeated, [[0, 0], *missing, [0, 0]])
 
 
 def _positions(features):
     """Returns the index of each value into the flattened batch."""
-    return tf.reshape(tf.range(features.shape.num_elements()), features.shape)
+    return _places(features.shape)
+
+
+def _places(shape):
+    """Numbers the values of a shape."""
+    return tf.reshape(tf.range(math.prod(shape)), shape)

@@ -50,7 +50,8 @@ def add(content: bytes, export: Export) -> bytes:
     (signature,) = model.signatureDefs
     names = {each.tensorIndex: each.name.decode() for each in signature.outputs}
     outputs = [names[index] for index in model.subgraphs[0].outputs]
-    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer: Any = schema.BufferT()
+    entry: Any = schema.MetadataT()
     buffer.data = describe(export, outputs)
     entry.name, entry.buffer = BUFFER, len(model.buffers)
     model.buffers.append(buffer)
@@ -132,13 +133,13 @@ class _SharingBuilder(flatbuffers.Builder):
         super().__init__(size)
         self._places: dict[tuple[str, bytes], int] = {}
 
-    def CreateNumpyVector(self, values) -> int:  # noqa: N802 (the builder's own name)
+    def CreateNumpyVector(self, x) -> int:  # noqa: N802 (the builder's own name)
         """Stores a vector, or finds its equal."""
-        if values.nbytes > _LARGE:
-            return super().CreateNumpyVector(values)
-        key = (values.dtype.str, values.tobytes())
+        if x.nbytes > _LARGE:
+            return super().CreateNumpyVector(x)
+        key = (x.dtype.str, x.tobytes())
         if key not in self._places:
-            self._places[key] = super().CreateNumpyVector(values)
+            self._places[key] = super().CreateNumpyVector(x)
         return self._places[key]
 
 

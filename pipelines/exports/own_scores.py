@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasseg import inference, metrics
+from kerasseg.serving import softmax
 
 from .. import inputs, records
 from ..errors import InputError
@@ -27,6 +28,7 @@ def compare(
     *,
     size: tuple[int, int] | None,
     probabilities: bool,
+    temperature: float = 1.0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Scores an export and its network on the same images, at the images' own size.
@@ -40,6 +42,7 @@ def compare(
         dataset: The converted dataset, of the same classes.
         size: `(height, width)` of the images that the export takes; None for any.
         probabilities: Whether the export returns probabilities.
+        temperature: Number by which it divides logits before the softmax of the probabilities.
         on_progress: Called with the number of finished images and of all images.
 
     Returns:
@@ -49,7 +52,8 @@ def compare(
     Raises:
         InputError: If the dataset has no validation split, or a record is damaged.
     """
-    of_network = label_sources.of_loaded(_loaded(model, size, probabilities))
+    loaded = _loaded(model, size, probabilities, temperature)
+    of_network = label_sources.of_loaded(loaded)
     counts = [_Count(each, dataset.classes.count) for each in (of_network, exported)]
     files, total = dataset.files(SPLIT), dataset.splits[SPLIT].examples
     with records.reading(dataset):
@@ -62,7 +66,12 @@ def compare(
     return {"split": SPLIT, "images": total, "network": network, "export": export}
 
 
-def _loaded(model: keras.Model, size: tuple[int, int] | None, probabilities: bool) -> Loaded:
+def _loaded(
+    model: keras.Model,
+    size: tuple[int, int] | None,
+    probabilities: bool,
+    temperature: float = 1.0,
+) -> Loaded:
     """Lets the network answer as the file does."""
     compute = inference.with_constant_weights(model)
     shape = (None, *(size or (None, None)), 3)
@@ -71,7 +80,9 @@ def _loaded(model: keras.Model, size: tuple[int, int] | None, probabilities: boo
     def predict(images):
         logits = compute(tf.cast(images, tf.float32), training=False)
         answers = {LABELS: inference.label_map(logits)}
-        return {**answers, PROBABILITIES: tf.nn.softmax(logits)} if probabilities else answers
+        if probabilities:
+            answers[PROBABILITIES] = softmax(logits, temperature)
+        return answers
 
     return Loaded(
         shape, lambda images: {name: value.numpy() for name, value in predict(images).items()}

@@ -54,7 +54,7 @@ def rounded(model: keras.Model, images: Iterable[np.ndarray]) -> keras.Model:
 
     def replace(layer):
         if id(layer) not in layers:
-            return integer_layers.replace(layer)
+            return integer_layers.computable(layer)
         clones[id(layer)] = type(layer).from_config({**layer.get_config(), "use_bias": True})
         return clones[id(layer)]
 

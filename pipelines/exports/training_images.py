@@ -1,6 +1,7 @@
 """Images of the training split, from which a quantised export takes the ranges of its numbers."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +34,8 @@ def draw(
     drawn = np.random.default_rng(_SEED).permutation(total)[:count]
     chosen = tf.constant(np.isin(np.arange(total), drawn))
     numbered = tf.data.TFRecordDataset(files).enumerate()
-    drawn_records = numbered.filter(lambda number, record: chosen[number])
+    is_drawn: Any = lambda number, record: chosen[number]  # noqa: E731 (the elements are pairs)
+    drawn_records = numbered.filter(is_drawn)
     with records.reading(dataset):
         for image, _ in drawn_records.map(lambda number, record: inputs.decode(record)):
             if size is not None:

@@ -141,7 +141,7 @@ class Limit:
             computing = self._network(height, width) + height * width * self._classes * _SCORES
         else:
             computing = self._computing((height, width))
-        shared = (height - min(tiling.stride[0], height)) * size[1] * self._classes * 4
+        shared = tiling.most_shared(size) * size[1] * self._classes * 4
         strip = height * size[1] * 8
         held = math.prod(size) * _IMAGE if decoded else 0
         return held + computing * tiling.batch_size + shared + strip

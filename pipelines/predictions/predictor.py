@@ -206,7 +206,10 @@ def _naming(size: tuple[int, int]) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         what = f"the network cannot take {size[0]} x {size[1]} pixels"
-        raise ImageFileError(what, error.message[:300]) from error
+        cause = error.message[:300]
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            cause = "too little memory for it: give --window, or a smaller --memory"
+        raise ImageFileError(what, cause) from error
 
 
 def _array(tensor: Any) -> np.ndarray | None:

@@ -30,6 +30,14 @@ class Tiling:
     blend: str = "smooth"
     batch_size: int = 4
 
+    def most_shared(self, size: tuple[int, int]) -> int:
+        """Returns the largest number of rows that two rows of windows of an image share.
+
+        The last row of windows, which is moved back inside the image, may share more than others.
+        """
+        rows, _ = self.place(size)
+        return int(rows.weights.shape[1] - np.diff(rows.starts).min(initial=rows.weights.shape[1]))
+
     def place(self, size: tuple[int, int]) -> tuple[Windows, Windows]:
         """Returns the windows along the height and the width of an image, as arrays."""
         along = zip(size, self.window, self.stride, strict=True)
@@ -75,9 +83,8 @@ def predict_rows(
     rows, columns = tiling.place(size)
     height = rows.weights.shape[1]
     ends = [*rows.starts[1:], size[0]]
-    kept = height - np.diff(rows.starts).min(initial=height)
     # Sums of the rows that the next row of windows covers, too.
-    below = np.zeros((kept, size[1], num_classes), np.float32)
+    below = np.zeros((tiling.most_shared(size), size[1], num_classes), np.float32)
     shared = 0
     for top, end, weights in zip(rows.starts, ends, rows.weights, strict=True):
         strip = read(int(top), int(top) + height)

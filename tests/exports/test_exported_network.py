@@ -54,7 +54,11 @@ def resize_by_formula(values, height, width):
 def test_an_export_of_any_size_has_the_scores_of_its_run(
     kind, saved, files, openvino_export, of_the_run, tiny_data, tmp_path
 ):
-    path = {"savedmodel": saved, "openvino": openvino_export, "onnx": files["onnx"] / "model.onnx"}
+    path = {
+        "savedmodel": saved.parent,
+        "openvino": openvino_export,
+        "onnx": files["onnx"] / "model.onnx",
+    }
     report = evaluate.run(path[kind], data=tiny_data, output=tmp_path)
     np.testing.assert_array_equal(report["confusion_matrix"], of_the_run)
     folder = tmp_path / "evaluation" / "validation"
@@ -120,6 +124,8 @@ def test_a_server_has_the_scores_of_the_run_that_it_serves(
 
 def test_results_lie_beside_an_export(files, saved, tmp_path, monkeypatch):
     assert evaluate.output_folder(saved, "test", None) == saved / "evaluation" / "test"
+    # The folder of a model stands for the newest version in it.
+    assert evaluate.output_folder(saved.parent, "test", None) == saved / "evaluation" / "test"
     for path in (files["onnx"], files["onnx"] / "model.onnx"):
         assert evaluate.output_folder(path, "test", None) == files["onnx"] / "evaluation" / "test"
     moved = shutil.copy(files["onnx"] / "model.onnx", tmp_path / "street.onnx")

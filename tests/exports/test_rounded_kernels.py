@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasseg.layers import Conv2D, DepthwiseConv2D, MaxPooling2D
-from kerasseg.pipelines.exports import integer_layers, rounded_kernels
+from kerasseg.layers import Conv2D, DepthwiseConv2D, MaxPooling2D, ResizeLike, unpooling
+from kerasseg.pipelines.classes import ClassSpace
+from kerasseg.pipelines.exports import formats, integer_layers, rounded_kernels
+from kerasseg.pipelines.exports.formats import litert
 
 LAYERS = {
     "dilated": lambda: Conv2D(5, 3, dilation_rate=4, use_bias=False),
@@ -88,10 +90,35 @@ def test_a_network_within_a_network_and_a_layer_used_twice_are_rounded():
 ])  # fmt: skip
 def test_pooling_over_repeated_borders_is_pooling_over_none(size, stride, padding, ceil):
     plain = MaxPooling2D(size, stride, padding, ceil)
-    replaced = integer_layers.replace(plain)
+    replaced = integer_layers.computable(plain)
     assert type(replaced) is not MaxPooling2D
     for sides in ((1, 1), (7, 8), (12, 9), (2, 5)):
         features = np.random.default_rng(0).normal(-3, 1, (2, *sides, 4)).astype(np.float32)
         np.testing.assert_array_equal(replaced(features), plain(features))
         lowest = tf.reduce_min(features)
         assert (replaced._pad(features, [2, 2]) >= lowest).numpy().all()
+
+
+def unpooled(features):
+    pooled, indices = unpooling.MaxPoolingWithIndices("same")(features)
+    return unpooling.MaxUnpooling()(pooled, indices, features)
+
+
+def pooled_over_borders(features):
+    return ResizeLike()(MaxPooling2D(3, 2, 1)(features), features)
+
+
+@pytest.mark.parametrize("pool", [unpooled, pooled_over_borders])
+def test_integers_between_and_around_what_is_pooled_stand_for_its_numbers(pool, tmp_path):
+    """What is left empty was the smallest number that there is, or the middle of all."""
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, pool(keras.layers.ReLU()(inputs / 64)))
+    (image,) = photographs(1, (9, 14))
+    classes = ClassSpace(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    asked = formats.Export(
+        "m", classes, {}, (9, 14), True, quantize="int8", calibration=lambda: iter([image])
+    )
+    litert.write(rounded_kernels.rounded(model, [image]), tmp_path, asked)
+    answers = litert.load(tmp_path / litert.FILE)(image)
+    expected = tf.nn.softmax(model(image.astype(np.float32)))
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=0.02)

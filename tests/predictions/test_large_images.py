@@ -3,12 +3,13 @@
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
 import kerasseg
 from kerasseg import inference
 from kerasseg.pipelines import predict
 from kerasseg.pipelines.exports.parity import labels_agree
-from kerasseg.pipelines.predictions import memory, resized
+from kerasseg.pipelines.predictions import memory, predictor, resized
 from kerasseg.pipelines.runs.crf import CRFParameters, refine
 from kerasseg.pipelines.runs.views import WHOLE, View, seen
 
@@ -128,6 +129,21 @@ def test_an_image_that_is_resized_to_the_training_s_size_is_enlarged_in_rows(
     with pytest.raises(predict.PredictionError) as refused:
         predict.run(tmp_path / "m.keras", image, output=tmp_path / "o", crf=CRFParameters())
     assert "for a CRF behind a network that resizes" in refused.value.problems[0].what
+
+
+def test_an_image_that_did_not_fit_after_all_gets_a_remedy(tiny_run, image, tmp_path, monkeypatch):
+    def exhaust(self):
+        def predict(image):
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+        return predict
+
+    monkeypatch.setattr(predictor.Predictor, "_whole", property(exhaust))
+    with pytest.raises(predict.PredictionError) as refused:
+        predict.run(tiny_run, image, output=tmp_path / "out")
+    (problem,) = refused.value.problems
+    assert problem.what == "the network cannot take 213 x 265 pixels"
+    assert problem.cause == "too little memory for it: give --window, or a smaller --memory"
 
 
 def test_a_strip_of_crf_iterations_needs_the_whole_image(tiny_run, image, tmp_path, little_memory):

@@ -66,6 +66,13 @@ def test_rows_are_given_as_soon_as_no_window_changes_them(network):
     assert [len(part) for part in rows] == [10, 10, 4, 16]
 
 
+def test_the_rows_that_are_kept_are_counted():
+    # Windows begin at the rows 0, 10, 20 and 24: the last two share 12 rows.
+    assert Tiling((16, 16), (10, 10)).most_shared((40, 20)) == 12
+    assert Tiling((16, 16), (10, 10)).most_shared((46, 20)) == 6
+    assert Tiling((16, 16), (10, 10)).most_shared((9, 50)) == 0
+
+
 def test_the_memory_does_not_grow_with_the_height_of_the_image():
     def peak(height):
         strip, logits = np.zeros((64, 500, 3), np.uint8), np.zeros((4, 64, 64, 8), np.float32)

@@ -86,14 +86,15 @@ def load(file: Path) -> portable.Loaded:
     """Loads a file into ONNX Runtime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     (taken,) = session.get_inputs()
     shape = tuple(side if isinstance(side, int) else None for side in taken.shape)
-    return portable.Loaded(
-        shape,
-        lambda images: dict(zip(names, session.run(names, {taken.name: images}), strict=True)),
-    )
+
+    def run(images) -> dict[str, Any]:
+        return dict(zip(names, session.run(names, {taken.name: images}), strict=True))
+
+    return portable.Loaded(shape, run)
 
 
 def operations(proto) -> list[str]:
