@@ -189,6 +189,10 @@ class Training:
         """Returns the training batches from a position on, distributed to the replicas."""
         if self.team.size == 1:
             batches = _without_auto_sharding(self._batches(start, inputs.WHOLE))
+            # A distributed dataset copies batches to GPUs ahead of time. For one CPU it has no use,
+            # and takes 8 % of the time of a step of DeepLab v3.
+            if self.team.replicas == 1 and not tf.config.list_logical_devices("GPU"):
+                return batches
             return self.team.strategy.experimental_distribute_dataset(batches)
         # Each worker makes its own part only, in pieces for its replicas.
         return self.team.strategy.distribute_datasets_from_function(
