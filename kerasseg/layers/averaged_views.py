@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from .. import placement
+from .network_wrapper import NetworkWrapper
 from .resize import fitted_size, resize_bilinear
 
 # The limit of `inference.refined`.
@@ -14,7 +15,7 @@ _SMALLEST = 1e-20
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class AveragedViews(keras.layers.Layer):
+class AveragedViews(NetworkWrapper):
     """Averages the probabilities of a network over scaled and mirrored views of an image.
 
     For each scale, and with `flip` also for the mirrored image, the image is resized bilinearly and
@@ -47,9 +48,8 @@ class AveragedViews(keras.layers.Layer):
         box: tuple[int, int] | None = None,
         **kwargs,
     ):
-        super().__init__(**{"autocast": False, **kwargs})
+        super().__init__(network, **kwargs)
         check_scales(scales)
-        self.network = network
         self.scales = tuple(float(scale) for scale in scales)
         self.flip = bool(flip)
         self.box = None if box is None else (int(box[0]), int(box[1]))
@@ -85,29 +85,14 @@ class AveragedViews(keras.layers.Layer):
         logits = _mirror(tf.cast(self.network(view, training=False), tf.float32), mirrored)
         return resize_bilinear(logits, size, align_corners=False)
 
-    def compute_output_shape(self, input_shape):
-        """Returns the images' shape with the number of classes as channels."""
-        return (*input_shape[:3], self.network.output_shape[-1])
-
-    def compute_output_spec(self, images):
-        """Returns the spec of float32 logits."""
-        return keras.KerasTensor(self.compute_output_shape(images.shape), dtype="float32")
-
     def get_config(self):
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
             "scales": self.scales,
             "flip": self.flip,
             "box": self.box,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """Makes the layer and its network."""
-        network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(**{**config, "network": network})
 
 
 def _mirror(maps, mirrored):

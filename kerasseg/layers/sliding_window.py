@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from .. import placement
+from .network_wrapper import NetworkWrapper
 
 BLENDS = ("smooth", "uniform")
 
@@ -55,7 +56,7 @@ def place_windows(size, window: int, stride: int, blend: str) -> Windows:
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
-class SlidingWindow(keras.layers.Layer):
+class SlidingWindow(NetworkWrapper):
     """Runs a network on windows of an image and blends their logits.
 
     The logits at a pixel are `sum_k a_k(y) b_k(x) logits_k(y, x)` over the windows k that cover it.
@@ -92,11 +93,10 @@ class SlidingWindow(keras.layers.Layer):
         batch_size: int = 4,
         **kwargs,
     ):
-        super().__init__(**{"autocast": False, **kwargs})
+        super().__init__(network, **kwargs)
         check_windows(window, stride, blend)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
-        self.network = network
         self.window = (int(window[0]), int(window[1]))
         self.stride = (int(stride[0]), int(stride[1]))
         self.blend = blend
@@ -161,30 +161,15 @@ class SlidingWindow(keras.layers.Layer):
         scores = tf.cast(self.network(flat, training=False), tf.float32)
         return tf.reshape(scores, (*tf.unstack(sides[:4]), scores.shape[-1]))
 
-    def compute_output_shape(self, input_shape):
-        """Returns the images' shape with the number of classes as channels."""
-        return (*input_shape[:3], self.network.output_shape[-1])
-
-    def compute_output_spec(self, images):
-        """Returns the spec of float32 logits."""
-        return keras.KerasTensor(self.compute_output_shape(images.shape), dtype="float32")
-
     def get_config(self):
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
-            "network": keras.saving.serialize_keras_object(self.network),
             "window": self.window,
             "stride": self.stride,
             "blend": self.blend,
             "batch_size": self.batch_size,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """Makes the layer and its network."""
-        network = keras.saving.deserialize_keras_object(config["network"])
-        return cls(**{**config, "network": network})
 
 
 def check_windows(window, stride, blend: str) -> None:
