@@ -11,7 +11,7 @@ import keras
 
 from .. import encoders
 from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
-from . import assign, keras_applications, packages, prefixes, readers
+from . import assign, forms, hub_presets, keras_applications, packages, prefixes, readers
 
 _Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles, TorchPackages)
 
@@ -51,10 +51,10 @@ def load_encoder(
     application = _source(family, Application)
     hub, files = _source(family, HubPresets), _torch_files(family)
     installed = _source(family, TorchPackages)
-    if weights == "imagenet" and hub:
-        return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames)
+    if weights == "imagenet" and hub and hub.presets:
+        return _fill_from_hub(model, encoder, hub, _preset(family, hub, encoder))
     if weights.startswith("hub:") and hub:
-        return _copy(_hub(weights.removeprefix("hub:")), model, hub.renames)
+        return _fill_from_hub(model, encoder, hub, weights.removeprefix("hub:"))
     if weights.startswith("hub:"):
         raise ValueError(
             f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: keras-hub "
@@ -132,10 +132,17 @@ def _installed(source: TorchPackages, files: list[TorchFiles], encoder: str) -> 
         ) from error
 
 
-def _hub(preset: str) -> keras.Model:
+def _fill_from_hub(model: keras.Model, encoder: str, source: HubPresets, preset: str) -> int:
     from ..encoders import hub
 
-    return hub.load_backbone(preset, f"encoder weights of keras-hub's {preset}")
+    backbone = hub.load_backbone(preset, f"encoder weights of keras-hub's {preset}")
+    hub_presets.check(source, backbone, encoder.removeprefix("pyramid:"), preset)
+    pairs, problems, told = hub_presets.match(source, backbone, model)
+    if problems:
+        raise ValueError(f"hub:{preset}: {assign.describe(model.name, problems)}")
+    assign.set_values(pairs)
+    forms.set_on(model, told)
+    return len(pairs)
 
 
 def _fill_from_torch(

@@ -2,7 +2,7 @@
 
 from ..layers import PadToLeast
 from . import vit
-from ._dino_weights import DINOV2_FILES
+from ._dino_weights import DINOV2_FILES, WITH_REGISTERS, hub_presets
 from ._tokens import Size, Transformer, begin
 
 PAPER = "https://arxiv.org/abs/2304.07193"
@@ -19,9 +19,8 @@ SIZES = {
     "dinov2_large": Size(1024, 24, 16, 4096),
     "dinov2_giant": Size(1536, 40, 24, 4096, gated=True),
 }
-_WITH_REGISTERS = "_registers"
-NAMES = tuple(name + form for form in ("", _WITH_REGISTERS) for name in SIZES)
-WEIGHTS = DINOV2_FILES
+NAMES = tuple(name + form for form in ("", WITH_REGISTERS) for name in SIZES)
+WEIGHTS = (*DINOV2_FILES, hub_presets("DINOV2Backbone", SIZES))
 
 depths = vit.depths
 
@@ -74,7 +73,7 @@ def features(
     if output_stride < 1:
         raise ValueError(f"output_stride must be at least 1, got {output_stride!r}.")
     padded = PadToLeast(output_stride, name="encoder_pad")(images)
-    with_registers = name.endswith(_WITH_REGISTERS)
+    with_registers = name.endswith(WITH_REGISTERS)
     if interpolation is None:
         interpolation = "bicubic_antialiased" if with_registers else "bicubic"
     transformer = tokens(
@@ -121,7 +120,7 @@ def tokens(
     """
     return begin(
         images,
-        SIZES[name.removesuffix(_WITH_REGISTERS)],
+        SIZES[name.removesuffix(WITH_REGISTERS)],
         patch=patch,
         registers=registers,
         rotary=False,

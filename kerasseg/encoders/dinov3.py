@@ -2,7 +2,7 @@
 
 from ..layers import PadToLeast
 from . import vit
-from ._dino_weights import DINOV3_FILES
+from ._dino_weights import DINOV3_FILES, hub_presets
 from ._tokens import Size, Transformer, begin
 
 PAPER = "https://arxiv.org/abs/2508.10104"
@@ -20,7 +20,7 @@ SIZES = {
     "dinov3_huge_plus": Size(1280, 32, 20, 5120, gated=True),
 }
 NAMES = tuple(SIZES)
-WEIGHTS = DINOV3_FILES
+WEIGHTS = (*DINOV3_FILES, hub_presets("DINOV3Backbone", SIZES, rope_theta=100.0))
 
 depths = vit.depths
 
