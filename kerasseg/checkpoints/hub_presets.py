@@ -87,8 +87,9 @@ def tensors(found: dict[str, keras.layers.Layer]) -> dict[str, np.ndarray]:
             if variable.name == "kernel":
                 values = _to_torch_layout(layer, values)
             state[f"{name}.{kind}"] = values
-        if hasattr(layer, "epsilon"):
-            state[f"{name}{_EPSILON}"] = np.array(getattr(layer, "epsilon"))
+        epsilon = getattr(layer, "epsilon", None)
+        if epsilon is not None:
+            state[f"{name}{_EPSILON}"] = np.array(epsilon)
     return state
 
 

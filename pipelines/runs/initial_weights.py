@@ -8,7 +8,7 @@ import keras
 
 import kerasseg
 from kerasseg import inference
-from kerasseg.checkpoints import imagenet, readers, transfer
+from kerasseg.checkpoints import forms, imagenet, readers, transfer
 
 from .. import records
 from ..errors import InputError
@@ -31,6 +31,7 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
         InputError: If the weights cannot be read, or belong to another network or other classes.
     """
     loaded: dict[str, Any] = {}
+    before = forms.read(model)
     try:
         if options.encoder_weights != "none":
             encoder = _encoder_of(options)
@@ -50,7 +51,19 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
             loaded["layers_started_anew"] = restarted
     except ValueError as error:
         raise InputError(str(error)) from error
+    if changed := forms.changes(before, forms.read(model)):
+        loaded[run_folder.FORMS] = forms.to_json(changed)
     return loaded
+
+
+def set_forms(model: keras.Model, described: run_folder.Run) -> None:
+    """Lets the network of a training that continues compute what its initial weights asked for.
+
+    Args:
+        model: The network, built anew.
+        described: The run.
+    """
+    forms.set_on(model, forms.from_json(described.forms))
 
 
 def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool) -> bool:

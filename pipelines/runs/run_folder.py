@@ -36,6 +36,8 @@ CHECKPOINTS = "checkpoints"
 # The networks of a run: the names of their files without the suffix.
 BEST, LAST = "best", "last"
 FORMAT = 1
+# Key of what the initial weights asked of the layers of the encoder.
+FORMS = "encoder_forms"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Run:
         dataset: `{"name", "path", "fingerprint"}` of the training's dataset.
         code: Entries of `guests.store` for the user's own code.
         phases: What was changed when the training was resumed, oldest first.
+        forms: What the initial weights asked of the layers of the encoder, such as another epsilon,
+            as `kerasseg.checkpoints.forms.to_json` gives it.
     """
 
     folder: Path
@@ -57,6 +61,7 @@ class Run:
     dataset: dict[str, Any]
     code: Sequence[Mapping[str, str]] = ()
     phases: Sequence[Phase] = ()
+    forms: Sequence[Mapping[str, Any]] = ()
 
     @property
     def name(self) -> str:
@@ -242,9 +247,14 @@ def load(folder: Path) -> Run:
         # Release 0.1 trained its own networks only.
         code = [_read_code(entry) for entry in content.get("code", ())]
         phases = [Phase.from_json(entry) for entry in content.get("phases", ())]
-        return Run(Path(folder), options, classes, content["dataset"], code, phases)
+        forms = [_read_form(entry) for entry in content.get(FORMS, ())]
+        return Run(Path(folder), options, classes, content["dataset"], code, phases, forms)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
+
+
+def _read_form(stored: Any) -> Mapping[str, Any]:
+    return {**stored, "layers": [str(name) for name in stored["layers"]]}
 
 
 def _read_code(stored: Any) -> Mapping[str, str]:
