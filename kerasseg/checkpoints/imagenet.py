@@ -219,7 +219,7 @@ def _copy(source: keras.Model, model: keras.Model, table, adapter: KernelAdapter
     pairs = []
     for layer in source.layers:
         name = _renamed(layer.name, table) if layer.weights else None
-        if name not in ours:
+        if name is None or name not in ours:
             continue
         missing.discard(name)
         values = [

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from kerasseg import channels, lazy
 
@@ -114,6 +114,13 @@ class Split:
     ignored_pixels: int
 
 
+class ImageForm(TypedDict):
+    """The form of a dataset's images, see `Dataset`."""
+
+    channels: int
+    bits: int
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A converted dataset on disk.
@@ -139,7 +146,7 @@ class Dataset:
     stretch: str | None = None
 
     @property
-    def image_form(self) -> dict[str, int]:
+    def image_form(self) -> ImageForm:
         """Returns `channels` and `bits` by name, as the functions that read records take them."""
         return {"channels": self.channels, "bits": self.bits}
 
