@@ -13,6 +13,7 @@ import numpy as np
 
 from ..encoders._weights import HubPresets
 from . import assign
+from .image_kernels import KernelAdapter
 
 _KINDS = {
     "kernel": "weight",
@@ -152,7 +153,7 @@ def _plain(value: Any, argument: str) -> Any:
 
 
 def match(
-    source: HubPresets, backbone: keras.Model, model: keras.Model
+    source: HubPresets, backbone: keras.Model, model: keras.Model, adapter: KernelAdapter
 ) -> tuple[list[assign.Pair], list[str], dict[str, dict[str, Any]]]:
     """Finds the variable of every tensor of a backbone.
 
@@ -160,6 +161,7 @@ def match(
         source: What the family declares.
         backbone: The backbone.
         model: Our model; its variables need no values.
+        adapter: Adapts kernels to images with another number of channels.
 
     Returns:
         The pairs; a description of each tensor that is left over, missing, or of another shape; and
@@ -172,7 +174,7 @@ def match(
         if name.endswith(_EPSILON)
     }
     state = {name: values for name, values in adapted.items() if not name.endswith(_EPSILON)}
-    pairs, problems = assign.match(model, state, source.renames, only="encoder_")
+    pairs, problems = assign.match(model, state, source.renames, only="encoder_", adapter=adapter)
     told = {layer.name: source.form(layer) for layer in model.layers}
     names = {id(variable): layer.name for layer in model.layers for variable in layer.weights}
     for name, variable, _ in pairs:

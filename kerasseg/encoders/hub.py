@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from ..layers import BatchNormalization, Conv2D, CropPadding, DepthwiseConv2D, PadToLeast
+from ._first_kernels import adapt, is_adaptable
 from ._weights import HubPresets
 
 PAPER = "https://keras.io/keras_hub/"
@@ -27,8 +28,9 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     """Applies a backbone of keras-hub, with the weights of its preset.
 
     Args:
-        images: Normalised images `(batch, height, width, channels)` with the number of channels
-            that the preset has. Images that are too small for the backbone are padded with zeros.
+        images: Normalised images `(batch, height, width, channels)`. If a preset of RGB images gets
+            another number of channels, its first kernel is adapted, see `_first_kernels.adapt`.
+            Images that are too small for the backbone are padded with zeros.
         name: "hub:PRESET", where PRESET is the name of a preset, which comes from keras-hub's cache
             or the network, as in "hub:resnet_50_imagenet"; or a folder that holds a preset.
         output_stride: 8, 16 or 32; strides beyond it become dilations.
@@ -39,7 +41,7 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
 
     Raises:
         ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid of
-            these strides for images of any size or takes images with another number of channels,
+            these strides for images of any size or cannot take images with this number of channels,
             or the output stride is not valid.
 
     Reference:
@@ -52,7 +54,7 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     if not levels:
         raise ValueError(_not_a_pyramid(name, backbone))
     channels = backbone.input_shape[-1]
-    if images.shape[-1] != channels:
+    if channels not in (3, images.shape[-1]):
         raise ValueError(
             f"images must have {channels} channels for encoder {name}, got {images.shape[-1]}."
         )
@@ -61,10 +63,11 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     dilations = _dilations(pyramid, output_stride)
     kept = [min(stride, output_stride) for stride in strides]
     try:
-        pyramid = _clone(pyramid, dilations)
+        pyramid = _clone(pyramid, dilations, images.shape[-1])
         fits = all(_have_strides(pyramid, kept, size) for size in ((256, 384), (384, 256)))
     except Exception as error:  # a layer that takes images of one size fails in its own way
-        raise ValueError(_not_a_pyramid(name, backbone)) from error
+        told = f" and {images.shape[-1]} channels" if images.shape[-1] != channels else ""
+        raise ValueError(_not_a_pyramid(name, backbone, told)) from error
     if not fits:
         raise ValueError(_not_a_pyramid(name, backbone))
     least = _least_side(pyramid)
@@ -111,10 +114,10 @@ def _is_of(shape: Any, stride: int, size: Any) -> bool:
     return all(round(math.log2(each)) == math.log2(stride) for each in found)
 
 
-def _not_a_pyramid(name: str, backbone: keras.Model) -> str:
+def _not_a_pyramid(name: str, backbone: keras.Model, told: str = "") -> str:
     return (
         "encoder must be a backbone of keras-hub whose feature pyramid has levels Pn of the stride "
-        f"2^n for images of any size, got {name!r}{_other_door(backbone)}."
+        f"2^n for images of any size{told}, got {name!r}{_other_door(backbone)}."
     )
 
 
@@ -176,12 +179,16 @@ def load_backbone(preset: str, wanted: str) -> keras.Model:
         ) from error
 
 
-def _clone(model: keras.Model, dilations: dict[str, tuple[int, int]]) -> keras.Model:
+def _clone(model: keras.Model, dilations: dict[str, tuple[int, int]], channels: int) -> keras.Model:
     """Copies a model with its weights, for images of any size.
 
     Args:
         model: The model, for images of any size or of one.
         dilations: New stride and dilation of each convolution that changes.
+        channels: Number of channels of the images.
+
+    Raises:
+        ValueError: If a model of RGB images cannot take another number of channels.
     """
     # The border of a separate padding layer must grow with the dilation of its convolution.
     padded = {name: _padding_before(model.get_layer(name)) for name in dilations}
@@ -204,10 +211,17 @@ def _clone(model: keras.Model, dilations: dict[str, tuple[int, int]]) -> keras.M
 
     # Optimizers recognise the encoder's variables by this beginning of their paths.
     with keras.name_scope("encoder_hub"):
-        images = keras.Input((None, None, model.input_shape[-1]))
-        clone = keras.models.clone_model(model, input_tensors=[images], clone_function=clone_layer)
-    clone.set_weights(model.get_weights())
+        images = keras.Input((None, None, channels))
+        clone = keras.models.clone_model(model, [images], clone_function=clone_layer)
+    clone.set_weights(
+        [
+            adapt(values, channels) if is_adaptable(values.shape, tuple(weight.shape)) else values
+            for weight, values in zip(clone.weights, model.get_weights(), strict=True)
+        ]
+    )
     clone.name = "encoder_hub"
+    told: Any = clone
+    told.is_adapted = channels != model.input_shape[-1]  # for who says so
     return clone
 
 

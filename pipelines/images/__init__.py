@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import channel_images as channel_images
     from . import endings as endings
     from . import figures as figures
     from . import formats as formats
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
     from . import label_files as label_files
     from . import label_pictures as label_pictures
     from . import marks as marks
+    from . import npy as npy
     from . import output_names as output_names
     from . import png as png
     from . import png_chunks as png_chunks
+    from . import record_images as record_images
     from . import source_images as source_images
+    from . import stored_values as stored_values
+    from . import tiff as tiff
+    from . import treatments as treatments
+    from . import turns as turns
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

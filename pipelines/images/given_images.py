@@ -1,19 +1,15 @@
 """The images that a user gives to a command: files, and folders with their subfolders."""
 
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import PIL.Image
-import PIL.ImageOps
-
-from ..errors import ImageFileError, InputError
+from ..errors import InputError
 from . import marks
 from .image_files import read_file
 from .image_folders import readable_images
-from .source_images import Stretch, decodable
+from .source_images import decodable
+from .treatments import Stretch
 
 PassedOver = tuple[Path, str]
 _RESULT = "a result of an earlier prediction"
@@ -87,34 +83,23 @@ def _describe(passed_over: list[PassedOver]) -> str:
     return "".join(f"; {line}" for line in describe(passed_over, shown=3))
 
 
-def read(path: Path | str, stretch: Stretch | None = None) -> bytes:
+def read(
+    path: Path | str, stretch: Stretch | None = None, channels: int = 3, bits: int = 8
+) -> bytes:
     """Reads an image file of any format as a PNG or JPEG that TensorFlow decodes.
 
     Args:
         path: The file.
         stretch: Values that become black and white in images with more than 8 bits per channel;
-            None refuses such images.
+            None refuses such images where `bits` is 8.
+        channels: Number of channels that the image must have.
+        bits: Bits of a channel of the result.
 
     Returns:
-        The file's own bytes if it is a PNG or JPEG of 8 bits, or else a lossless PNG.
+        For RGB of 8 bits, the file's own bytes if it is a PNG or JPEG of 8 bits, or else a lossless
+        PNG. Otherwise a PNG that `kerasseg.encoded_images` decodes.
 
     Raises:
-        ImageFileError: If it cannot be read, or is damaged.
+        ImageFileError: If it cannot be read, is damaged, or has other channels.
     """
-    return decodable(read_file(path, "image"), stretch)
-
-
-def decode(content: bytes) -> np.ndarray:
-    """Decodes a file that `read` returned.
-
-    Returns:
-        uint8 (height, width, 3), RGB, turned upright as EXIF says.
-
-    Raises:
-        ImageFileError: If it cannot be decoded.
-    """
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as opened:
-            return np.asarray(PIL.ImageOps.exif_transpose(opened).convert("RGB"))
-    except Exception as error:  # errors of any kind that Pillow raises for a broken file
-        raise ImageFileError("image cannot be decoded", str(error)) from error
+    return decodable(read_file(path, "image"), stretch, channels, bits)

@@ -5,6 +5,7 @@ import pytest
 import kerasseg
 from kerasseg.encoders import hub, resnet
 from kerasseg.layers import BatchNormalization
+from kerasseg.pipelines.runs import initial_weights
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.training import compiled_model
 
@@ -103,15 +104,31 @@ def test_images_smaller_than_a_backbone_takes_are_padded(tmp_path):
         np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_images_of_other_channels_than_the_preset_s_are_refused(preset):
-    with pytest.raises(ValueError, match=r"images must have 3 channels for encoder hub:.*, got 4"):
-        kerasseg.build(
-            "pspnet",
-            num_classes=2,
-            encoder=f"hub:{preset[0]}",
-            input_shape=(*ANY, 4),
-            preprocessing=None,
-        )
+def test_a_backbone_of_rgb_images_is_adapted_to_other_channels(preset):
+    gray = np.random.default_rng(1).normal(size=(1, 64, 64, 1)).astype(np.float32)
+    found = {}
+    for channels in (3, 4):
+        inputs = keras.Input((*ANY, channels))
+        features = hub.features(inputs, f"hub:{preset[0]}", output_stride=16)
+        found[channels] = keras.Model(inputs, features[32])(np.repeat(gray, channels, axis=-1))
+    np.testing.assert_allclose(found[4], found[3], atol=1e-4 * np.abs(found[3]).max())
+
+
+def test_a_training_says_that_a_backbone_was_adapted(preset, capsys):
+    encoder = f"hub:{preset[0]}"
+    options = {"num_classes": 2, "encoder": encoder, "filters": 8, "output_stride": 16}
+    model = kerasseg.build("deeplabv3plus", **options, input_shape=(*ANY, 4))
+    training = TrainingOptions(model="deeplabv3plus", model_options={"encoder": encoder})
+    loaded = initial_weights.load(model, training, dataset=None)
+    assert "encoder_hub: the RGB kernel was adapted to 4 channels" in loaded["adapted_kernels"]
+    assert loaded["adapted_kernels"] in capsys.readouterr().err
+
+
+def test_images_of_other_channels_than_a_preset_of_other_images_are_refused(tmp_path):
+    backbone = keras_hub.models.DenseNetBackbone([1, 1, 1, 1], growth_rate=8, image_shape=(*ANY, 2))
+    backbone.save_to_preset(tmp_path)
+    with pytest.raises(ValueError, match=r"images must have 2 channels for encoder hub:.*, got 4"):
+        kerasseg.build("pan", num_classes=2, encoder=f"hub:{tmp_path}", input_shape=(*ANY, 4))
 
 
 def of_images(size):
