@@ -132,7 +132,9 @@ def _other_door(backbone: keras.Model) -> str:
     names = [
         name
         for family in families
-        if any(isinstance(s, HubPresets) and s.backbone == kind for s in family.WEIGHTS)
+        if any(
+            isinstance(s, HubPresets) and s.backbone == kind for s in getattr(family, "WEIGHTS", ())
+        )
         for name in family.NAMES
     ]
     if not names:
