@@ -1,13 +1,16 @@
 """Prediction: images to label maps and overlays, at the images' own size."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
-from .images import given_images
+from .images import given_images, words
+from .images.elsewhere import Image
 from .images.source_images import Stretch
+from .images.words import Words
 from .predictions import confidence as confidences
 from .predictions import tiff_results
 from .predictions.benchmark_files import BenchmarkFiles
@@ -32,7 +35,7 @@ class Prediction:
     """The files of one image; apart from the label, those exist that were asked for.
 
     Attributes:
-        image: The image.
+        image: The image's file, or an image that is no file.
         label: Its label map.
         overlay: The classes drawn over the image.
         strip: Overlays of several numbers of CRF iterations.
@@ -41,7 +44,7 @@ class Prediction:
         margin: The difference of its largest two probabilities.
     """
 
-    image: Path
+    image: Image
     label: Path
     overlay: Path
     strip: Path
@@ -64,7 +67,7 @@ class PredictionError(InputError):
 
 def run(
     folder: Path | str,
-    images: Iterable[Path | str] | Path | str,
+    images: Words,
     *,
     output: Path | str | None = None,
     classes: Path | str | None = None,
@@ -85,6 +88,7 @@ def run(
     tiff: bool = False,
     memory: int | None = None,
     overwrite: bool = False,
+    downloads: Limits | None = None,
     on_progress: Callable[[float, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
     on_windows: Callable[[str], None] = lambda sentence: None,
@@ -104,7 +108,8 @@ def run(
 
     Args:
         folder: The run, or a `.keras` file.
-        images: Image files, and folders, of which all images are predicted, also in subfolders.
+        images: Image files, folders, of which all images are predicted, also in subfolders, and
+            the other words of `images.words`: patterns, lists, addresses, standard input.
         output: Folder to write to; None for `FOLDER/predictions`, or `m/predictions` if FOLDER is
             the file `m.keras`.
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
@@ -137,6 +142,8 @@ def run(
             machine, or on the GPU, beside what the process has already.
         overwrite: Whether results may replace files that kerasseg did not write, or that were
             changed after it wrote them.
+        downloads: What the download of an image at an address may take and reach; the usual limits
+            if None.
         on_progress: Called with the number of finished images, and the number of all images. The
             former has a fraction while an image is predicted in windows.
         on_passed_over: Called once with the files in the folders that are not predicted.
@@ -157,13 +164,13 @@ def run(
     target = output_folder(folder, output)
     pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
     results = _choose_results(pictures, output, format, zip_file, as_dataset, min_confidence)
-    found, passed_over = given_images.find(images)
-    plan = results.plan(found)
+    found = words.find(images, downloads)
+    plan = results.plan(found.images)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
     results.check(described.classes)
-    on_passed_over(passed_over)
+    on_passed_over(found.passed_over)
     allocator.keep_freed(allocator.ARRAYS)
     measure = None
     if confidence or min_confidence is not None:

@@ -10,7 +10,7 @@ from . import options, startup, stopping
 
 @click.command("predict")
 @click.argument("run", type=options.run_or_model_file)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.images_argument
 @click.option(
     "--output", type=options.folder, help="Folder to write into; RUN/predictions unless given."
 )
@@ -76,6 +76,7 @@ from . import options, startup, stopping
     "keep the georeference. Images too large to be decoded are always read so.",
 )
 @options.overwrite_option
+@options.download_options
 @options.view_options
 @options.crf_options
 @click.option(
@@ -102,7 +103,7 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
 
     console = options.console()
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    view = options.take_view(arguments)
+    view, limits = options.take_view(arguments), options.take_limits(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["confidence"] or arguments["min_confidence"] is not None:
         options.tell_calibration(run, arguments["checkpoint"], parameters, view)
@@ -115,6 +116,7 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
                 run,
                 images,
                 view=view,
+                downloads=limits,
                 crf=parameters,
                 on_progress=on_progress,
                 on_passed_over=options.print_passed_over,

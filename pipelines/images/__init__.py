@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from kerasseg import lazy
 
 if TYPE_CHECKING:
+    from . import elsewhere as elsewhere
     from . import endings as endings
     from . import figures as figures
     from . import formats as formats
@@ -19,5 +20,7 @@ if TYPE_CHECKING:
     from . import png as png
     from . import png_chunks as png_chunks
     from . import source_images as source_images
+    from . import videos as videos
+    from . import words as words
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

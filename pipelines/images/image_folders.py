@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -146,11 +146,22 @@ class ImageFolder(NamedTuple):
     passed_over: list[tuple[Path, str]]
 
 
-def readable_images(folder: Path | str) -> ImageFolder:
+def has_image_ending(name: str) -> bool:
+    """Tells whether a name has the ending of an image format."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def readable_images(
+    folder: Path | str, has_ending: Callable[[str], bool] = has_image_ending
+) -> ImageFolder:
     """Finds the images below a folder by the endings of their names, in any case.
 
     Each folder is read once, even if several links lead to it. An entry that is neither a file nor
     a folder is listed as a file, and reading it fails.
+
+    Args:
+        folder: The folder.
+        has_ending: Function that tells whether a file is wanted, by its name.
 
     Raises:
         InputError: If a folder cannot be read.
@@ -169,7 +180,7 @@ def readable_images(folder: Path | str) -> ImageFolder:
                 entered.append(name)
         folders[:] = entered
         for path in (Path(top, name) for name in files):
-            if not _is_hidden(path.name) and has_image_ending(path.name):
+            if not _is_hidden(path.name) and has_ending(path.name):
                 found.images.append(path)
             else:
                 reason = HIDDEN if _is_hidden(path.name) else NO_IMAGE
@@ -191,11 +202,6 @@ def _refuse(error: OSError) -> NoReturn:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
-
-
-def has_image_ending(name: str) -> bool:
-    """Tells whether a name has the ending of an image format."""
-    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def special_kind(mode: int) -> str:

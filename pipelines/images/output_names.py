@@ -26,6 +26,7 @@ from kerasseg import atomic_files
 
 from ..errors import ImageFileError, InputError, writing_to
 from . import marks
+from .elsewhere import Image
 from .image_files import read_file
 
 _REMEDY = "choose another --output, or give --overwrite"
@@ -36,12 +37,12 @@ class Output:
     """The place of the results of an image.
 
     Attributes:
-        image: The image's file.
+        image: The image's file, or an image that is no file.
         folder: Folder of the results.
         name: Name of the results without the ending.
     """
 
-    image: Path
+    image: Image
     folder: Path
     name: str
 
@@ -51,20 +52,20 @@ class Output:
 
 
 def plan(
-    images: Iterable[tuple[Path, Path]],
+    images: Iterable[tuple[Image, Path]],
     output: Path,
-    endings: Collection[str] | Callable[[Path], Collection[str]],
+    endings: Collection[str] | Callable[[Image], Collection[str]],
     *,
     refuse_others: bool = False,
 ) -> list[Output]:
     """Names the results of all images before the first is written.
 
     Args:
-        images: Each image's file, and its path relative to the folder that it was found in.
-            Repeated entries count once.
+        images: Each image, and its path relative to the folder that it was found in. Repeated
+            entries count once.
         output: Folder of the results.
         endings: Endings of the results of each image, such as `(".png", "_overlay.png")`; or a
-            function from an image's file to them.
+            function from an image to them.
         refuse_others: Whether to refuse already now the files that `write` must not replace. Right
             only if every image will have a result of every ending.
 
@@ -75,10 +76,10 @@ def plan(
         InputError: If images of two folders have the same relative path, or a result would replace
             one of the images or, with `refuse_others`, a file that kerasseg did not write.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, Image] = {}
     for image, place in images:
         other = found.setdefault(place, image)
-        if other is not image and os.path.realpath(other) != os.path.realpath(image):
+        if other is not image and _identity(other) != _identity(image):
             raise InputError(
                 f"{output / place}: would be the name of the results of {other} and {image}; give "
                 "them separate --output folders."
@@ -152,6 +153,10 @@ def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[lis
             ) from error
 
 
+def _identity(image: Image) -> object:
+    return os.path.realpath(image) if isinstance(image, Path) else image
+
+
 def _distinct_names(places: Mapping[Path, Collection[str]]) -> dict[Path, str]:
     """Chooses the names of the results; the images' places are given with their endings."""
 
@@ -193,8 +198,9 @@ def _refuse_to_overwrite_images(files: list[tuple[Output, Path]]) -> None:
     def real_folder(folder: Path) -> Path:
         return Path(os.path.realpath(folder))
 
-    images = {_key(real_folder(item.image.parent) / item.image.name) for item, _ in files}
-    images |= {_key(Path(os.path.realpath(item.image))) for item, _ in files}
+    given = {item.image for item, _ in files if isinstance(item.image, Path)}
+    images = {_key(real_folder(image.parent) / image.name) for image in given}
+    images |= {_key(Path(os.path.realpath(image))) for image in given}
     for item, file in files:
         # The name itself may be a link, whose target is not written to.
         if _key(real_folder(item.folder) / file.name) in images:
@@ -227,7 +233,7 @@ def _is_foreign(file: Path) -> bool:
 @functools.lru_cache(2**16)
 def _is_result(file: Path, changed: tuple[int, ...]) -> bool:
     """Reads a file and tells whether it is an unchanged result; once, until the file changes."""
-    if file.suffix == ".tif":
+    if file.suffix in marks.AT_END:
         return file.is_file() and marks.is_marked_at_end(file)
     return marks.is_marked(read_file(file, "result"))
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -15,6 +14,7 @@ from kerasseg import inference, serving
 
 from ..errors import ImageFileError
 from ..images import given_images
+from ..images.elsewhere import Image
 from ..images.source_images import Stretch
 from ..runs.crf import CRFParameters, refine
 from ..runs.views import View, seen
@@ -69,12 +69,12 @@ class Predictor:
         self._on_windows = on_windows
 
     def predict(
-        self, path: Path, stretch: Stretch | None, on_part: Callable[[float], None]
+        self, path: Image, stretch: Stretch | None, on_part: Callable[[float], None]
     ) -> Predicted:
-        """Predicts an image file.
+        """Predicts an image.
 
         Args:
-            path: The file.
+            path: The file, or an image that is no file.
             stretch: Values that become black and white in images with more than 8 bits per channel;
                 None refuses such images.
             on_part: Called with the share of the image that is done, in [0, 1], if it is predicted
@@ -102,7 +102,7 @@ class Predictor:
         return Predicted(image, [label], measures)
 
     def rows(
-        self, path: Path, read: Callable[[int, int], np.ndarray], size: tuple[int, int]
+        self, path: Image, read: Callable[[int, int], np.ndarray], size: tuple[int, int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Predicts an image that is read by rows, see `strips.predict_rows`.
 
@@ -120,7 +120,7 @@ class Predictor:
         yield from self._rows(path, read, size, "the file is read in rows", decoded=False)
 
     def _rows(
-        self, path: Path, read: Callable, size: tuple[int, int], why: str, decoded: bool = True
+        self, path: Image, read: Callable, size: tuple[int, int], why: str, decoded: bool = True
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if self._strip:
             raise ImageFileError(
@@ -148,7 +148,7 @@ class Predictor:
             for label, *measures in parts:
                 yield label, measures[0] if measures else None
 
-    def _tell(self, path: Path, size: tuple[int, int], how: str) -> None:
+    def _tell(self, path: Image, size: tuple[int, int], how: str) -> None:
         self._on_windows(f"{path}: {size[0]} x {size[1]} pixels are predicted {how}.")
 
     def _decide(self, scores: np.ndarray) -> list[np.ndarray]:
@@ -216,7 +216,7 @@ def _array(tensor: Any) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy()
 
 
-def _read(path: Path, stretch: Stretch | None) -> np.ndarray:
+def _read(path: Image, stretch: Stretch | None) -> np.ndarray:
     """Reads an image as uint8 (height, width, 3), RGB, with the decoder of the SavedModels."""
     content = given_images.read(path, stretch)
     try:
