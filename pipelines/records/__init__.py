@@ -2,7 +2,8 @@
 
 Each record is a `tf.train.Example` with three byte features:
 
-    image               the image file as it was, PNG or JPEG
+    image               the image file as it was, PNG or JPEG; images that are not RGB of 8 bits
+                        are PNGs as `kerasseg.encoded_images` describes
     segmentation_mask   the label, 8-bit gray PNG: class of each pixel, 255 where ignored
     filename            path of the image relative to the source
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from kerasseg import lazy
+from kerasseg import channels, lazy
 
 from ..classes import ClassSpace
 from ..errors import InputError
@@ -35,7 +36,8 @@ else:
 MANIFEST = "manifest.json"
 # Suffixes of folders that are not yet or no longer a converted dataset.
 INCOMPLETE, REPLACED = ".incomplete", ".replaced"
-FORMAT = 1
+# Images that are not RGB of 8 bits have the second format: earlier releases would misread them.
+FORMAT, CHANNELS_FORMAT = 1, 2
 VERSION = "1.0.0"
 
 
@@ -122,6 +124,8 @@ class Dataset:
         classes: Names and colours.
         splits: The splits by name.
         fingerprint: Hash over classes and shards: equal contents have equal fingerprints.
+        channels: Number of channels of the images, 1 to 16.
+        bits: Bits of each channel, 8 or 16.
     """
 
     root: Path
@@ -129,6 +133,8 @@ class Dataset:
     classes: ClassSpace
     splits: dict[str, Split]
     fingerprint: str
+    channels: int = 3
+    bits: int = 8
 
     def files(self, split: str) -> list[str]:
         """Lists a split's shards after checking that each is there and complete.
@@ -214,6 +220,8 @@ def load(folder: Path | str) -> Dataset:
         )
         splits = {name: Split(name, **split) for name, split in manifest["splits"].items()}
         stored = manifest["format"], manifest["dataset"], manifest["fingerprint"]
+        depth = manifest.get("channels", 3), manifest.get("bits", 8)
+        channels.check(*depth)
         if not all(isinstance(text, str) for text in stored[1:]):
             raise TypeError(f"dataset and fingerprint must be text, got {stored[1:]}")
         if not splits:
@@ -229,11 +237,17 @@ def load(folder: Path | str) -> Dataset:
             f"{path}: damaged manifest (classes_fingerprint must be {classes.fingerprint}, got "
             f"{manifest.get('classes_fingerprint')}); convert again with --overwrite."
         )
-    if stored[0] != FORMAT:
+    if stored[0] != format_of(*depth):
         raise InputError(
-            f"{path}: format must be {FORMAT}, got {stored[0]}; convert again with --overwrite."
+            f"{path}: format must be {format_of(*depth)}, got {stored[0]}; convert again with "
+            "--overwrite."
         )
-    return Dataset(path.parent, stored[1], classes, splits, stored[2])
+    return Dataset(path.parent, stored[1], classes, splits, stored[2], *depth)
+
+
+def format_of(channels_of_images: int, bits: int) -> int:
+    """Returns the format of a manifest whose images have these channels and bits."""
+    return FORMAT if channels.is_default(channels_of_images, bits) else CHANNELS_FORMAT
 
 
 def _check_split(split: Split) -> None:

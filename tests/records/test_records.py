@@ -236,6 +236,9 @@ def write_dataset(folder):
     "change",
     [
         {"splits": []},
+        {"channels": 0},
+        {"channels": "4"},
+        {"bits": 12},
         {"splits": {}},
         {"splits": {"train": []}},
         {"splits": {"train": {"shards": [{"file": "a"}]}}},
@@ -250,13 +253,25 @@ def write_dataset(folder):
 def test_a_manifest_with_values_of_other_types_is_refused(tmp_path, change):
     path = write_dataset(tmp_path) / records.MANIFEST
     manifest = json.loads(path.read_text())
-    where = manifest if "splits" in change else manifest["splits"]["train"]
+    top = change.keys() & {"splits", "channels", "bits"}
+    where = manifest if top else manifest["splits"]["train"]
     path.write_text(json.dumps(manifest | change if where is manifest else manifest))
     if where is not manifest:
         where.update(change)
         path.write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"manifest\.json: damaged manifest"):
         records.load(tmp_path)
+
+
+def test_the_manifest_tells_channels_and_bits_in_a_format_that_older_releases_refuse(tmp_path):
+    path = write_dataset(tmp_path) / records.MANIFEST
+    assert (records.load(tmp_path).channels, records.load(tmp_path).bits) == (3, 8)
+    manifest = json.loads(path.read_text()) | {"channels": 4, "bits": 16}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"format must be 2, got 1; convert again"):
+        records.load(tmp_path)
+    path.write_text(json.dumps(manifest | {"format": 2}))
+    assert (records.load(tmp_path).channels, records.load(tmp_path).bits) == (4, 16)
 
 
 def test_a_shard_whose_name_is_too_long_for_a_file_is_missing(tmp_path):
