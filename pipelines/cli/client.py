@@ -46,8 +46,9 @@ from . import options, stopping
 def command(url, images, **arguments) -> None:
     """Send IMAGES to a server and write its answers.
 
-    IMAGES are files, folders with their subfolders, patterns such as 'photos/**/*.jpg', lists of
-    such as @list.txt, http or https addresses, or - for one image on standard input.
+    IMAGES are files, folders with their subfolders, patterns such as 'photos/**/*.jpg', lists as
+    @list.txt, http or https addresses, or - for one image on standard input. A list has one path,
+    pattern or address per line, relative to its folder; @- reads it from standard input.
 
     The server is 'kerasseg serve' or TensorFlow Serving: URL is http://HOST:PORT for REST,
     grpc://HOST:PORT for gRPC. Label maps are written as NAME.png, 8-bit gray, overlays as

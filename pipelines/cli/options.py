@@ -22,6 +22,7 @@ from .parameter_types import (  # noqa: F401 (commands declare by these names)
     run_or_model_file,
 )
 from .tables import (  # noqa: F401 (commands print by these names)
+    FramesReport,
     console,
     percent,
     print_problems,

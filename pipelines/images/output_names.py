@@ -130,12 +130,7 @@ def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[lis
         ImageFileError: As `write` does.
         InputError: As `write` does.
     """
-    if others := [] if overwrite else list(filter(_is_foreign, files)):
-        raise ImageFileError(
-            "result must not replace a file that kerasseg did not write or that was changed "
-            f"since, got {others[0]}",
-            _REMEDY,
-        )
+    check_replaceable(files, overwrite=overwrite)
     folder = files[0].parent
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +150,25 @@ def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[lis
 
 def _identity(image: Image) -> object:
     return os.path.realpath(image) if isinstance(image, Path) else image
+
+
+def check_replaceable(files: Iterable[Path], *, overwrite: bool = False) -> None:
+    """Checks that results would replace no file that kerasseg did not write.
+
+    Args:
+        files: The results.
+        overwrite: Whether they may.
+
+    Raises:
+        ImageFileError: If one would.
+    """
+    other = None if overwrite else next(filter(_is_foreign, files), None)
+    if other is not None:
+        raise ImageFileError(
+            "result must not replace a file that kerasseg did not write or that was changed "
+            f"since, got {other}",
+            _REMEDY,
+        )
 
 
 def _distinct_names(places: Mapping[Path, Collection[str]]) -> dict[Path, str]:
