@@ -213,7 +213,6 @@ class Predictor:
 
         One graph serves images of all sizes.
         """
-
         compute = self._compute
 
         def predict(image):

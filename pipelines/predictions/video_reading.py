@@ -175,7 +175,7 @@ def _first_stream(container: Any) -> Any:
     covers = Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        kinds = sorted({stream.type for stream in container.streams}) or ["an empty header"]
         raise ImageFileError("file must hold a video", f"only {', '.join(kinds)} is in it")
     return streams[0]
 
