@@ -47,13 +47,18 @@ class _SymmetricPadding:
 
     def _pad(self, features):
         this: Any = self
-        if not self.symmetric:
-            return features, this.padding.upper()
         # Without a stride TensorFlow's own padding is the same and saves a copy.
-        if max(this.strides) == 1 and all(size % 2 for size in this.kernel_size):
+        centred = max(this.strides) == 1 and all(size % 2 for size in this.kernel_size)
+        if not self.symmetric and not (centred and this.padding == "same"):
+            return features, this.padding.upper()
+        if centred and not self._must_pad():
             return features, "SAME"
         padding = _symmetric_padding(this.kernel_size, this.dilation_rate)
         return tf.pad(features, [(0, 0), *padding, (0, 0)]), "VALID"
+
+    def _must_pad(self) -> bool:
+        """Tells whether zeros must be written out in spite of their copy."""
+        return False
 
     def compute_output_shape(self, input_shape):
         """Returns the shape of the output."""
@@ -173,6 +178,10 @@ class DepthwiseConv2D(_SymmetricPadding, keras.layers.DepthwiseConv2D):
             depthwise_initializer=depthwise_initializer,
             **kwargs,
         )
+
+    def _must_pad(self) -> bool:
+        # tf2onnx finds the dilated convolution in rearranged batches only if nothing is padded.
+        return convolution_on_cpu.is_native() and max(self.dilation_rate) > 1
 
     def call(self, inputs):
         """Returns the convolved features."""

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .convolution_on_cpu import is_native
+
 
 @keras.saving.register_keras_serializable(package="kerasseg")
 class UpsampleNearest(keras.layers.Layer):
@@ -25,7 +27,8 @@ class UpsampleNearest(keras.layers.Layer):
 
     def call(self, features):
         """Returns the enlarged features."""
-        enlarged = _repeat(features, self.factor)
+        enlarge = _resize if is_native() and features.dtype == tf.float32 else _repeat
+        enlarged = enlarge(features, self.factor)
         enlarged.set_shape(self.compute_output_shape(features.shape))
         return enlarged
 
@@ -37,6 +40,17 @@ class UpsampleNearest(keras.layers.Layer):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {**super().get_config(), "factor": self.factor}
+
+
+def _resize(features, factor: int) -> Any:
+    """Resizes by one operation, as the runtimes of exported files know it.
+
+    They handle repetition along two axes badly: OpenVINO 2026 repeats the wrong values if the
+    length of the first one is known before the height is, and LiteRT's delegates refuse arrays of
+    five axes.
+    """
+    size = tf.shape(features)[1:3] * factor
+    return tf.raw_ops.ResizeNearestNeighbor(images=features, size=size)
 
 
 def _repeat(features, factor: int) -> Any:

@@ -20,13 +20,17 @@ from kerasseg import adapters, inference, models
 from kerasseg.layers import (
     Conv2D,
     CropLike,
+    Dense,
     DenseCRF,
+    DepthwiseConv2D,
     PadToMultiple,
     ResizeLike,
+    UpsampleNearest,
     activations,
     unpooling,
 )
 from kerasseg.layers.outputs import without_auxiliary
+from kerasseg.layers.transformer import MultiHeadAttention, PatchMap, PatchTokens
 from kerasseg.pipelines import export
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.errors import InputError
@@ -143,6 +147,17 @@ def test_an_openvino_file_takes_any_batch_and_size(openvino_export, network):
         labels = compiled([image])["labels"]
         assert labels.dtype == np.uint8
         assert parity.labels_agree(labels, network(image).numpy())
+
+
+def test_what_openvino_cannot_read_is_a_clear_error(network, tmp_path, monkeypatch):
+    def write_less(model, folder, export):
+        (folder / export_onnx.FILE).write_bytes(b"damaged")
+        return folder
+
+    monkeypatch.setattr(export_onnx, "write", write_less)
+    with pytest.raises(InputError, match=f"{network.name} cannot be converted to OpenVINO: "):
+        formats.module("openvino").write(network, tmp_path, exported())
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_openvino_file_says_what_its_labels_mean(openvino_export):
@@ -280,6 +295,24 @@ def test_what_tf2onnx_alone_gets_wrong_is_right(tmp_path):
     for batch, answer in zip(batches, answers, strict=True):
         expected = tf.nn.softmax(model(batch.astype(np.float32)))
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
+def test_what_openvino_reads_wrongly_in_other_forms_is_right(tmp_path):
+    """Squares of equal pixels, dilated depthwise convolutions, heads after a layer without bias."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 3))
+    features = DepthwiseConv2D(3, dilation_rate=2)(PadToMultiple(8)(inputs) / 255)
+    features = DepthwiseConv2D(3, dilation_rate=3, padding="same")(features)
+    patches = Conv2D(12, 3, strides=2)(features)
+    attended = MultiHeadAttention(3)(Dense(36, use_bias=False)(PatchTokens((4, 4))(patches)))
+    logits = Conv2D(3, 1)(UpsampleNearest(2)(PatchMap()(attended, patches)))
+    model = keras.Model(inputs, CropLike(0)(logits, inputs))
+    batches = [random_images(2, *size) for size in ((17, 24), (33, 41), (1, 1))]
+    for form in map(formats.module, ("onnx", "openvino")):
+        run = form.load(form.write(model, tmp_path, exported()) / form.FILE)
+        for batch in batches:
+            expected = tf.nn.softmax(model(batch.astype(np.float32)))
+            np.testing.assert_allclose(run(batch)["probabilities"], expected, atol=1e-5)
 
 
 def test_gelu_is_one_operation_of_litert(tmp_path):

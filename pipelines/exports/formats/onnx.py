@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,13 @@ def write(model, folder: Path, export: Export) -> Path:
     handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
     # tf2onnx logs each unknown node as an error; one message below names them all.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    proto, _ = tf2onnx.convert.from_function(
-        function,
-        input_signature=function.input_signature,
-        opset=OPSET,
-        custom_op_handlers={name: (handler, []) for name, handler in handlers.items()},
-    )
+    with _reshapes_kept():
+        proto, _ = tf2onnx.convert.from_function(
+            function,
+            input_signature=function.input_signature,
+            opset=OPSET,
+            custom_op_handlers={name: (handler, []) for name, handler in handlers.items()},
+        )
     known = {schema.name for schema in onnx.defs.get_all_schemas()}
     if foreign := sorted(set(operations(proto)) - known):
         raise InputError(f"{model.name} cannot be converted to ONNX: it has {', '.join(foreign)}.")
@@ -100,6 +102,23 @@ def load(file: Path) -> portable.Loaded:
 def operations(proto) -> list[str]:
     """Lists the kinds of operations in a model."""
     return sorted({node.op_type for node in proto.graph.node})
+
+
+@contextmanager
+def _reshapes_kept():
+    """Keeps tf2onnx from removing the first of two reshapes in a row.
+
+    It does so even if the second one copies sides of the first one's result, as the heads of an
+    attention after a dense layer without a bias do. A reshape costs a runtime nothing.
+    """
+    from tf2onnx.optimizer import back_to_back_optimizer
+
+    mergers = back_to_back_optimizer._func_map
+    merger = mergers.pop(("Reshape",))
+    try:
+        yield
+    finally:
+        mergers[("Reshape",)] = merger
 
 
 def _replace(ctx, node, operation: str, inputs: list[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from .. import portable
 from . import FLOAT16, QUANTIZED, Export
 from . import onnx as onnx_format
@@ -17,7 +18,13 @@ TAKES_CRF = False
 TAKES_VIEWS = False
 NEEDS_SIZE = False
 QUANTIZES = QUANTIZED
-NOTES = ("`model.xml` holds the operations and `model.bin` the weights; both are needed.", "")
+NOTES = (
+    "`model.xml` holds the operations and `model.bin` the weights; both are needed.",
+    "",
+    "OpenVINO computes in bfloat16 or float16 where the processor can, which changes some labels.",
+    'For those that were checked, compile it with `{"INFERENCE_PRECISION_HINT": "f32"}`.',
+    "",
+)
 describe_input = portable.describe_input
 
 _MEANING = "kerasseg"  # the section of the file for names and colours of the classes
@@ -42,7 +49,7 @@ def write(model, folder: Path, export: Export) -> Path:
         The folder.
 
     Raises:
-        InputError: If an operation of the network has no counterpart in ONNX.
+        InputError: If an operation of the network has no counterpart in ONNX or OpenVINO.
     """
     import openvino
 
@@ -50,12 +57,20 @@ def write(model, folder: Path, export: Export) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         on_the_way = replace(export, quantize=None if to_float16 else export.quantize)
         file = onnx_format.write(model, Path(scratch), on_the_way) / onnx_format.FILE
-        network = openvino.Core().read_model(file)
+        network = _read(openvino.Core(), file, model.name)
         for name, value in export.facts.items():
             text = value if isinstance(value, str) else json.dumps(value)
             network.set_rt_info(text, [_MEANING, name])
         openvino.save_model(network, folder / FILE, compress_to_fp16=to_float16)
     return folder
+
+
+def _read(core: Any, file: Path, name: str) -> Any:
+    try:
+        return core.read_model(file)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-300:]
+        raise InputError(f"{name} cannot be converted to OpenVINO: {reason}") from error
 
 
 def check(model, folder: Path, export: Export) -> dict[str, Any]:
