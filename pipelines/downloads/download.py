@@ -164,7 +164,7 @@ class _Job:
 
     def _receive(self, response: urllib3.BaseHTTPResponse) -> None:
         if response.status != _OK:
-            reason = f" ({response.reason})" if response.reason else ""
+            reason = f" ({response.reason[:60]})" if response.reason else ""
             raise ImageFileError(
                 f"address must answer with HTTP status {_OK}, got {response.status}{reason}",
                 "a wrong address, or one that needs a login",

@@ -10,8 +10,8 @@ import numpy as np
 from ..errors import InputError
 from .video_reading import Frame, VideoFrames
 
-# A small loss (0 is none, 51 the worst), as borders of classes are to be seen. The preset takes half
-# the time of "veryfast" at the same mean error per pixel and a tenth more bytes.
+# A small loss (0 is none, 51 the worst), as borders of classes are to be seen. The preset takes
+# half the time of "veryfast", at the same mean error per pixel and a tenth more bytes.
 _OPTIONS = {"preset": "superfast", "crf": "20"}
 _BT709 = 1  # matrix, primaries and transfer, in the numbers of FFmpeg
 
