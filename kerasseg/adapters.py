@@ -1,7 +1,8 @@
 """Models around a network that give all networks the same inputs and outputs.
 
-Every later stage works with models from images (batch, height, width, 3), float32 RGB in [0, 255]
-of any size, to float32 logits (batch, height, width, num_classes) at that size.
+Every later stage works with models from images (batch, height, width, channels), float32 in
+[0, 255] of any size, to float32 logits (batch, height, width, num_classes) at that size. Images of
+3 channels are RGB.
 """
 
 import re
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from .channels import MAX_CHANNELS
 from .layers import FitWithin, ResizeLike
 from .layers.outputs import without_auxiliary
 
@@ -27,22 +29,23 @@ def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     ratio, and the logits are resized back.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
             size. If it resizes images itself (`inference.inference_model`), the given size replaces
             the size in it.
         size: `(height, width)`.
 
     Returns:
-        A model from images (batch, height, width, 3) to logits of their size, which shares the
-        network's weights.
+        A model from images (batch, height, width, channels) to logits of their size, which shares
+        the network's weights.
     """
     network = network_of(model)
-    images = keras.Input((None, None, 3), name="image")
+    channels = network.inputs[0].shape[-1]
+    images = keras.Input((None, None, channels), name="image")
     # Not keras.layers.Resizing: by default it assumes training, and so does batch normalisation
     # behind it.
     resize = keras.layers.Lambda(
         lambda batch: tf.image.resize(batch, size, "bilinear"),
-        output_shape=(*size, 3),
+        output_shape=(*size, channels),
         dtype="float32",
         name="resize_image",
     )
@@ -93,8 +96,8 @@ def segmentation_network(model: Any) -> keras.Model:
     logarithms.
 
     Args:
-        model: A Keras model from RGB images in [0, 255] to the scores of each pixel's classes. An
-            auxiliary head is left out.
+        model: A Keras model from images in [0, 255], of 3 channels if they are RGB, to the scores
+            of each pixel's classes. An auxiliary head is left out.
 
     Returns:
         A model that shares its weights; the model itself if nothing is missing.
@@ -118,13 +121,14 @@ def segmentation_network(model: Any) -> keras.Model:
     return at_size(network, size) if size else network
 
 
-def trainable_network(model: Any, num_classes: int) -> keras.Model:
+def trainable_network(model: Any, num_classes: int, channels: int = 3) -> keras.Model:
     """Checks a network that a user has built for training.
 
     Args:
-        model: A Keras model from RGB images in [0, 255] of any size to the logits of each pixel's
+        model: A Keras model from images in [0, 255] of any size to the logits of each pixel's
             classes, at that size; it may be a `layers.outputs.SegmentationModel`.
         num_classes: Number of classes that it must have.
+        channels: Number of channels of the images that it must take.
 
     Returns:
         The model; a model of the user's own class gets the inputs and outputs of a functional
@@ -135,18 +139,24 @@ def trainable_network(model: Any, num_classes: int) -> keras.Model:
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"must be a Keras model, got {type(model).__name__}.")
-    network = _with_inputs(model)
+    network = _with_inputs(model, channels)
     plain = without_auxiliary(network)
     _check_shapes(plain)
-    size, channels = only_size(plain), plain.outputs[0].shape[-1]
+    taken = plain.inputs[0].shape[-1]
+    if taken != channels:
+        raise ValueError(
+            f"input must have the input_shape that is given, for images of {channels} channels, "
+            f"got one of {taken}."
+        )
+    size, classes = only_size(plain), plain.outputs[0].shape[-1]
     if size:
         raise ValueError(
             "input must have the input_shape that is given, for images of any height and width, "
             f"got one of {size[0]} x {size[1]}."
         )
-    if channels != num_classes:
+    if classes != num_classes:
         raise ValueError(
-            f"output must have num_classes channels, {num_classes}, got {channels}: use the "
+            f"output must have num_classes channels, {num_classes}, got {classes}: use the "
             "num_classes that is given."
         )
     scores = _try(plain)
@@ -170,7 +180,7 @@ def in_one_line(error: Exception) -> str:
     return re.sub(r"^\{\{.*?\}\}\s*|\s*\[Op:.*", "", told[0])[:300]
 
 
-def _with_inputs(model: keras.Model) -> keras.Model:
+def _with_inputs(model: keras.Model, channels: int = 3) -> keras.Model:
     """Gives a model of the user's own class the inputs and outputs of a functional model.
 
     A Sequential that was loaded has the lists of them, and neither `input` nor `output`.
@@ -179,7 +189,7 @@ def _with_inputs(model: keras.Model) -> keras.Model:
         if isinstance(model, keras.Sequential):
             return keras.Model(model.inputs, model.outputs, name=model.name)
         return model
-    images = keras.Input((None, None, 3), name="image")
+    images = keras.Input((None, None, channels), name="image")
     return keras.Model(images, model(images), name=model.name)
 
 
@@ -193,9 +203,10 @@ def _check_shapes(model: keras.Model) -> None:
             "them: keras.Model(model.input, model.output[...])."
         )
     taken, given = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
-    if len(taken) != 4 or taken[-1] != 3 or taken[0] is not None:
+    if len(taken) != 4 or taken[0] is not None or taken[-1] not in range(1, MAX_CHANNELS + 1):
         raise ValueError(
-            f"input must be (None, height, width, 3), a batch of RGB images, got {taken}."
+            "input must be (None, height, width, channels), a batch of images of at most "
+            f"{MAX_CHANNELS} channels, such as 3 for RGB, got {taken}."
         )
     if (taken[1] is None) != (taken[2] is None):
         raise ValueError(f"input must have both sides fixed or none, got {taken}.")
@@ -219,7 +230,8 @@ def _check_shapes(model: keras.Model) -> None:
 def _try(model: keras.Model) -> np.ndarray:
     """Computes the scores of a random image and checks their shape."""
     size = only_size(model) or _TRIAL_SIZE
-    image = np.random.default_rng(0).uniform(0, 255, (1, *size, 3)).astype(np.float32)
+    shape = (1, *size, model.inputs[0].shape[-1])
+    image = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     try:
         scores = np.asarray(model(image, training=False))
     except Exception as error:  # Keras and TensorFlow raise many kinds if sizes do not fit
@@ -240,7 +252,7 @@ def _try(model: keras.Model) -> np.ndarray:
 
 def _check_graph(model: keras.Model) -> None:
     """Traces a network for unknown sizes, as training and serving do."""
-    images = tf.TensorSpec((None, None, None, 3), tf.float32)
+    images = tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]), tf.float32)
     try:
         tf.function(lambda batch: model(batch, training=False)).get_concrete_function(images)
     except Exception as error:  # Keras and TensorFlow raise many kinds of errors

@@ -24,8 +24,9 @@ class SegmentationMetrics(keras.callbacks.Callback):
     pictures.
 
     Args:
-        batches: Iterable of images (batch, height, width, 3), RGB in [0, 255], and integer labels
-            (batch, height, width) at native resolution; read again after each epoch.
+        batches: Iterable of images (batch, height, width, channels) in [0, 255] and integer labels
+            (batch, height, width) at native resolution; read again after each epoch. Pictures show
+            them by `visualize.rgb`.
         class_names: One name per class.
         colors: (red, green, blue) of each class, in [0, 255].
         directory: Folder to write into; None to write nothing, as all but one of several processes
@@ -181,7 +182,7 @@ class SegmentationMetrics(keras.callbacks.Callback):
         rows = [
             np.concatenate(
                 [
-                    image,
+                    visualize.rgb(image),
                     self._overlay(image, label),
                     self._overlay(image, self._predict(image)),
                 ],

@@ -47,7 +47,7 @@ def _decode_png(content, channels: int, dtype) -> Any:
     is_png = tf.strings.substr(content, 0, len(_SIGNATURE)) == _SIGNATURE
     with tf.control_dependencies([tf.debugging.Assert(is_png, ["image must be a PNG"])]):
         image = tf.io.decode_png(tf.identity(content), channels=0, dtype=dtype)
-    shape = tf.shape(image)
+    shape: Any = tf.shape(image)
     is_planar = (shape[2] == 1) & (shape[0] % channels == 0)
     message = [
         f"image must have {channels} channels, or be gray with these one below the other; got "

@@ -39,6 +39,23 @@ def colorize(label: np.ndarray, colors: Colors) -> np.ndarray:
     return palette(colors)[label]
 
 
+def rgb(image: np.ndarray) -> np.ndarray:
+    """Shows an image of any number of channels as RGB.
+
+    Args:
+        image: (height, width, channels), integers of 8 or 16 bits, or floats in [0, 255].
+
+    Returns:
+        uint8 (height, width, 3): the first three channels, or the first of one or two as gray.
+        16-bit values are divided by 257; fractions are cut off.
+    """
+    if image.dtype == np.uint16:
+        image = image // 257
+    if image.shape[-1] < 3:
+        image = np.repeat(image[..., :1], 3, axis=-1)
+    return image[..., :3].astype(np.uint8, copy=False)
+
+
 def overlay(
     image: np.ndarray,
     label: np.ndarray,
@@ -49,7 +66,7 @@ def overlay(
     """Draws the classes' colours over an image; ignored pixels stay unchanged.
 
     Args:
-        image: (height, width, 3), RGB in [0, 255].
+        image: (height, width, channels) as for `rgb`.
         label: Integers (height, width).
         colors: (red, green, blue) of each class, in [0, 255].
         opacity: Share of the colour, in [0, 1].
@@ -65,6 +82,8 @@ def overlay(
         raise ValueError(f"label must have the size {image.shape[:2]}, got {label.shape}.")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {opacity}.")
+    if image.shape[-1] != 3 or image.dtype == np.uint16:
+        image = rgb(image)
     drawn = np.empty((*label.shape, 3), np.uint8)
     unseen = (IGNORE_LABEL, *undrawn)
     # Some rows at a time, as the mixture is in float64: eight times the memory of the image.

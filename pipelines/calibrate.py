@@ -127,7 +127,7 @@ def _counting(dataset: records.Dataset, split: str, batch_size: int, model, on_p
 
     def batches():
         done = 0
-        for images, labels in inputs.evaluation_batches(files, batch_size):
+        for images, labels in inputs.evaluation_batches(files, batch_size, **dataset.image_form):
             yield images, labels
             done += images.shape[0]
             on_progress(done, total)

@@ -60,6 +60,7 @@ def run(
             + run_folder.describe_difference(one.classes, other.classes)
         )
     dataset = one.open_dataset(None if data is None else Path(data))
+    other.check_channels(dataset)
     before, after = _count([model for _, model in networks], dataset, split, on_image)
     return {
         "options": option_differences.differences([one.options, other.options]),
@@ -90,7 +91,7 @@ def _count(
     evaluators = [inference.Evaluator(model, dataset.classes.count) for model in models]
     counted: list[list[np.ndarray]] = [[] for _ in models]
     with records.reading(dataset):
-        for batch in inputs.evaluation_batches(dataset.files(split), 1):
+        for batch in inputs.evaluation_batches(dataset.files(split), 1, **dataset.image_form):
             for evaluator, matrices in zip(evaluators, counted, strict=True):
                 matrices.append(evaluator([batch]))
             on_image(len(counted[0]), dataset.splits[split].examples)

@@ -81,6 +81,7 @@ def run(
         raise InputError(f"images must be at least 1, got {images}.")
     described, model = trained_networks.load(folder, data=data, code=code)
     dataset = described.open_dataset(None if data is None else Path(data))
+    crf.refine(model, CRFParameters())  # checks that the images are RGB
     examples = _Examples(seen(model, view), dataset)
     chosen = list(examples.spread(images))
     tried: dict[CRFParameters, float] = {}
@@ -144,12 +145,12 @@ class _Examples:
         self._files = dataset.files("validation")
         compute = inference.with_constant_weights(model)
         self._compute_logits = tf.function(
-            lambda image: compute(tf.cast(image[tf.newaxis], tf.float32), training=False)[0],
-            input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)],
+            lambda image: compute(image[tf.newaxis], training=False)[0],
+            input_signature=[tf.TensorSpec((None, None, 3), tf.float32)],
         )
 
     def __iter__(self) -> Iterator[tuple]:
-        """Yields uint8 image, uint8 label and float32 logits of every validation image."""
+        """Yields float32 image, uint8 label and float32 logits of every validation image."""
         return self.spread(self._dataset.splits["validation"].examples)
 
     def spread(self, count: int) -> Iterator[tuple]:
@@ -157,9 +158,10 @@ class _Examples:
         total = self._dataset.splits["validation"].examples
         places = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
         with records.reading(self._dataset):
-            for place, batch in enumerate(inputs.evaluation_batches(self._files, 1)):
+            batches = inputs.evaluation_batches(self._files, 1, **self._dataset.image_form)
+            for place, batch in enumerate(batches):
                 if place in places:
-                    image, label = batch[0][0], batch[1][0]
+                    image, label = tf.cast(batch[0][0], tf.float32), batch[1][0]
                     yield image, label, self._compute_logits(image)
 
     def count(self, label, scores) -> list[np.ndarray]:
@@ -191,13 +193,12 @@ class _Examples:
         def build(num_iterations):
             def refine(others, image, logits):
                 values = zip(_REFINED, tf.unstack(others), strict=True)
-                image = tf.cast(image, tf.float32)
                 return mean_field(image, logits, num_iterations=num_iterations, **dict(values))
 
             # For images of any size: each further trace would take longer than many images.
             signature = [
                 tf.TensorSpec((len(_REFINED),), tf.float32),
-                tf.TensorSpec((None, None, 3), tf.uint8),
+                tf.TensorSpec((None, None, 3), tf.float32),
                 tf.TensorSpec((None, None, self.num_classes), tf.float32),
             ]
             return tf.function(refine, input_signature=signature)

@@ -184,7 +184,9 @@ def _score(
         observer=observer,
         temperature=subject.temperature or 1.0,
     )
-    batches = inputs.evaluation_batches(dataset.files(split), batch_size, named=True)
+    batches = inputs.evaluation_batches(
+        dataset.files(split), batch_size, named=True, **dataset.image_form
+    )
     begun = time.perf_counter()
     try:
         with observer, records.reading(dataset):

@@ -345,7 +345,7 @@ def test_the_focal_loss_of_gamma_0_is_the_cross_entropy():
         ("def build(**given):\n    raise SystemExit(0)", "build", "(SystemExit: 0, in line 2)"),
         (PLAIN.replace("num_classes, 1", "7, 1"), "build", "num_classes channels, 3, got 7"),
         (PLAIN.replace("keras.Input(input_shape)", "keras.Input((None, None, 1))"), "build",
-         "input must be (None, height, width, 3), a batch of RGB images"),
+         "for images of 3 channels, got one of 1"),
         (PLAIN.replace("keras.Input(input_shape)", "keras.Input((32, 32, 3))"), "build",
          "input must have the input_shape that is given"),
         (PLAIN.replace('1, dtype="float32"', '1, activation="softmax"'), "build",

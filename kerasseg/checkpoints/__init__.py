@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import huggingface as huggingface
     from . import huggingface_configuration as huggingface_configuration
     from . import huggingface_files as huggingface_files
+    from . import image_kernels as image_kernels
     from . import imagenet as imagenet
     from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import encoders, models
 from . import bare_encoder, prefixes
+from .image_kernels import KernelAdapter
 from .prefixes import State
 
 # A rename table: pairs of a pattern and its replacement. The first pattern that matches the whole
@@ -129,6 +130,7 @@ def match(
     *,
     keep_heads: bool = False,
     only: str = "",
+    adapter: KernelAdapter | None = None,
 ) -> tuple[list[Pair], list[str]]:
     """Finds the variable of every tensor.
 
@@ -138,6 +140,7 @@ def match(
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
         only: Beginning of the names of the layers to fill; others are left out.
+        adapter: Adapts kernels to images with another number of channels; None if they must fit.
 
     Returns:
         The pairs, with values in Keras' layout, and a description of each tensor that is left over,
@@ -163,9 +166,11 @@ def match(
             continue
         layer, variable = open_variables.pop(place)
         values = _to_keras_layout(tensor, layer, variable, as_it_is=as_it_is)
+        if adapter is not None:
+            values = adapter.fit(layer.name, variable, values)
         if keep_heads and HEADS.fullmatch(layer.name):
             continue
-        if values is None:
+        if values.shape != tuple(variable.shape):
             problems.append(f"{name}: must have the shape of {place} {variable.shape}, "
                             f"got {tensor.shape}")  # fmt: skip
             continue
@@ -183,6 +188,7 @@ def fill(
     *,
     keep_heads: bool = False,
     only: str = "",
+    adapter: KernelAdapter | None = None,
     allow_non_finite: bool = False,
 ) -> int:
     """Assigns every tensor to its variable.
@@ -193,6 +199,7 @@ def fill(
         renames: The source's table.
         keep_heads: Whether the classifiers keep their values.
         only: Beginning of the names of the layers to fill.
+        adapter: As for `match`.
         allow_non_finite: Whether weights may be NaN or infinite.
 
     Returns:
@@ -202,7 +209,9 @@ def fill(
         ValueError: If tensors are left over, missing, of another shape, or not finite; the message
             lists them.
     """
-    found, problems = match(model, state, renames, keep_heads=keep_heads, only=only)
+    found, problems = match(
+        model, state, renames, keep_heads=keep_heads, only=only, adapter=adapter
+    )
     if problems:
         raise ValueError(describe(model.name, problems))
     set_values(found, allow_non_finite=allow_non_finite)
@@ -286,8 +295,8 @@ def _place(name: str, table, variables) -> str | None:
     return next((place for place in candidates if place in variables), None)
 
 
-def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray | None:
-    """Returns the values in Keras' layout; None if they do not have the variable's shape."""
+def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray:
+    """Returns the values in Keras' layout; their shape may be another one than the variable's."""
     values = np.asarray(tensor)
     if as_it_is:
         pass
@@ -300,7 +309,7 @@ def _to_keras_layout(tensor, layer, variable, *, as_it_is: bool) -> np.ndarray |
         values = values.T
     if not as_it_is and variable.name == "kernel":
         values = _as_dense_or_convolution(values, len(variable.shape))
-    return values if values.shape == tuple(variable.shape) else None
+    return values
 
 
 def _as_dense_or_convolution(kernel: np.ndarray, dimensions: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import keras
 from .. import encoders
 from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
 from . import assign, keras_applications, packages, prefixes, readers
+from .image_kernels import KernelAdapter, order_of_encoder
 
 _Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles, TorchPackages)
 
@@ -36,8 +37,9 @@ def load_encoder(
             and Xception-65; `.pth` of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly
             one prefix of names, such as `backbone.`, makes the tensors of a file fit, it is
             removed, and tensors without it are left out. Each family declares its sources in
-            `WEIGHTS`.
-        report: Called with a sentence if a prefix was removed.
+            `WEIGHTS`. The kernel that reads the image is adapted to a network of another number of
+            channels, see `kerasseg.encoders._first_kernels.adapt`.
+        report: Called with a sentence if a prefix was removed, and if a kernel was adapted.
 
     Returns:
         The number of variables filled.
@@ -47,14 +49,29 @@ def load_encoder(
             is then unchanged.
     """
     family = encoders.family(encoder)
-    _check(family, encoder, weights, model.input_shape[-1])
+    _check(family, encoder, weights)
+    adapter = KernelAdapter(order_of_encoder(family))
+    count = _fill(model, encoder, weights, adapter, report)
+    if told := adapter.describe(model):
+        report(told)
+    return count
+
+
+def _fill(
+    model: keras.Model,
+    encoder: str,
+    weights: str,
+    adapter: KernelAdapter,
+    report: Callable[[str], None],
+) -> int:
+    family = encoders.family(encoder)
     application = _source(family, Application)
     hub, files = _source(family, HubPresets), _torch_files(family)
     installed = _source(family, TorchPackages)
     if weights == "imagenet" and hub:
-        return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames)
+        return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames, adapter)
     if weights.startswith("hub:") and hub:
-        return _copy(_hub(weights.removeprefix("hub:")), model, hub.renames)
+        return _copy(_hub(weights.removeprefix("hub:")), model, hub.renames, adapter)
     if weights.startswith("hub:"):
         raise ValueError(
             f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: keras-hub "
@@ -62,7 +79,7 @@ def load_encoder(
         )
     if application and (weights == "imagenet" or not files or weights.endswith(".h5")):
         network = _load(application, application.options(encoder, model), weights)
-        return _copy(network, model, application.renames)
+        return _copy(network, model, application.renames, adapter)
     if weights == "imagenet" and installed and files:
         weights = _installed(installed, files, encoder)
     if weights == "imagenet":
@@ -72,11 +89,11 @@ def load_encoder(
         )
     if not files:
         raise ValueError(f"encoder weights of {encoder} must be hub:PRESET, got {weights!r}.")
-    return _fill_from_torch(model, files, weights, report)
+    return _fill_from_torch(model, files, weights, adapter, report)
 
 
-def _check(family: Any, encoder: str, weights: str, channels: int) -> None:
-    """Checks that a family has such weights, for images with this number of channels."""
+def _check(family: Any, encoder: str, weights: str) -> None:
+    """Checks that a family has such weights."""
     if not getattr(family, "WEIGHTS", ()):
         own = ": its preset has its own" if encoder.startswith("hub:") else ""
         raise ValueError(f"encoder weights must be none for {encoder}{own}.")
@@ -84,12 +101,6 @@ def _check(family: Any, encoder: str, weights: str, channels: int) -> None:
     if weights != "imagenet" and not from_hub and not Path(weights).is_file():
         raise ValueError(
             f"encoder weights must be none, imagenet, hub:PRESET or a file, got {weights!r}."
-        )
-    from_keras = weights == "imagenet" or from_hub or _source(family, Application)
-    if from_keras and channels != 3:
-        raise ValueError(
-            f"encoder weights must be none for images of {channels} channels, got {weights!r}: "
-            "ImageNet's have 3."
         )
 
 
@@ -139,7 +150,11 @@ def _hub(preset: str) -> keras.Model:
 
 
 def _fill_from_torch(
-    model: keras.Model, sources: list[TorchFiles], weights: str, report: Callable[[str], None]
+    model: keras.Model,
+    sources: list[TorchFiles],
+    weights: str,
+    adapter: KernelAdapter,
+    report: Callable[[str], None],
 ) -> int:
     state = readers.read(weights)
     try:
@@ -147,7 +162,7 @@ def _fill_from_torch(
         if chosen.notice:
             report(f"{weights}: {chosen.notice}")
         fitted = source.adapt(chosen.tensors, model)
-        return assign.fill(model, fitted, source.renames, only="encoder_")
+        return assign.fill(model, fitted, source.renames, only="encoder_", adapter=adapter)
     except prefixes.SeveralNetworksError as error:
         raise ValueError(f"{weights}: {error} Save one of them alone.") from error
     except ValueError as error:
@@ -169,7 +184,8 @@ def _choose(
 def _fits(model: keras.Model, source: TorchFiles, state: prefixes.State) -> bool:
     if not assign.have_places(state, source.renames):
         return False
-    return not assign.match(model, source.adapt(state, model), source.renames, only="encoder_")[1]
+    fitted, adapter = source.adapt(state, model), KernelAdapter()
+    return not assign.match(model, fitted, source.renames, only="encoder_", adapter=adapter)[1]
 
 
 def _load(source: Application, options: dict, weights: str) -> keras.Model:
@@ -196,21 +212,22 @@ def _load(source: Application, options: dict, weights: str) -> keras.Model:
     return network
 
 
-def _copy(source: keras.Model, model: keras.Model, table) -> int:
+def _copy(source: keras.Model, model: keras.Model, table, adapter: KernelAdapter) -> int:
     """Copies weights layer by layer; raises an error if a layer of the encoder has no source."""
     ours = {layer.name: layer for layer in model.layers if layer.weights}
     missing = {name for name in ours if name.startswith("encoder_")}
     pairs = []
     for layer in source.layers:
         name = _renamed(layer.name, table) if layer.weights else None
-        if name not in ours:
+        if name is None or name not in ours:
             continue
         missing.discard(name)
         values = [
             value.reshape(variable.shape) if value.size == math.prod(variable.shape) else value
             for value, variable in zip(layer.get_weights(), ours[name].weights, strict=True)
         ]
-        for value, variable in zip(values, ours[name].weights, strict=True):
+        for given, variable in zip(values, ours[name].weights, strict=True):
+            value = adapter.fit(name, variable, given)
             if value.shape != tuple(variable.shape):
                 raise ValueError(
                     f"encoder weights of {name} must have the shape {tuple(variable.shape)}, "

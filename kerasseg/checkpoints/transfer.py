@@ -3,12 +3,19 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from .assign import HEADS, check_finite, describe
+from .image_kernels import KernelAdapter, order_of_network
 
 
 def copy_weights(
-    source: keras.Model, model: keras.Model, *, reset_head: bool, same_classes: bool = True
+    source: keras.Model,
+    model: keras.Model,
+    *,
+    reset_head: bool,
+    same_classes: bool = True,
+    adapter: KernelAdapter | None = None,
 ) -> list[str]:
     """Copies the weights of another network of the same architecture, layer by layer.
 
@@ -18,6 +25,8 @@ def copy_weights(
         reset_head: Whether classifiers for other classes may keep their values.
         same_classes: Whether both networks have the same classes. If they do not, classifiers keep
             their values even if their shapes are equal.
+        adapter: Adapts the kernels of a network of RGB images to another number of channels; None
+            if they must fit.
 
     Returns:
         Names of the layers that keep their values.
@@ -27,12 +36,13 @@ def copy_weights(
             lists them.
     """
     given, ours = _layers_with_weights(source), _layers_with_weights(model)
-    problems, restarted, pairs = [], [], []
+    problems, restarted, values = [], [], []
     for name, layer in ours.items():
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        other = [tuple(weight.shape) for weight in given[name].weights] if name in given else None
-        if shapes == other and (same_classes or not HEADS.fullmatch(name)):
-            pairs.append((layer, given[name]))
+        arrays = _fitted(given[name], layer, adapter) if name in given else None
+        other = arrays and [array.shape for array in arrays]
+        if arrays and shapes == other and (same_classes or not HEADS.fullmatch(name)):
+            values.append((layer, arrays))
         elif _may_start_again(name, missing=other is None, reset_head=reset_head):
             restarted.append(name)
         else:
@@ -45,7 +55,6 @@ def copy_weights(
     ]
     if problems:
         raise ValueError(describe(model.name, problems))
-    values = [(layer, from_layer.get_weights()) for layer, from_layer in pairs]
     check_finite(
         (f"{layer.name}/{weight.name}", array)
         for layer, arrays in values
@@ -54,6 +63,20 @@ def copy_weights(
     for layer, arrays in values:
         layer.set_weights(arrays)
     return restarted
+
+
+def adapter_of(source: keras.Model) -> KernelAdapter:
+    """Returns what adapts the kernels of a network to another number of channels."""
+    return KernelAdapter(order_of_network(source))
+
+
+def _fitted(given, layer, adapter: KernelAdapter | None) -> list[np.ndarray]:
+    """Returns the weights of a layer, with its kernel of images adapted."""
+    arrays = given.get_weights()
+    if adapter is None or len(arrays) != len(layer.weights):
+        return arrays
+    pairs = zip(layer.weights, arrays, strict=True)
+    return [adapter.fit(layer.name, weight, array) for weight, array in pairs]
 
 
 def _may_start_again(name: str, *, missing: bool, reset_head: bool) -> bool:

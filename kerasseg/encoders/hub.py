@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from ..layers import BatchNormalization, Conv2D, CropPadding, DepthwiseConv2D, PadToLeast
+from ._first_kernels import adapt, is_adaptable
 
 PAPER = "https://keras.io/keras_hub/"
 PREPROCESSING = "imagenet"
@@ -21,8 +22,9 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     """Applies a backbone of keras-hub, with the weights of its preset.
 
     Args:
-        images: Normalised images `(batch, height, width, channels)` with the number of channels
-            that the preset has. Images that are too small for the backbone are padded with zeros.
+        images: Normalised images `(batch, height, width, channels)`. If a preset of RGB images gets
+            another number of channels, its first kernel is adapted, see `_first_kernels.adapt`.
+            Images that are too small for the backbone are padded with zeros.
         name: "hub:PRESET", where PRESET is the name of a preset, which comes from keras-hub's cache
             or the network, as in "hub:resnet_50_imagenet"; or a folder that holds a preset.
         output_stride: 8, 16 or 32; strides beyond it become dilations.
@@ -33,7 +35,7 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
 
     Raises:
         ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid or
-            takes images with another number of channels, or the output stride is not valid.
+            cannot take images with this number of channels, or the output stride is not valid.
 
     Reference:
         https://keras.io/keras_hub/presets/
@@ -48,12 +50,12 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     strides = sorted(levels)
     # The copy takes images of any size, whatever the preset's image shape is.
     pyramid = keras.Model(backbone.inputs, [levels[stride] for stride in strides])
-    pyramid = _clone(pyramid, output_stride)
     channels = pyramid.input_shape[-1]
-    if images.shape[-1] != channels:
+    if channels not in (3, images.shape[-1]):
         raise ValueError(
             f"images must have {channels} channels for encoder {name}, got {images.shape[-1]}."
         )
+    pyramid = _clone(pyramid, output_stride, images.shape[-1])
     least = _least_side(pyramid)
     if least == 1:
         return dict(zip(strides, pyramid(images), strict=True))
@@ -100,8 +102,12 @@ def load_backbone(preset: str, wanted: str) -> keras.Model:
         ) from error
 
 
-def _clone(model: keras.Model, output_stride: int) -> keras.Model:
-    """Copies a model with its weights; strides beyond the output stride become dilations."""
+def _clone(model: keras.Model, output_stride: int, channels: int) -> keras.Model:
+    """Copies a model with its weights; strides beyond the output stride become dilations.
+
+    Raises:
+        ValueError: If a model of RGB images cannot take another number of channels.
+    """
     dilations = _dilations(model, output_stride)
     # The border of a separate padding layer must grow with the dilation of its convolution.
     padded = {name: _padding_before(model.get_layer(name)) for name in dilations}
@@ -124,8 +130,14 @@ def _clone(model: keras.Model, output_stride: int) -> keras.Model:
 
     # Optimizers recognise the encoder's variables by this beginning of their paths.
     with keras.name_scope("encoder_hub"):
-        clone = keras.models.clone_model(model, clone_function=clone_layer)
-    clone.set_weights(model.get_weights())
+        images = keras.Input((*model.input_shape[1:3], channels))
+        clone = keras.models.clone_model(model, [images], clone_function=clone_layer)
+    clone.set_weights(
+        [
+            adapt(values, channels) if is_adaptable(values.shape, tuple(weight.shape)) else values
+            for weight, values in zip(clone.weights, model.get_weights(), strict=True)
+        ]
+    )
     clone.name = "encoder_hub"
     return clone
 

@@ -55,7 +55,7 @@ def load(path: Path | str, checkpoint: str | None = None) -> keras.Model:
             network was evaluated yet.
 
     Returns:
-        A model from images `(batch, height, width, 3)`, float32 RGB in [0, 255] of any size, to
+        A model from images `(batch, height, width, channels)`, float32 in [0, 255] of any size, to
         logits `(batch, height, width, num_classes)`, float32, at that size. Your own network is
         wrapped if it does not have this form, see `adapters.segmentation_network`; its
         preprocessing must be part of it.
@@ -164,7 +164,15 @@ def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
 
     Returns:
         A model from the same images to float32 logits, whose softmax is the marginals of the CRF.
+
+    Raises:
+        ValueError: If the model takes other images than RGB images.
     """
+    if model.input_shape[-1] != 3:
+        raise ValueError(
+            "images must be RGB for a CRF, which compares their colours, got images of "
+            f"{model.input_shape[-1]} channels."
+        )
     images = keras.Input((None, None, 3), name="image")
     marginals = crf([images, model(images)])
     # The smallest marginals underflow to 0; the lower limit is that of the CRF's authors.
@@ -230,7 +238,7 @@ def label_of(model: Callable, image):
 
     Args:
         model: A network or its forward pass, from images to logits of the same size.
-        image: float32 (height, width, 3), RGB in [0, 255].
+        image: float32 (height, width, channels) in [0, 255].
 
     Returns:
         uint8 (height, width).

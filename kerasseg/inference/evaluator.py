@@ -57,7 +57,7 @@ class Evaluator:
         """Counts all pixels.
 
         Args:
-            batches: Iterable of images (batch, height, width, 3) and integer labels
+            batches: Iterable of images (batch, height, width, channels) and integer labels
                 (batch, height, width), of any sizes, and anything more for the observer.
 
         Returns:
@@ -146,7 +146,7 @@ def pad_batch(images, labels, multiple: int):
     oneDNN crashes on an empty batch.
 
     Args:
-        images: (batch, height, width, 3).
+        images: (batch, height, width, channels).
         labels: (batch, height, width).
         multiple: Number of which the batch size must be a multiple.
 

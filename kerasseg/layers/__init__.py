@@ -20,6 +20,7 @@ from .outputs import SegmentationModel
 from .padding import CropPadding, PadToLeast
 from .pooling import AdaptiveAveragePooling2D, MaxPooling2D
 from .preprocessing import Preprocessing
+from .repeat_channels import RepeatChannels
 from .resize import (
     CenterCropLike,
     CropLike,
@@ -60,6 +61,7 @@ __all__ = [
     "PadToLeast",
     "PadToMultiple",
     "Preprocessing",
+    "RepeatChannels",
     "ResizeLike",
     "SegmentationModel",
     "SlidingWindow",

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from .repeat_channels import RepeatChannels
+
 # Channel means and standard deviations of ImageNet's training images, RGB in [0, 255].
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -49,7 +51,7 @@ class Preprocessing(keras.layers.Layer):
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError(
                 "mean and std must have one value per channel, std above 0, got "
-                "mean={tuple(mean)}, std={tuple(std)}."
+                f"mean={tuple(mean)}, std={tuple(std)}."
             )
         self.mean = tuple(float(value) for value in mean)
         self.std = tuple(float(value) for value in std)
@@ -85,19 +87,23 @@ class Preprocessing(keras.layers.Layer):
 def preprocess(images, preprocessing: str | None, of_encoder: str = "imagenet"):
     """Applies a named preprocessing at a model's entrance.
 
+    Images that are not RGB are normalised by the values of red, green and blue in turn: channel i
+    by those of colour i mod 3. Images of one or two channels become RGB first, by `RepeatChannels`,
+    so that everything behind this is a network of RGB images, with its weights.
+
     Args:
-        images: The model's input, `(batch, height, width, channels)`; RGB unless the caller
+        images: The model's input, `(batch, height, width, channels)`; in [0, 255] unless the caller
             normalises.
         preprocessing: A name in `PRESETS`, "encoder" for the encoder's own, or None when the caller
             normalises.
         of_encoder: Name of the encoder's own preprocessing.
 
     Returns:
-        The tensor that the encoder sees.
+        The tensor that the encoder sees: the input itself for None, otherwise normalised images
+        with at least three channels.
 
     Raises:
-        ValueError: If the name is unknown, or the images have other channels than red, green and
-            blue.
+        ValueError: If the name is unknown.
     """
     if preprocessing is None:
         return images
@@ -108,9 +114,26 @@ def preprocess(images, preprocessing: str | None, of_encoder: str = "imagenet"):
             f"got {preprocessing!r}."
         )
     mean, std, channel_order = PRESETS[preset]
-    if images.shape[-1] != len(mean):
-        raise ValueError(
-            f"preprocessing must be None for images of {images.shape[-1]} channels, got "
-            f"{preprocessing!r}, which is for RGB; normalise the images before the network."
-        )
+    channels = images.shape[-1]
+    if channels < 3:
+        images = RepeatChannels(3, dtype="float32", name="repeat_channels")(images)
+    elif channels > 3:
+        # No order of the channels but that of the images: kernels are put in order instead.
+        mean, std = (in_turn(values, channel_order, channels) for values in (mean, std))
+        channel_order = "rgb"
     return Preprocessing(mean, std, channel_order, name="preprocessing")(images)
+
+
+def in_turn(values: Sequence[float], channel_order: str, channels: int) -> tuple[float, ...]:
+    """Repeats the values of red, green and blue for further channels.
+
+    Args:
+        values: One value per colour, in the order that `channel_order` says.
+        channel_order: "rgb" or "bgr".
+        channels: Number of values to return.
+
+    Returns:
+        For channel i the value of colour i mod 3, counted from red.
+    """
+    colors = values if channel_order == "rgb" else values[::-1]
+    return tuple(colors[index % 3] for index in range(channels))

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 
+from kerasseg import visualize
+
 LONGEST_SIDE = 480
 
 
@@ -56,7 +58,7 @@ class ExtremeImages:
         Args:
             name: File name of the image.
             scores: Its mean IoU and its pixel accuracy; NaN without a labelled pixel.
-            image: uint8 (height, width, 3), RGB.
+            image: (height, width, channels) as for `visualize.rgb`, which makes the picture.
             label: uint8 (height, width), classes or 255.
             prediction: uint8 (height, width), classes.
         """
@@ -66,7 +68,7 @@ class ExtremeImages:
         for kept, sign in ((self._worst, 1), (self._best, -1)):
             if len(kept) == self._count and (sign * mean_iou, name) >= _rank(kept[-1], sign):
                 continue
-            parts = (_shrink(part) for part in (image, label, prediction))
+            parts = (_shrink(part) for part in (visualize.rgb(image), label, prediction))
             kept.append(ScoredImage(mean_iou, name, accuracy, *parts))
             kept.sort(key=lambda each, sign=sign: _rank(each, sign))
             del kept[self._count :]

@@ -61,7 +61,7 @@ class SplitScores:
         """Counts a batch.
 
         Args:
-            images: uint8 (batch, height, width, 3).
+            images: (batch, height, width, channels) in [0, 255].
             labels: uint8 (batch, height, width), classes or 255.
             predictions: uint8 (batch, height, width), classes.
             confidences: Probability of each prediction, float32 (batch, height, width).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from kerasseg import IGNORE_LABEL, lazy
+from kerasseg import IGNORE_LABEL, encoded_images, lazy
 
 from . import augmentation, sources, threads
 from .service import distribute
@@ -61,6 +61,8 @@ def training_batches(
     decoded: sources.Source | None = None,
     service: str | None = None,
     share: Share = WHOLE,
+    channels: int = 3,
+    bits: int = 8,
 ) -> tf.data.Dataset:
     """Builds the stream of augmented training batches.
 
@@ -91,23 +93,26 @@ def training_batches(
         share: The part of every batch to make. With several workers, it comes in as many pieces as
             the worker has replicas; together, the pieces of all workers are the batch. The records
             of the other parts are not read, and checksums are not verified.
+        channels: Number of channels of the images.
+        bits: Bits of each channel, 8 or 16.
 
     Returns:
-        Batches of images (batch, *crop_size, 3), uint8 (float32 for policy "rand"), and uint8
-        labels (batch, *crop_size).
+        Batches of images (batch, *crop_size, channels) in [0, 255], uint8 (float32 for 16 bits,
+        whose values are divided by 257, and for policy "rand"), and uint8 labels
+        (batch, *crop_size).
     """
     prepare = _preparation(
         crop_size=crop_size,
         image_size=image_size,
         scale=scale,
         flip=flip,
-        photometric=augmentation.photometric(policy),
+        photometric=augmentation.photometric(policy, channels, bits),
         seed=seed,
     )
     if service is not None or (decoded is None and share.workers > 1):
-        source = sources.IndexedRecords(files)
+        source = sources.IndexedRecords(files, channels, bits)
     else:
-        source = decoded or sources.Records(files)
+        source = decoded or sources.Records(files, channels, bits)
     block = _shuffle_block(files, examples)
     first = (first_epoch, first_batch)
     count = examples // (batch_size * group) * group
@@ -278,7 +283,13 @@ def _on_one_thread_each(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def evaluation_batches(
-    files: list[str], batch_size: int, share: Share = WHOLE, *, named: bool = False
+    files: list[str],
+    batch_size: int,
+    share: Share = WHOLE,
+    *,
+    named: bool = False,
+    channels: int = 3,
+    bits: int = 8,
 ) -> tf.data.Dataset:
     """Builds the stream of a split's images at their native size, each once.
 
@@ -292,21 +303,43 @@ def evaluation_batches(
             out evenly are filled up with images whose labels are ignored; images of the other
             parts are not decoded.
         named: Whether each batch also has the file names of its images; for one worker only.
+        channels: Number of channels of the images.
+        bits: Bits of each channel, 8 or 16.
 
     Returns:
-        Batches of uint8 images (batch, height, width, 3) and uint8 labels (batch, height, width),
-        and of names, strings (batch,), if these are wanted.
+        Batches of images (batch, height, width, channels), uint8 or for 16 bits float32 in
+        [0, 255], and uint8 labels (batch, height, width), and of names, strings (batch,), if these
+        are wanted.
     """
     read = tf.data.TFRecordDataset(files)
+
+    def decode_record(record):
+        image, label = decode(record, channels, bits)
+        return _in_range(image), label
+
+    def decode_named(record):
+        return *decode_record(record), sources.name_of(record)
+
     if share.workers == 1:
-        examples = read.map(sources.decode_named if named else decode, threads.count())
+        examples = read.map(decode_named if named else decode_record, threads.count())
         batches = _batches_of_one_size(
             examples, lambda _, label, *more: tf.shape(label, out_type=tf.int64), batch_size
         )
     else:
         records = _batches_of_one_size(read, sources.label_size, batch_size)
-        batches = records.map(lambda each: _decode_share(each, share), threads.count())
+        signature = (
+            tf.TensorSpec((None, None, channels), tf.uint8 if bits == 8 else tf.float32),
+            tf.TensorSpec((None, None), tf.uint8),
+        )
+        batches = records.map(
+            lambda each: _decode_share(each, share, decode_record, signature), threads.count()
+        )
     return threads.without_tuning(batches.prefetch(2))
+
+
+def _in_range(image):
+    """Brings 16-bit values to [0, 255], so that no later stage mistakes them for 8-bit values."""
+    return encoded_images.to_float(image) if image.dtype == tf.uint16 else image
 
 
 def _batches_of_one_size(
@@ -321,18 +354,12 @@ def _batches_of_one_size(
     )
 
 
-def _decode_share(records, share: Share):
+def _decode_share(records, share: Share, decode_record: Callable, signature):
     """Decodes a worker's part of a batch of records, whose images have one size."""
     count = tf.shape(records)[0]
     part = -(-count // (share.workers * share.replicas)) * share.replicas
     numbers = share.worker * part + tf.range(part)
-    images, labels = tf.map_fn(
-        decode,
-        tf.gather(records, tf.minimum(numbers, count - 1)),
-        fn_output_signature=(
-            tf.TensorSpec((None, None, 3), tf.uint8),
-            tf.TensorSpec((None, None), tf.uint8),
-        ),
-    )
+    chosen = tf.gather(records, tf.minimum(numbers, count - 1))
+    images, labels = tf.map_fn(decode_record, chosen, fn_output_signature=signature)
     is_there = (numbers < count)[:, tf.newaxis, tf.newaxis]
     return images, tf.where(is_there, labels, tf.constant(IGNORE_LABEL, tf.uint8))

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import IGNORE_LABEL
+from kerasseg import IGNORE_LABEL, encoded_images
+from kerasseg.channels import is_default
 
 from ..runs.training_options import AUGMENT
 
@@ -98,38 +99,51 @@ def fit_image(image, window: Window, colors=None):
     """Makes the crop of an image from the window's pixels.
 
     Args:
-        image: uint8 (*window.size, 3).
+        image: (*window.size, channels), uint8 or uint16.
         window: The window.
-        colors: Matrix and offset of `color_transform`; None for the colours as they are.
+        colors: Factor and offset of `color_transform` or `tone_transform`; None for the colours as
+            they are.
 
     Returns:
-        uint8 (*crop_size, 3): resized by bilinear interpolation with half-pixel centres, distorted
-            and rounded once; padding has the mean of the image's pixels.
+        (*crop_size, channels): resized by bilinear interpolation with half-pixel centres, and
+            distorted; padding has the mean of the image's pixels. uint8, rounded once, from uint8;
+            float32 in [0, 255] from uint16, whose values are divided by 257.
     """
     # tf.reverse is 20 times faster than the slice [:, ::-1], and the resizing of float32 twice as
     # fast as that of uint8.
     image = tf.cond(window.mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+    is_rounded = image.dtype == tf.uint8
+    channels = image.shape[-1]
     if colors is None:
-        image = _resize(tf.cast(image, tf.float32), window)
+        image = _resize(encoded_images.to_float(image), window)
     else:
-        matrix, offset = colors
+        factor, offset = colors
         image = _to_float(image, offset)
         # A linear distortion commutes with the resizing: it is done where there are fewer pixels.
         image = tf.cond(
             tf.reduce_prod(window.size) < tf.reduce_prod(window.content),
-            lambda: _resize(_multiply(image, matrix), window),
-            lambda: _multiply(_resize(image, window), matrix),
+            lambda: _resize(_distort(image, factor), window),
+            lambda: _distort(_resize(image, window), factor),
         )
     height, width = tf.unstack(window.content)
-    return _pad_with_mean(_round_to_uint8(tf.reshape(image, (height, width * 3))), window)
+    image = tf.reshape(image, (height, width * channels))
+    image = _round_to_uint8(image) if is_rounded else tf.clip_by_value(image, 0.0, 255.0)
+    return _pad_with_mean(image, window, channels)
 
 
 def _to_float(image, offset):
-    """Casts uint8 and adds an offset in one pass over the memory."""
+    """Casts uint8 and adds an offset in one pass over the memory; uint16 is divided by 257."""
+    if image.dtype == tf.uint16:
+        return encoded_images.to_float(image) + offset
     quantized = tf.bitcast(image, tf.quint8)
     return tf.raw_ops.Dequantize(
         input=quantized, min_range=offset, max_range=offset + 255.0, mode="MIN_COMBINED"
     )
+
+
+def _distort(image, factor):
+    """Multiplies colours by a matrix (3, 3), or all channels alike by a number."""
+    return _multiply(image, factor) if factor.shape.rank else image * factor
 
 
 def _multiply(image, matrix):
@@ -144,7 +158,7 @@ def _multiply(image, matrix):
 
 
 def _resize(image, window: Window):
-    return tf.image.resize(tf.ensure_shape(image, (None, None, 3)), window.content, "bilinear")
+    return tf.image.resize(image, window.content, "bilinear")
 
 
 def _round_to_uint8(image):
@@ -155,25 +169,26 @@ def _round_to_uint8(image):
     return tf.bitcast(quantized[0], tf.uint8)
 
 
-def _pad_with_mean(image, window: Window):
-    """Pads uint8 (height, width * 3), as concatenation in two dimensions copies whole rows."""
+def _pad_with_mean(image, window: Window, channels: int):
+    """Pads (height, width * channels); concatenation in two dimensions copies whole rows."""
     height, width = window.crop_size
     top, left = tf.unstack(window.before)
 
     def pad():
         rows = tf.shape(image)[0]
         columns = tf.reduce_mean(tf.cast(image, tf.float32), axis=0)
-        mean = _round_to_uint8(tf.reduce_mean(tf.reshape(columns, (-1, 3)), axis=0))
+        mean = tf.reduce_mean(tf.reshape(columns, (-1, channels)), axis=0)
+        mean = _round_to_uint8(mean) if image.dtype == tf.uint8 else mean
         row = tf.tile(mean, (width,))
-        right = 3 * (width - left) - tf.shape(image)[1]
-        sides = [tf.broadcast_to(row[:count], (rows, count)) for count in (3 * left, right)]
+        right = channels * (width - left) - tf.shape(image)[1]
+        sides = [tf.broadcast_to(row[:count], (rows, count)) for count in (channels * left, right)]
         middle = tf.concat([sides[0], image, sides[1]], axis=1)
         counts = (top, height - top - rows)
-        ends = [tf.broadcast_to(row, (count, 3 * width)) for count in counts]
+        ends = [tf.broadcast_to(row, (count, channels * width)) for count in counts]
         return tf.concat([ends[0], middle, ends[1]], axis=0)
 
     smaller = tf.reduce_any(window.content < tf.constant(window.crop_size))
-    return tf.reshape(tf.cond(smaller, pad, lambda: image), (height, width, 3))
+    return tf.reshape(tf.cond(smaller, pad, lambda: image), (height, width, channels))
 
 
 def fit_label(label, window: Window):
@@ -214,27 +229,58 @@ def _nearest_indices(window: Window):
     return tf.where((place >= 0) & (place < content), index, size)
 
 
-def photometric(policy: str) -> Callable:
+def photometric(policy: str, channels: int = 3, bits: int = 8) -> Callable:
     """Returns the function of `(image, window, seed)` that makes an image's crop, in its colours.
 
     Args:
         policy: "none" leaves colours as they are; "standard" changes brightness, contrast,
-            saturation and hue at once; "rand" applies two operations drawn from keras-cv's.
+            saturation and hue at once, and of images that are not RGB brightness and contrast;
+            "rand" applies two operations drawn from keras-cv's.
+        channels: Number of channels of the images.
+        bits: Bits of each channel, 8 or 16.
 
     Returns:
-        A function from the uint8 pixels of a window, the window and an int32 (2,) stateless seed to
-        the crop (*crop_size, 3), uint8, or float32 in [0, 255] for "rand".
+        A function from the pixels of a window, uint8 or uint16, the window and an int32 (2,)
+        stateless seed to the crop (*crop_size, channels): uint8, or float32 in [0, 255] for 16 bits
+        and for "rand".
 
     Raises:
-        ValueError: If the policy is unknown.
+        ValueError: If the policy is unknown, or needs RGB images of 8 bits.
     """
     if policy not in AUGMENT:
         raise ValueError(f"augment must be one of {', '.join(AUGMENT)}, got {policy!r}.")
     if policy == "none":
         return lambda image, window, seed: fit_image(image, window)
     if policy == "standard":
-        return lambda image, window, seed: fit_image(image, window, color_transform(seed))
+        transform = color_transform if channels == 3 else tone_transform
+        return lambda image, window, seed: fit_image(image, window, transform(seed))
+    if not is_default(channels, bits):
+        raise ValueError(
+            f"augment must be none or standard for images of {channels} channels and {bits} bits, "
+            f"got {policy!r}."
+        )
     return lambda image, window, seed: rand_augment(fit_image(image, window), seed)
+
+
+def tone_transform(seed):
+    """Draws a distortion of brightness and contrast, `(image + offset) * factor`.
+
+    Contrast scales the distance from mid-gray and brightness everything, of all channels alike.
+
+    Args:
+        seed: int32 (2,), stateless seed.
+
+    Returns:
+        float32 scalars, factor and offset.
+    """
+    brightness, contrast, *_ = _draw_distortion(seed)
+    return brightness * contrast, 127.5 * (1.0 / contrast - 1.0)
+
+
+def _draw_distortion(seed):
+    ranges = np.array([_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE], np.float32)
+    draws = ranges[:, 0] + tf.random.stateless_uniform((4,), seed) * np.ptp(ranges, axis=1)
+    return tf.unstack(draws)
 
 
 def color_transform(seed):
@@ -249,9 +295,7 @@ def color_transform(seed):
     Returns:
         float32 matrix (3, 3) and offset scalar.
     """
-    ranges = np.array([_BRIGHTNESS, _CONTRAST, _SATURATION, _HUE], np.float32)
-    draws = ranges[:, 0] + tf.random.stateless_uniform((4,), seed) * np.ptp(ranges, axis=1)
-    brightness, contrast, saturation, hue = tf.unstack(draws)
+    brightness, contrast, saturation, hue = _draw_distortion(seed)
     # The chroma plane turns by the hue and shrinks by the saturation: luma, cosine and sine part.
     luma, cosine, sine = (tf.constant(_TO_RGB @ part @ _TO_YIQ, tf.float32) for part in _YIQ_PARTS)
     matrix = luma + saturation * (tf.cos(hue) * cosine + tf.sin(hue) * sine)

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,6 @@ from ..errors import InputError
 from . import sources, threads
 
 _ALIGNMENT = 64
-_BYTES_A_PIXEL = 4  # three of the image and one of the label
 # Share of the available memory that "auto" takes; the rest is for the network and others.
 _SHARE = 0.5
 
@@ -28,6 +28,8 @@ class DecodedRecords:
     Args:
         files: TFRecord shards, which are read once, here.
         pixels: Number of pixels of all their images.
+        channels: Number of channels of the images.
+        bits: Bits of each channel, 8 or 16.
         folder: Folder for the pixels, in files without a name that end with the process; None for
             memory.
 
@@ -38,19 +40,30 @@ class DecodedRecords:
         shards: int64 (shards, 2), numbers of each shard's records.
     """
 
-    def __init__(self, files: list[str], pixels: int, folder: Path | None = None):
+    def __init__(
+        self,
+        files: list[str],
+        pixels: int,
+        folder: Path | None = None,
+        *,
+        channels: int = 3,
+        bits: int = 8,
+    ):
+        self._channels = channels
         images, labels = (
-            _aligned(size) if folder is None else _on_disk(size, folder)
-            for size in (3 * pixels, pixels)
+            _aligned(size, kind) if folder is None else _on_disk(size, kind, folder)
+            for size, kind in ((channels * pixels, _type_of(bits)), (pixels, np.uint8))
         )
         sizes, counts = [], []
         filled = 0
         for file in files:
-            decoded = tf.data.TFRecordDataset(file).map(sources.decode, threads.count())
+            decoded = tf.data.TFRecordDataset(file).map(
+                lambda record: sources.decode(record, channels, bits), threads.count()
+            )
             decoded = threads.without_tuning(decoded.prefetch(2))
             begun = len(sizes)
             for image, label in decoded.as_numpy_iterator():
-                images[3 * filled : 3 * (filled + label.size)] = image.reshape(-1)
+                images[channels * filled : channels * (filled + label.size)] = image.reshape(-1)
                 labels[filled : filled + label.size] = label.reshape(-1)
                 filled += label.size
                 sizes.append(label.shape)
@@ -71,34 +84,41 @@ class DecodedRecords:
         size, begin = self._sizes[element], self._begins[element]
 
         def cut(corner, window):
+            channels = self._channels
             first = begin + tf.cast(corner[0] * size[1], tf.int64)
             count = tf.cast(window[0] * size[1], tf.int64)
-            image = tf.slice(self._images, [3 * first], [3 * count])
-            image = tf.reshape(image, tf.stack([window[0], size[1] * 3]))
+            image = tf.slice(self._images, [channels * first], [channels * count])
+            image = tf.reshape(image, tf.stack([window[0], size[1] * channels]))
             label = tf.reshape(tf.slice(self._labels, [first], [count]), [window[0], size[1]])
-            image = tf.slice(image, [0, 3 * corner[1]], [window[0], 3 * window[1]])
-            image = tf.reshape(image, tf.stack([window[0], window[1], 3]))
+            image = tf.slice(image, [0, channels * corner[1]], [window[0], channels * window[1]])
+            image = tf.reshape(image, tf.stack([window[0], window[1], channels]))
             return image, tf.slice(label, [0, corner[1]], window)
 
         return sources.Opened(size, cut)
 
 
-def _aligned(size: int) -> np.ndarray:
-    """Allocates uint8 (size,) at an address to which TensorFlow aligns its tensors."""
+def _type_of(bits: int) -> Any:
+    return np.uint8 if bits == 8 else np.uint16
+
+
+def _aligned(size: int, kind: Any) -> np.ndarray:
+    """Allocates integers (size,) at an address to which TensorFlow aligns its tensors."""
+    size *= np.dtype(kind).itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     skipped = -memory.ctypes.data % _ALIGNMENT
-    return memory[skipped : skipped + size]
+    return memory[skipped : skipped + size].view(kind)
 
 
-def _on_disk(size: int, folder: Path) -> np.ndarray:
-    """Maps a new file, uint8 (size,); the system reads its pages when they are used."""
+def _on_disk(size: int, kind: Any, folder: Path) -> np.ndarray:
+    """Maps a new file, integers (size,); the system reads its pages when they are used."""
+    size *= np.dtype(kind).itemsize
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):
             # Writing to a page for which the disk has no room would end the process.
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
-        return np.memmap(file, np.uint8, "r+", shape=(size,))
+        return np.memmap(file, np.uint8, "r+", shape=(size,)).view(kind)
 
 
 def _shared_tensor(array: np.ndarray) -> tf.Tensor:
@@ -134,7 +154,8 @@ def load(choice: str, dataset: records.Dataset, epochs: int, folder: Path) -> De
     try:
         with records.reading(dataset):
             place = folder if choice == "disk" else None
-            return DecodedRecords(dataset.files("train"), needed // _BYTES_A_PIXEL, place)
+            pixels = needed // _bytes_per_pixel(dataset)
+            return DecodedRecords(dataset.files("train"), pixels, place, **dataset.image_form)
     except OSError as error:
         raise InputError(f"{folder}: cannot hold the decoded split ({error}).") from error
 
@@ -170,7 +191,12 @@ def check(choice: str, dataset: records.Dataset, folder: Path) -> None:
 def _needed_bytes(dataset: records.Dataset) -> int:
     """Returns the bytes of the decoded split; 0 if its pixels were not counted."""
     split = dataset.splits["train"]
-    return _BYTES_A_PIXEL * (sum(split.class_pixels) + split.ignored_pixels)
+    return _bytes_per_pixel(dataset) * (sum(split.class_pixels) + split.ignored_pixels)
+
+
+def _bytes_per_pixel(dataset: records.Dataset) -> int:
+    """Returns the bytes of a pixel's channels and of its label."""
+    return dataset.channels * dataset.bits // 8 + 1
 
 
 def _available_disk(folder: Path) -> int:

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import channels as channels_rule
+from kerasseg import encoded_images
+
 from ..errors import InputError
 from ..records import wire
 
@@ -28,8 +31,8 @@ class Opened(NamedTuple):
 
     Attributes:
         size: int32 (2,), `(height, width)`.
-        cut: Function from a window's corner and size, int32 (2,) each, to its pixels: uint8
-            image (*size, 3) and uint8 label (*size).
+        cut: Function from a window's corner and size, int32 (2,) each, to its pixels: image
+            (*size, channels), uint8 or uint16, and uint8 label (*size).
     """
 
     size: Any
@@ -54,28 +57,26 @@ class Source(Protocol):
         ...
 
 
-def decode(record):
+def decode(record, channels: int = 3, bits: int = 8):
     """Decodes a record.
 
     Args:
         record: Serialised `tf.train.Example`, a string scalar.
+        channels: Number of channels of the image.
+        bits: Bits of each channel, 8 or 16.
 
     Returns:
-        uint8 image (height, width, 3) and uint8 label (height, width).
+        Image (height, width, channels), uint8 or for 16 bits uint16, and uint8 label
+        (height, width).
     """
     features = tf.io.parse_single_example(record, _FEATURES)
-    return _decode_image(features["image"]), _decode_label(features["segmentation_mask"])
+    image = encoded_images.decode(features["image"], channels, bits)
+    return image, _decode_label(features["segmentation_mask"])
 
 
-def decode_named(record):
-    """Decodes a record as `decode` does, and also returns its file name, a string scalar."""
-    name = tf.io.parse_single_example(record, _FEATURES)["filename"]
-    return *decode(record), name
-
-
-def _decode_image(content):
-    image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))
+def name_of(record):
+    """Reads the file name of a record, a string scalar."""
+    return tf.io.parse_single_example(record, _FEATURES)["filename"]
 
 
 def _decode_label(content):
@@ -91,19 +92,23 @@ def label_size(record):
     return tf.cast(tf.stack([height, width]), tf.int64)
 
 
-def open_record(record) -> Opened:
-    """Opens a serialised `tf.train.Example`: decodes its label, and the image's window only."""
+def open_record(record, channels: int = 3, bits: int = 8) -> Opened:
+    """Opens a serialised `tf.train.Example`: decodes its label, and the image's window only.
+
+    For the arguments see `decode`.
+    """
     features = tf.io.parse_single_example(record, _FEATURES)
     label = _decode_label(features["segmentation_mask"])
 
     def cut(corner, size):
-        image = decode_window(features["image"], tf.shape(label), corner, size)
+        shape = tf.shape(label)
+        image = decode_window(features["image"], shape, corner, size, channels, bits)
         return image, tf.slice(label, corner, size)
 
     return Opened(tf.shape(label), cut)
 
 
-def decode_window(content, image_size, corner, size):
+def decode_window(content, image_size, corner, size, channels: int = 3, bits: int = 8):
     """Decodes a window of an image to exactly the pixels of the whole decoded image.
 
     Only the blocks of a JPEG that touch the window are decoded. Chroma of half the resolution is
@@ -114,9 +119,11 @@ def decode_window(content, image_size, corner, size):
         image_size: int32 (2,), `(height, width)` of the image.
         corner: int32 (2,), upper left corner of the window.
         size: int32 (2,), `(height, width)` of the window.
+        channels: Number of channels of the image.
+        bits: Bits of each channel, 8 or 16.
 
     Returns:
-        uint8 (*size, 3).
+        uint8, or uint16 for 16 bits: (*size, channels).
     """
 
     def from_jpeg():
@@ -126,14 +133,18 @@ def decode_window(content, image_size, corner, size):
         return _slice(tf.io.decode_and_crop_jpeg(content, around, channels=3), corner - begin, size)
 
     def from_other():
-        return _slice(_decode_image(content), corner, size)
+        return _slice(encoded_images.decode(content, channels, bits), corner, size)
 
+    if not channels_rule.is_default(channels, bits):
+        return from_other()  # never a JPEG
     return tf.cond(tf.io.is_jpeg(content), from_jpeg, from_other)
 
 
 def _slice(image, corner, size):
-    image = tf.slice(image, tf.pad(corner, [[0, 1]]), tf.pad(size, [[0, 1]], constant_values=3))
-    return tf.ensure_shape(image, (None, None, 3))
+    channels = image.shape[-1]
+    size = tf.pad(size, [[0, 1]], constant_values=channels)
+    image = tf.slice(image, tf.pad(corner, [[0, 1]]), size)
+    return tf.ensure_shape(image, (None, None, channels))
 
 
 class Records:
@@ -141,10 +152,13 @@ class Records:
 
     Args:
         files: TFRecord shards.
+        channels: Number of channels of their images.
+        bits: Bits of each channel, 8 or 16.
     """
 
-    def __init__(self, files: list[str]):
+    def __init__(self, files: list[str], channels: int = 3, bits: int = 8):
         self.shards = tf.constant(files)
+        self._form = channels, bits
 
     def elements(self, shard) -> tf.data.Dataset:
         """Returns the records of a shard, their checksums verified."""
@@ -152,7 +166,7 @@ class Records:
 
     def open(self, element) -> Opened:
         """Opens a record."""
-        return open_record(element)
+        return open_record(element, *self._form)
 
 
 class IndexedRecords:
@@ -160,12 +174,15 @@ class IndexedRecords:
 
     Args:
         files: TFRecord shards, which every machine that opens an element must be able to read.
+        channels: Number of channels of their images.
+        bits: Bits of each channel, 8 or 16.
 
     Raises:
         InputError: If a file is cut short.
     """
 
-    def __init__(self, files: list[str]):
+    def __init__(self, files: list[str], channels: int = 3, bits: int = 8):
+        self._form = channels, bits
         spans = [_record_spans(Path(file)) for file in files]
         self.shards = shard_ranges([len(span) for span in spans])
         self._files = tf.constant(files)
@@ -181,7 +198,7 @@ class IndexedRecords:
         before, length, behind = tf.unstack(self._spans[element])
         file = self._files[self._file[element]]
         record = tf.data.FixedLengthRecordDataset(file, length, before, behind)
-        return open_record(record.get_single_element())
+        return open_record(record.get_single_element(), *self._form)
 
 
 def shard_ranges(examples: list[int]) -> tf.Tensor:

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from kerasseg import channels, lazy
 
@@ -114,6 +114,13 @@ class Split:
     ignored_pixels: int
 
 
+class ImageForm(TypedDict):
+    """The form of a dataset's images, see `Dataset`."""
+
+    channels: int
+    bits: int
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A converted dataset on disk.
@@ -126,6 +133,7 @@ class Dataset:
         fingerprint: Hash over classes and shards: equal contents have equal fingerprints.
         channels: Number of channels of the images, 1 to 16.
         bits: Bits of each channel, 8 or 16.
+        stretch: `--stretch` of the conversion, in words; None without it.
     """
 
     root: Path
@@ -135,6 +143,12 @@ class Dataset:
     fingerprint: str
     channels: int = 3
     bits: int = 8
+    stretch: str | None = None
+
+    @property
+    def image_form(self) -> ImageForm:
+        """Returns `channels` and `bits` by name, as the functions that read records take them."""
+        return {"channels": self.channels, "bits": self.bits}
 
     def files(self, split: str) -> list[str]:
         """Lists a split's shards after checking that each is there and complete.
@@ -221,6 +235,7 @@ def load(folder: Path | str) -> Dataset:
         splits = {name: Split(name, **split) for name, split in manifest["splits"].items()}
         stored = manifest["format"], manifest["dataset"], manifest["fingerprint"]
         depth = manifest.get("channels", 3), manifest.get("bits", 8)
+        stretch = dict(manifest.get("how") or {}).get("stretch")
         channels.check(*depth)
         if not all(isinstance(text, str) for text in stored[1:]):
             raise TypeError(f"dataset and fingerprint must be text, got {stored[1:]}")
@@ -242,7 +257,7 @@ def load(folder: Path | str) -> Dataset:
             f"{path}: format must be {format_of(*depth)}, got {stored[0]}; convert again with "
             "--overwrite."
         )
-    return Dataset(path.parent, stored[1], classes, splits, stored[2], *depth)
+    return Dataset(path.parent, stored[1], classes, splits, stored[2], *depth, stretch)
 
 
 def format_of(channels_of_images: int, bits: int) -> int:

@@ -94,5 +94,11 @@ def refine(model: keras.Model, parameters: CRFParameters) -> keras.Model:
 
     Returns:
         A model from the same images to logits, whose softmax is the marginals of the CRF.
+
+    Raises:
+        InputError: If the model takes other images than RGB images.
     """
-    return inference.refined(model, parameters.layer())
+    try:
+        return inference.refined(model, parameters.layer())
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -9,6 +9,7 @@ import keras
 import kerasseg
 from kerasseg import inference
 from kerasseg.checkpoints import imagenet, readers, transfer
+from kerasseg.checkpoints.image_kernels import KernelAdapter
 
 from .. import records
 from ..errors import InputError
@@ -39,18 +40,40 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
                 model, encoder, options.encoder_weights, report=notices.append
             )
             if notices:
-                loaded["encoder_tensors"] = notices[0]
-                print(notices[0], file=sys.stderr)
+                loaded["encoder_tensors"] = " ".join(notices)
+                print(*notices, sep="\n", file=sys.stderr)
         if options.init_from is not None:
             source = Path(options.init_from)
             same = _has_classes_of(source, dataset, reset_head=options.reset_head)
-            restarted = transfer.copy_weights(
-                _load_source(source), model, reset_head=options.reset_head, same_classes=same
+            given = _load_source(source)
+            _check_channels(source, given, model)
+            adapter = transfer.adapter_of(given)
+            loaded["layers_started_anew"] = transfer.copy_weights(
+                given, model, reset_head=options.reset_head, same_classes=same, adapter=adapter
             )
-            loaded["layers_started_anew"] = restarted
+            _tell_of_channels(given, model, adapter, loaded)
     except ValueError as error:
         raise InputError(str(error)) from error
     return loaded
+
+
+def _check_channels(path: Path, source: keras.Model, model: keras.Model) -> None:
+    given, channels = source.input_shape[-1], model.input_shape[-1]
+    if given not in (3, channels):
+        raise InputError(
+            f"{path}: must be a network of images of {channels} channels, as the dataset has"
+            f"{'' if channels == 3 else ', or of RGB images'}, got one of {given}."
+        )
+
+
+def _tell_of_channels(
+    source: keras.Model, model: keras.Model, adapter: KernelAdapter, loaded: dict[str, Any]
+) -> None:
+    """Says how the weights of a network of RGB images came to one of other images."""
+    told = adapter.describe(model)
+    if told and source.input_shape[-1] != model.input_shape[-1]:
+        loaded["adapted_kernels"] = told
+        print(told, file=sys.stderr)
 
 
 def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool) -> bool:

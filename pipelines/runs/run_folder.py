@@ -23,6 +23,7 @@ from typing import Any
 
 import kerasseg
 from kerasseg import IGNORE_LABEL, atomic_files
+from kerasseg.channels import check, is_default
 
 from .. import records
 from ..classes import ClassSpace, colors
@@ -49,6 +50,10 @@ class Run:
         dataset: `{"name", "path", "fingerprint"}` of the training's dataset.
         code: Entries of `guests.store` for the user's own code.
         phases: What was changed when the training was resumed, oldest first.
+        channels: Number of channels of the images that the network takes.
+        bits: Bits of each channel of the training's images, 8 or 16.
+        stretch: `--stretch` of the conversion of images that are not RGB of 8 bits, in words; None
+            without it.
     """
 
     folder: Path
@@ -57,6 +62,9 @@ class Run:
     dataset: dict[str, Any]
     code: Sequence[Mapping[str, str]] = ()
     phases: Sequence[Phase] = ()
+    channels: int = 3
+    bits: int = 8
+    stretch: str | None = None
 
     @property
     def name(self) -> str:
@@ -64,16 +72,29 @@ class Run:
         return self.folder.resolve().name
 
     def open_dataset(self, data: Path | None = None) -> records.Dataset:
-        """Opens the dataset of the run, or another one with the same classes.
+        """Opens the dataset of the run, or another one with the same classes and channels.
 
         Raises:
-            InputError: If it is not there, or its classes differ from the run's.
+            InputError: If it is not there, or its classes or channels differ from the run's.
         """
         if data is None and not self.dataset["path"]:
             raise InputError(f"{self.folder}: imported weights need --data.")
         dataset = records.load(data or self.dataset["path"])
         self.check_classes(dataset.classes, dataset.root)
+        self.check_channels(dataset)
         return dataset
+
+    def check_channels(self, dataset: records.Dataset) -> None:
+        """Checks that the images of a dataset have as many channels as the network takes.
+
+        Raises:
+            InputError: If they have another number.
+        """
+        if dataset.channels != self.channels:
+            raise InputError(
+                f"{dataset.root}: images must have {self.channels} channels, as those that "
+                f"{self.folder} was trained on, got {dataset.channels}."
+            )
 
     def check_classes(self, classes: ClassSpace, root: Path) -> None:
         """Checks that a dataset has the classes of the run.
@@ -156,12 +177,29 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
         InputError: If there is a run already, or the folder cannot be written.
     """
     check_new(folder)
-    return describe(folder, options, dataset.classes, _origin(dataset), **facts)
+    images = _images(dataset)
+    return describe(folder, options, dataset.classes, _origin(dataset), **images, **facts)
 
 
 def unwritten(folder: Path, options: TrainingOptions, dataset: records.Dataset) -> Run:
     """Returns a new run whose description another process writes."""
-    return Run(folder, options, dataset.classes, _origin(dataset))
+    form = (dataset.channels, dataset.bits, _images(dataset).get("images", {}).get("stretch"))
+    return Run(folder, options, dataset.classes, _origin(dataset), (), (), *form)
+
+
+def _images(dataset: records.Dataset) -> dict[str, Any]:
+    """Returns what a run records of its images; nothing for RGB images of 8 bits."""
+    if is_default(dataset.channels, dataset.bits):
+        return {}
+    return {"images": {**dataset.image_form, "stretch": dataset.stretch}}
+
+
+def _recorded(options: TrainingOptions) -> dict[str, Any]:
+    """Returns the options by name; without the number of channels where the dataset decides."""
+    recorded = asdict(options)
+    if options.channels is None:
+        del recorded["channels"]
+    return recorded
 
 
 def _origin(dataset: records.Dataset) -> dict[str, Any]:
@@ -193,7 +231,7 @@ def describe(
     """
     content = {
         "format": FORMAT,
-        "options": asdict(options),
+        "options": _recorded(options),
         "class_names": classes.names,
         "colors": classes.colors,
         "ignore_label": IGNORE_LABEL,
@@ -218,7 +256,7 @@ def begin_phase(run: Run, options: TrainingOptions, phase: Phase) -> Run:
     content = json.loads(path.read_text(encoding="utf-8"))
     phases = [each.to_json() for each in (*run.phases, phase)]
     with writing_to(run.folder):
-        atomic_files.write_json(path, {**content, "options": asdict(options), "phases": phases})
+        atomic_files.write_json(path, {**content, "options": _recorded(options), "phases": phases})
     return load(run.folder)
 
 
@@ -242,7 +280,10 @@ def load(folder: Path) -> Run:
         # Release 0.1 trained its own networks only.
         code = [_read_code(entry) for entry in content.get("code", ())]
         phases = [Phase.from_json(entry) for entry in content.get("phases", ())]
-        return Run(Path(folder), options, classes, content["dataset"], code, phases)
+        images = content.get("images", {})
+        form = (images.get("channels", 3), images.get("bits", 8), images.get("stretch"))
+        check(*form[:2])
+        return Run(Path(folder), options, classes, content["dataset"], code, phases, *form)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
 

@@ -153,7 +153,8 @@ def _load_file_alone(
     _check_number(path, model, space, "the class list" if told else "the dataset")
     # A dataset with the same classes need not be that of the training.
     origin = {"name": "unknown", "fingerprint": "", "path": ""}
-    return Run(path.with_suffix(""), TrainingOptions(model=path.name), space, origin), model
+    options, channels = TrainingOptions(model=path.name), model.input_shape[-1]
+    return Run(path.with_suffix(""), options, space, origin, channels=channels), model
 
 
 def results_folder(path: Path | str) -> Path:

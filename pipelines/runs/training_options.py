@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from kerasseg import models
+from kerasseg.channels import MAX_CHANNELS
 
 from ..errors import InputError
 from . import class_weighting, intervals, loss_terms, option_combinations
@@ -96,11 +97,23 @@ class TrainingOptions:
             _NETWORK,
         ),
     ] = field(default_factory=dict)
+    channels: Annotated[
+        int | None,
+        Option(
+            "Number of channels of the images that the network takes, which must be the number of "
+            "the dataset's. Unless given, it is that number.",
+            _NETWORK,
+            Range(
+                f"a whole number from 1 to {MAX_CHANNELS}",
+                lambda channels: 1 <= channels <= MAX_CHANNELS,
+            ),
+        ),
+    ] = None
     encoder_weights: Annotated[
         str,
         Option(
             "Initial weights of the encoder: none, imagenet, hub:PRESET, or a file with ImageNet "
-            "weights.",
+            "weights. Kernels of RGB images are adapted to images of other channels.",
             _WEIGHTS,
         ),
     ] = "none"
@@ -184,7 +197,9 @@ class TrainingOptions:
     augment: Annotated[
         str,
         Option(
-            "Random changes of the training images' colours; rand is RandAugment from keras-cv.",
+            "Random changes of the training images' colours; of images that are not RGB, standard "
+            "changes brightness and contrast only. rand is RandAugment from keras-cv, for RGB "
+            "images of 8 bits.",
             _IMAGES,
             one_of(*AUGMENT),
         ),

@@ -43,7 +43,7 @@ def build(
         schedule_start: Position at which the schedule of the learning rate begins.
 
     Returns:
-        The compiled model, from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        The compiled model, from images `(batch, height, width, channels)`, float32 in [0, 255], to
         logits `(batch, height, width, num_classes)`, or to a dict of them with auxiliary logits.
 
     Raises:
@@ -89,10 +89,14 @@ def _build_network(
     if "encoder" in own:
         arguments["encoder"] = own["encoder"].value
     if "model" in own:
-        model = guest_parts.build_network(own["model"], options, arguments)
+        model = guest_parts.build_network(own["model"], options, arguments, dataset.channels)
     else:
         architecture: Any = options.model  # known at run time only
-        model = kerasseg.build(architecture, **arguments)
+        shape = (None, None, dataset.channels)
+        model = kerasseg.build(architecture, **{"input_shape": shape, **arguments})
+        taken = model.input_shape[-1]
+        requirement = f"of {dataset.channels} channels, as the images of the dataset"
+        check_option("input_shape", taken == dataset.channels, requirement, taken)
     for option in own.keys() - {"loss"}:
         guest_parts.check_saving(own[option], model)
     return model

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kerasseg import IGNORE_LABEL
+from kerasseg.channels import is_default
 
 from .. import records
 from ..errors import ImageFileError, InputError
@@ -23,6 +24,12 @@ def check(options: TrainingOptions, dataset: records.Dataset) -> None:
         InputError: If a split has no pixel of a class, or an option does not fit the dataset or the
             number of epochs.
     """
+    channels, bits = dataset.channels, dataset.bits
+    requirement = f"{channels}, the number of the dataset"
+    check_option("channels", options.channels in (None, channels), requirement, options.channels)
+    requirement = f"none or standard for images of {channels} channels and {bits} bits"
+    fits = options.augment != "rand" or is_default(channels, bits)
+    check_option("augment", fits, requirement, options.augment)
     for split in ("train", "validation"):
         if not _holds_a_class(dataset, split):
             raise InputError(

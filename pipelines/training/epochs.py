@@ -155,7 +155,9 @@ class Training:
     def _scoring(self, network: keras.Model | None = None) -> callbacks.SegmentationMetrics:
         options, classes = self.described.options, self.dataset.classes
         files = self.dataset.files("validation")
-        batches = inputs.evaluation_batches(files, options.batch_size, self._share())
+        batches = inputs.evaluation_batches(
+            files, options.batch_size, self._share(), **self.dataset.image_form
+        )
         return callbacks.SegmentationMetrics(
             self.team.checking(self.stop, batches),
             class_names=classes.names,
@@ -175,7 +177,8 @@ class Training:
         """Returns batches of whole images to draw, where the chief scores a part of each batch."""
         if self.team.size == 1:
             return None
-        return inputs.evaluation_batches(files, self.described.options.batch_size)
+        size = self.described.options.batch_size
+        return inputs.evaluation_batches(files, size, **self.dataset.image_form)
 
     def _share(self) -> inputs.Share:
         """Returns the part of each batch that is this worker's."""
@@ -218,6 +221,7 @@ class Training:
             decoded=self._decoded(start),
             service=self.service,
             share=share,
+            **self.dataset.image_form,
         )
 
     def _decoded(self, start: Position) -> cache.DecodedRecords | None:

@@ -17,9 +17,6 @@ from ..runs.guests import Guest
 from ..runs.option_fields import check_option
 from ..runs.training_options import TrainingOptions
 
-# Any height and width, in colour.
-_INPUT_SHAPE = (None, None, 3)
-
 
 def check_options(options: TrainingOptions, found: Mapping[str, Guest]) -> None:
     """Checks the options that apply only to kerasseg's own networks or losses, or only to others.
@@ -45,13 +42,16 @@ def check_options(options: TrainingOptions, found: Mapping[str, Guest]) -> None:
         check_option("loss_options", not given, requirement, given)
 
 
-def build_network(guest: Guest, options: TrainingOptions, arguments: dict[str, Any]) -> keras.Model:
+def build_network(
+    guest: Guest, options: TrainingOptions, arguments: dict[str, Any], channels: int = 3
+) -> keras.Model:
     """Calls `function(num_classes, input_shape, **model_options)`.
 
     Args:
         guest: The function.
         options: Options of the training.
         arguments: `num_classes` and the options of the model.
+        channels: Number of channels of the images.
 
     Returns:
         The network, whose output are logits `(batch, height, width, num_classes)`.
@@ -59,7 +59,7 @@ def build_network(guest: Guest, options: TrainingOptions, arguments: dict[str, A
     Raises:
         InputError: If the function fails, or does not return such a network.
     """
-    arguments = {"input_shape": _INPUT_SHAPE, **arguments}
+    arguments = {"input_shape": (None, None, channels), **arguments}
     try:
         model = guest.value(**arguments)
     except (Exception, SystemExit) as error:  # it may raise anything
@@ -68,7 +68,7 @@ def build_network(guest: Guest, options: TrainingOptions, arguments: dict[str, A
             f"{guest} cannot be called with {listed} ({guests.place(error, guest.source)})."
         ) from error
     try:
-        network = adapters.trainable_network(model, arguments["num_classes"])
+        network = adapters.trainable_network(model, arguments["num_classes"], channels)
     except ValueError as error:
         raise InputError(f"{guest}: {error}") from error
     _check_encoder(guest, options, network)

@@ -138,7 +138,8 @@ def _measure_steps(step: Callable[[], None], batches: TimedBatches) -> tuple[flo
 def _validation(dataset: records.Dataset, options: TrainingOptions) -> list:
     """Reads the first validation batches."""
     read, images = [], 0
-    for batch in inputs.evaluation_batches(dataset.files("validation"), options.batch_size):
+    files, form = dataset.files("validation"), dataset.image_form
+    for batch in inputs.evaluation_batches(files, options.batch_size, **form):
         read.append(batch)
         images += len(batch[0])
         if images >= _EVALUATED_IMAGES:

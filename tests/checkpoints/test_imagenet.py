@@ -176,36 +176,42 @@ def test_weights_that_are_not_to_be_had_are_errors(encoder, weights, message):
         imagenet.load_encoder(network, encoder, weights)
 
 
-@pytest.mark.parametrize("weights", ["imagenet", "hub:absent"])
-def test_weights_of_rgb_images_are_refused_for_images_of_other_channels(weights):
-    network = kerasseg.build(
-        "pspnet",
-        num_classes=2,
-        encoder="resnet18",
-        filters=8,
-        input_shape=(None, None, 4),
-        preprocessing=None,
+def test_the_kernel_of_an_rgb_file_is_adapted_to_other_channels_and_this_is_said(resnet, tmp_path):
+    options = {"num_classes": 2, "encoder": "resnet18", "filters": 8}
+    model = kerasseg.build("deeplabv3plus", **options, input_shape=(None, None, 4))
+    state = torch_state(resnet, stem_of_torchvision)
+    safetensors.numpy.save_file(state, tmp_path / "resnet.safetensors")
+    told = []
+    imagenet.load_encoder(
+        model, "resnet18", str(tmp_path / "resnet.safetensors"), report=told.append
     )
-    message = f"must be none for images of 4 channels, got '{weights}': ImageNet's have 3"
-    with pytest.raises(ValueError, match=message):
-        imagenet.load_encoder(network, "resnet18", weights)
+    red, green, blue = state["conv1.weight"].transpose(2, 3, 1, 0).transpose(2, 0, 1, 3)
+    expected = np.stack([red / 2, green, blue, red / 2], axis=2)
+    kernel = model.get_layer("encoder_stem1_conv").kernel
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+    assert len(told) == 1
+    assert "encoder_stem1_conv: its RGB kernel was adapted to 4 channels" in told[0]
 
 
-def test_a_file_of_rgb_weights_fills_nothing_of_a_network_of_other_channels(tmp_path):
-    options = {"num_classes": 2, "encoder": "mobilenetv2:0.35", "filters": 8}
-    network = kerasseg.build(
-        "deeplabv3", **options, input_shape=(None, None, 1), preprocessing=None
-    )
-    file = tmp_path / "mobilenet.weights.h5"
-    file.touch()
-    with pytest.raises(ValueError, match="encoder weights must be none for images of 1 channels"):
-        imagenet.load_encoder(network, options["encoder"], str(file))
-    stem = np.zeros((64, 3, 7, 7), np.float32)
+def test_vgg16_of_keras_sees_blue_first_and_is_put_into_the_order_of_the_image(tmp_path):
+    reference = draw_weights(keras.applications.VGG16(weights=None, include_top=False))
+    reference.save_weights(tmp_path / "vgg.weights.h5")
+    model = kerasseg.build("refinenet", num_classes=2, encoder="vgg16", filters=8,
+                           input_shape=(None, None, 4))  # fmt: skip
+    imagenet.load_encoder(model, "vgg16", str(tmp_path / "vgg.weights.h5"))
+    blue, green, red = np.moveaxis(reference.get_layer("block1_conv1").kernel.numpy(), 2, 0)
+    expected = np.stack([red / 2, green, blue, red / 2], axis=2)
+    np.testing.assert_allclose(model.get_layer("encoder_conv1_1").kernel, expected, rtol=1e-6)
+    layer = model.get_layer("preprocessing")
+    assert layer.mean == pytest.approx((122.679, 116.669, 104.007, 122.679), abs=1e-3)
+    assert layer.channel_order == "rgb"
+
+
+def test_the_weights_of_other_channels_than_rgb_must_be_those_of_the_network(tmp_path):
+    stem = np.zeros((64, 2, 7, 7), np.float32)
     safetensors.numpy.save_file({"conv1.weight": stem}, tmp_path / "resnet.safetensors")
-    network = kerasseg.build(
-        "pan", num_classes=2, encoder="resnet18", input_shape=(None, None, 1), preprocessing=None
-    )
-    message = r"conv1.weight: must have the shape of encoder_stem1_conv/kernel \(7, 7, 1, 64\)"
+    network = kerasseg.build("pan", num_classes=2, encoder="resnet18", input_shape=(None, None, 4))
+    message = r"conv1.weight: must have the shape of encoder_stem1_conv/kernel \(7, 7, 4, 64\)"
     with pytest.raises(ValueError, match=message):
         imagenet.load_encoder(network, "resnet18", str(tmp_path / "resnet.safetensors"))
 

@@ -103,15 +103,21 @@ def test_images_smaller_than_a_backbone_takes_are_padded(tmp_path):
         np.testing.assert_allclose(features, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_images_of_other_channels_than_the_preset_s_are_refused(preset):
-    with pytest.raises(ValueError, match=r"images must have 3 channels for encoder hub:.*, got 4"):
-        kerasseg.build(
-            "pspnet",
-            num_classes=2,
-            encoder=f"hub:{preset[0]}",
-            input_shape=(*ANY, 4),
-            preprocessing=None,
-        )
+def test_a_backbone_of_rgb_images_is_adapted_to_other_channels(preset):
+    gray = np.random.default_rng(1).normal(size=(1, 64, 64, 1)).astype(np.float32)
+    found = {}
+    for channels in (3, 4):
+        inputs = keras.Input((*ANY, channels))
+        features = hub.features(inputs, f"hub:{preset[0]}", output_stride=16)
+        found[channels] = keras.Model(inputs, features[32])(np.repeat(gray, channels, axis=-1))
+    np.testing.assert_allclose(found[4], found[3], atol=1e-4 * np.abs(found[3]).max())
+
+
+def test_images_of_other_channels_than_a_preset_of_other_images_are_refused(tmp_path):
+    backbone = keras_hub.models.DenseNetBackbone([1, 1, 1, 1], growth_rate=8, image_shape=(*ANY, 2))
+    backbone.save_to_preset(tmp_path)
+    with pytest.raises(ValueError, match=r"images must have 2 channels for encoder hub:.*, got 4"):
+        kerasseg.build("pan", num_classes=2, encoder=f"hub:{tmp_path}", input_shape=(*ANY, 4))
 
 
 def test_a_backbone_that_lacks_a_level_is_refused_where_it_is_needed(preset, monkeypatch):

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import kerasseg
 from kerasseg import models, serving
+from kerasseg.checkpoints import transfer
 from kerasseg.encoders import _tokens, convnext, dinov2, mit, mobilenetv3, resnet, swin
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
@@ -185,18 +186,18 @@ def test_the_shape_is_known_when_the_input_s_is(name, variant):
 
 
 @every_architecture
-def test_images_of_any_number_of_channels_are_taken_without_preprocessing(name, variant):
-    model = build(name, variant, input_shape=(3, 40, 4), preprocessing=None)
-    assert without_auxiliary(model).output_shape == (None, 3, 40, NUM_CLASSES)
+def test_a_network_of_four_channels_takes_the_weights_of_one_of_rgb_images(name, variant):
+    source, model = built(name, variant), build(name, variant, input_shape=(40, 40, 4))
+    adapter = transfer.adapter_of(source)
+    assert not transfer.copy_weights(source, model, reset_head=False, adapter=adapter)
+    assert len(adapter.adapted) == 1
+    gray = random_images(1, 40, 40, 1)
+    assert_close(model(np.repeat(gray, 4, axis=-1)), source(np.repeat(gray, 3, axis=-1)))
     # The same image five times, four times without one of its channels.
-    images = np.repeat(random_images(1, 3, 40, 4) / 255, 5, axis=0)
+    images = np.repeat(random_images(1, 40, 40, 4), 5, axis=0)
     images[range(4), ..., range(4)] = 0
     logits = model(images).numpy()
-    assert logits.shape == (5, 3, 40, NUM_CLASSES)
     assert (np.abs(logits[:4] - logits[4]).max((1, 2, 3)) > 0).all()
-    for preprocessing in ("encoder", "unit"):
-        with pytest.raises(ValueError, match="preprocessing must be None for images of 1 channels"):
-            build(name, variant, input_shape=(40, 50, 1), preprocessing=preprocessing)
 
 
 @every_architecture

@@ -122,7 +122,7 @@ def test_a_signal_within_an_evaluation_leaves_the_evaluation_to_the_resumed_run(
 ):
     original = inputs.evaluation_batches
     with monkeypatch.context() as patch:
-        patch.setattr(inputs, "evaluation_batches", lambda *a: _Signalling(original(*a)))
+        patch.setattr(inputs, "evaluation_batches", lambda *a, **k: _Signalling(original(*a, **k)))
         with pytest.raises(Interrupted):
             fit.run(training, tiny_data, tmp_path / "run")
     assert positions(tmp_path / "run") == ["epoch-1-step-0", "epoch-1-step-3"]
