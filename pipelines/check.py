@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kerasseg import channels as channels_rule
+
 from . import datasets, records
 from .checks.examiner import Examined
 from .checks.label_colors import LabelColors
@@ -22,7 +24,7 @@ from .checks.report import ERROR, Finding, Picture, Report
 from .checks.sums import Duplicates, StrangeValues, Sums, judge
 from .classes import class_maps
 from .errors import ImageFileError, InputError
-from .images.source_images import Stretch, Treatment
+from .images.treatments import Stretch, Treatment
 
 _MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))
 
@@ -37,6 +39,8 @@ def run(
     full: bool = False,
     upright: bool = False,
     stretch: Stretch | None = None,
+    channels: int = 3,
+    bits: int = 8,
     workers: int | None = None,
     samples: int = 6,
     network: Path | str | None = None,
@@ -58,6 +62,8 @@ def run(
         upright: Whether the conversion will turn images that EXIF rotates; for raw trees only.
         stretch: Values that become black and white in the conversion of images with more than 8
             bits per channel; for raw trees only.
+        channels: Number of channels that the conversion will ask for; for raw trees only.
+        bits: Bits of a channel that the conversion will ask for, 8 or 16; for raw trees only.
         workers: Number of threads; None for one per core.
         samples: Number of pairs to draw per split, and number of wrong labels to draw in addition.
         network: Run or `.keras` file with the classes of the dataset, whose predictions are
@@ -78,7 +84,7 @@ def run(
             network cannot be used or has other classes.
     """
     path = Path(path)
-    treatment = Treatment(upright=upright, stretch=stretch)
+    treatment = _treatment(upright, stretch, channels, bits)
     source = _open(path, dataset, class_map and str(class_map), full, treatment, options)
     doubter = _doubter(network, source, path, checkpoint, code)
     num_classes = len(source.description.classes.names)
@@ -128,13 +134,29 @@ def run(
     )
 
 
+def _treatment(upright: bool, stretch: Stretch | None, channels: int, bits: int) -> Treatment:
+    try:
+        channels_rule.check(channels, bits)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Treatment(upright=upright, stretch=stretch, channels=channels, bits=bits)
+
+
 def _doubter(network, source, path: Path, checkpoint: str | None, code: Sequence[str]):
     """Opens the network that labels are compared with, if one is given."""
     if network is None:
         return None
     from .checks import label_errors  # which needs TensorFlow
 
-    opened = label_errors.Network(network, source.description.classes, path, checkpoint, code)
+    opened = label_errors.Network(
+        network,
+        source.description.classes,
+        path,
+        source.channels,
+        source.bits,
+        checkpoint,
+        code,
+    )
     return label_errors.Doubter(source, opened)
 
 
@@ -147,7 +169,13 @@ def _open(
     options: dict[str, Any],
 ) -> RawTree | Converted:
     if dataset is None and any(next(path.glob(place), None) for place in _MANIFESTS):
-        others = {"map": class_map, "upright": treatment.upright, "stretch": treatment.stretch}
+        others = {
+            "map": class_map,
+            "upright": treatment.upright,
+            "stretch": treatment.stretch,
+            "channels": treatment.channels != 3,
+            "bits": treatment.bits != 8,
+        }
         given = ", ".join([name for name, value in others.items() if value] + list(options))
         if given:
             raise InputError(
@@ -156,7 +184,7 @@ def _open(
             )
         return Converted(records.load(path), full)
     dataset = dataset or _detect(path)
-    raw = datasets.open_source(dataset, path, options)
+    raw = datasets.open_source(dataset, path, options, treatment.channels, treatment.bits)
     return RawTree(dataset, raw, class_maps.describe(raw.description, class_map), full, treatment)
 
 

@@ -200,7 +200,9 @@ def _convert(
     description = label_notes.with_palette(job.description, notes)
     shards = {s: list(zip(specs[s], results[s], strict=True)) for s in specs}
     what = job.identity
-    tfds_metadata.write(incomplete, folder, description, shards, what.source_sha256, what.how)
+    tfds_metadata.write(
+        incomplete, folder, description, shards, what.source_sha256, what.how, job.encoding
+    )
     checksums = {s: plan.checksums_in_order(results[s], job.seed) for s in results}
     for line in leaks.remarks(job.splits, what.files, checksums):
         on_remark(line)

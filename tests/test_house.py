@@ -73,11 +73,13 @@ ALLOWED = {
     "pipelines/classes": {"numpy", "kerasseg", "pipelines.errors"},
     "pipelines/images/words.py": {"pipelines.errors", "pipelines.images", "pipelines.downloads"},
     "pipelines/images/figures.py": {"numpy", "PIL", "kerasseg", "kerasseg.visualize", "pipelines"},
+    "pipelines/images/tiff.py": {"numpy", "tifffile", "pipelines.errors", "pipelines.images"},
     "pipelines/images": {
         "numpy",
         "PIL",
         "kerasseg",
         "kerasseg.atomic_files",
+        "kerasseg.channels",
         "pipelines.errors",
     },
     "pipelines/scenery": {"numpy", "kerasseg"},

@@ -1,36 +1,36 @@
 """One image and its label, examined: everything that is wrong with them, not only the first."""
 
 import hashlib
-import io
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from kerasseg import IGNORE_LABEL
+from kerasseg import channels as channels_rule
 
 from ..classes import Description
 from ..classes.label_maps import LabelMap
 from ..classes.palettes import NOTHING, Notes
 from ..classes.value_runs import color_codes
 from ..errors import ImageFileError
-from ..images import formats, png
+from ..images import formats, png, record_images, stored_values
+from ..images.channel_images import OtherChannelsError
 from ..images.image_files import (
+    DeepImageError,
     check_complete,
     check_decodable,
-    check_image,
     check_upright,
 )
 from ..images.label_files import RawLabel
-from ..images.source_images import Treatment, prepare
+from ..images.source_images import prepare
+from ..images.treatments import Treatment
 from .report import ERROR, WARNING, Color, Finding
 
 DIGEST_SIZE = 16
 LABEL_HEAD = 26  # bytes of a PNG up to and including its depth and colour type
 # A photograph given as a label has 100,000 colours; the most frequent tell enough.
 _MOST_COLORS = 1024
-_MODES = {"L": "gray", "LA": "gray with alpha", "P": "palette", "1": "1-bit", "I;16": "16-bit gray"}
 _COLOR_TYPES = {0: "gray", 2: "RGB", 3: "palette", 4: "gray with alpha", 6: "RGBA"}
 
 
@@ -88,12 +88,22 @@ class Examiner:
         full: Whether to decode images.
         treatment: Changes that a conversion would make to the images; None for images in records,
             which are upright PNG and JPEG files.
+        channels: Number of channels of images in records.
+        bits: Bits of their channels.
     """
 
-    def __init__(self, description: Description, full: bool, treatment: Treatment | None = None):
+    def __init__(
+        self,
+        description: Description,
+        full: bool,
+        treatment: Treatment | None = None,
+        channels: int = 3,
+        bits: int = 8,
+    ):
         self._description = description
         self._full = full
         self._treatment = treatment
+        self._stored_as = channels, bits
         self.label_map = LabelMap(description)
 
     def examine_image(
@@ -102,19 +112,24 @@ class Examiner:
         """Checks an image and records its kind, size and hash; a label's size may show its turn."""
         try:
             if self._treatment is None:
-                stored, size = content, check_image(content)
+                stored, size = content, record_images.check(content, *self._stored_as)
             else:
                 stored, size, _ = prepare(content, self._treatment, label_size)
             if self._full:
                 check_decodable(stored)
         except ImageFileError as error:
-            pair.report(_kind_of_image_fault(content), pair.file, error.what, error.cause)
+            pair.report(_kind_of_image_fault(content, error), pair.file, error.what, error.cause)
             return
         pair.size = size
         pair.image_bytes = len(content)
         pair.digest = hashlib.blake2b(content, digest_size=DIGEST_SIZE).digest()
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            pair.image_kind = f"{(image.format or '').lower()} {_MODES.get(image.mode, image.mode)}"
+        pair.image_kind = self._kind_of(content)
+
+    def _kind_of(self, content: bytes) -> str:
+        if self._treatment is None and not channels_rule.is_default(*self._stored_as):
+            channels, bits = self._stored_as
+            return f"png of {channels} channel{'s' if channels > 1 else ''}, {bits} bits"
+        return stored_values.kind_of(content)
 
     def examine_label(self, pair: Examined, raw: RawLabel, file: str) -> None:
         """Checks the values of a label and its size, if the image's size is known."""
@@ -149,7 +164,11 @@ class Examiner:
             )
 
 
-def _kind_of_image_fault(content: bytes) -> str:
+def _kind_of_image_fault(content: bytes, error: ImageFileError) -> str:
+    if isinstance(error, OtherChannelsError):
+        return "other channels"
+    if isinstance(error, DeepImageError):
+        return "deep image"
     try:
         if formats.is_native(content):
             check_complete(content)

@@ -22,12 +22,12 @@ import numpy as np
 import tensorflow as tf
 from scipy import ndimage
 
-from kerasseg import IGNORE_LABEL, inference, serving
+from kerasseg import IGNORE_LABEL, encoded_images, inference, serving, visualize
 
 from ..classes import ClassSpace
 from ..classes.label_maps import LabelMap
-from ..errors import ImageFileError
-from ..images import given_images
+from ..errors import ImageFileError, InputError
+from ..images import record_images
 from ..runs import calibration, trained_networks
 from . import suspect_pictures
 from .examiner import Examined
@@ -56,7 +56,7 @@ class Compared(NamedTuple):
     """A pair and what the network says about it.
 
     Attributes:
-        image: uint8 (height, width, 3), RGB.
+        image: uint8 or uint16 (height, width, channels).
         label: uint8 (height, width).
         probabilities: float32 (height, width, classes).
     """
@@ -73,11 +73,13 @@ class Network:
         path: A run folder or a `.keras` file.
         classes: Classes of the dataset.
         root: Folder of the dataset, for messages.
+        channels: Number of channels of its images.
+        bits: Bits of each channel.
         checkpoint: Network of the run, "best" or "last"; None as `predict`.
         code: Files and modules with code that the network needs.
 
     Raises:
-        InputError: If the network cannot be used, or has other classes.
+        InputError: If the network cannot be used, or has other classes or channels.
     """
 
     def __init__(
@@ -85,19 +87,26 @@ class Network:
         path: Path | str,
         classes: ClassSpace,
         root: Path,
+        channels: int = 3,
+        bits: int = 8,
         checkpoint: str | None = None,
         code: Sequence[str] = (),
     ):
         described, model = trained_networks.load(path, checkpoint=checkpoint, code=code)
         described.check_classes(classes, root)
+        if model.input_shape[-1] != channels:
+            raise InputError(
+                f"{path}: network must take images of {channels} channels, as {root} has, got "
+                f"{model.input_shape[-1]}."
+            )
         temperature = calibration.of_network(path, checkpoint).temperature
         compute = inference.with_constant_weights(model)
 
         def probabilities(image):
-            batch = tf.cast(image[tf.newaxis], tf.float32)
+            batch = encoded_images.to_float(image[tf.newaxis])
             return serving.softmax(compute(batch, training=False)[0], temperature)
 
-        image = tf.TensorSpec((None, None, 3), tf.uint8)
+        image = tf.TensorSpec((None, None, channels), tf.uint8 if bits == 8 else tf.uint16)
         self.probabilities = tf.function(probabilities, input_signature=[image])
 
 
@@ -137,7 +146,7 @@ class Doubter:
             if compared is None:
                 return None
             prediction = compared.probabilities.argmax(axis=-1).astype(np.uint8)
-            return compared.image, compared.label, prediction
+            return visualize.rgb(compared.image), compared.label, prediction
 
         return suspect_pictures.draw(found, compare, self._reader.description.classes)
 
@@ -193,7 +202,7 @@ class Comparison:
         """Compares a pair; None if it cannot be decoded or the network cannot take it."""
         try:
             content, raw = self._reader.read(pair.where)
-            image = given_images.decode(content)
+            image = record_images.decode(content, self._reader.channels, self._reader.bits)
             label, _ = self._label_map.apply(self._label_map.read(*raw))
         except ImageFileError:  # which is a finding of the check
             return None

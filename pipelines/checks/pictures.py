@@ -9,12 +9,13 @@ import numpy as np
 import PIL.Image
 
 from kerasseg import IGNORE_LABEL, visualize
+from kerasseg import channels as channels_rule
 
 from ..classes import Description
 from ..classes.label_maps import LabelMap
 from ..classes.value_runs import code_of, color_codes
 from ..errors import ImageFileError
-from ..images import figures
+from ..images import figures, record_images
 from ..images.label_files import RawLabel, resize_label
 from .examiner import Examined
 from .report import Picture
@@ -26,9 +27,17 @@ _UNLISTED = -1
 
 
 class Reader(Protocol):
-    """A source that reads a pair again."""
+    """A source that reads a pair again.
+
+    Attributes:
+        description: Facts of the dataset.
+        channels: Number of channels of the images.
+        bits: Bits of each channel.
+    """
 
     description: Description
+    channels: int
+    bits: int
 
     def read(self, where: Any) -> tuple[bytes, RawLabel]:
         """Returns the image's file and the raw label."""
@@ -133,7 +142,7 @@ def draw(reader: Reader, sample: Sample) -> Picture:
     """
     description = reader.description
     content, raw = reader.read(sample.where)
-    image = _load_image(content)
+    image = _load_image(content, reader.channels, reader.bits)
     codes, are_colors = _codes(description, raw)
     label, unlisted = _map_codes(resize_label(codes, image.shape[:2]), description, are_colors)
     colors, undrawn = description.classes.colors, description.classes.undrawn
@@ -179,8 +188,13 @@ def _map_codes(
     return np.where(unlisted, IGNORE_LABEL, label).astype(np.uint8), unlisted
 
 
-def _load_image(content: bytes) -> np.ndarray:
+def _load_image(content: bytes, channels: int, bits: int) -> np.ndarray:
     """Decodes an image to uint8 RGB, scaled down to a longest side of `LONGEST_SIDE`."""
+    if not channels_rule.is_default(channels, bits):
+        pixels = visualize.rgb(record_images.decode(content, channels, bits))
+        picture = PIL.Image.fromarray(pixels)
+        picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        return np.asarray(picture)
     try:
         with PIL.Image.open(io.BytesIO(content)) as image:
             picture: PIL.Image.Image = image

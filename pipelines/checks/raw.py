@@ -10,7 +10,8 @@ from ..datasets import REQUIRED_SPLITS, SPLITS, Example, RawDataset
 from ..errors import ImageFileError, InputError
 from ..images.image_files import read_file
 from ..images.label_files import RawLabel
-from ..images.source_images import Treatment, prepare
+from ..images.source_images import prepare
+from ..images.treatments import Treatment
 from .examiner import (
     LABEL_HEAD,
     Examined,
@@ -37,6 +38,8 @@ class RawTree:
     Attributes:
         sizes: Number of pairs of each split, and its official number.
         passed_over: Lines about files that are in no pair.
+        channels: Number of channels of the images that `read` returns.
+        bits: Bits of each channel.
 
     Raises:
         InputError: If the source has another layout, or no split has an image.
@@ -57,6 +60,7 @@ class RawTree:
         self.passed_over = raw.listing.passed_over
         self._raw = raw
         self._treatment = treatment
+        self.channels, self.bits = treatment.channels, treatment.bits
         self._examiner = Examiner(description, full, treatment)
         self._examples = {split: raw.examples(split) for split in SPLITS}
         if not any(self._examples.values()):

@@ -44,6 +44,8 @@ class Converted:
 
     Attributes:
         sizes: Number of pairs of each split in the manifest; there is no official number.
+        channels: Number of channels of the images.
+        bits: Bits of each channel.
     """
 
     is_converted = True
@@ -55,7 +57,8 @@ class Converted:
         self.description = Description(dataset.classes, {label: label for label in labels})
         self.sizes = {name: (split.examples, None) for name, split in dataset.splits.items()}
         self._dataset = dataset
-        self._examiner = Examiner(self.description, full)
+        self.channels, self.bits = dataset.channels, dataset.bits
+        self._examiner = Examiner(self.description, full, None, self.channels, self.bits)
         self._findings: list[Finding] = []
         self._hashes = {
             shard["sha256"]: shard["file"]

@@ -108,6 +108,8 @@ def command(
     quality,
     upright,
     stretch,
+    channels,
+    bits,
     json_file,
     beam_options,
     **more,
@@ -122,7 +124,9 @@ def command(
     from ..conversion.plan import folder_name
     from ..runtime.report_files import check_writable, write_text
 
-    encoding = convert.Encoding(verify, max_side, image_format, quality, upright, stretch)
+    encoding = convert.Encoding(
+        verify, max_side, image_format, quality, upright, stretch, channels, bits
+    )
     notes: list[str] = []
     if json_file:
         check_writable(json_file, _JSON_START)

@@ -40,13 +40,30 @@ stretch_option = click.option(
 
 
 def image_options(command):
-    """Declares `--upright` and `--stretch`, which change images while they are read."""
+    """Declares `--upright`, `--stretch`, `--channels` and `--bits`: how images are read."""
     upright_option = click.option(
         "--upright",
         is_flag=True,
         help="Turn photographs upright as their EXIF says, if the labels are upright.",
     )
-    return upright_option(stretch_option(command))
+    channels_option = click.option(
+        "--channels",
+        type=click.IntRange(1, 16),
+        default=3,
+        show_default=True,
+        help="Number of channels of the images of dataset folder: 1 for gray, 4 for RGB and "
+        "infrared, and so on. Images with another number are errors; for 3 they become RGB.",
+    )
+    bits_option = click.option(
+        "--bits",
+        type=click.Choice(["8", "16"]),
+        default="8",
+        show_default=True,
+        callback=lambda context, parameter, value: int(value),
+        help="Bits of each channel of the stored images. With 16, images of 16 bits are stored as "
+        "they are, or stretched to 16 bits with --stretch.",
+    )
+    return upright_option(stretch_option(channels_option(bits_option(command))))
 
 
 def served_model_options(command):

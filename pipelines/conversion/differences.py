@@ -141,7 +141,7 @@ def _compare_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 def _flat(how: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options that have a value, including the dataset's own."""
-    every = {**how.get("options", {}), **how}
+    every = {"channels": 3, "bits": 8, **how.get("options", {}), **how}
     return {name: value for name, value in every.items() if name != "options" and value is not None}
 
 

@@ -62,7 +62,7 @@ def open_job(
     Raises:
         InputError: If the source, its options or its classes cannot be used.
     """
-    raw = datasets.open_source(dataset, source, options)
+    raw = datasets.open_source(dataset, source, options, encoding.channels, encoding.bits)
     description = class_maps.describe(raw.description, class_map)
     _refuse_one_class(description.classes)
     pairs.refuse_unmapped(raw.module, description, encoding)

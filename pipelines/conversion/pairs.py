@@ -10,6 +10,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
+from kerasseg import channels as channels_rule
+
 from ..classes import Description
 from ..classes.label_maps import LabelMap
 from ..classes.palettes import NOTHING, Notes
@@ -19,7 +21,8 @@ from ..errors import ImageFileError, InputError
 from ..images import png
 from ..images.image_files import check_decodable, check_image, read_file
 from ..images.label_files import RawLabel, check_gray_label, read_label, resize_label
-from ..images.source_images import Stretch, Treatment, fit_size, prepare
+from ..images.source_images import prepare
+from ..images.treatments import Stretch, Treatment, fit_size
 
 VERIFY = ("checksums", "labels", "full")
 IMAGE_FORMATS = ("jpeg", "png")
@@ -40,7 +43,10 @@ class Encoding:
         quality: Quality of images that are encoded again as JPEG, in [1, 100].
         upright: Whether images that EXIF rotates are turned, because their labels are upright.
         stretch: Values that become black and white in images with more than 8 bits per channel;
-            None refuses such images.
+            None refuses such images, unless `bits` is 16.
+        channels: Number of channels that every image must have, 1 to 16; gray images and images
+            with transparency become RGB for 3.
+        bits: Bits of a channel of the stored images, 8 or 16.
 
     Raises:
         InputError: If a value is out of range.
@@ -52,9 +58,15 @@ class Encoding:
     quality: int = 95
     upright: bool = False
     stretch: Stretch | None = None
+    channels: int = 3
+    bits: int = 8
 
     def __post_init__(self) -> None:
         """Checks the ranges."""
+        try:
+            channels_rule.check(self.channels, self.bits)
+        except ValueError as error:
+            raise InputError(str(error)) from error
         if self.verify not in VERIFY:
             raise InputError(f"verify must be one of {', '.join(VERIFY)}, got {self.verify!r}.")
         if self.image_format not in (None, *IMAGE_FORMATS):
@@ -62,14 +74,18 @@ class Encoding:
                 f"image_format must be one of {', '.join(IMAGE_FORMATS)}, got "
                 f"{self.image_format!r}."
             )
+        if self.image_format == "jpeg" and not self.treatment.is_default:
+            raise InputError(
+                "image_format must be png for images of other than 3 channels of 8 bits, got jpeg."
+            )
         if not 1 <= self.quality <= 100:
             raise InputError(f"quality must be in [1, 100], got {self.quality}.")
         if self.max_side is not None and self.max_side < 1:
             raise InputError(f"max_side must be at least 1, got {self.max_side}.")
         if self.verify == "checksums" and self.changes_images:
             raise InputError(
-                "verify must be labels or full with max_side, image_format, upright or stretch, "
-                "got checksums."
+                "verify must be labels or full with max_side, image_format, upright, stretch, "
+                "channels or bits, got checksums."
             )
 
     @property
@@ -86,12 +102,22 @@ class Encoding:
             "quality": self.quality,
         }
         words |= {"upright": True} if self.upright else {}
-        return words | ({"stretch": str(self.stretch)} if self.stretch else {})
+        words |= {"stretch": str(self.stretch)} if self.stretch else {}
+        words |= {"channels": self.channels} if self.channels != 3 else {}
+        return words | ({"bits": self.bits} if self.bits != 8 else {})
 
     @cached_property
     def treatment(self) -> Treatment:
         """The changes that are made to images."""
-        return Treatment(self.max_side, self.image_format, self.quality, self.upright, self.stretch)
+        return Treatment(
+            self.max_side,
+            self.image_format,
+            self.quality,
+            self.upright,
+            self.stretch,
+            self.channels,
+            self.bits,
+        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ which is then called instead of `examples`. `root` is the dataset's own top leve
 holds it. If a label is not a plain image file, `read_label(example, content) -> np.ndarray` returns
 the raw values of the file's bytes. If the image is not one either, `read(example) -> (bytes,
 np.ndarray or RawLabel)` returns an encoded PNG or JPEG and the label. A dataset that code draws
-needs no source and sets `IS_DRAWN = True`. If a benchmark's server takes predictions, `SUBMISSIONS`
+needs no source and sets `IS_DRAWN = True`. One whose images may have other channels than RGB of 8
+bits sets `HAS_CHANNELS = True`. If a benchmark's server takes predictions, `SUBMISSIONS`
 tells their form for each list of classes that the server knows, and `BENCHMARKS` below names it.
 """
 
@@ -31,6 +32,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from kerasseg import channels as channels_rule
 from kerasseg import lazy
 
 from ..classes import Description
@@ -147,19 +149,32 @@ class RawDataset:
         return self.listing.examples.get(split, ())
 
 
-def open_source(dataset: str, source: Path | str | None, options: Mapping[str, Any]) -> RawDataset:
+def open_source(
+    dataset: str,
+    source: Path | str | None,
+    options: Mapping[str, Any],
+    channels: int = 3,
+    bits: int = 8,
+) -> RawDataset:
     """Opens a raw dataset.
 
     Args:
         dataset: One of `choices()`.
         source: Folder of the dataset; None if it needs none.
         options: The dataset's own options.
+        channels: Number of channels that its images are read with.
+        bits: Bits of a channel.
 
     Raises:
-        InputError: If there is no such dataset, source or option, an option has a wrong value, or
-            the source does not have the layout of the dataset.
+        InputError: If there is no such dataset, source or option, an option has a wrong value, the
+            source does not have the layout of the dataset, or its images have no such channels.
     """
     found = module(dataset)
+    if not channels_rule.is_default(channels, bits) and not hasattr(found, "HAS_CHANNELS"):
+        raise InputError(
+            f"channels must be 3 and bits 8 for dataset {dataset}, whose images are RGB, got "
+            f"{channels} and {bits}; dataset folder takes images of other channels."
+        )
     root = _check_source(found, dataset, source)
     known = options_of(found)
     for name, value in options.items():

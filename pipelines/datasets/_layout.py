@@ -9,7 +9,7 @@ from kerasseg import IGNORE_LABEL
 
 from ..classes import Description, class_file, compose
 from ..errors import InputError
-from ..images.endings import IMAGE_ENDINGS
+from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS
 from ..images.image_folders import HIDDEN, NO_IMAGE, Entry, PassedOver, walk
 from . import SPLITS, Example, PackedExamples, _listing, _splits
 from ._listing import Files
@@ -45,13 +45,27 @@ class Place:
         self._root = root
         self.folders = _splits.folders_of_splits(root, self._pattern)
         suffix = compose(suffix)
-        whole = suffix.lower().endswith(IMAGE_ENDINGS)
+        whole = suffix.lower().endswith((*IMAGE_ENDINGS, ARRAY_ENDING))
         self.endings = (suffix,) if whole else tuple(suffix + e for e in IMAGE_ENDINGS)
+        self._array_ending = suffix if whole else suffix + ARRAY_ENDING
 
     @property
     def is_there(self) -> bool:
         """Tells whether the folder exists."""
         return bool(self.folders) if self.top is None else self.top.is_dir()
+
+    def endings_in(self, folder: Path) -> tuple[str, ...]:
+        """Returns `endings`, or that of arrays for a folder of images that has only these."""
+        if self.what != "images":
+            return self.endings
+        images = tuple(ending.lower() for ending in self.endings)
+        has_arrays = False
+        for entry in walk(folder):
+            name = compose(entry.name).lower()
+            if name.endswith(images) and not entry.is_hidden:
+                return self.endings
+            has_arrays = has_arrays or name.endswith(self._array_ending.lower())
+        return (self._array_ending,) if has_arrays else self.endings
 
     def folder(self, word: str) -> Path:
         """Returns the folder that a split should have under a word for it."""
@@ -185,7 +199,7 @@ class Layout:
 
         The two folders may be the same, or one inside the other.
         """
-        sought = (images, self._images.endings), (labels, self._labels.endings)
+        sought = (images, self._images.endings_in(images)), (labels, self._labels.endings)
         is_one = images == labels
         if is_one and sought[0] == sought[1]:
             raise InputError(
@@ -246,7 +260,7 @@ class Layout:
         suffix = self._images.endings[0].rpartition(".")[0]
         for path in (name, name.removeprefix(folder)):
             yield path
-            for ending in self._images.endings:
+            for ending in (*self._images.endings, ARRAY_ENDING):
                 if path.lower().endswith(ending.lower()):
                     yield path[: -len(ending)]
             yield path.removesuffix(suffix)

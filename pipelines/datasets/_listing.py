@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..classes import compose
 from ..errors import InputError
-from ..images.endings import IMAGE_ENDINGS, UNREAD_ENDINGS
+from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS, UNREAD_ENDINGS
 from ..images.image_folders import Entry, PassedOver, has_image_ending, walk
 from . import Example
 
@@ -79,7 +79,7 @@ class Files:
         images = {}
         for entry in self.others:
             base, _, ending = compose(entry.name).rpartition(".")
-            is_image = f".{ending.lower()}" in (*IMAGE_ENDINGS, *UNREAD_ENDINGS)
+            is_image = f".{ending.lower()}" in (*IMAGE_ENDINGS, ARRAY_ENDING, *UNREAD_ENDINGS)
             if is_image and not entry.is_hidden and base.endswith(suffix):
                 images[base[: len(base) - len(suffix)]] = entry.path
         return images

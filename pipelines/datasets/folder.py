@@ -34,6 +34,8 @@ from ._layout import Layout, Place
 from ._options import Ignore, LabelsAre, Palette, SplitFractions
 from ._splits import Fractions
 
+HAS_CHANNELS = True
+
 
 def is_source(root: Path) -> bool:
     """Tells whether a folder has this layout."""

@@ -32,6 +32,8 @@ NOT_READ = {
 # Endings of images that are not read; the message about a label without an image names them.
 UNREAD_ENDINGS = (
     *(".heic", ".heif", ".jxl", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".raw"),
-    *(".psd", ".ico", ".dds", ".fits", ".fit", ".dcm", ".nii", ".svg", ".eps", ".npy"),
+    *(".psd", ".ico", ".dds", ".fits", ".fit", ".dcm", ".nii", ".svg", ".eps"),
 )
+# Arrays, which count as images of a folder that has no other ones.
+ARRAY_ENDING = ".npy"
 IMAGE_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)

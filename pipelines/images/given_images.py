@@ -1,19 +1,14 @@
 """The images that a user gives to a command: their content, and what is passed over."""
 
-import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
-import PIL.Image
-import PIL.ImageOps
 
 from ..errors import ImageFileError
 from . import videos
 from .elsewhere import Image
 from .image_files import read_file
-from .source_images import Stretch, decodable
+from .source_images import decodable
+from .treatments import Stretch
 
 PassedOver = tuple[Path, str]
 
@@ -30,41 +25,29 @@ def describe(passed_over: Iterable[PassedOver], shown: int = 5) -> list[str]:
     ]
 
 
-def read(image: Image | str, stretch: Stretch | None = None) -> bytes:
+def read(
+    image: Image | str, stretch: Stretch | None = None, channels: int = 3, bits: int = 8
+) -> bytes:
     """Reads an image file of any format as a PNG or JPEG that TensorFlow decodes.
 
     Args:
         image: The file, or an image that is no file.
         stretch: Values that become black and white in images with more than 8 bits per channel;
-            None refuses such images.
+            None refuses such images where `bits` is 8.
+        channels: Number of channels that the image must have.
+        bits: Bits of a channel of the result.
 
     Returns:
-        The file's own bytes if it is a PNG or JPEG of 8 bits, or else a lossless PNG.
+        For RGB of 8 bits, the file's own bytes if it is a PNG or JPEG of 8 bits, or else a lossless
+        PNG. Otherwise a PNG that `kerasseg.encoded_images` decodes.
 
     Raises:
-        ImageFileError: If it cannot be read, or is damaged.
+        ImageFileError: If it cannot be read, is damaged, or has other channels.
     """
-    is_file = isinstance(image, str | os.PathLike)
-    content = read_file(image, "image") if is_file else image.read()
+    content = read_file(image, "image") if isinstance(image, str | Path) else image.read()
     if videos.starts_as_video(content):
         raise ImageFileError(
             "file must be an image, got a video",
             "'kerasseg predict --video' predicts the videos of files",
         )
-    return decodable(content, stretch)
-
-
-def decode(content: bytes) -> np.ndarray:
-    """Decodes a file that `read` returned.
-
-    Returns:
-        uint8 (height, width, 3), RGB, turned upright as EXIF says.
-
-    Raises:
-        ImageFileError: If it cannot be decoded.
-    """
-    try:
-        with PIL.Image.open(io.BytesIO(content)) as opened:
-            return np.asarray(PIL.ImageOps.exif_transpose(opened).convert("RGB"))
-    except Exception as error:  # errors of any kind that Pillow raises for a broken file
-        raise ImageFileError("image cannot be decoded", str(error)) from error
+    return decodable(content, stretch, channels, bits)

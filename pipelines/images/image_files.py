@@ -38,12 +38,16 @@ def check_image(content: bytes) -> tuple[int, int]:
     return check_upright(content, "image")
 
 
-def too_deep() -> ImageFileError:
-    """Returns the error for an image of more than 8 bits per channel, as training takes 8."""
-    return ImageFileError(
+class DeepImageError(ImageFileError):
+    """An image has numbers that an option must bring to the bits of a channel."""
+
+
+def too_deep() -> DeepImageError:
+    """Returns the error for an image of more than 8 bits per channel where 8 are asked for."""
+    return DeepImageError(
         "image must have 8 bits per channel, got more",
         "choose the values of black and white: --stretch LOW,HIGH (0,4095 for 12 bits, 0,65535 "
-        "for all 16) or percentiles of each image (p1,p99)",
+        "for all 16) or percentiles of each image (p1,p99); or keep all: convert with --bits 16",
     )
 
 

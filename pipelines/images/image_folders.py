@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from ..errors import InputError
-from .endings import IMAGE_ENDINGS
+from .endings import ARRAY_ENDING, IMAGE_ENDINGS
 
 # Files that operating systems leave behind, in lower case. Hidden files and folders begin with a
 # dot, such as `._NAME.jpg` in archives made on a Mac.
@@ -156,7 +156,8 @@ def readable_images(
 ) -> ImageFolder:
     """Finds the images below a folder by the endings of their names, in any case.
 
-    Each folder is read once, even if several links lead to it. An entry that is neither a file nor
+    Arrays (`.npy`) count where there is no other image. Each folder is read once, even if several
+    links lead to it. An entry that is neither a file nor
     a folder is listed as a file, and reading it fails.
 
     Args:
@@ -185,7 +186,19 @@ def readable_images(
             else:
                 reason = HIDDEN if _is_hidden(path.name) else NO_IMAGE
                 found.passed_over.append((path, reason))
-    return ImageFolder(sorted(found.images), sorted(found.passed_over))
+    return _with_arrays(ImageFolder(sorted(found.images), sorted(found.passed_over)))
+
+
+def _with_arrays(found: ImageFolder) -> ImageFolder:
+    if found.images:
+        return found
+    arrays = [
+        path
+        for path, reason in found.passed_over
+        if reason == NO_IMAGE and path.name.lower().endswith(ARRAY_ENDING)
+    ]
+    others = [passed for passed in found.passed_over if passed[0] not in set(arrays)]
+    return ImageFolder(arrays, others)
 
 
 def _identity(folder: Path | str) -> tuple[int, int]:

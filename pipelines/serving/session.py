@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..errors import InputError
-from ..images import given_images
+from ..images import record_images
 from . import connections, tensors
 from .connections import Connection, Layout, RequestError, Target
 
@@ -94,4 +94,4 @@ def inputs(layout: Layout, content: bytes) -> dict[str, np.ndarray]:
     ((name, dtype),) = layout.inputs.items()
     if dtype == tensors.STRING:
         return {name: tensors.strings([content])}
-    return {name: given_images.decode(content)[np.newaxis]}
+    return {name: record_images.decode(content)[np.newaxis]}

@@ -24,6 +24,7 @@ class Source:
     """Pairs in memory."""
 
     description = Description(CLASSES, {label: label for label in (0, 1, 2, 255)})
+    channels, bits = 3, 8
 
     def __init__(self, labels):
         self.labels = labels

@@ -487,3 +487,21 @@ def test_a_damaged_file_of_classes_is_refused_at_once(folder_tree, name, text, m
     (folder_tree / name).write_text(text)
     with pytest.raises(InputError, match=message):
         folder.describe(folder_tree, palette=folder_tree / name)
+
+
+def test_arrays_are_the_images_of_a_folder_that_has_no_others(folder_tree):
+    images = sorted((folder_tree / "images" / "train").rglob("*.*"))
+    for image in images:
+        np.save(image.with_suffix(".npy"), np.zeros((4, 4, 3), np.uint8))
+        image.unlink()
+    arrays = [f"images/train/{name}.npy" for name in ("sub/one", "sub/two", "three")]
+    assert sorted(by_filename(folder_tree, "train")) == sorted(arrays)
+    assert len(by_filename(folder_tree, "validation")) == 3
+    # Beside a picture they are something else, unless they are asked for or the label has no other.
+    (folder_tree / "labels" / "train" / "three.png").rename(
+        folder_tree / "images" / "train" / "extra.png"
+    )
+    assert len(by_filename(folder_tree, "train")) == 3
+    assert "images/train/three.npy" not in by_filename(folder_tree, "train")
+    asked = folder.examples(folder_tree, "train", image_suffix=".NPY")
+    assert sorted(example.filename for example in asked) == sorted(arrays)
