@@ -186,7 +186,8 @@ def readable_images(
             else:
                 reason = HIDDEN if _is_hidden(path.name) else NO_IMAGE
                 found.passed_over.append((path, reason))
-    return _with_arrays(ImageFolder(sorted(found.images), sorted(found.passed_over)))
+    found = ImageFolder(sorted(found.images), sorted(found.passed_over))
+    return _with_arrays(found) if has_ending is has_image_ending else found
 
 
 def _with_arrays(found: ImageFolder) -> ImageFolder:

@@ -17,7 +17,7 @@ import glob
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ..downloads.download import Limits
 from ..errors import InputError
 from . import given_images, marks, videos
 from .elsewhere import Image, StandardInput, check_standard_input
+from .endings import ARRAY_ENDING
 from .given_images import PassedOver
 from .image_folders import NO_IMAGE, has_image_ending, readable_images
 
@@ -182,15 +183,21 @@ class _Search:
         return Found([(path, Path(path.name))])
 
     def _folder(self, path: Path) -> Found:
-        found = self._without_results(*readable_images(path, self._has_ending))
+        found = self._without_results(*readable_images(path, self._ending))
         if not found.images:
             others = given_images.describe(found.passed_over, shown=3)
             told = "".join(f"; {line}" for line in others)
             raise InputError(f"{path}: must hold {self.nouns}, got none{told}.")
         return found.below(str(path))
 
-    def _has_ending(self, name: str) -> bool:
-        return videos.has_ending(name) if self.are_videos else has_image_ending(name)
+    def _fits(self, file: Path, pattern: str) -> bool:
+        """Tells whether a file that matches is an image; arrays if the pattern says so."""
+        arrays = not self.are_videos and pattern.lower().endswith(ARRAY_ENDING)
+        return self._ending(file.name) or (arrays and file.name.lower().endswith(ARRAY_ENDING))
+
+    @property
+    def _ending(self) -> Callable[[str], bool]:
+        return videos.has_ending if self.are_videos else has_image_ending
 
     def _without_results(self, files: Iterable[Path], others: Iterable[PassedOver]) -> Found:
         """Passes results of earlier predictions over, and says which of the others are videos."""
@@ -209,13 +216,13 @@ class _Search:
         matches = glob.glob(pattern, root_dir=folder or None, recursive=True)  # noqa: PTH207
         paths = [Path(os.path.join(folder, match)) for match in sorted(matches)]  # noqa: PTH118
         folders = _once(path for path in paths if os.path.isdir(path))  # noqa: PTH112
-        files = dict.fromkeys(_once(path for path in paths if os.path.isfile(path)))  # noqa: PTH113
-        others = {(file, NO_IMAGE): None for file in files if not self._has_ending(file.name)}
+        files = _once(path for path in paths if os.path.isfile(path))  # noqa: PTH113
+        fitting = [file for file in files if self._fits(file, pattern)]
+        others = {(file, NO_IMAGE): None for file in files if not self._fits(file, pattern)}
         for path in folders:
-            readable, rest = readable_images(path, self._has_ending)
-            files |= dict.fromkeys(readable)
+            readable, rest = readable_images(path, self._ending)
+            fitting += readable
             others |= dict.fromkeys(rest)
-        fitting = [file for file in files if self._has_ending(file.name)]
         found = self._without_results(_once(fitting), others)
         if not found.images:
             raise InputError(f"{os.path.join(folder, pattern)}: no {self.noun} matches.")  # noqa: PTH118
