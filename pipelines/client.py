@@ -12,7 +12,7 @@ import PIL.Image
 from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
 from .images import given_images, output_names, words
-from .images.elsewhere import Image
+from .images.elsewhere import name_of
 from .images.output_names import Output
 from .images.source_images import Stretch
 from .images.words import Words
@@ -44,12 +44,12 @@ class Answer:
     """The server's answer for one image.
 
     Attributes:
-        image: The image's file, or an image that is no file.
+        image: The image's file; of an image that is no file, the name that its answers have.
         files: The files written.
         values: Outputs that are rows of numbers, such as `class_shares`, by name.
     """
 
-    image: Image
+    image: Path
     files: tuple[Path, ...]
     values: dict[str, list[float]]
 
@@ -163,7 +163,7 @@ def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool = False
             contents[item.file(ending)] = content
     if contents:
         output_names.write(contents, overwrite=overwrite)
-    return Answer(item.image, tuple(contents), values)
+    return Answer(name_of(item.image), tuple(contents), values)
 
 
 def _encode(name: str, array: np.ndarray | bytes) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
 from .images import given_images, words
-from .images.elsewhere import Image
+from .images.elsewhere import name_of
 from .images.source_images import Stretch
 from .images.words import Words
 from .predictions import confidence as confidences
@@ -37,7 +37,7 @@ class Prediction:
     """The files of one image; apart from the label, those exist that were asked for.
 
     Attributes:
-        image: The image's file, or an image that is no file.
+        image: The image's file; of an image that is no file, the name that its results have.
         label: Its label map; of a video, the folder with the label maps of its frames.
         overlay: The classes drawn over the image, or over the video.
         strip: Overlays of several numbers of CRF iterations.
@@ -46,7 +46,7 @@ class Prediction:
         margin: The difference of its largest two probabilities.
     """
 
-    image: Image
+    image: Path
     label: Path
     overlay: Path
     strip: Path
@@ -220,7 +220,7 @@ def run(
     usual = VIDEO_ENDINGS if video else (LABEL, OVERLAY)
     return [
         Prediction(
-            item.image,
+            name_of(item.image),
             *map(item.file, (*(TIFF_ENDINGS if item in in_rows else usual), *others)),
         )
         for item in written
