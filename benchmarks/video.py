@@ -1,6 +1,6 @@
 """Frames per second of `predict --video` beside those of the network alone, and its memory.
 
-    python benchmarks/video.py RUN VIDEO [FRAMES]
+    python benchmarks/video.py RUN VIDEO
 
 Frames that are ready in memory go through the network alone, then the whole road is taken: decode,
 predict, draw, compress, write. Both alternate, so that what else the machine does falls on both.
@@ -23,7 +23,7 @@ from kerasseg.pipelines.runtime import allocator
 _BLOCK = 50  # frames between two changes
 
 
-def main(run: str, video: str, most: int = 1000) -> None:
+def main(run: str, video: str) -> None:
     """Measures and prints."""
     described, model = trained_networks.load(run)
     allocator.keep_freed(allocator.ARRAYS)
@@ -70,4 +70,4 @@ def _resident() -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
+    main(*sys.argv[1:3])
