@@ -15,20 +15,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import PIL.Image
-
 from kerasseg import atomic_files
 
 from ..classes import ClassSpace, class_file
 from ..errors import ImageFileError, InputError, writing_to
-from ..images import output_names
+from ..images import figures, output_names
 from ..images.elsewhere import Image
 from ..images.endings import IMAGE_ENDINGS
 from ..images.image_files import read_file
 from ..images.output_names import Output
 from ..images.source_images import Treatment, prepare
 from .predictor import Predicted
-from .result_files import LABEL, encode_png
+from .result_files import LABEL
 
 _IMAGES, _LABELS, _CLASSES = "images", "labels", "classes.txt"
 _VALIDATION_EVERY = 10
@@ -67,7 +65,7 @@ class DatasetTree:
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes image and label."""
-        label = encode_png(PIL.Image.fromarray(predicted.labels[0], "L"))
+        label = figures.png(predicted.labels[0])
         output_names.write({item.file(LABEL): label})
         with writing_to(self.folder):
             self._write_image(item, predicted)
@@ -87,7 +85,7 @@ class DatasetTree:
             source = os.path.realpath(image)
             atomic_files.link_or_copy(source, folder / f"{item.name}{image.suffix}")
         else:
-            content = encode_png(PIL.Image.fromarray(predicted.image), compress_level=1)
+            content = figures.png(predicted.image, compress_level=1)
             atomic_files.write_bytes(folder / f"{item.name}.png", content, durable=False)
 
 

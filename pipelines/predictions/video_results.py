@@ -28,7 +28,7 @@ from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
 from . import confidence, video_reading, video_writing
 from .predictor import Predictor
-from .result_files import Pictures, encode_png
+from .result_files import Pictures
 from .video_reading import Frame, VideoFrames
 from .video_writing import OverlayVideo
 
@@ -252,7 +252,7 @@ class _Workers:
             self._waiting.popleft().result()
 
     def _draw(self, number: int, frame: Frame, label: np.ndarray) -> Frame:
-        content = encode_png(figures.label_picture(label, self._classes), compress_level=1)
+        content = figures.png(figures.label_picture(label, self._classes), compress_level=1)
         (self._labels / f"{number:06}.png").write_bytes(marks.mark(content))
         return frame._replace(pixels=mixed(self._mix, frame.pixels, label))
 
