@@ -17,11 +17,12 @@ from .. import datasets
 from ..classes import ClassSpace
 from ..datasets import BENCHMARKS
 from ..errors import InputError, writing_to
-from ..images import output_names
+from ..images import figures, output_names
+from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
 from ..runs.run_folder import has_placeholders
 from .predictor import Predicted
-from .result_files import LABEL, encode_png
+from .result_files import LABEL
 
 _COMMENT = b"written by kerasseg predict"  # of every archive: no other is replaced
 
@@ -68,11 +69,11 @@ class BenchmarkFiles:
     def _submissions(self) -> Sequence[datasets.Submission]:
         return datasets.module(BENCHMARKS[self.benchmark]).SUBMISSIONS
 
-    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+    def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the files as the server wants them."""
         submission, places = self._submissions[0], []
         for image, _ in images:
-            place = submission.path_of(image.stem)
+            place = submission.path_of(name_of(image).stem)
             if place is None:
                 raise InputError(
                     f"{image}: must be named as an image of {self.benchmark}, such as "
@@ -103,7 +104,7 @@ class BenchmarkFiles:
         picture = PIL.Image.fromarray(values, "L")
         if submission.color_of is not None:
             picture.putpalette([part for v in range(256) for part in submission.color_of(v)])
-        contents = {item.file(LABEL): encode_png(picture)}
+        contents = {item.file(LABEL): figures.png(picture)}
         output_names.write(contents, overwrite=self.overwrite)
 
     def finish(self, items: Sequence[Output], *, are_all: bool) -> None:

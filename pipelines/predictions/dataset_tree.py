@@ -1,6 +1,6 @@
 """Predictions as a dataset: images with pseudo-labels, in the layout of the dataset `folder`.
 
-    images/SPLIT/NAME.jpg    a second name of the image's file, or a copy
+    images/SPLIT/NAME.jpg    a second name of the image's file, or a copy; of an address, a PNG
     labels/SPLIT/NAME.png    the prediction as gray PNG: class numbers, and 255 for ignored pixels
     classes.txt              names and colours of the classes
 
@@ -15,19 +15,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import PIL.Image
-
 from kerasseg import atomic_files
 
 from ..classes import ClassSpace, class_file
 from ..errors import ImageFileError, InputError, writing_to
-from ..images import output_names
+from ..images import figures, output_names
+from ..images.elsewhere import Image
 from ..images.endings import IMAGE_ENDINGS
 from ..images.image_files import read_file
 from ..images.output_names import Output
 from ..images.source_images import Treatment, prepare
 from .predictor import Predicted
-from .result_files import LABEL, encode_png
+from .result_files import LABEL
 
 _IMAGES, _LABELS, _CLASSES = "images", "labels", "classes.txt"
 _VALIDATION_EVERY = 10
@@ -43,7 +42,7 @@ class DatasetTree:
 
     folder: Path
 
-    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+    def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the labels, and divides the images into train and validation."""
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise InputError(f"as_dataset must be a new or an empty folder, got {self.folder}.")
@@ -66,7 +65,7 @@ class DatasetTree:
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes image and label."""
-        label = encode_png(PIL.Image.fromarray(predicted.labels[0], "L"))
+        label = figures.png(predicted.labels[0])
         output_names.write({item.file(LABEL): label})
         with writing_to(self.folder):
             self._write_image(item, predicted)
@@ -80,12 +79,13 @@ class DatasetTree:
         below = item.folder.relative_to(self.folder / _LABELS)
         folder = self.folder / _IMAGES / below
         folder.mkdir(parents=True, exist_ok=True)
-        if _is_taken_as_it_is(item.image, predicted.image.shape[:2]):
+        image = item.image if isinstance(item.image, Path) else None
+        if image is not None and _is_taken_as_it_is(image, predicted.image.shape[:2]):
             # Of a link, the file that it leads to: the link may be relative.
-            source = os.path.realpath(item.image)
-            atomic_files.link_or_copy(source, folder / f"{item.name}{item.image.suffix}")
+            source = os.path.realpath(image)
+            atomic_files.link_or_copy(source, folder / f"{item.name}{image.suffix}")
         else:
-            content = encode_png(PIL.Image.fromarray(predicted.image), compress_level=1)
+            content = figures.png(predicted.image, compress_level=1)
             atomic_files.write_bytes(folder / f"{item.name}.png", content, durable=False)
 
 

@@ -97,7 +97,7 @@ class Run:
         """
         if dataset.channels != self.channels:
             raise InputError(
-                f"{dataset.root}: images must have {self.channels} channels, as those that "
+                f"{dataset.root}: channels of the images must be {self.channels}, as of those that "
                 f"{self.folder} was trained on, got {dataset.channels}."
             )
 
