@@ -92,6 +92,8 @@ class Suspects:
 
 def suspects_text(suspects: Suspects) -> str:
     """Returns a sentence on how many regions there are."""
+    if not suspects.total:
+        return "The network contradicts the label in no region."
     return (
         f"{len(suspects.regions)} of {suspects.total} regions in which the network contradicts "
         "the label, the most suspicious first."

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerasseg.pipelines import check
-from kerasseg.pipelines.checks import label_errors, page
+from kerasseg.pipelines.checks import label_errors, page, suspects
 from kerasseg.pipelines.checks.examiner import Examined
 from kerasseg.pipelines.classes import ClassSpace, Description
 from kerasseg.pipelines.errors import InputError
@@ -185,3 +185,9 @@ def test_without_a_network_nothing_is_suspected(tiny_data):
     report = check.run(tiny_data)
     assert report.suspects is None
     assert "Suspected" not in page.render(report)
+
+
+def test_a_network_that_contradicts_no_label_is_said_to():
+    assert suspects.suspects_text(suspects.Suspects([], [], 0)) == (
+        "The network contradicts the label in no region."
+    )
