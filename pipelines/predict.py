@@ -131,7 +131,8 @@ def run(
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
-            those of the network's training data. None refuses such images.
+            those of the network's training data. None for those that the run knows; without any,
+            such images are refused, or kept as they are by a network of 16 bits.
         tiff: Whether all TIFF files are read in rows and have results in TIFF.
         memory: Bytes of memory that the process may take; None for half of what is left on the
             machine, or on the GPU, beside what the process has already.
@@ -168,7 +169,9 @@ def run(
     measure = None
     if confidence or min_confidence is not None:
         measure = _measure(folder, checkpoint, crf, view)
-    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows)
+    if stretch is None and described.stretch is not None:
+        stretch = Stretch.parse(described.stretch)
+    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows, described.bits)
     in_rows = {
         item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
     }
@@ -178,7 +181,8 @@ def run(
         try:
             if item in in_rows:
                 how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
-                tiff_results.write(item, predictor, pictures, described.classes, **how)
+                form = described.channels, described.bits
+                tiff_results.write(item, predictor, pictures, described.classes, *form, **how)
             else:
                 predicted = predictor.predict(item.image, stretch, on_part)
                 predicted = _without_uncertain(predicted, min_confidence)
