@@ -35,6 +35,7 @@ class Subject(NamedTuple):
         run: The run, or the description of a `.keras` file; None for an export.
         checkpoint: "best", "last" or None.
         temperature: Temperature of the probabilities; None if there are labels only.
+        results: Folder in which `evaluation` is made.
     """
 
     dataset: records.Dataset
@@ -42,6 +43,7 @@ class Subject(NamedTuple):
     run: run_folder.Run | None
     checkpoint: str | None
     temperature: float | None
+    results: Path
 
 
 def run(
@@ -110,10 +112,10 @@ def run(
     strategy = mirrored_strategy(devices)
     if exported_network.is_export(folder):
         seen_as = view.facts() and str(view)
-        _refuse(folder, crf=crf, view=seen_as, checkpoint=checkpoint, code=code or None)
+        _refuse("an export", crf=crf, view=seen_as, checkpoint=checkpoint, code=code or None)
         opened = _export_opened(folder, data=data, classes=classes, model=model, version=version)
     else:
-        _refuse(folder, model=model, version=version)
+        _refuse("a run or a .keras file", model=model, version=version)
         opened = _run_opened(
             folder, classes=classes, data=data, checkpoint=checkpoint, code=code, view=view, crf=crf
         )
@@ -133,15 +135,14 @@ def run(
         **scores,
         "devices": descriptions(strategy),
     }
-    _write(output_folder(folder, split, crf, view, output), found)
+    _write(_folder_in(Path(output or subject.results), split, crf, view), found)
     if report is not None:
         _write_page(Path(report), folder, subject, found, extremes)
     return found
 
 
-def _refuse(folder: Path | str, **given: Any) -> None:
+def _refuse(what: str, **given: Any) -> None:
     """Refuses arguments that have no meaning for what is scored."""
-    what = "an export" if exported_network.is_export(folder) else "a run or a .keras file"
     for name, value in given.items():
         if value is not None:
             raise InputError(f"{name} must be left out for {what}, got {value!r}.")
@@ -162,14 +163,16 @@ def _run_opened(
     model = seen(model, view)
     network = model if crf is None else refine(model, crf)
     temperature = calibration.of_network(folder, checkpoint, crf, view).temperature
-    yield Subject(dataset, network, described, chosen, temperature)
+    results = trained_networks.results_folder(folder)
+    yield Subject(dataset, network, described, chosen, temperature, results)
 
 
 @contextmanager
 def _export_opened(folder: Path | str, **arguments: Any) -> Iterator[Subject]:
     with exported_network.opened(folder, **arguments) as (dataset, network):
         # An export gives labels only.
-        yield Subject(dataset, network, None, None, None)
+        results = exported_network.results_folder(folder)
+        yield Subject(dataset, network, None, None, None, results)
 
 
 def _score(
@@ -248,10 +251,15 @@ def output_folder(
     FOLDER is the run folder, or beside a `.keras` file that belongs to no run, a folder of its
     name; for an export, see `exported_network.results_folder`. `output` takes its place.
     """
-    name = f"{split}{view.suffix}{'_crf' if crf else ''}"
+    if output is not None:
+        return _folder_in(Path(output), split, crf, view)
     is_export = exported_network.is_export(folder)
     module: Any = exported_network if is_export else trained_networks
-    return Path(output or module.results_folder(folder)) / "evaluation" / name
+    return _folder_in(module.results_folder(folder), split, crf, view)
+
+
+def _folder_in(results: Path, split: str, crf: CRFParameters | None, view: View) -> Path:
+    return results / "evaluation" / f"{split}{view.suffix}{'_crf' if crf else ''}"
 
 
 def _write(folder: Path, scores: dict[str, Any]) -> None:

@@ -117,6 +117,7 @@ def run(
                     **_recorded(found, notices),
                 },
                 parameters=network.count_params(),
+                **run_folder.form_of_images(network.input_shape[-1]),
             )
     return run_folder.load(output)
 

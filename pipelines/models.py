@@ -131,7 +131,7 @@ def _row(name: str, num_classes: int) -> tuple[str, ...]:
     return (
         name,
         ", ".join(module.VARIANTS),
-        _choice(module) if hasattr(module, "NEEDS") else "-",
+        _choice(module),
         ", ".join(map(str, getattr(module, "OUTPUT_STRIDES", (1,)))),
         f"{module.build(num_classes=num_classes).count_params():,}",
         module.PAPER.removeprefix(_ARXIV) if module.PAPER.startswith(_ARXIV) else "-",
@@ -140,8 +140,14 @@ def _row(name: str, num_classes: int) -> tuple[str, ...]:
 
 def _choice(module: ModuleType) -> str:
     """Describes the choice of encoders: the default, and how many others there are."""
-    names = _encoders(module)
-    return f"{names[0]} and {len(names) - 1} others" if len(names) > 1 else names[0]
+    if hasattr(module, "NEEDS"):
+        names = _encoders(module)
+        return f"{names[0]} and {len(names) - 1} others" if len(names) > 1 else names[0]
+    if not hasattr(module, "ENCODER_VARIANT"):
+        return "-"
+    variant, default, needs = module.ENCODER_VARIANT
+    names = [name for name in encoders.names(needs) if ":" not in name]
+    return f"{variant}: {default} and {len(names) - 1} others"
 
 
 def _encoders(module: ModuleType) -> list[str]:

@@ -1,14 +1,13 @@
 """Serving: the SavedModels of a folder, over TensorFlow Serving's REST and gRPC protocols."""
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import Collection
 from pathlib import Path
 
 from .errors import InputError
-from .runtime import environment
+from .runtime import cores, environment
 
 MIB = 2**20
 _GRACE = 5.0  # seconds beyond their own timeout that requests have to end when the server stops
@@ -80,7 +79,7 @@ class Server:
             raise InputError(f"max_waiting must be at least 0, got {max_waiting}.")
         limits = engine.Limits(
             max_request_bytes=int(max_request_mib * MIB),
-            max_concurrency=max_concurrency or len(os.sched_getaffinity(0)),
+            max_concurrency=max_concurrency or cores.count(),
             max_waiting=max_waiting,
             timeout=timeout,
             max_pixels=int(max_megapixels * 1e6),

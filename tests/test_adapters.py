@@ -152,8 +152,8 @@ def of_two_inputs():
     return keras.Model(inputs, keras.layers.Add()(inputs))
 
 
-def of_four_channels():
-    images = keras.Input((None, None, 4))
+def of_too_many_channels():
+    images = keras.Input((None, None, 17))
     return keras.Model(images, keras.layers.Conv2D(3, 1)(images))
 
 
@@ -162,8 +162,8 @@ def of_four_channels():
     [
         (classifier, r"\(None, height, width, num_classes\).* got \(None, 3\): .*segmentation"),
         (
-            of_four_channels,
-            r"input must be \(None, height, width, 3\), .*got \(None, None, None, 4\)",
+            of_too_many_channels,
+            r"images of at most 16 channels, .*got \(None, None, None, 17\)",
         ),
         (of_two_inputs, "one input, the images, got 2"),
         (with_two_outputs, "one output, the logits, got 2"),

@@ -12,8 +12,8 @@ def features(images, *, output_stride: int = 32) -> dict:
     """Applies five convolutions, each of which halves the resolution or dilates.
 
     Args:
-        images: Normalised images `(batch, height, width, 3)`, by ImageNet's means and deviations
-            unless `features.PREPROCESSING` names other ones.
+        images: Normalised images `(batch, height, width, channels)`, by ImageNet's means and
+            deviations unless `features.PREPROCESSING` names other ones.
         output_stride: 8, 16 or 32: convolutions beyond it keep the resolution and dilate.
 
     Returns:

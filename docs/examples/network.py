@@ -45,11 +45,11 @@ def build(*, num_classes: int, input_shape: tuple, filters: int = 16) -> keras.M
 
     Args:
         num_classes: Number of output channels.
-        input_shape: (None, None, 3): images of any height and width.
+        input_shape: (None, None, channels): images of any height and width, such as RGB.
         filters: Channels of the first stage, from --model-option filters=N.
 
     Returns:
-        A model from images (batch, height, width, 3), float32 RGB in [0, 255], to logits (batch,
+        A model from images (batch, height, width, channels) in [0, 255] to logits (batch,
         height, width, num_classes), float32, without softmax.
     """
     images = keras.Input(input_shape, name="image")

@@ -1,27 +1,13 @@
 """Hugging Face transformers. https://github.com/huggingface/transformers (Apache-2.0)."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..encoders import _mit_weights
 from ..encoders._weights import Renames
 from . import _huggingface_eomt
+from ._networks import Network
 from ._upernet_head import head_renames, head_told
 from .within import Within
-
-
-class _Network(NamedTuple):
-    """An architecture of this source.
-
-    Attributes:
-        infer: Called with arrays by name; returns the arguments that they tell.
-        renames: The rename table.
-        adapt: Called with arrays by name and our network; returns them in the form of our layers.
-    """
-
-    infer: Callable[[dict], dict]
-    renames: Renames
-    adapt: Callable[[dict, Any], dict]
 
 
 def _infer_segformer(state: dict) -> dict:
@@ -39,7 +25,7 @@ def _infer_segformer(state: dict) -> dict:
     }
 
 
-_SEGFORMER = _Network(
+_SEGFORMER = Network(
     _infer_segformer,
     (
         *[
@@ -69,13 +55,13 @@ def _infer_upernet(state: dict) -> dict:
     return {**head_told(state, "classifier"), "encoder": _BACKBONE.infer(state)["encoder"]}
 
 
-_UPERNET = _Network(
+_UPERNET = Network(
     _infer_upernet,
     (*_BACKBONE.renames(), *head_renames("batch_norm", "classifier")),
     _BACKBONE.adapt,
 )
 
-_EOMT = _Network(_huggingface_eomt.infer, _huggingface_eomt.RENAMES, _huggingface_eomt.adapt)
+_EOMT = Network(_huggingface_eomt.infer, _huggingface_eomt.RENAMES, _huggingface_eomt.adapt)
 
 # By the name of our architecture, which is also that of its model.
 _NETWORKS = {"eomt": _EOMT, "segformer": _SEGFORMER, "upernet": _UPERNET}

@@ -43,13 +43,22 @@ class KernelAdapter:
         """Describes in a sentence how RGB weights came to a network; None if as they are."""
         channels = model.input_shape[-1]
         if self.adapted:
-            return _first_kernels.describe(", ".join(self.adapted), channels)
-        if any(layer.name == "repeat_channels" for layer in model.layers):
             return (
-                f"RGB weights see the {channels} channel(s) of the images in turn as red, green "
-                "and blue."
+                f"{', '.join(self.adapted)}: the RGB kernel was adapted to {channels} channels, "
+                "which take the parts of red, green and blue in turn; the parts for a colour add "
+                "up to that of the RGB kernel."
             )
+        if any(layer.name == "repeat_channels" for layer in model.layers):
+            images = "1 channel" if channels == 1 else f"{channels} channels, in turn,"
+            return f"RGB weights: the network sees images of {images} as red, green and blue."
         return None
+
+
+def adapted_backbones(model: keras.Model) -> KernelAdapter:
+    """Returns the adapter with the backbones in a network that were adapted when it was built."""
+    adapter = KernelAdapter()
+    adapter.adapted += [each.name for each in model.layers if getattr(each, "is_adapted", False)]
+    return adapter
 
 
 def order_of_encoder(family) -> str:

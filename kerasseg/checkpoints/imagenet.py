@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 
 from .. import encoders
 from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
@@ -162,11 +163,37 @@ def _fill_from_torch(
         if chosen.notice:
             report(f"{weights}: {chosen.notice}")
         fitted = source.adapt(chosen.tensors, model)
-        return assign.fill(model, fitted, source.renames, only="encoder_", adapter=adapter)
+        filled = assign.fill(model, fitted, source.renames, only="encoder_", adapter=adapter)
+        _take_epsilon(model, source, chosen.tensors)
+        return filled
     except prefixes.SeveralNetworksError as error:
         raise ValueError(f"{weights}: {error} Save one of them alone.") from error
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
+
+
+def _take_epsilon(model: keras.Model, source: TorchFiles, state: prefixes.State) -> None:
+    """Lets batch normalisations compute as with the epsilon of the source.
+
+    Their own epsilon belongs to the network, which is built again when a training goes on. The
+    factor of the normalisation takes the difference instead.
+    """
+    layers = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.name.startswith("encoder_")
+    ]
+    told = source.infer(dict(state)) if layers else {}
+    stem: Any = next((each for each in model.layers if each.name == "encoder_stem_conv"), None)
+    # Tensors do not tell TensorFlow's form from PyTorch's; the network has the one that was asked.
+    other = "padding" in told and (told["padding"] == "symmetric") != stem.symmetric
+    if "epsilon" not in told or other:
+        return
+    for layer in layers:
+        variance = np.asarray(layer.moving_variance, np.float64)
+        factor = np.sqrt((variance + layer.epsilon) / (variance + told["epsilon"]))
+        gamma: Any = layer.gamma
+        gamma.assign(np.asarray(gamma) * factor)
 
 
 def _choose(

@@ -1,27 +1,16 @@
 """OpenMMLab MMSegmentation. https://github.com/open-mmlab/mmsegmentation (Apache-2.0)."""
 
+from functools import partial
 from typing import Any
 
 from ..encoders import _mit_weights
 from ..encoders._resnet_weights import deep_stem_renames, stage_renames
 from ..encoders.vit import told_by_tensors
 from . import _mmseg_realtime
+from ._networks import Network, as_it_is
 from ._upernet_head import head_renames, head_told
 from .within import Within
 
-MODELS = (
-    "ddrnet",
-    "deeplabv3",
-    "deeplabv3plus",
-    "fcn",
-    "lraspp",
-    "pidnet",
-    "pspnet",
-    "segformer",
-    "segmenter",
-    "unet",
-    "upernet",
-)
 PREPROCESSING = "imagenet"
 PREPROCESSING_OF = {"segmenter": "tf"}
 RESIZES_LOGITS = False
@@ -32,26 +21,25 @@ _BACKBONE = Within("mmseg", "backbone.", ("convnext_tiny", "swin_tiny"))
 
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an architecture from its tensors."""
-    if model in _mmseg_realtime.MODELS:
-        return _mmseg_realtime.infer(state, model)
-    if model == "segmenter":
-        return _infer_segmenter(state)
-    if model == "upernet":
-        return _infer_upernet(state)
-    if model == "segformer":
-        return _infer_segformer(state)
-    classifier = state["decode_head.conv_seg.weight"].shape
-    filters = classifier[1]
-    found: dict[str, Any] = {"variant": "mmseg", "num_classes": classifier[0]}
-    auxiliary = state.get("auxiliary_head.conv_seg.weight")
-    found["auxiliary"] = auxiliary is not None
-    if model == "unet":
-        return {**found, **_infer_unet(state), "head_filters": filters}
-    if auxiliary is not None:
-        found["auxiliary_filters"] = auxiliary.shape[1]
-    if model == "deeplabv3plus":
-        found["low_level_filters"] = len(state["decode_head.c1_bottleneck.conv.weight"])
-    return {**found, **_infer_encoder(state), "filters": filters}
+    return _NETWORKS[model].infer(state)
+
+
+def _infer_heads(state: dict) -> dict:
+    classes = len(state["decode_head.conv_seg.weight"])
+    auxiliary = "auxiliary_head.conv_seg.weight" in state
+    return {"variant": "mmseg", "num_classes": classes, "auxiliary": auxiliary}
+
+
+def _infer_dilated(state: dict) -> dict:
+    found = {**_infer_heads(state), **_infer_encoder(state)}
+    if found["auxiliary"]:
+        found["auxiliary_filters"] = state["auxiliary_head.conv_seg.weight"].shape[1]
+    return {**found, "filters": state["decode_head.conv_seg.weight"].shape[1]}
+
+
+def _infer_deeplabv3plus(state: dict) -> dict:
+    low_level_filters = len(state["decode_head.c1_bottleneck.conv.weight"])
+    return {**_infer_dilated(state), "low_level_filters": low_level_filters}
 
 
 def _infer_unet(state: dict) -> dict:
@@ -60,6 +48,8 @@ def _infer_unet(state: dict) -> dict:
         "decode_head.image_pool.1.conv.weight": "aspp",
     }
     return {
+        **_infer_heads(state),
+        "head_filters": state["decode_head.conv_seg.weight"].shape[1],
         "filters": len(state["backbone.encoder.0.0.convs.0.conv.weight"]),
         "depth": sum(name.endswith(".upsample.interp_upsample.1.conv.weight") for name in state),
         "head": next((head for name, head in heads.items() if name in state), "fcn"),
@@ -103,16 +93,14 @@ def untold(model: str, options: dict) -> dict[str, str]:
 
 def adapt(state: dict, network: Any) -> dict:
     """Returns the tensors in the form of our layers."""
-    if network.name == "segformer":
-        return _mit_weights.part_queries(state)
-    if network.name == "upernet" and not _has_resnet(state):
-        return _BACKBONE.adapt(state, network)
-    if network.name == "segmenter":
-        return _with_linear_classifier(state)
-    return state
+    return _NETWORKS[network.name].adapt(state, network)
 
 
-def _with_linear_classifier(state: dict) -> dict:
+def _adapt_upernet(state: dict, network: Any) -> dict:
+    return state if _has_resnet(state) else _BACKBONE.adapt(state, network)
+
+
+def _with_linear_classifier(state: dict, network: Any) -> dict:
     """Removes the window of the linear decoder's classifier, a 1 x 1 convolution there."""
     name = "decode_head.conv_seg.weight"
     kernel = state.get(name)
@@ -175,18 +163,7 @@ def resnet_name(state: dict, prefix: str) -> str:
 
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
-    if model in _mmseg_realtime.MODELS:
-        return _mmseg_realtime.renames(model)
-    return [
-        *stage_renames(r"backbone\."),
-        *deep_stem_renames(r"backbone\.stem\."),
-        (r"backbone\.(conv|bn)1", r"encoder_stem1_\1"),
-        *_MOBILENET,
-        (r"decode_head\.conv_seg", "logits"),
-        (r"auxiliary_head\.conv_seg", "auxiliary_logits"),
-        (r"auxiliary_head\.convs\.0\.(conv|bn)", r"auxiliary_\1"),
-        *_HEADS[model],
-    ]
+    return list(_NETWORKS[model].renames)
 
 
 # The first block of each stage of MobileNetV2, counted over all stages, and the number of blocks.
@@ -212,6 +189,17 @@ _ASPP = [
     (r"decode_head\.aspp_modules\.(\d)\.(conv|bn)", r"aspp\1_\2"),
 ]
 _ASPP_PROJECT = (r"decode_head\.bottleneck\.(conv|bn)", r"aspp_project_\1")
+
+# Names that several architectures have.
+_SHARED = [
+    *stage_renames(r"backbone\."),
+    *deep_stem_renames(r"backbone\.stem\."),
+    (r"backbone\.(conv|bn)1", r"encoder_stem1_\1"),
+    *_MOBILENET,
+    (r"decode_head\.conv_seg", "logits"),
+    (r"auxiliary_head\.conv_seg", "auxiliary_logits"),
+    (r"auxiliary_head\.convs\.0\.(conv|bn)", r"auxiliary_\1"),
+]
 
 _HEADS = {
     "pspnet": [*_PSP, (r"decode_head\.bottleneck\.(conv|bn)", r"head_\1")],
@@ -287,3 +275,29 @@ _HEADS = {
         ),
     ],
 }
+
+_INFER = {
+    "deeplabv3": _infer_dilated,
+    "deeplabv3plus": _infer_deeplabv3plus,
+    "fcn": _infer_dilated,
+    "pspnet": _infer_dilated,
+    "segformer": _infer_segformer,
+    "segmenter": _infer_segmenter,
+    "unet": _infer_unet,
+    "upernet": _infer_upernet,
+}
+_ADAPT = {
+    "segformer": lambda state, network: _mit_weights.part_queries(state),
+    "segmenter": _with_linear_classifier,
+    "upernet": _adapt_upernet,
+}
+# By the name of our architecture, which is also that of its model.
+_NETWORKS = {
+    name: Network(infer_, [*_SHARED, *_HEADS[name]], _ADAPT.get(name, as_it_is))
+    for name, infer_ in _INFER.items()
+} | {
+    name: Network(partial(_mmseg_realtime.infer, model=name), _mmseg_realtime.renames(name))
+    for name in _mmseg_realtime.MODELS
+}
+
+MODELS = tuple(sorted(_NETWORKS))

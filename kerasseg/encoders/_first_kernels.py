@@ -40,11 +40,3 @@ def is_adaptable(shape: tuple, wanted: tuple) -> bool:
         and shape[2] == 3 != wanted[2]
         and (*shape[:2], shape[3]) == (*wanted[:2], wanted[3])
     )
-
-
-def describe(name: str, channels: int) -> str:
-    """Describes in a sentence what was adapted."""
-    return (
-        f"{name}: its RGB kernel was adapted to {channels} channels, which take the parts of red, "
-        "green and blue in turn; the parts for a colour add up to that of the RGB kernel."
-    )

@@ -17,7 +17,8 @@ class Needs:
             with such a head; None if the architecture has no such head.
         patches: Whether the features must be the patches of a vision transformer.
         blocks: Whether the architecture puts tokens of its own between the blocks of a vision
-            transformer, whose family must have a function `tokens`.
+            transformer, whose family must have a function `tokens`, and say in `LEARNED_POSITIONS`
+            whether that takes the `grid` of learned position embeddings.
     """
 
     strides: tuple[int, ...] = ()

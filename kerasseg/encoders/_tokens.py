@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import layers
 
-from ..layers import Conv2D, LayerNormalization
+from ..layers import Conv2D, LayerNormalization, PadToLeast
 from ..layers.prefixed_tokens import PrefixedTokens
 from ..layers.rotary import RotaryAttention
 from ..layers.scaled_block import scaled_block
@@ -92,6 +92,17 @@ class Transformer:
         for index in range(self.size.depth):
             tokens = self.block(tokens, index)
         return PatchMap(prefix=self.prefix, name="encoder_map")(self.norm()(tokens), self.patches)
+
+
+def pad_to_patch(images, patch: int):
+    """Pads images that are smaller than a patch with zeros.
+
+    Raises:
+        ValueError: If the patch is less than 1.
+    """
+    if patch < 1:
+        raise ValueError(f"output_stride must be at least 1, got {patch!r}.")
+    return PadToLeast(patch, name="encoder_pad")(images)
 
 
 def begin(

@@ -1,9 +1,8 @@
 """DINOv2 vision transformers, small to giant, with and without registers (Oquab et al. 2024)."""
 
-from ..layers import PadToLeast
 from . import vit
 from ._dino_weights import DINOV2_FILES
-from ._tokens import Size, Transformer, begin
+from ._tokens import Size, Transformer, begin, pad_to_patch
 
 PAPER = "https://arxiv.org/abs/2304.07193"
 PREPROCESSING = "imagenet"
@@ -12,6 +11,7 @@ TAKES_ARGUMENT = False
 STRIDES = (14,)
 OUTPUT_STRIDES = (14,)
 BLOCKS = True
+LEARNED_POSITIONS = True
 
 SIZES = {
     "dinov2_small": Size(384, 12, 6, 1536),
@@ -71,9 +71,7 @@ def features(
         Darcet et al., Vision Transformers Need Registers, ICLR 2024.
         https://arxiv.org/abs/2309.16588
     """
-    if output_stride < 1:
-        raise ValueError(f"output_stride must be at least 1, got {output_stride!r}.")
-    padded = PadToLeast(output_stride, name="encoder_pad")(images)
+    padded = pad_to_patch(images, output_stride)
     with_registers = name.endswith(_WITH_REGISTERS)
     if interpolation is None:
         interpolation = "bicubic_antialiased" if with_registers else "bicubic"

@@ -1,9 +1,8 @@
 """DINOv3 vision transformers with rotary position embeddings (Siméoni et al. 2025)."""
 
-from ..layers import PadToLeast
 from . import vit
 from ._dino_weights import DINOV3_FILES
-from ._tokens import Size, Transformer, begin
+from ._tokens import Size, Transformer, begin, pad_to_patch
 
 PAPER = "https://arxiv.org/abs/2508.10104"
 PREPROCESSING = "imagenet"
@@ -11,6 +10,7 @@ TAKES_ARGUMENT = False
 STRIDES = (16,)
 OUTPUT_STRIDES = (16,)
 BLOCKS = True
+LEARNED_POSITIONS = False
 
 SIZES = {
     "dinov3_small": Size(384, 12, 6, 1536),
@@ -58,9 +58,7 @@ def features(
     Reference:
         Siméoni et al., DINOv3, 2025. https://arxiv.org/abs/2508.10104
     """
-    if output_stride < 1:
-        raise ValueError(f"output_stride must be at least 1, got {output_stride!r}.")
-    padded = PadToLeast(output_stride, name="encoder_pad")(images)
+    padded = pad_to_patch(images, output_stride)
     transformer = tokens(
         padded,
         name,
@@ -79,7 +77,6 @@ def tokens(
     *,
     patch: int,
     registers: int,
-    grid: tuple[int, int] | None = None,
     mask_token: bool = False,
     epsilon: float = 1e-6,
     drop_path: float = 0.0,
@@ -91,7 +88,6 @@ def tokens(
         name: One of `NAMES`.
         patch: Side of the patches in pixels.
         registers: Number of registers.
-        grid: Not used, as rotary position embeddings belong to no size.
         mask_token: As for `features`, like all others.
         epsilon: See `features`.
         drop_path: See `features`.

@@ -139,6 +139,8 @@ def _clone(model: keras.Model, output_stride: int, channels: int) -> keras.Model
         ]
     )
     clone.name = "encoder_hub"
+    told: Any = clone
+    told.is_adapted = channels != model.input_shape[-1]  # for who says so
     return clone
 
 

@@ -42,7 +42,8 @@ def build(name: str, **options: Any) -> "keras.Model":
         **options: Arguments of that architecture's `build`, `num_classes` among them.
 
     Returns:
-        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], to
+        A functional model from images `(batch, height, width, 3)`, float32 RGB in [0, 255], or of
+        the number of channels in its `input_shape`, to
         logits `(batch, height, width, num_classes)`, float32, at the input's resolution.
 
     Raises:

@@ -122,13 +122,14 @@ def build(
     images = keras.Input(input_shape, name="image")
     normalized = preprocess(images, preprocessing, chosen.preprocessing)
     side = math.ceil(image_size / _PATCH)
+    positions = {"grid": (side, side)} if chosen.family.LEARNED_POSITIONS else {}
     transformer: Transformer = chosen.family.tokens(
         PadToMultiple(_PATCH, name="encoder_pad")(normalized),
         chosen.name,
         patch=_PATCH,
         registers=registers,
-        grid=(side, side),
         drop_path=drop_path,
+        **positions,
     )
     masked = _masked_blocks(transformer.size.depth, num_blocks, masked_attention)
     head = _Head(transformer, num_queries, num_classes)

@@ -25,6 +25,8 @@ from .pspnet import pyramid_pooling
 
 PAPER = "https://arxiv.org/abs/1505.04597"
 VARIANTS = ("paper", "milesial", "mmseg", "smp")
+# The variant that has a choice of encoders, its default, and what it needs of them.
+ENCODER_VARIANT = ("smp", "resnet34", _smp.NEEDS)
 HEADS = ("fcn", "psp", "aspp")
 
 
@@ -122,7 +124,7 @@ def build(
     if variant == "smp":
         unused = {"filters": filters, "depth": depth, "head_filters": head_filters}
         check_unused("variant smp", None, dropout=dropout, **unused)
-        chosen = encoder if encoder is not None else "resnet34"
+        chosen = encoder if encoder is not None else ENCODER_VARIANT[1]
         return _build_on(chosen, images, num_classes, decoder_filters, preprocessing)
     check_unused(f"variant {variant}", None, encoder=encoder, decoder_filters=decoder_filters)
     filters, depth = filters or 64, depth or 4

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..inputs import threads
+from ..runtime import cores
 from . import boundary_iou, calibration_error, object_sizes, overlaps, per_image
 from .extreme_images import ExtremeImages
 
@@ -38,7 +38,7 @@ class SplitScores:
         self._boundaries = np.zeros((3, num_classes), np.int64)
         self._sizes = np.zeros((4, len(object_sizes.SIZES), num_classes))
         self._calibration = np.zeros((3, calibration_error.BINS))
-        self._threads = min(_MOST_THREADS, threads.count())
+        self._threads = min(_MOST_THREADS, cores.count())
         self._pool = ThreadPoolExecutor(self._threads)
         self._pending: deque[tuple[_Image, Future[_Counts]]] = deque()
 

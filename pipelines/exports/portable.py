@@ -5,7 +5,6 @@ the archive IN in the archive OUT. Running a file in the exporting process or wi
 interpreter would prove little, as that has all of TensorFlow's operations.
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -44,11 +43,6 @@ class Loaded:
     def __call__(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """Answers images of the shape."""
         return self.run(images)
-
-
-def cores() -> int:
-    """Returns the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def predict_in_clean_process(

@@ -44,8 +44,8 @@ def rounded(model: keras.Model, images: Iterable[np.ndarray]) -> keras.Model:
 
     Returns:
         A network of the same layers, in which convolutions have a bias and those of
-        `integer_layers` are replaced. Layers that are not changed are shared. Convolutions inside
-        layers of several operations, such as the blocks of a transformer, stay as they are.
+        `integer_layers` are replaced. Layers that are not changed are shared. Kernels of layers of
+        several operations, such as `FuseMaps`, stay as they are.
     """
     layers = {id(layer): layer for layer in _flatten(model) if _axes(layer)}
     kernels = {

@@ -25,11 +25,11 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def png(picture: PIL.Image.Image | np.ndarray) -> bytes:
-    """Encodes a picture, or uint8 (height, width, 3), RGB, as PNG."""
+def png(picture: PIL.Image.Image | np.ndarray, **options: int) -> bytes:
+    """Encodes a picture, or uint8 (height, width, 3), RGB, as PNG; see Pillow for options."""
     file = io.BytesIO()
     image = picture if isinstance(picture, PIL.Image.Image) else PIL.Image.fromarray(picture)
-    image.save(file, "PNG")
+    image.save(file, "PNG", **options)
     return file.getvalue()
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerasseg import IGNORE_LABEL, encoded_images, lazy
 
+from ..runtime import cores
 from . import augmentation, sources, threads
 from .service import distribute
 from .sources import decode
@@ -189,7 +190,7 @@ class _Epoch:
         return self._batches(
             self._own_part(numbered, number * self.examples),
             lambda position, element: self.prepare(position, self.source.open(element)),
-            threads.count(),
+            cores.count(),
         )
 
     def _own_part(self, numbered: tf.data.Dataset, first) -> tf.data.Dataset:
@@ -321,7 +322,7 @@ def evaluation_batches(
         return *decode_record(record), sources.name_of(record)
 
     if share.workers == 1:
-        examples = read.map(decode_named if named else decode_record, threads.count())
+        examples = read.map(decode_named if named else decode_record, cores.count())
         batches = _batches_of_one_size(
             examples, lambda _, label, *more: tf.shape(label, out_type=tf.int64), batch_size
         )
@@ -332,7 +333,7 @@ def evaluation_batches(
             tf.TensorSpec((None, None), tf.uint8),
         )
         batches = records.map(
-            lambda each: _decode_share(each, share, decode_record, signature), threads.count()
+            lambda each: _decode_share(each, share, decode_record, signature), cores.count()
         )
     return threads.without_tuning(batches.prefetch(2))
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from .. import records
 from ..errors import InputError
+from ..runtime import cores
 from . import sources, threads
 
 _ALIGNMENT = 64
@@ -58,7 +59,7 @@ class DecodedRecords:
         filled = 0
         for file in files:
             decoded = tf.data.TFRecordDataset(file).map(
-                lambda record: sources.decode(record, channels, bits), threads.count()
+                lambda record: sources.decode(record, channels, bits), cores.count()
             )
             decoded = threads.without_tuning(decoded.prefetch(2))
             begun = len(sizes)

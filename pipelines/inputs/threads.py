@@ -1,15 +1,6 @@
-"""The threads that make batches: how many they are, and that nothing tunes them while they run."""
-
-import os
+"""The threads that make batches: nothing tunes them while they run."""
 
 import tensorflow as tf
-
-
-def count() -> int:
-    """Returns the number of threads that make examples at once: one for each core."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def without_tuning(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -17,11 +17,11 @@ from .. import datasets
 from ..classes import ClassSpace
 from ..datasets import BENCHMARKS
 from ..errors import InputError, writing_to
-from ..images import output_names
+from ..images import figures, output_names
 from ..images.output_names import Output
 from ..runs.run_folder import has_placeholders
 from .predictor import Predicted
-from .result_files import LABEL, encode_png
+from .result_files import LABEL
 
 _COMMENT = b"written by kerasseg predict"  # of every archive: no other is replaced
 
@@ -103,7 +103,7 @@ class BenchmarkFiles:
         picture = PIL.Image.fromarray(values, "L")
         if submission.color_of is not None:
             picture.putpalette([part for v in range(256) for part in submission.color_of(v)])
-        contents = {item.file(LABEL): encode_png(picture)}
+        contents = {item.file(LABEL): figures.png(picture)}
         output_names.write(contents, overwrite=self.overwrite)
 
     def finish(self, items: Sequence[Output], *, are_all: bool) -> None:

@@ -17,20 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 
 from kerasseg import atomic_files
 
 from ..classes import ClassSpace, class_file
 from ..errors import ImageFileError, InputError, writing_to
-from ..images import output_names, record_images
+from ..images import figures, output_names, record_images
 from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS
 from ..images.image_files import read_file
 from ..images.output_names import Output
 from ..images.source_images import prepare
 from ..images.treatments import Treatment
 from .predictor import Predicted
-from .result_files import LABEL, encode_png
+from .result_files import LABEL
 
 _IMAGES, _LABELS, _CLASSES = "images", "labels", "classes.txt"
 _VALIDATION_EVERY = 10
@@ -69,7 +68,7 @@ class DatasetTree:
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes image and label."""
-        label = encode_png(PIL.Image.fromarray(predicted.labels[0], "L"))
+        label = figures.png(predicted.labels[0])
         output_names.write({item.file(LABEL): label})
         with writing_to(self.folder):
             self._write_image(item, predicted)
@@ -95,7 +94,7 @@ class DatasetTree:
 def _encode(image: np.ndarray) -> tuple[bytes, str]:
     """Returns a file that `kerasseg convert` takes, and its ending; PNG has few channels."""
     if image.shape[-1] == 3 and image.dtype == np.uint8:
-        return encode_png(PIL.Image.fromarray(image), compress_level=1), ".png"
+        return figures.png(image, compress_level=1), ".png"
     if image.shape[-1] in (1, 3):
         return record_images.encode(image), ".png"
     file = io.BytesIO()

@@ -1,6 +1,5 @@
 """The files that are written for the prediction of an image."""
 
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,23 +125,16 @@ class Pictures:
         image, (label, *strip) = predicted.image, predicted.labels
         overlay = PIL.Image.fromarray(draw(image, label))
         contents = {
-            item.file(LABEL): encode_png(figures.label_picture(label, classes)),
-            item.file(OVERLAY): encode_png(overlay, compress_level=1),
+            item.file(LABEL): figures.png(figures.label_picture(label, classes)),
+            item.file(OVERLAY): figures.png(overlay, compress_level=1),
         }
         if self.crf_strip:
             row = [image, *(draw(image, step) for step in strip)]
-            contents[item.file(STRIP)] = encode_png(_draw_strip(row, self.crf_strip, classes))
+            contents[item.file(STRIP)] = figures.png(_draw_strip(row, self.crf_strip, classes))
         if self.confidence and predicted.measures is not None:
             for index, ending in enumerate(confidence.ENDINGS):
                 contents[item.file(ending)] = confidence.encode(predicted.measures[..., index])
         return contents
-
-
-def encode_png(picture: PIL.Image.Image, **options: int) -> bytes:
-    """Encodes a picture as PNG."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 def _draw_strip(

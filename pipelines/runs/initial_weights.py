@@ -9,7 +9,7 @@ import keras
 import kerasseg
 from kerasseg import inference
 from kerasseg.checkpoints import imagenet, readers, transfer
-from kerasseg.checkpoints.image_kernels import KernelAdapter
+from kerasseg.checkpoints.image_kernels import KernelAdapter, adapted_backbones
 
 from .. import records
 from ..errors import InputError
@@ -32,6 +32,8 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
         InputError: If the weights cannot be read, or belong to another network or other classes.
     """
     loaded: dict[str, Any] = {}
+    if (backbones := adapted_backbones(model)).adapted:
+        loaded["adapted_kernels"] = _say(backbones.describe(model))
     try:
         if options.encoder_weights != "none":
             encoder = _encoder_of(options)
@@ -72,8 +74,12 @@ def _tell_of_channels(
     """Says how the weights of a network of RGB images came to one of other images."""
     told = adapter.describe(model)
     if told and source.input_shape[-1] != model.input_shape[-1]:
-        loaded["adapted_kernels"] = told
-        print(told, file=sys.stderr)
+        loaded["adapted_kernels"] = _say(told)
+
+
+def _say(told: str | None) -> str | None:
+    print(told, file=sys.stderr)
+    return told
 
 
 def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool) -> bool:

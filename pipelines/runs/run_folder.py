@@ -92,7 +92,7 @@ class Run:
         """
         if dataset.channels != self.channels:
             raise InputError(
-                f"{dataset.root}: images must have {self.channels} channels, as those that "
+                f"{dataset.root}: channels of the images must be {self.channels}, as of those that "
                 f"{self.folder} was trained on, got {dataset.channels}."
             )
 
@@ -177,21 +177,27 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
         InputError: If there is a run already, or the folder cannot be written.
     """
     check_new(folder)
-    images = _images(dataset)
+    images = form_of_images(**dataset.image_form, stretch=dataset.stretch)
     return describe(folder, options, dataset.classes, _origin(dataset), **images, **facts)
 
 
 def unwritten(folder: Path, options: TrainingOptions, dataset: records.Dataset) -> Run:
     """Returns a new run whose description another process writes."""
-    form = (dataset.channels, dataset.bits, _images(dataset).get("images", {}).get("stretch"))
-    return Run(folder, options, dataset.classes, _origin(dataset), (), (), *form)
+    form = form_of_images(**dataset.image_form, stretch=dataset.stretch).get("images", {})
+    return Run(folder, options, dataset.classes, _origin(dataset), **form)
 
 
-def _images(dataset: records.Dataset) -> dict[str, Any]:
-    """Returns what a run records of its images; nothing for RGB images of 8 bits."""
-    if is_default(dataset.channels, dataset.bits):
+def form_of_images(channels: int, bits: int = 8, stretch: str | None = None) -> dict[str, Any]:
+    """Returns what a run records of its images; nothing for RGB images of 8 bits.
+
+    Args:
+        channels: Number of channels of the images that the network takes.
+        bits: Bits of each channel of the training's images.
+        stretch: `--stretch` of their conversion, in words; None without it.
+    """
+    if is_default(channels, bits):
         return {}
-    return {"images": {**dataset.image_form, "stretch": dataset.stretch}}
+    return {"images": {"channels": channels, "bits": bits, "stretch": stretch}}
 
 
 def _recorded(options: TrainingOptions) -> dict[str, Any]:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from . import allocator as allocator
     from . import byte_sizes as byte_sizes
     from . import clean_process as clean_process
+    from . import cores as cores
     from . import devices as devices
     from . import environment as environment
     from . import interruption as interruption

@@ -64,7 +64,7 @@ class Session:
             )
         if list(layout.inputs.values()) not in ([tensors.STRING], [_UINT8], [_UINT16]):
             raise RequestError(
-                f"signature must take files, or uint8 or uint16 pixels, got {target.signature}, which takes "
+                f"signature must take files or uint8 pixels, got {target.signature}, which takes "
                 f"{', '.join(layout.inputs)}.",
                 5,
             )

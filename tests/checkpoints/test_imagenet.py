@@ -190,7 +190,7 @@ def test_the_kernel_of_an_rgb_file_is_adapted_to_other_channels_and_this_is_said
     kernel = model.get_layer("encoder_stem1_conv").kernel
     np.testing.assert_allclose(kernel, expected, rtol=1e-6)
     assert len(told) == 1
-    assert "encoder_stem1_conv: its RGB kernel was adapted to 4 channels" in told[0]
+    assert "encoder_stem1_conv: the RGB kernel was adapted to 4 channels" in told[0]
 
 
 def test_vgg16_of_keras_sees_blue_first_and_is_put_into_the_order_of_the_image(tmp_path):

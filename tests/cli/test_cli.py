@@ -7,7 +7,7 @@ import click
 import pytest
 
 from kerasseg import encoders, models
-from kerasseg.models import pan, upernet
+from kerasseg.models import pan, unet, upernet
 from kerasseg.pipelines import cli, datasets, fit, recipes
 from kerasseg.pipelines import models as model_table
 from kerasseg.pipelines.cli import options, tables
@@ -211,6 +211,12 @@ def test_models_are_listed_with_their_parameters(run_cli):
     # Segmenter-S: 26,033,580 for 150 classes; each has an embedding of 384 and two numbers in the
     # last normalisation; and the projection of the patches has a bias.
     assert f"{26_033_580 - 131 * 386 + 384:,}" in re.sub(r"\s+", " ", output)
+
+
+def test_the_variant_of_unet_that_takes_encoders_is_listed():
+    others = [name for name in encoders.names(unet.ENCODER_VARIANT[2]) if ":" not in name]
+    row = dict(zip(model_table.COLUMNS, model_table._row("unet", 19), strict=True))
+    assert row["encoders"] == f"smp: resnet34 and {len(others) - 1} others"
 
 
 def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 import kerasseg
 from kerasseg.encoders import hub, resnet
 from kerasseg.layers import BatchNormalization
+from kerasseg.pipelines.runs import initial_weights
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.training import compiled_model
 
@@ -111,6 +112,16 @@ def test_a_backbone_of_rgb_images_is_adapted_to_other_channels(preset):
         features = hub.features(inputs, f"hub:{preset[0]}", output_stride=16)
         found[channels] = keras.Model(inputs, features[32])(np.repeat(gray, channels, axis=-1))
     np.testing.assert_allclose(found[4], found[3], atol=1e-4 * np.abs(found[3]).max())
+
+
+def test_a_training_says_that_a_backbone_was_adapted(preset, capsys):
+    encoder = f"hub:{preset[0]}"
+    options = {"num_classes": 2, "encoder": encoder, "filters": 8, "output_stride": 16}
+    model = kerasseg.build("deeplabv3plus", **options, input_shape=(*ANY, 4))
+    training = TrainingOptions(model="deeplabv3plus", model_options={"encoder": encoder})
+    loaded = initial_weights.load(model, training, dataset=None)
+    assert "encoder_hub: the RGB kernel was adapted to 4 channels" in loaded["adapted_kernels"]
+    assert loaded["adapted_kernels"] in capsys.readouterr().err
 
 
 def test_images_of_other_channels_than_a_preset_of_other_images_are_refused(tmp_path):

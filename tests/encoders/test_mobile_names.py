@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from kerasseg import checkpoints, encoders
+from kerasseg.checkpoints import imagenet
 
 # Blocks of each stage; the EfficientNets are shallow ones.
 EFFICIENTNET = (2, 1, 2, 1, 1, 1, 1)
@@ -51,16 +53,19 @@ def small(stage, index):
     return (stage, index) not in WITHOUT_SQUEEZE
 
 
+def small_of(source):
+    """Names of the modules of MobileNetV3-Small."""
+    if source == "timm":
+        return of_timm(MOBILENETV3_SMALL, small, ("blocks.5.0.conv", "blocks.5.0.bn1"))
+    return of_torchvision(MOBILENETV3_SMALL, small, False, ("features.12.0", "features.12.1"))
+
+
 CASES = {
     ("efficientnet_b0", "timm"): of_timm(EFFICIENTNET, always, ()),
     ("efficientnet_b0", "torchvision"): of_torchvision(EFFICIENTNET, always, True, ()),
     ("efficientnet_lite0", "timm"): of_timm(EFFICIENTNET_LITE, lambda *_: False, ()),
-    ("mobilenetv3_small", "timm"): of_timm(
-        MOBILENETV3_SMALL, small, ("blocks.5.0.conv", "blocks.5.0.bn1")
-    ),
-    ("mobilenetv3_small", "torchvision"): of_torchvision(
-        MOBILENETV3_SMALL, small, False, ("features.12.0", "features.12.1")
-    ),
+    ("mobilenetv3_small", "timm"): small_of("timm"),
+    ("mobilenetv3_small", "torchvision"): small_of("torchvision"),
 }
 # What each says of padding and epsilon.
 FORMS = {
@@ -134,3 +139,29 @@ def test_networks_of_tensorflow_have_its_padding_and_epsilon():
     assert layers["encoder_stem_bn"].epsilon == 1e-3
     assert not layers["encoder_stem_conv"].symmetric
     assert not layers["encoder_block2_0_depthwise_conv"].symmetric
+
+
+@pytest.mark.parametrize(("source", "epsilon"), [("timm", 1e-5), ("torchvision", 1e-3)])
+def test_encoder_weights_compute_with_the_epsilon_of_their_source(source, epsilon, tmp_path):
+    encoder = "mobilenetv3_small"
+    random = np.random.default_rng(0)
+    model = checkpoints.assign.build("encoder", {"encoder": encoder})
+    layers = [layer for layer in model.layers if layer.weights]
+    modules = list(small_of(source))
+    state = {}
+    for layer, module in zip(layers, modules, strict=True):
+        for weight in layer.weights:
+            # Variances are far below 1e-3, as in networks with dead channels.
+            values = random.uniform(1e-6, 1e-4, weight.shape).astype(np.float32)
+            state[f"{module}.{KINDS[weight.name]}"] = np.ascontiguousarray(to_torch(layer, values))
+    safetensors.numpy.save_file(state, tmp_path / "weights.safetensors")
+    imagenet.load_encoder(model, encoder, str(tmp_path / "weights.safetensors"))
+    for layer, module in zip(layers, modules, strict=True):
+        if f"{module}.running_var" not in state:
+            continue
+        gamma, beta, mean, variance = (
+            state[f"{module}.{kind}"] for kind in ("weight", "bias", "running_mean", "running_var")
+        )
+        expected = gamma / np.sqrt(variance + epsilon) * (1 - mean) + beta
+        found = layer(np.ones((1, 1, 1, len(gamma)), np.float32), training=False)
+        np.testing.assert_allclose(found[0, 0, 0], expected, rtol=1e-4)

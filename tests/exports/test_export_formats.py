@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -178,6 +179,18 @@ def test_an_onnx_file_says_what_its_labels_mean(files):
     assert json.loads(found["colors"]) == [[128, 128, 128], [255, 0, 0], [0, 0, 255]]
     assert found["ignore_label"] == "255"
     assert found["classes_fingerprint"] == beside["classes_fingerprint"] != ""
+
+
+@pytest.mark.parametrize("form", ["litert", "onnx", "openvino"])
+def test_probabilities_are_the_softmax_of_logits_over_the_temperature(form, tmp_path):
+    inputs = keras.Input((None, None, 3))
+    export_ = replace(exported((8, 9)), temperature=2.5)
+    folder = formats.module(form).write(keras.Model(inputs, inputs / 50), tmp_path, export_)
+    image = random_images(1, 8, 9)
+    answers = formats.module(form).load(folder / formats.module(form).FILE)(image)
+    powers = np.exp(image / 50 / 2.5)
+    expected = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-6)
 
 
 def test_a_file_s_folder_says_what_is_in_it_and_how_it_was_checked(files):

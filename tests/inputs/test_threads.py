@@ -1,11 +1,9 @@
 """Iterators of the pipeline end at once: none has a tuning thread, which may not wake."""
 
-import os
-
 import pytest
 
 from kerasseg.pipelines import inputs, records
-from kerasseg.pipelines.inputs import cache, threads
+from kerasseg.pipelines.inputs import cache
 
 TRAINING = {"examples": 12, "batch_size": 4, "crop_size": (32, 32), "epochs": 2}
 
@@ -25,13 +23,3 @@ def test_no_thread_tunes_training_batches(tiny_data, share, is_decoded):
 def test_no_thread_tunes_evaluation_batches(tiny_data, share):
     files = records.load(tiny_data).files("validation")
     assert inputs.evaluation_batches(files, 2, share).options().autotune.enabled is False
-
-
-def test_there_is_a_thread_for_each_core_that_the_process_may_use():
-    own = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(own)})
-        assert threads.count() == 1
-    finally:
-        os.sched_setaffinity(0, own)
-    assert threads.count() == len(own)

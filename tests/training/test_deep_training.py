@@ -111,7 +111,7 @@ def test_a_resumed_training_ends_as_the_one_that_was_not_interrupted(run, data, 
 
 def test_a_run_is_not_resumed_or_scored_on_images_of_other_channels(run, tmp_path):
     other = deep_records.write(tmp_path / "data", 2, 16, train=4)
-    message = "images must have 4 channels, as those that .* was trained on, got 2"
+    message = "channels of the images must be 4, as of those that .* was trained on, got 2"
     for use in (fit.resume, evaluate.run):
         with pytest.raises(InputError, match=message):
             use(run, data=other)

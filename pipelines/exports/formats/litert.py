@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...runtime import cores
 from .. import portable
 from . import FLOAT16, INT8, QUANTIZED, Export
 
@@ -97,7 +98,7 @@ def load(file: Path) -> portable.Loaded:
     """Loads a file into LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(file), num_threads=portable.cores())
+    interpreter = Interpreter(str(file), num_threads=cores.count())
     runner = interpreter.get_signature_runner(portable.SIGNATURE)
     details = runner.get_input_details()[portable.INPUT]
     bits = 8 * details["dtype"]().itemsize
