@@ -51,7 +51,7 @@ class RestConnection:
                 name: Layout(
                     *({key: _DTYPES.get(info["dtype"], 0) for key, info in signature[side].items()}
                       for side in ("inputs", "outputs")),
-                    _shapes(signature["inputs"]),
+                    shapes=_shapes(signature["inputs"]),
                 )
                 for name, signature in signatures.items()
                 if not name.startswith("__")
