@@ -85,6 +85,22 @@ def give_name(temporary: Path, path: Path) -> None:
     _sync(path.parent)
 
 
+def replace(temporary: Path, path: Path) -> None:
+    """Gives a complete file or folder its name; what had the name before is removed.
+
+    It is not flushed to the disk. If a folder is replaced, for a moment nothing has the name, but
+    never a part of either.
+
+    Raises:
+        OSError: If the folder of the name cannot be written.
+    """
+    if path.is_dir() and not path.is_symlink():
+        remove_folder(path)
+    elif temporary.is_dir():
+        path.unlink(missing_ok=True)
+    os.replace(temporary, path)
+
+
 def write_bytes(path: Path | str, content: bytes, *, durable: bool = True) -> None:
     """Writes a file in one step; see `new_file`."""
     with new_file(path, durable=durable) as temporary:
@@ -120,15 +136,19 @@ def write_json(path: Path | str, content: Any, *, durable: bool = True) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n", durable=durable)
 
 
-def remove_leftovers(folder: Path | str) -> None:
+def remove_leftovers(folder: Path | str, *, files: bool = True) -> None:
     """Removes the temporary files and folders that killed processes left in a folder.
 
     Meanwhile, other processes may write folders there with `temporary_folder`, but no files.
+
+    Args:
+        folder: The folder.
+        files: Whether to remove files, too; without this, other processes may also write those.
     """
     for path in Path(folder).glob(f"{PREFIX}*"):
         if path.is_dir() and not path.is_symlink():
             _remove_unless_locked(path)
-        else:
+        elif files:
             path.unlink(missing_ok=True)
 
 

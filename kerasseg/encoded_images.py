@@ -1,9 +1,12 @@
 """Encoded images of any number of channels and 8 or 16 bits: decoding, and the range of networks.
 
 Most formats hold one, three or four channels. An image with another number is stored as a *planar*
-PNG: gray, its channels one below the other, (channels * height, width).
+PNG: gray, its channels one below the other, (channels * height, width). The first chunk after the
+header says so, a text with the keyword `channels` and their number: a gray photograph is never
+planar, whatever its height.
 """
 
+import struct
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +14,8 @@ import tensorflow as tf
 from . import channels as channels_rule
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_ANY_TEXT = b"tEXtchannels\0"
+_AFTER_HEADER = 33  # bytes of signature and header
 # Factor of 16-bit values over the 8-bit values of the same brightness: 65535 / 255.
 _STEPS = 257
 
@@ -21,7 +26,7 @@ def decode(content, channels: int = 3, bits: int = 8):
     Args:
         content: String scalar. For 3 channels of 8 bits a PNG, JPEG, BMP or GIF (its first frame),
             which is turned to RGB. Otherwise a PNG of 8 or 16 bits with exactly `channels`
-            channels, or a planar one.
+            channels, or a planar one, see `planar_text`.
         channels: Number of channels, 1 to 16.
         bits: Bits of a channel, 8 or 16. Values of a PNG with other bits are scaled: 8-bit values
             are multiplied by 257, and 16-bit values lose their lower byte.
@@ -48,18 +53,35 @@ def _decode_png(content, channels: int, dtype) -> Any:
     with tf.control_dependencies([tf.debugging.Assert(is_png, ["image must be a PNG"])]):
         image = tf.io.decode_png(tf.identity(content), channels=0, dtype=dtype)
     shape: Any = tf.shape(image)
-    is_planar = (shape[2] == 1) & (shape[0] % channels == 0)
+    text = planar_text(channels)
+    says_so = tf.strings.substr(content, _AFTER_HEADER, len(text)) == text
+    says_any = tf.strings.substr(content, _AFTER_HEADER + 4, len(_ANY_TEXT)) == _ANY_TEXT
+    is_planar = says_so & (shape[2] == 1) & (shape[0] % channels == 0)
+    is_usual = ~says_any & (shape[2] == channels)
     message = [
-        f"image must have {channels} channels, or be gray with these one below the other; got "
-        "height, width and channels",
+        f"image must have {channels} channels, or be gray with these one below the other and the "
+        f"text 'channels' of {channels} right after its header; got height, width and channels",
         shape,
     ]
-    fits = tf.debugging.Assert((shape[2] == channels) | is_planar, message)
+    fits = tf.debugging.Assert(is_usual | is_planar, message)
     with tf.control_dependencies([fits]):
         image = tf.identity(image)
     if channels == 1:
         return image
     return tf.cond(shape[2] == channels, lambda: image, lambda: _interleave(image, channels))
+
+
+def planar_text(channels: int) -> bytes:
+    """Returns the beginning of the chunk that makes a gray PNG planar: length, kind and text.
+
+    It comes right after the header. Pillow writes it with `pnginfo`, a `PngInfo` with
+    `add_text("channels", "12")`.
+
+    Args:
+        channels: Number of channels.
+    """
+    text = f"channels\0{channels}".encode()
+    return struct.pack(">I", len(text)) + b"tEXt" + text
 
 
 def _interleave(image, channels: int):

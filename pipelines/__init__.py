@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from . import datasets as datasets
     from . import demo as demo
     from . import doctor as doctor
+    from . import downloads as downloads
     from . import errors as errors
     from . import evaluate as evaluate
     from . import evaluations as evaluations

@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
-from .images import given_images, output_names
+from .images import given_images, output_names, words
+from .images.elsewhere import name_of
 from .images.output_names import Output
 from .images.source_images import Stretch
+from .images.words import Words
 from .serving.connections import Layout, RequestError, Target
 from .serving.session import Session, open_connection
 
@@ -41,7 +44,7 @@ class Answer:
     """The server's answer for one image.
 
     Attributes:
-        image: The image's file.
+        image: The image's file; of an image that is no file, the name that its answers have.
         files: The files written.
         values: Outputs that are rows of numbers, such as `class_shares`, by name.
     """
@@ -53,7 +56,7 @@ class Answer:
 
 def run(
     url: str,
-    images: Iterable[Path | str] | Path | str,
+    images: Words,
     *,
     model: str | None = None,
     version: int | None = None,
@@ -64,6 +67,7 @@ def run(
     retries: int = 3,
     stretch: Stretch | None = None,
     overwrite: bool = False,
+    downloads: Limits | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
 ) -> list[Answer]:
@@ -75,7 +79,8 @@ def run(
 
     Args:
         url: `http(s)://HOST:PORT` for REST, `grpc(s)://HOST:PORT` for gRPC.
-        images: Image files, and folders, of which all images are sent, also those in subfolders.
+        images: Image files, folders, of which all images are sent, also those in subfolders, and
+            the other words of `images.words`: patterns, lists, addresses, standard input.
         model: Name of the model; may be None if the server lists its models and has only one.
         version: Version of the model; None for the server's choice.
         output: Folder to write to.
@@ -87,6 +92,8 @@ def run(
             those of the model's training data. None refuses such images.
         overwrite: Whether answers may replace files that kerasseg did not write, or that were
             changed after it wrote them. It cannot recognise its own `.npy` files.
+        downloads: What the download of an image at an address may take and reach; the usual limits
+            if None.
         on_progress: Called with the number of finished images and the number of all images.
         on_passed_over: Called once with the files in the folders that are not sent.
 
@@ -103,15 +110,15 @@ def run(
         raise InputError(f"retries must be at least 0, got {retries}.")
     if version is not None and not 1 <= version < 2**63:
         raise InputError(f"version must be a positive number, got {version}.")
-    found, passed_over = given_images.find(images)
+    found = words.find(images, downloads)
     with open_connection(url, timeout) as connection:
         session = Session(connection, retries)
         name = model or session.only_model(url)
         wanted = [signature, *([_OVERLAY] if overlay and signature != _OVERLAY else [])]
         targets = [Target(name, version, each) for each in wanted]
         layouts = [session.layout(target) for target in targets]
-        plan = output_names.plan(found, Path(output), _endings(layouts))
-        on_passed_over(passed_over)
+        plan = output_names.plan(found.images, Path(output), _endings(layouts))
+        on_passed_over(found.passed_over)
         answers, problems = [], []
         for item in plan:
             try:
@@ -157,7 +164,7 @@ def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool = False
             contents[item.file(ending)] = content
     if contents:
         output_names.write(contents, overwrite=overwrite)
-    return Answer(item.image, tuple(contents), values)
+    return Answer(name_of(item.image), tuple(contents), values)
 
 
 def _encode(name: str, array: np.ndarray | bytes) -> tuple[str, bytes]:

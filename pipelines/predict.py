@@ -1,15 +1,18 @@
 """Prediction: images to label maps and overlays, at the images' own size."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
-from .images import given_images
+from .images import given_images, words
+from .images.elsewhere import name_of
 from .images.source_images import Stretch
+from .images.words import Words
 from .predictions import confidence as confidences
-from .predictions import tiff_results
+from .predictions import tiff_results, video_results
 from .predictions.benchmark_files import BenchmarkFiles
 from .predictions.dataset_tree import DatasetTree
 from .predictions.predictor import Predicted, Predictor
@@ -21,6 +24,8 @@ from .predictions.result_files import (
     Pictures,
     Results,
 )
+from .predictions.video_results import ENDINGS as VIDEO_ENDINGS
+from .predictions.video_results import Progress, Videos
 from .runs import calibration, trained_networks
 from .runs.crf import CRFParameters
 from .runs.views import WHOLE, View
@@ -32,9 +37,9 @@ class Prediction:
     """The files of one image; apart from the label, those exist that were asked for.
 
     Attributes:
-        image: The image.
-        label: Its label map.
-        overlay: The classes drawn over the image.
+        image: The image's file; of an image that is no file, the name that its results have.
+        label: Its label map; of a video, the folder with the label maps of its frames.
+        overlay: The classes drawn over the image, or over the video.
         strip: Overlays of several numbers of CRF iterations.
         confidence: The largest probability of each pixel, as `confidence.encode` writes it.
         entropy: The entropy of its probabilities.
@@ -64,7 +69,7 @@ class PredictionError(InputError):
 
 def run(
     folder: Path | str,
-    images: Iterable[Path | str] | Path | str,
+    images: Words,
     *,
     output: Path | str | None = None,
     classes: Path | str | None = None,
@@ -83,11 +88,14 @@ def run(
     code: Sequence[str] = (),
     stretch: Stretch | None = None,
     tiff: bool = False,
+    video: bool = False,
     memory: int | None = None,
     overwrite: bool = False,
+    downloads: Limits | None = None,
     on_progress: Callable[[float, int], None] = lambda done, total: None,
     on_passed_over: Callable[[Sequence[given_images.PassedOver]], None] = lambda files: None,
     on_windows: Callable[[str], None] = lambda sentence: None,
+    on_frames: Callable[[Progress], None] = lambda progress: None,
 ) -> list[Prediction]:
     """Predicts images.
 
@@ -100,11 +108,13 @@ def run(
     An image that would take too much memory as a whole is predicted in windows that are blended, as
     with a view; a CRF then sees one window at a time. A TIFF file that is too large to be decoded
     is read and predicted in rows, and its results are the TIFF files `NAME.tif` and
-    `NAME_overlay.tif`, which keep its georeference.
+    `NAME_overlay.tif`, which keep its georeference. The results of a video are the video
+    `NAME_overlay.mp4` and the label maps `NAME_labels/000001.png` and so on.
 
     Args:
         folder: The run, or a `.keras` file.
-        images: Image files, and folders, of which all images are predicted, also in subfolders.
+        images: Image files, folders, of which all images are predicted, also in subfolders, and
+            the other words of `images.words`: patterns, lists, addresses, standard input.
         output: Folder to write to; None for `FOLDER/predictions`, or `m/predictions` if FOLDER is
             the file `m.keras`.
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
@@ -134,14 +144,19 @@ def run(
             those of the network's training data. None for those that the run knows; without any,
             such images are refused, or kept as they are by a network of 16 bits.
         tiff: Whether all TIFF files are read in rows and have results in TIFF.
+        video: Whether videos are predicted instead of images, frame by frame.
         memory: Bytes of memory that the process may take; None for half of what is left on the
             machine, or on the GPU, beside what the process has already.
         overwrite: Whether results may replace files that kerasseg did not write, or that were
             changed after it wrote them.
+        downloads: What the download of an image at an address may take and reach; the usual limits
+            if None.
         on_progress: Called with the number of finished images, and the number of all images. The
             former has a fraction while an image is predicted in windows.
         on_passed_over: Called once with the files in the folders that are not predicted.
-        on_windows: Called with a sentence for each image that is too large.
+        on_windows: Called with a sentence for each image that is too large, and with others about
+            a video.
+        on_frames: Called after every few frames of a video and after the last.
 
     Returns:
         The files that were written, one entry per image.
@@ -157,24 +172,29 @@ def run(
     _check_share("min_confidence", min_confidence)
     target = output_folder(folder, output)
     pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
-    results = _choose_results(pictures, output, format, zip_file, as_dataset, min_confidence)
-    found, passed_over = given_images.find(images)
-    plan = results.plan(found)
+    results = _choose_results(
+        pictures, output, format, zip_file, as_dataset, min_confidence, stretch, video
+    )
+    found = words.find(images, downloads, are_videos=video)
+    plan = results.plan(found.images)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
-    results.check(described.classes)
-    on_passed_over(passed_over)
+    if isinstance(results, Videos):
+        results.check_network(model)
+    else:
+        results.check(described.classes)
+    on_passed_over(found.passed_over)
     allocator.keep_freed(allocator.ARRAYS)
     measure = None
     if confidence or min_confidence is not None:
         measure = _measure(folder, checkpoint, crf, view)
-    if stretch is None and described.stretch is not None:
-        stretch = Stretch.parse(described.stretch)
+    stretch = stretch or (Stretch.parse(described.stretch) if described.stretch else None)
     predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows, described.bits)
     in_rows = {
         item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
     }
+    told = {"on_frames": on_frames, "on_notice": on_windows}
     problems, written = [], []
     for index, item in enumerate(plan):
         on_part = partial(_tell_part, on_progress, index, len(plan))
@@ -183,6 +203,9 @@ def run(
                 how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
                 form = described.channels, described.bits
                 tiff_results.write(item, predictor, pictures, described.classes, *form, **how)
+            elif isinstance(results, Videos):
+                how = {"min_confidence": min_confidence, "on_part": on_part, **told}
+                video_results.write(item, predictor, results, described.classes, **how)
             else:
                 predicted = predictor.predict(item.image, stretch, on_part)
                 predicted = _without_uncertain(predicted, min_confidence)
@@ -192,13 +215,17 @@ def run(
         else:
             written.append(item)
         on_progress(index + 1, len(plan))
-    results.finish(written, are_all=not problems)
+    if not isinstance(results, Videos):
+        results.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems)
     others = (STRIP, *confidences.ENDINGS)
-    usual, tiled = ((*endings, *others) for endings in ((LABEL, OVERLAY), TIFF_ENDINGS))
+    usual = VIDEO_ENDINGS if video else (LABEL, OVERLAY)
     return [
-        Prediction(item.image, *map(item.file, tiled if item in in_rows else usual))
+        Prediction(
+            name_of(item.image),
+            *map(item.file, (*(TIFF_ENDINGS if item in in_rows else usual), *others)),
+        )
         for item in written
     ]
 
@@ -221,9 +248,15 @@ def _choose_results(
     zip_file: Path | str | None,
     as_dataset: Path | str | None,
     min_confidence: float | None,
-) -> Results:
+    stretch: Stretch | None,
+    video: bool,
+) -> Results | Videos:
     """Returns the kind of results that is asked for, after a check of what excludes what."""
     excluded = {"crf_strip": pictures.crf_strip, "confidence": pictures.confidence}
+    if video:
+        excluded |= {"format": format, "zip_file": zip_file, "as_dataset": as_dataset}
+        _refuse(excluded | {"tiff": pictures.tiff, "stretch": stretch}, "video")
+        return Videos(pictures)
     if as_dataset is not None:
         excluded |= {"output": output, "format": format, "zip_file": zip_file}
         _refuse(excluded, "as_dataset")

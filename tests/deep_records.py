@@ -1,9 +1,12 @@
 """Converted datasets of images that are not RGB of 8 bits, written by hand."""
 
 import hashlib
+import io
 import json
 
 import numpy as np
+import PIL.Image
+import PIL.PngImagePlugin
 import tensorflow as tf
 
 from kerasseg.pipelines import records
@@ -32,9 +35,12 @@ def draw(seed, channels, bits, *, telling, size):
 
 
 def encode(image):
-    """Encodes a planar PNG: gray, the channels one below the other."""
-    planes = np.concatenate(np.moveaxis(image, -1, 0))
-    return tf.io.encode_png(planes[..., np.newaxis]).numpy()
+    """Encodes a planar PNG: gray, the channels one below the other, and a text that counts them."""
+    buffer, text = io.BytesIO(), PIL.PngImagePlugin.PngInfo()
+    text.add_text("channels", str(image.shape[-1]))
+    planes = PIL.Image.fromarray(np.concatenate(np.moveaxis(image, -1, 0)))
+    planes.save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()
 
 
 def write(folder, channels, bits, *, telling=None, train=12, validation=4):

@@ -125,6 +125,16 @@ def test_an_answer_above_grpcs_own_limit_comes_through(server, tmp_path):
     assert answer.files[0].stat().st_size > 4 * 2**20
 
 
+def test_patterns_and_lists_are_taken(run_cli, url, images, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{images[0].parent}/*\nhttp://127.0.0.1:1/a.png\n")
+    output = tmp_path / "masks"
+    words = (f"@{tmp_path / 'list.txt'}", "--model", "street")
+    result = run_cli("client", url, *words, "--output", output)
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:1/a.png\taddress must be on a public host" in result.output
+    assert len(listing(output)) == len(images)
+
+
 def test_the_only_model_needs_no_name(tmp_path, images):
     write_version(tmp_path / "served" / "street" / "1", 0)
     with Server(tmp_path / "served", rest_port=0, grpc_port=0) as server:

@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from deep_records import encode
 from PIL import Image
 
 from kerasseg import encoded_images
@@ -13,18 +14,13 @@ def image_of(channels, bits, height=3, width=5):
     return values.astype(np.uint8 if bits == 8 else np.uint16)
 
 
-def planar_png(image):
-    planes = np.concatenate(np.moveaxis(image, -1, 0))
-    return tf.io.encode_png(planes[..., np.newaxis]).numpy()
-
-
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 4, 12])
 def test_planar_pngs_are_decoded_eagerly_and_in_graphs(channels, bits):
     image = image_of(channels, bits)
     decode = tf.function(lambda content: encoded_images.decode(content, channels, bits))
     for function in (decode, decode.python_function):
-        decoded = function(tf.constant(planar_png(image)))
+        decoded = function(tf.constant(encode(image)))
         assert decoded.dtype == image.dtype
         assert decoded.shape[-1] == channels
         np.testing.assert_array_equal(decoded, image)
@@ -46,7 +42,7 @@ def test_three_channels_of_8_bits_take_every_format_and_become_rgb():
 
 def test_a_png_of_8_bits_has_257_times_its_values_in_16_bits():
     image = image_of(4, 8)
-    decoded = encoded_images.decode(planar_png(image), 4, 16)
+    decoded = encoded_images.decode(encode(image), 4, 16)
     np.testing.assert_array_equal(decoded, image.astype(np.uint16) * 257)
 
 
@@ -58,13 +54,21 @@ def test_networks_see_16_bit_values_divided_by_257():
     np.testing.assert_array_equal(encoded_images.to_float(np.float32([0.5])), [0.5])
 
 
-@pytest.mark.parametrize(("found", "channels"), [(3, 1), (3, 4), (1, 2)])
+@pytest.mark.parametrize(("found", "channels"), [(3, 1), (3, 4), (1, 2), (1, 4)])
 def test_another_number_of_channels_is_refused(found, channels):
-    content = tf.io.encode_png(image_of(found, 8)).numpy()
+    # A gray image of a height that the channels divide is one of one channel.
+    content = tf.io.encode_png(image_of(found, 8, height=4)).numpy()
     decode = tf.function(lambda content: encoded_images.decode(content, channels))
     for function in (decode, decode.python_function):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"must have {channels} channels"):
             function(tf.constant(content))
+
+
+@pytest.mark.parametrize(("stored", "height", "channels"), [(2, 6, 4), (12, 3, 1), (12, 3, 2)])
+def test_planes_of_another_number_are_refused(stored, height, channels):
+    image = image_of(stored, 8, height)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"must have {channels} channels"):
+        encoded_images.decode(encode(image), channels)
 
 
 def test_other_formats_than_png_are_refused_for_other_images_than_rgb():

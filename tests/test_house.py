@@ -71,6 +71,7 @@ ALLOWED = {
         "pipelines.scenery",
     },
     "pipelines/classes": {"numpy", "kerasseg", "pipelines.errors"},
+    "pipelines/images/words.py": {"pipelines.errors", "pipelines.images", "pipelines.downloads"},
     "pipelines/images/figures.py": {"numpy", "PIL", "kerasseg", "kerasseg.visualize", "pipelines"},
     "pipelines/images/tiff.py": {"numpy", "tifffile", "pipelines.errors", "pipelines.images"},
     "pipelines/images": {

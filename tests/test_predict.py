@@ -1,6 +1,11 @@
+import http.server
+import io
 import json
 import os
 import shutil
+import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pytest
 
 import kerasseg
 from kerasseg.pipelines import predict
+from kerasseg.pipelines.downloads.download import Limits
 from kerasseg.pipelines.errors import InputError
 
 
@@ -274,6 +280,67 @@ def test_a_path_without_images_is_refused(tiny_run, tmp_path, path, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         predict.run(tiny_run, [tmp_path / "empty" / path], output=tmp_path / "out")
+
+
+@pytest.fixture
+def site(photos):
+    """The address of a server of the photos."""
+    handler = partial(QuietHandler, directory=photos)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        """Prints nothing."""
+
+
+def test_a_list_of_files_and_addresses_is_predicted_and_failures_are_listed(
+    tiny_run, run_cli, photos, site, tmp_path
+):
+    words = ["photos/a.png", f"{site}/b.jpg", f"{site}/gone.png", f"{site}/", "photos/s*/*.jpeg"]
+    (tmp_path / "list.txt").write_text("\n".join(words))
+    command = ("predict", tiny_run, f"@{tmp_path / 'list.txt'}", "--output", tmp_path / "out")
+    refused = run_cli(*command)
+    assert refused.exit_code == 1
+    assert refused.output.count("must be on a public host, got 127.0.0.1") == 3
+    result = run_cli(*command, "--allow-local")
+    assert result.exit_code == 1
+    assert f"{site}/gone.png\taddress must answer with HTTP status 200, got 404" in result.output
+    assert f"{site}/\tfile must be an image of a known format" in result.output
+    labels = ["a.png", "b.png", "sub/c.png"]
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.rglob("out/**/*.*")}
+    assert found == {*labels, *(name.replace(".png", "_overlay.png") for name in labels)}
+    (expected,) = predict.run(tiny_run, photos / "b.jpg", output=tmp_path / "files")
+    assert expected.label.read_bytes() == (tmp_path / "out" / "b.png").read_bytes()
+
+
+def test_an_image_of_an_address_may_be_in_a_dataset_but_not_read_in_rows(
+    tiny_run, photos, site, tmp_path
+):
+    local = Limits(allow_local=True)
+    words = [photos / "a.png", f"{site}/b.jpg"]
+    predict.run(tiny_run, words, as_dataset=tmp_path / "new", downloads=local)
+    stored = np.asarray(PIL.Image.open(tmp_path / "new" / "images" / "train" / "b.png"))
+    original = np.asarray(PIL.Image.open(photos / "b.jpg"), float)
+    assert np.abs(stored - original).max() <= 8  # two decoders of JPEG
+    with pytest.raises(InputError, match=f"tiff must be left out .* got {site}/b.jpg"):
+        predict.run(tiny_run, words, output=tmp_path, tiff=True, downloads=local)
+    with pytest.raises(InputError, match="must be named as an image of voc"):
+        predict.run(tiny_run, f"{site}/b.jpg", output=tmp_path, format="voc", downloads=local)
+
+
+def test_the_image_on_standard_input_is_predicted(tiny_run, photos, tmp_path, monkeypatch):
+    content = io.BytesIO((photos / "a.png").read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    (written,) = predict.run(tiny_run, "-", output=tmp_path)
+    assert written.label == tmp_path / "stdin.png"
+    (expected,) = predict.run(tiny_run, photos / "a.png", output=tmp_path)
+    assert written.label.read_bytes() == expected.label.read_bytes()
 
 
 def test_an_output_that_cannot_be_written_is_a_clear_error(tiny_run, photos, tmp_path):

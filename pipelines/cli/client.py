@@ -9,7 +9,7 @@ from . import options, stopping
 
 @click.command("client")
 @click.argument("url")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.images_argument
 @options.served_model_options
 @click.option(
     "--output",
@@ -28,6 +28,7 @@ from . import options, stopping
 )
 @options.stretch_option
 @options.overwrite_option
+@options.download_options
 @click.option(
     "--timeout",
     type=float,
@@ -43,7 +44,11 @@ from . import options, stopping
     help="Number of times that a request is sent again if the server cannot be reached or is busy.",
 )
 def command(url, images, **arguments) -> None:
-    """Send IMAGES (files, or folders with their subfolders) to a server and write its answers.
+    """Send IMAGES to a server and write its answers.
+
+    IMAGES are files, folders with their subfolders, patterns such as 'photos/**/*.jpg', lists as
+    @list.txt, http or https addresses, or - for one image on standard input. A list has one path,
+    pattern or address per line, relative to its folder; @- reads it from standard input.
 
     The server is 'kerasseg serve' or TensorFlow Serving: URL is http://HOST:PORT for REST,
     grpc://HOST:PORT for gRPC. Label maps are written as NAME.png, 8-bit gray, overlays as
@@ -53,6 +58,7 @@ def command(url, images, **arguments) -> None:
     """
     from .. import client
 
+    limits = options.take_limits(arguments)
     try:
         with (
             stopping.telling("the answers so far are written."),
@@ -61,6 +67,7 @@ def command(url, images, **arguments) -> None:
             answers = client.run(
                 url,
                 images,
+                downloads=limits,
                 on_progress=on_progress,
                 on_passed_over=options.print_passed_over,
                 **arguments,

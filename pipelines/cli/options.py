@@ -11,6 +11,7 @@ from .parameter_types import (  # noqa: F401 (commands declare by these names)
     ByteSize,
     DatasetName,
     Duration,
+    ImageWord,
     Numbers,
     RunOrExport,
     StretchType,
@@ -21,6 +22,7 @@ from .parameter_types import (  # noqa: F401 (commands declare by these names)
     run_or_model_file,
 )
 from .tables import (  # noqa: F401 (commands print by these names)
+    FramesReport,
     console,
     percent,
     print_problems,
@@ -77,6 +79,46 @@ def served_model_options(command):
         help="Version of the model to ask; the server chooses unless given.",
     )
     return model(version(command))
+
+
+images_argument = click.argument("images", nargs=-1, required=True, type=ImageWord())
+
+
+def download_options(command):
+    """Declares `--max-download`, `--download-timeout` and `--allow-local`."""
+    for option in (
+        click.option(
+            "--allow-local",
+            is_flag=True,
+            help="Also fetch images from addresses of this machine and of private networks; give "
+            "it only if you know every address.",
+        ),
+        click.option(
+            "--download-timeout",
+            type=float,
+            default=60,
+            show_default=True,
+            help="Seconds that the download of an image may take in all.",
+        ),
+        click.option(
+            "--max-download",
+            type=ByteSize(),
+            default="100MB",
+            show_default=True,
+            help="Largest image that is downloaded from an address, such as 100MB.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def take_limits(arguments):
+    """Takes the values of `download_options` out of a command's arguments; returns the limits."""
+    from ..downloads.download import Limits
+
+    names = {"max_download": "max_bytes", "download_timeout": "timeout"}
+    given = {names[name]: arguments.pop(name) for name in names}
+    return Limits(allow_local=arguments.pop("allow_local"), **given)
 
 
 def overwrite_option(command):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import datasets
 from ..runs.guests import is_named
@@ -17,6 +18,16 @@ existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 folder = click.Path(file_okay=False, path_type=Path)
 run_or_model_file = click.Path(path_type=Path)
+
+
+class ImageWord(click.ParamType):
+    """A path, pattern, list or address of images, which stays text; a shell completes files."""
+
+    name = "path"
+
+    def shell_complete(self, ctx, param, incomplete: str) -> list[CompletionItem]:
+        """Completes names of files, as for a path."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class RunOrExport(click.ParamType):

@@ -10,7 +10,7 @@ from . import options, startup, stopping
 
 @click.command("predict")
 @click.argument("run", type=options.run_or_model_file)
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.images_argument
 @click.option(
     "--output", type=options.folder, help="Folder to write into; RUN/predictions unless given."
 )
@@ -75,7 +75,14 @@ from . import options, startup, stopping
     help="Read all TIFF images in rows, and write their labels and overlays as TIFF files that "
     "keep the georeference. Images too large to be decoded are always read so.",
 )
+@click.option(
+    "--video",
+    is_flag=True,
+    help="Predict videos instead of images: NAME_overlay.mp4 shows the classes over the video, and "
+    "NAME_labels holds the label map of each frame. Needs pip install 'kerasseg[video]'.",
+)
 @options.overwrite_option
+@options.download_options
 @options.view_options
 @options.crf_options
 @click.option(
@@ -86,37 +93,49 @@ from . import options, startup, stopping
     "iterations side by side, such as 0,1,2,10.",
 )
 def command(run, images, crf, crf_iterations, **arguments) -> None:
-    """Predict IMAGES (files, or folders with their subfolders) with the network of RUN.
+    """Predict IMAGES with the network of RUN.
 
-    RUN is a run folder or a .keras file, whose classes --classes or --data names. Images may have
-    any format that Pillow decodes.
+    RUN is a run folder or a .keras file, whose classes --classes or --data names.
+
+    IMAGES are files, folders with their subfolders, patterns such as 'photos/**/*.jpg', lists as
+    @list.txt, http or https addresses, or - for one image on standard input. A list has one path,
+    pattern or address per line, relative to its folder; @- reads it from standard input. Images
+    may have any format that Pillow decodes. With --video, IMAGES are videos: files, folders,
+    patterns or lists.
 
     Every image gets two files of its own size: NAME.png holds the class numbers, with the colours
     of the classes as palette, and NAME_overlay.png shows the classes over the image. --crf-strip
     adds NAME_crf_strip.png. If two images would share a name, they keep their endings: a.jpg.png
     and a.png.png. TIFF images of more than 89 megapixels, or all of them with --tiff, get NAME.tif
     and NAME_overlay.tif instead. Images that cannot be predicted are listed at the end.
+
+    Probabilities, for --confidence and --min-confidence, are the softmax of the logits divided by
+    the temperature that 'kerasseg calibrate' fitted to this network and view. Logits are blended
+    over the windows of --window, and probabilities averaged over --scales and --flip before that.
+    With --crf they are the marginals of the CRF, which are not calibrated.
     """
     startup.load_tensorflow()
     from .. import predict
 
-    console = options.console()
+    console, noun = options.console(), "video" if arguments["video"] else "image"
     parameters = options.crf_parameters(run, crf, crf_iterations)
-    view = options.take_view(arguments)
+    view, limits = options.take_view(arguments), options.take_limits(arguments)
     options.tell_checkpoint(run, arguments["checkpoint"])
     if arguments["confidence"] or arguments["min_confidence"] is not None:
         options.tell_calibration(run, arguments["checkpoint"], parameters, view)
     try:
         with (
-            stopping.telling("the images so far are written."),
-            options.progress_bar("predicting") as on_progress,
+            stopping.telling(f"the {noun}s so far are written."),
+            options.progress_bar("predicting") as bar,
         ):
             written = predict.run(
                 run,
                 images,
                 view=view,
+                downloads=limits,
                 crf=parameters,
-                on_progress=on_progress,
+                on_progress=bar,
+                on_frames=options.FramesReport(bar),
                 on_passed_over=options.print_passed_over,
                 on_windows=lambda sentence: console.print(sentence, soft_wrap=True),
                 **arguments,
@@ -124,7 +143,7 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     except predict.PredictionError as error:
         options.print_problems(error.problems)
         raise
-    noun = "image" if len(written) == 1 else "images"
+    noun += "" if len(written) == 1 else "s"
     folder = arguments["as_dataset"] or predict.output_folder(run, arguments["output"])
     console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)
     if arguments["zip_file"]:

@@ -6,10 +6,14 @@ padded or cut.
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import printable
+from ..runs.intervals import describe_duration
+
+_LINE_EVERY = 60.0  # seconds between two lines without a terminal
 
 
 def console():
@@ -72,16 +76,66 @@ def _is_number(text: str) -> bool:
     return text == "-" or text.lstrip("+-").replace(",", "").replace(".", "", 1).isdigit()
 
 
+class Bar:
+    """A progress bar, which is called with the done and total numbers.
+
+    Args:
+        progress: Rich's display.
+        task: Its task.
+    """
+
+    def __init__(self, progress, task):
+        self._progress, self._task = progress, task
+
+    def __call__(self, done: float, total: float) -> None:
+        """Moves the bar."""
+        self._progress.update(self._task, completed=done, total=total)
+
+    def describe(self, text: str) -> None:
+        """Changes the text before the bar."""
+        from rich.markup import escape
+
+        self._progress.update(self._task, description=escape(printable(text)))
+
+
 @contextlib.contextmanager
 def progress_bar(text: str):
-    """Shows a progress bar on a terminal; yields a function of the done and total numbers."""
+    """Shows a progress bar on a terminal; yields the `Bar`."""
     from rich.markup import escape
     from rich.progress import Progress
 
     shown = console()
     with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task(escape(printable(text)))
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        yield Bar(progress, task)
+
+
+class FramesReport:
+    """Shows the frames per second of a video: at the bar, and in a line when it is finished.
+
+    Without a terminal, as in the log of a cluster, a line per minute stands for the bar.
+
+    Args:
+        bar: The bar.
+    """
+
+    def __init__(self, bar: Bar):
+        self._bar, self._printed = bar, time.monotonic()
+
+    def __call__(self, progress) -> None:
+        """Shows how far a `video_results.Progress` is."""
+        of = f" of {progress.count:,}" if progress.count and not progress.is_finished else ""
+        frames = f"{progress.done:,}{of} frames, {progress.rate:.1f} frames/s"
+        if progress.is_finished:
+            console().print(f"{progress.video}: {frames}", soft_wrap=True)
+            return
+        left = max(progress.count - progress.done, 0)
+        if progress.count and progress.rate:
+            frames += f", {describe_duration(left / progress.rate)} left"
+        self._bar.describe(f"{progress.video.name}: {frames}")
+        if not is_for_people() and time.monotonic() - self._printed >= _LINE_EVERY:
+            self._printed = time.monotonic()
+            console().print(f"{progress.video}: {frames}", soft_wrap=True)
 
 
 def print_problems(problems) -> None:

@@ -6,6 +6,7 @@ from kerasseg import lazy
 
 if TYPE_CHECKING:
     from . import channel_images as channel_images
+    from . import elsewhere as elsewhere
     from . import endings as endings
     from . import figures as figures
     from . import formats as formats
@@ -26,5 +27,7 @@ if TYPE_CHECKING:
     from . import tiff as tiff
     from . import treatments as treatments
     from . import turns as turns
+    from . import videos as videos
+    from . import words as words
 else:
     __getattr__, __dir__ = lazy.submodules(__name__, __path__)

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -146,12 +146,23 @@ class ImageFolder(NamedTuple):
     passed_over: list[tuple[Path, str]]
 
 
-def readable_images(folder: Path | str) -> ImageFolder:
+def has_image_ending(name: str) -> bool:
+    """Tells whether a name has the ending of an image format."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def readable_images(
+    folder: Path | str, has_ending: Callable[[str], bool] = has_image_ending
+) -> ImageFolder:
     """Finds the images below a folder by the endings of their names, in any case.
 
     Arrays (`.npy`) count where there is no other image. Each folder is read once, even if several
     links lead to it. An entry that is neither a file nor
     a folder is listed as a file, and reading it fails.
+
+    Args:
+        folder: The folder.
+        has_ending: Function that tells whether a file is wanted, by its name.
 
     Raises:
         InputError: If a folder cannot be read.
@@ -170,12 +181,13 @@ def readable_images(folder: Path | str) -> ImageFolder:
                 entered.append(name)
         folders[:] = entered
         for path in (Path(top, name) for name in files):
-            if not _is_hidden(path.name) and has_image_ending(path.name):
+            if not _is_hidden(path.name) and has_ending(path.name):
                 found.images.append(path)
             else:
                 reason = HIDDEN if _is_hidden(path.name) else NO_IMAGE
                 found.passed_over.append((path, reason))
-    return _with_arrays(ImageFolder(sorted(found.images), sorted(found.passed_over)))
+    found = ImageFolder(sorted(found.images), sorted(found.passed_over))
+    return _with_arrays(found) if has_ending is has_image_ending else found
 
 
 def _with_arrays(found: ImageFolder) -> ImageFolder:
@@ -204,11 +216,6 @@ def _refuse(error: OSError) -> NoReturn:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
-
-
-def has_image_ending(name: str) -> bool:
-    """Tells whether a name has the ending of an image format."""
-    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def special_kind(mode: int) -> str:

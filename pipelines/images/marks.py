@@ -2,8 +2,8 @@
 
 The mark of a PNG is a chunk of its own kind after the header. It holds the checksum of the rest of
 the file. The letters of its name tell decoders to ignore it, and editors to drop it when they
-change the pixels. The mark of a TIFF, which may be larger than the memory, is the same at the end
-of the file, where decoders do not look.
+change the pixels. The mark of a TIFF or an MP4, which may be larger than the memory, is the same at
+the end of the file, where decoders do not look.
 """
 
 import os
@@ -18,6 +18,7 @@ _AT = 33  # position of the first chunk after the header
 _CHUNK = struct.Struct(">I4sII")  # length, kind, checksum of the rest of the file, chunk's own one
 _END = struct.Struct(">4sI")  # kind, checksum of the file before it
 _PART = 2**22  # bytes that are read at a time
+AT_END = (".tif", ".mp4")  # endings of the files that have the mark at their end
 HEAD = _AT + _CHUNK.size  # bytes from the beginning of the file to the end of the mark
 
 

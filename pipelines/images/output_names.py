@@ -26,6 +26,7 @@ from kerasseg import atomic_files
 
 from ..errors import ImageFileError, InputError, writing_to
 from . import marks
+from .elsewhere import Image
 from .image_files import read_file
 
 _REMEDY = "choose another --output, or give --overwrite"
@@ -36,12 +37,12 @@ class Output:
     """The place of the results of an image.
 
     Attributes:
-        image: The image's file.
+        image: The image's file, or an image that is no file.
         folder: Folder of the results.
         name: Name of the results without the ending.
     """
 
-    image: Path
+    image: Image
     folder: Path
     name: str
 
@@ -51,20 +52,20 @@ class Output:
 
 
 def plan(
-    images: Iterable[tuple[Path, Path]],
+    images: Iterable[tuple[Image, Path]],
     output: Path,
-    endings: Collection[str] | Callable[[Path], Collection[str]],
+    endings: Collection[str] | Callable[[Image], Collection[str]],
     *,
     refuse_others: bool = False,
 ) -> list[Output]:
     """Names the results of all images before the first is written.
 
     Args:
-        images: Each image's file, and its path relative to the folder that it was found in.
-            Repeated entries count once.
+        images: Each image, and its path relative to the folder that it was found in. Repeated
+            entries count once.
         output: Folder of the results.
         endings: Endings of the results of each image, such as `(".png", "_overlay.png")`; or a
-            function from an image's file to them.
+            function from an image to them.
         refuse_others: Whether to refuse already now the files that `write` must not replace. Right
             only if every image will have a result of every ending.
 
@@ -75,10 +76,10 @@ def plan(
         InputError: If images of two folders have the same relative path, or a result would replace
             one of the images or, with `refuse_others`, a file that kerasseg did not write.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, Image] = {}
     for image, place in images:
         other = found.setdefault(place, image)
-        if other is not image and os.path.realpath(other) != os.path.realpath(image):
+        if other is not image and _identity(other) != _identity(image):
             raise InputError(
                 f"{output / place}: would be the name of the results of {other} and {image}; give "
                 "them separate --output folders."
@@ -129,12 +130,7 @@ def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[lis
         ImageFileError: As `write` does.
         InputError: As `write` does.
     """
-    if others := [] if overwrite else list(filter(_is_foreign, files)):
-        raise ImageFileError(
-            "result must not replace a file that kerasseg did not write or that was changed "
-            f"since, got {others[0]}",
-            _REMEDY,
-        )
+    check_replaceable(files, overwrite=overwrite)
     folder = files[0].parent
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +146,29 @@ def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[lis
             raise ImageFileError(
                 "results cannot be written", f"{error.strerror}: {files[0]}"
             ) from error
+
+
+def _identity(image: Image) -> object:
+    return os.path.realpath(image) if isinstance(image, Path) else image
+
+
+def check_replaceable(files: Iterable[Path], *, overwrite: bool = False) -> None:
+    """Checks that results would replace no file that kerasseg did not write.
+
+    Args:
+        files: The results.
+        overwrite: Whether they may.
+
+    Raises:
+        ImageFileError: If one would.
+    """
+    other = None if overwrite else next(filter(_is_foreign, files), None)
+    if other is not None:
+        raise ImageFileError(
+            "result must not replace a file that kerasseg did not write or that was changed "
+            f"since, got {other}",
+            _REMEDY,
+        )
 
 
 def _distinct_names(places: Mapping[Path, Collection[str]]) -> dict[Path, str]:
@@ -193,8 +212,9 @@ def _refuse_to_overwrite_images(files: list[tuple[Output, Path]]) -> None:
     def real_folder(folder: Path) -> Path:
         return Path(os.path.realpath(folder))
 
-    images = {_key(real_folder(item.image.parent) / item.image.name) for item, _ in files}
-    images |= {_key(Path(os.path.realpath(item.image))) for item, _ in files}
+    given = {item.image for item, _ in files if isinstance(item.image, Path)}
+    images = {_key(real_folder(image.parent) / image.name) for image in given}
+    images |= {_key(Path(os.path.realpath(image))) for image in given}
     for item, file in files:
         # The name itself may be a link, whose target is not written to.
         if _key(real_folder(item.folder) / file.name) in images:
@@ -227,7 +247,7 @@ def _is_foreign(file: Path) -> bool:
 @functools.lru_cache(2**16)
 def _is_result(file: Path, changed: tuple[int, ...]) -> bool:
     """Reads a file and tells whether it is an unchanged result; once, until the file changes."""
-    if file.suffix == ".tif":
+    if file.suffix in marks.AT_END:
         return file.is_file() and marks.is_marked_at_end(file)
     return marks.is_marked(read_file(file, "result"))
 

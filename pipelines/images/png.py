@@ -9,7 +9,8 @@ import functools
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import PIL.Image
@@ -29,6 +30,7 @@ from .png_chunks import (
     read_kind,
     read_palette,
     read_size,
+    read_text,
     walk,
 )
 
@@ -50,6 +52,7 @@ __all__ = [
     "read_kind",
     "read_palette",
     "read_size",
+    "read_text",
     "walk",
 ]
 
@@ -248,7 +251,7 @@ class _Pixels:
         )
 
 
-def encode(pixels: np.ndarray) -> bytes:
+def encode(pixels: np.ndarray, text: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """Encodes a label or an image as PNG.
 
     With every row as its difference from the one above, zlib's fastest level takes a third of
@@ -259,6 +262,7 @@ def encode(pixels: np.ndarray) -> bytes:
 
     Args:
         pixels: uint8 or uint16, gray (height, width) or RGB (height, width, 3).
+        text: Texts by keyword, which come right after the header; both of ASCII.
 
     Returns:
         The PNG's bytes.
@@ -282,6 +286,7 @@ def encode(pixels: np.ndarray) -> bytes:
         (
             SIGNATURE,
             _encode_chunk(b"IHDR", header),
+            *(_encode_chunk(b"tEXt", f"{k}\0{v}".encode("ascii")) for k, v in text.items()),
             _encode_chunk(b"IDAT", b"".join((*content, deflate.flush()))),
             _encode_chunk(b"IEND", b""),
         )

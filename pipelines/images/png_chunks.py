@@ -11,6 +11,7 @@ from ..errors import ImageFileError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
 HEADER = 16  # position of the header's content in the file
+_AFTER_HEADER = 33  # position of the next chunk
 _BIT_DEPTHS = {
     GRAY: (1, 2, 4, 8, 16),
     RGB: (8, 16),
@@ -120,6 +121,16 @@ def read_kind(content: bytes) -> tuple[int, int]:
     """Returns bits per channel and colour type of a PNG that `walk` has checked."""
     depth, color_type = struct.unpack_from(">BB", content, HEADER + 8)
     return depth, color_type
+
+
+def read_text(content: bytes) -> tuple[str, str] | None:
+    """Returns keyword and text of a PNG that `walk` has checked, if they follow its header."""
+    length, kind = struct.unpack_from(">I4s", content, _AFTER_HEADER)
+    if kind != b"tEXt":
+        return None
+    start = _AFTER_HEADER + 8
+    keyword, _, text = content[start : start + length].decode("latin-1").partition("\0")
+    return keyword, text
 
 
 def read_palette(content: bytes) -> np.ndarray:

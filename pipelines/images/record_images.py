@@ -2,7 +2,7 @@
 
 `kerasseg.encoded_images` decodes them in graphs. RGB of 8 bits is any PNG or JPEG. All others are
 PNGs: gray for one channel, RGB for three, and for other numbers *planar*: gray, with the channels
-one below the other.
+one below the other, and a text that says so.
 """
 
 import io
@@ -17,6 +17,7 @@ from ..errors import ImageFileError
 from . import png
 from .image_files import check_complete, check_image
 
+_KEYWORD = "channels"
 _COLOR_TYPES = {1: png.GRAY, 2: png.GRAY_ALPHA, 3: png.RGB, 4: png.RGBA}
 
 
@@ -29,8 +30,8 @@ def encode(pixels: np.ndarray) -> bytes:
     height, width, channels = pixels.shape
     if channels == 3:
         return png.encode(pixels)
-    planes = np.moveaxis(pixels, -1, 0).reshape(channels * height, width)
-    return png.encode(np.ascontiguousarray(planes))
+    planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0).reshape(channels * height, width))
+    return png.encode(planes, {} if channels == 1 else {_KEYWORD: str(channels)})
 
 
 def check_size(height: int, width: int, channels: int) -> None:
@@ -84,17 +85,22 @@ def check(content: bytes, channels: int = 3, bits: int = 8) -> tuple[int, int]:
         )
     check_complete(content)
     (depth, color_type), (height, width) = png.read_kind(content), png.read_size(content)
-    if color_type != _COLOR_TYPES.get(channels) and (color_type != png.GRAY or height % channels):
+    keyword, text = png.read_text(content) or ("", "")
+    is_usual = color_type == _COLOR_TYPES.get(channels) and keyword != _KEYWORD
+    is_planar = color_type == png.GRAY and height % channels == 0
+    is_planar &= (keyword, text) == (_KEYWORD, str(channels))
+    if not is_usual and not is_planar:
         raise ImageFileError(
-            f"PNG must have {channels} channels, or be gray with these one below the other, got "
-            f"colour type {color_type} and {height}x{width}",
+            f"PNG must have {channels} channels, or be gray with these one below the other and the "
+            f"text '{_KEYWORD}' of {channels} after its header, got colour type {color_type} and "
+            f"{height}x{width}",
             "an image of another number of channels",
         )
     if depth != bits:
         raise ImageFileError(
             f"PNG must have {bits} bits per channel, got {depth}", "an image of another dataset"
         )
-    return (height if color_type != png.GRAY else height // channels), width
+    return (height // channels if is_planar else height), width
 
 
 def decode(content: bytes, channels: int = 3, bits: int = 8) -> np.ndarray:

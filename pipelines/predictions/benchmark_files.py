@@ -18,6 +18,7 @@ from ..classes import ClassSpace
 from ..datasets import BENCHMARKS
 from ..errors import InputError, writing_to
 from ..images import figures, output_names
+from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
 from ..runs.run_folder import has_placeholders
 from .predictor import Predicted
@@ -68,11 +69,11 @@ class BenchmarkFiles:
     def _submissions(self) -> Sequence[datasets.Submission]:
         return datasets.module(BENCHMARKS[self.benchmark]).SUBMISSIONS
 
-    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+    def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the files as the server wants them."""
         submission, places = self._submissions[0], []
         for image, _ in images:
-            place = submission.path_of(image.stem)
+            place = submission.path_of(name_of(image).stem)
             if place is None:
                 raise InputError(
                     f"{image}: must be named as an image of {self.benchmark}, such as "

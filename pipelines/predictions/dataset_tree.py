@@ -1,6 +1,6 @@
 """Predictions as a dataset: images with pseudo-labels, in the layout of the dataset `folder`.
 
-    images/SPLIT/NAME.jpg    a second name of the image's file, or a copy
+    images/SPLIT/NAME.jpg    a second name of the image's file, or a copy; of an address, a PNG
     labels/SPLIT/NAME.png    the prediction as gray PNG: class numbers, and 255 for ignored pixels
     classes.txt              names and colours of the classes
 
@@ -23,6 +23,7 @@ from kerasseg import atomic_files
 from ..classes import ClassSpace, class_file
 from ..errors import ImageFileError, InputError, writing_to
 from ..images import figures, output_names, record_images
+from ..images.elsewhere import Image
 from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS
 from ..images.image_files import read_file
 from ..images.output_names import Output
@@ -45,7 +46,7 @@ class DatasetTree:
 
     folder: Path
 
-    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+    def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the labels, and divides the images into train and validation."""
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise InputError(f"as_dataset must be a new or an empty folder, got {self.folder}.")
@@ -82,10 +83,11 @@ class DatasetTree:
         below = item.folder.relative_to(self.folder / _LABELS)
         folder = self.folder / _IMAGES / below
         folder.mkdir(parents=True, exist_ok=True)
-        if _is_taken_as_it_is(item.image, predicted.image):
+        image = item.image if isinstance(item.image, Path) else None
+        if image is not None and _is_taken_as_it_is(image, predicted.image):
             # Of a link, the file that it leads to: the link may be relative.
-            source = os.path.realpath(item.image)
-            atomic_files.link_or_copy(source, folder / f"{item.name}{item.image.suffix}")
+            source = os.path.realpath(image)
+            atomic_files.link_or_copy(source, folder / f"{item.name}{image.suffix}")
         else:
             content, ending = _encode(predicted.image)
             atomic_files.write_bytes(folder / f"{item.name}{ending}", content, durable=False)

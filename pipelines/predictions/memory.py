@@ -19,6 +19,7 @@ from .strips import Tiling
 # Sides of windows that are tried, the largest first.
 _SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128, 96, 64)
 _STEP = 32
+_MOST_TOGETHER = 8  # frames of a video on a GPU
 # Images of up to so many pixels are predicted as they are, unless the memory is limited.
 _SMALL = 2**20
 # Share of the free memory that is taken, and bytes that graphs take beside their tensors.
@@ -65,6 +66,15 @@ class Limit:
         """Tells whether an image of `(height, width)` is predicted as a whole."""
         is_small = math.prod(size) <= _SMALL and not self._is_given
         return is_small or self._room is None or self.needed(size) <= self._room
+
+    def batch_size(self, size: tuple[int, int]) -> int:
+        """Returns the number of images of one size that are best predicted together.
+
+        A CPU is as fast with one; a GPU is faster with several, of which as many are taken as fit.
+        """
+        most = 1 if devices.gpu_memory() is None else _MOST_TOGETHER
+        room = math.inf if self._room is None else self._room
+        return next((count for count in range(most, 1, -1) if self.needed(size) * count <= room), 1)
 
     def small_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """Returns the size at which an image that does not fit is predicted.

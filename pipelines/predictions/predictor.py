@@ -4,7 +4,6 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -15,6 +14,7 @@ from kerasseg import encoded_images, inference, serving
 
 from ..errors import ImageFileError, InputError
 from ..images import given_images
+from ..images.elsewhere import Image
 from ..images.source_images import Stretch
 from ..runs.crf import CRFParameters, refine
 from ..runs.views import View, seen
@@ -79,14 +79,15 @@ class Predictor:
         self._classes = model.output_shape[-1]
         self._limit = Limit(model, view, crf, memory)
         self._on_windows = on_windows
+        self._told = ""
 
     def predict(
-        self, path: Path, stretch: Stretch | None, on_part: Callable[[float], None]
+        self, path: Image, stretch: Stretch | None, on_part: Callable[[float], None]
     ) -> Predicted:
-        """Predicts an image file.
+        """Predicts an image.
 
         Args:
-            path: The file.
+            path: The file, or an image that is no file.
             stretch: Values that become black and white in images with more than 8 bits per channel;
                 None refuses such images.
             on_part: Called with the share of the image that is done, in [0, 1], if it is predicted
@@ -101,6 +102,50 @@ class Predictor:
             with _naming(size):
                 labels, measures = self._whole(image)
             return Predicted(image, [label.numpy() for label in labels], _array(measures))
+        label, measures = self._in_parts(path, image, on_part)
+        return Predicted(image, [label], measures)
+
+    def frames(
+        self, path: Image, size: tuple[int, int]
+    ) -> tuple[int, Callable[[list[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]]:
+        """Prepares for the frames of a video.
+
+        Args:
+            path: The video, for messages.
+            size: `(height, width)` of all frames.
+
+        Returns:
+            The number of frames that are best predicted together, and the function from such frames
+            or fewer, each uint8 (height, width, 3), to labels, uint8 (frames, height, width), and
+            measures, float32 (frames, height, width, 3) or None. It raises an ImageFileError if the
+            network cannot take them.
+        """
+        if not self._limit.fits(size):
+
+            def in_parts(frames):
+                found = [self._in_parts(path, frame, lambda share: None) for frame in frames]
+                labels, measures = zip(*found, strict=True)
+                return np.stack(labels), np.stack(measures) if self._measure else None
+
+            return 1, in_parts
+        compute = self._compute
+        whole = tf.function(
+            lambda images: compute(tf.cast(images, tf.float32)),
+            input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8)],
+        )
+
+        def together(frames):
+            with _naming(size):
+                (labels, *_), measures = whole(np.stack(frames))
+                return labels.numpy(), _array(measures)
+
+        return self._limit.batch_size(size), together
+
+    def _in_parts(
+        self, path: Image, image: np.ndarray, on_part: Callable[[float], None]
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Predicts an image that is too large for the memory."""
+        size = (image.shape[0], image.shape[1])
         why = f"the whole would take {describe(self._limit.needed(size))}"
         label, measures, done = np.empty(size, np.uint8), None, 0
         if self._measure:
@@ -111,10 +156,10 @@ class Predictor:
                 measures[done : done + len(rows)] = measured
             done += len(rows)
             on_part(done / size[0])
-        return Predicted(image, [label], measures)
+        return label, measures
 
     def rows(
-        self, path: Path, read: Callable[[int, int], np.ndarray], size: tuple[int, int]
+        self, path: Image, read: Callable[[int, int], np.ndarray], size: tuple[int, int]
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Predicts an image that is read by rows, see `strips.predict_rows`.
 
@@ -132,7 +177,7 @@ class Predictor:
         yield from self._rows(path, read, size, "the file is read in rows", decoded=False)
 
     def _rows(
-        self, path: Path, read: Callable, size: tuple[int, int], why: str, decoded: bool = True
+        self, path: Image, read: Callable, size: tuple[int, int], why: str, decoded: bool = True
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if self._strip:
             raise ImageFileError(
@@ -161,8 +206,11 @@ class Predictor:
             for label, *measures in parts:
                 yield label, measures[0] if measures else None
 
-    def _tell(self, path: Path, size: tuple[int, int], how: str) -> None:
-        self._on_windows(f"{path}: {size[0]} x {size[1]} pixels are predicted {how}.")
+    def _tell(self, path: Image, size: tuple[int, int], how: str) -> None:
+        sentence = f"{path}: {size[0]} x {size[1]} pixels are predicted {how}."
+        if sentence != self._told:  # once for all frames of a video
+            self._told = sentence
+            self._on_windows(sentence)
 
     def _decide(self, scores: np.ndarray) -> list[np.ndarray]:
         """Chooses labels by blended logits, which are logarithms of marginals after a CRF."""
@@ -178,21 +226,31 @@ class Predictor:
 
         One graph serves images of all sizes.
         """
+        compute = self._compute
+
+        def predict(image):
+            labels, measures = compute(encoded_images.to_float(image[tf.newaxis]))
+            return [label[0] for label in labels], None if measures is None else measures[0]
+
+        channels, bits = self._form
+        image = tf.TensorSpec((None, None, channels), f"uint{bits}")
+        return tf.function(predict, input_signature=[image])
+
+    @functools.cached_property
+    def _compute(self) -> Callable:
+        """Function from images, (batch, height, width, channels), to label maps and measures."""
         compute_logits = inference.with_constant_weights(seen(self._model, self._view))
         steps = [self._crf and self._crf.num_iterations, *self._strip]
         crf = self._crf or CRFParameters()
         layers = [replace(crf, num_iterations=step).layer() if step else None for step in steps]
 
-        def predict(image):
-            batch = encoded_images.to_float(image[tf.newaxis])
-            logits = compute_logits(batch, training=False)
-            scores = [layer([batch, logits]) if layer else logits for layer in layers]
-            labels = [inference.label_map(score[0]) for score in scores]
-            return labels, self._measure(scores[0][0]) if self._measure else None
+        def compute(images):
+            logits = compute_logits(images, training=False)
+            scores = [layer([images, logits]) if layer else logits for layer in layers]
+            labels = [inference.label_map(score) for score in scores]
+            return labels, self._measure(scores[0]) if self._measure else None
 
-        channels, bits = self._form
-        image = tf.TensorSpec((None, None, channels), f"uint{bits}")
-        return tf.function(predict, input_signature=[image])
+        return compute
 
     @functools.cached_property
     def _logits(self) -> Callable:
@@ -237,7 +295,7 @@ def _to_float(pixels: np.ndarray) -> np.ndarray:
     return values / np.float32(257) if pixels.dtype == np.uint16 else values
 
 
-def _read(path: Path, stretch: Stretch | None, channels: int, bits: int) -> np.ndarray:
+def _read(path: Image, stretch: Stretch | None, channels: int, bits: int) -> np.ndarray:
     """Reads an image, (height, width, channels), with the decoder of the SavedModels."""
     content = given_images.read(path, stretch, channels, bits)
     try:

@@ -12,7 +12,9 @@ import PIL.Image
 from kerasseg import visualize
 
 from ..classes import ClassSpace
+from ..errors import InputError
 from ..images import figures, output_names, png
+from ..images.elsewhere import Image
 from ..images.output_names import Output
 from . import confidence, tiff_reading
 from .predictor import Predicted
@@ -24,11 +26,11 @@ TIFF_ENDINGS = (".tif", "_overlay.tif")  # of images that are read in rows
 class Results(Protocol):
     """A kind of results: which files there are for an image, and what they hold."""
 
-    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+    def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the results of all images before the first is written.
 
         Args:
-            images: Each image's file, and its path relative to the folder that it was found in.
+            images: Each image, and its path relative to the folder that it was found in.
 
         Raises:
             InputError: If results cannot have their names.
@@ -83,16 +85,20 @@ class Pictures:
     overwrite: bool = False
     tiff: bool = False
 
-    def is_read_in_rows(self, image: Path) -> bool:
+    def is_read_in_rows(self, image: Image) -> bool:
         """Tells whether an image is a TIFF file that is not decoded as a whole."""
+        if not isinstance(image, Path):
+            return False
         is_tiff = tiff_reading.is_tiff(image)
         return is_tiff and (self.tiff or tiff_reading.count_pixels(image) > png.MOST_PIXELS)
 
-    def plan(self, images: Iterable[tuple[Path, Path]]) -> list[Output]:
+    def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the results; see `Results`."""
         strip = [STRIP] if self.crf_strip else []
         usual = (LABEL, OVERLAY, *strip, *(confidence.ENDINGS if self.confidence else ()))
         images = list(images)
+        if elsewhere := [image for image, _ in images if not isinstance(image, Path)]:
+            self._check_elsewhere(elsewhere[0])
         in_rows = {image for image, _ in images if self.is_read_in_rows(image)}
         if in_rows:
             tiff_reading.require()
@@ -102,6 +108,10 @@ class Pictures:
             lambda image: TIFF_ENDINGS if image in in_rows else usual,
             refuse_others=not self.overwrite,
         )
+
+    def _check_elsewhere(self, image: Image) -> None:
+        if self.tiff:
+            raise InputError(f"tiff must be left out with images that are no files, got {image}.")
 
     def check(self, classes: ClassSpace) -> None:
         """Accepts all classes."""

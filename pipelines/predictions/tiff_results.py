@@ -13,6 +13,7 @@ from kerasseg import __version__, visualize
 from ..classes import ClassSpace
 from ..errors import ImageFileError
 from ..images import marks, output_names
+from ..images.elsewhere import name_of
 from ..images.output_names import Output
 from ..images.source_images import Stretch
 from . import confidence, tiff_reading
@@ -61,7 +62,7 @@ def write(
         )
     files = [item.file(ending) for ending in TIFF_ENDINGS]
     with (
-        tiff_reading.opened(item.image, stretch, channels, bits) as rows,
+        tiff_reading.opened(name_of(item.image), stretch, channels, bits) as rows,
         output_names.new_files(files, overwrite=pictures.overwrite) as (label, overlay),
         tempfile.TemporaryFile(dir=label.parent) as plain,
     ):
