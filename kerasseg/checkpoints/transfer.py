@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from . import forms
 from .assign import HEADS, check_finite, describe
 from .image_kernels import KernelAdapter, order_of_network
 
@@ -62,6 +63,8 @@ def copy_weights(
     )
     for layer, arrays in values:
         layer.set_weights(arrays)
+    # What the source's own initial weights asked for, see `forms`, belongs to its weights.
+    forms.set_on(model, forms.changes(forms.read(model), forms.read(source)))
     return restarted
 
 

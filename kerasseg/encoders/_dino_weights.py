@@ -2,13 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..layers.position_embeddings import interpolation_matrix, resize_grid
-from ._weights import TORCH_CLASSIFIER, TorchFiles
+from ._tokens import Size
+from ._weights import TORCH_CLASSIFIER, HubPresets, TorchFiles
+
+WITH_REGISTERS = "_registers"
 
 TOKENS = (
     (r"embeddings\.cls_token", "encoder_tokens/class_token"),
@@ -169,6 +172,47 @@ def adapt(state: dict, network: Any) -> dict:
 
 def _adapt_timm(state: dict, network: Any) -> dict:
     return fit(state, network, ("pos_embed",), ("patch_embed.proj.weight",))
+
+
+# Names of keras-hub's tensors, and those of transformers.
+_HUB_NAMES = (
+    (r"encoder\.layers\.", "layer."),
+    (r"attention\.(?:attention\.)?_?(query|key|value)_dense", r"attention.\1"),
+    (r"attention\.(?:attention\.)?_?output_dense", "attention.output.dense"),
+)
+_HUB = (
+    *TOKENS,
+    (r"embeddings\.interpolated_position_embeddings", ""),
+    *block_renames(r"layer\."),
+    (r"layernorm", "encoder_norm"),
+)
+
+
+def _adapt_hub(state: dict, network: Any) -> dict:
+    found = {}
+    for name, values in state.items():
+        for pattern, becomes in _HUB_NAMES:
+            name = re.sub(pattern, becomes, name)
+        found[name] = values
+    return adapt(found, network)
+
+
+def hub_presets(
+    backbone: str, sizes: Mapping[str, Size], others: Callable[[Size], dict] = lambda size: {}
+) -> HubPresets:
+    """Returns what presets of keras-hub hold.
+
+    Args:
+        backbone: Name of their class.
+        sizes: The sizes of the encoders, by name without "_registers".
+        others: Called with a size; returns further arguments that the backbone must have.
+    """
+
+    def demands(encoder: str) -> dict:
+        size = sizes[encoder.removesuffix(WITH_REGISTERS)]
+        return {"num_heads": size.heads, **others(size)}
+
+    return HubPresets(backbone, _HUB, adapt=_adapt_hub, demands=demands)
 
 
 DINOV2_FILES = (

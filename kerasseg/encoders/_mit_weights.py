@@ -2,7 +2,8 @@
 
 import re
 
-from ._weights import TORCH_CLASSIFIER, Renames, TorchFiles, join_tensors
+from ..layers.activations import gelu_by_tanh
+from ._weights import TORCH_CLASSIFIER, HubPresets, Renames, TorchFiles, join_tensors
 
 # Widths and numbers of blocks of the four stages.
 _WIDE = (64, 128, 320, 512)
@@ -14,6 +15,10 @@ SIZES = {
     "mit_b4": (_WIDE, (3, 8, 27, 3)),
     "mit_b5": (_WIDE, (3, 6, 40, 3)),
 }
+
+# Of the four stages: heads, and side of the windows that become one key and one value each.
+HEADS = (1, 2, 5, 8)
+REDUCTIONS = (8, 4, 2, 1)
 
 _STAGE = r"encoder_stage\1_"
 _BLOCK = rf"{_STAGE}block\2_"
@@ -101,6 +106,24 @@ _NVIDIA: Renames = (
     TORCH_CLASSIFIER,
 )
 
+_HUB: Renames = (
+    (r"patch_and_embed_(\d)\.proj", rf"{_STAGE}patches"),
+    (r"patch_and_embed_(\d)\.norm", rf"{_STAGE}patches_norm"),
+    (r"layer_normalization\.(\d)", rf"{_STAGE}norm"),
+    *[
+        (rf"hierarchical_encoder_(\d)_(\d+)\.{part}", _BLOCK + becomes)
+        for part, becomes in (
+            (r"(norm\d)", r"\3"),
+            (r"attn\.(q|proj)", r"\3"),
+            (r"attn\.(?:k|v|kv)", "kv"),
+            (r"attn\.sr", "reduce"),
+            (r"attn\.norm", "reduce_norm"),
+            (r"mlp\.(fc\d)", r"\3"),
+            (r"mlp\.dwconv", "depthwise"),
+        )
+    ],
+)
+
 
 def name_told_by(state: dict, patches: str, block: str) -> str:
     """Returns the name of the mix transformer that tensors belong to.
@@ -164,6 +187,23 @@ def part_queries(state: dict, network=None) -> dict:
     return parted
 
 
+def _join_hub(state: dict, network=None) -> dict:
+    return join_tensors(state, (".attn.k.", ".attn.v."), ".attn.kv.")
+
+
+def _hub_demands(encoder: str) -> dict:
+    return {
+        "layerwise_num_heads": HEADS,
+        "layerwise_sr_ratios": REDUCTIONS,
+        "layerwise_strides": (4, 2, 2, 2),
+    }
+
+
+def _hub_form(layer) -> dict:
+    """Returns the approximate activation of keras-hub's perceptrons, `keras.ops.gelu`."""
+    return {"activation": gelu_by_tanh} if layer.name.endswith("_depthwise") else {}
+
+
 def _tell_huggingface(state: dict) -> dict:
     return {"epsilon": 1e-5}
 
@@ -178,4 +218,5 @@ WEIGHTS = (
     ),
     TorchFiles("OpenMMLab", MMSEG, part_queries, sources=("mmseg",)),
     TorchFiles("NVIDIA or segmentation_models.pytorch", _NVIDIA, sources=("smp",)),
+    HubPresets("MiTBackbone", _HUB, adapt=_join_hub, demands=_hub_demands, form=_hub_form),
 )

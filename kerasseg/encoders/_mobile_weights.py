@@ -1,6 +1,7 @@
 """Names of the tensors of mobile encoders in timm and torchvision."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ._weights import Renames
@@ -144,3 +145,108 @@ def torchvision_blocks(prefix: str, first: str, block: str, becomes: str) -> Ren
             for number, kind in parts
         ),
     )
+
+
+# keras-hub's EfficientNets name blocks by stage, from 1, and a letter: "block2a_project.weight".
+_HUB_BLOCK = re.compile(r"block(\d)([a-z])_(.+)")
+_HUB_PARTS = (
+    (r"expand_(?P<kind>conv|bn)", r"expand_\g<kind>"),
+    ("dwconv", "depthwise_conv"),
+    ("dwconv_bn", "depthwise_bn"),
+    (r"se_(?P<step>reduce|expand)", r"se_\g<step>"),
+    ("project", "project_conv"),
+    ("project_bn", "project_bn"),
+)
+_HUB_STEM = (
+    (r"stem_(conv|bn)", r"encoder_stem_\1"),
+    (r"top_(conv|bn)\.\w+", ""),
+)
+
+
+def number_hub_blocks(state: dict, model: Any) -> dict:
+    """Gives the blocks of keras-hub's EfficientNets numbers in the place of letters, from 0."""
+
+    def rename(name: str) -> str:
+        found = _HUB_BLOCK.fullmatch(name)
+        if found is None:
+            return name
+        return f"blocks.{found[1]}.{ord(found[2]) - ord('a')}.{found[3]}"
+
+    return {rename(name): values for name, values in state.items()}
+
+
+def count_hub_blocks(state: dict, model: Any) -> dict:
+    """Counts the blocks of keras-hub's EfficientNets through all stages, from 1."""
+    places = sorted({(m[1], m[2]) for name in state if (m := _HUB_BLOCK.fullmatch(name))})
+    numbers = {place: number for number, place in enumerate(places, start=1)}
+
+    def rename(name: str) -> str:
+        found = _HUB_BLOCK.fullmatch(name)
+        return f"blocks.{numbers[found[1], found[2]]}.{found[3]}" if found else name
+
+    return {rename(name): values for name, values in state.items()}
+
+
+# Of `number_hub_blocks`.
+HUB_STAGES: Renames = (
+    *_HUB_STEM,
+    *(
+        (rf"blocks\.(\d)\.(\d+)\.{theirs}", rf"encoder_block\1_\2_{ours}")
+        for theirs, ours in _HUB_PARTS
+    ),
+)
+# Of `count_hub_blocks`.
+HUB_COUNTED: Renames = (
+    *_HUB_STEM,
+    *((rf"blocks\.(\d+)\.{theirs}", rf"encoder_block\1_{ours}") for theirs, ours in _HUB_PARTS),
+)
+
+
+def hub_efficientnet_demands(strides: Iterable[int], activation: str) -> dict[str, Any]:
+    """Returns the arguments of keras-hub's EfficientNet that its weights do not tell."""
+    return {
+        "activation": activation,
+        "include_stem_padding": True,
+        "projection_activation": None,
+        "stackwise_strides": tuple(strides),
+        "stem_conv_padding": "valid",
+    }
+
+
+_HUB_MOBILENET_BLOCK = re.compile(r"block_(\d+)_(\d+)\.(.+)")
+
+
+def count_hub_mobilenet_blocks(state: dict, model: Any) -> dict:
+    """Counts the blocks of keras-hub's MobileNetV3 from 1; the last convolution is "last"."""
+    found = {name: match for name in state if (match := _HUB_MOBILENET_BLOCK.fullmatch(name))}
+    places = sorted({(int(match[1]), int(match[2])) for match in found.values()})
+    numbers = {place: str(number) for number, place in enumerate(places, start=1)}
+    numbers |= {places[0]: "first", places[-1]: "last"} if places else {}
+
+    def rename(name: str) -> str:
+        match = found.get(name)
+        if match is None:
+            return name
+        return f"{numbers[int(match[1]), int(match[2])]}.{match[3]}"
+
+    return {rename(name): values for name, values in state.items()}
+
+
+# Of `count_hub_mobilenet_blocks`.
+HUB_MOBILENET: Renames = (
+    (r"input_conv", "encoder_stem_conv"),
+    (r"input_batch_norm", "encoder_stem_bn"),
+    (r"last\.conv", "encoder_last_conv"),
+    (r"last\.batch_normalization", "encoder_last_bn"),
+    (r"first\.se_layer\.conv_(reduce|expand)", r"encoder_block1_se_\1"),
+    (r"(\d+)\.squeeze_excite\.conv_(reduce|expand)", r"encoder_block\1_se_\2"),
+    *(
+        (rf"{place}\.{theirs}{index}", f"encoder_block{number}_{part}_{kind}")
+        for place, number, parts in (
+            ("first", "1", ("depthwise", "project")),
+            (r"(\d+)", r"\1", ("expand", "depthwise", "project")),
+        )
+        for index, part in enumerate(parts, start=1)
+        for theirs, kind in (("conv", "conv"), ("batch_normalization", "bn"))
+    ),
+)

@@ -49,10 +49,24 @@ def deep_stem_renames(prefix: str) -> list[tuple[str, str]]:
 
 # In keras-hub's names stacks have blocks of numbered units.
 _HUB = (
-    (r"conv1_(conv|bn)", r"encoder_stem1_\1"),
-    (r"stack(\d)_block(\d+)_0_(conv|bn)", r"encoder_layer+\1_\2_downsample_\3"),
-    (r"stack(\d)_block(\d+)_(\d)_(conv|bn)", r"encoder_layer+\1_\2_\3_\4"),
+    (r"conv(\d)_(conv|bn)", r"encoder_stem\1_\2"),
+    *(
+        (rf"stack{stage - 1}_block(\d+)_{theirs}_(conv|bn)", rf"encoder_layer{stage}_\1_{ours}")
+        for stage in range(1, 5)
+        for theirs, ours in (("0", r"downsample_\2"), (r"(\d)", r"\2_\3"))
+    ),
 )
+
+
+def _hub_demands(encoder: str) -> dict[str, Any]:
+    depth = int(re.sub(r"\D", "", encoder))
+    block = "bottleneck_block" if depth >= 50 else "basic_block"
+    return {
+        "block_type": f"{block}_vd" if encoder.endswith("d") else block,
+        "stackwise_num_strides": (1, 2, 2, 2),
+        "use_pre_activation": False,
+    }
+
 
 _TORCH = (
     *stage_renames(),
@@ -68,7 +82,12 @@ _TORCH = (
 
 WEIGHTS = (
     # keras-hub has no ImageNet weights of the plain ResNet of 34 layers.
-    HubPresets(_HUB, {f"resnet{n}": f"resnet_{n}_imagenet" for n in (18, 50, 101, 152)}),
+    HubPresets(
+        "ResNetBackbone",
+        _HUB,
+        {f"resnet{n}": f"resnet_{n}_imagenet" for n in (18, 50, 101, 152)},
+        demands=_hub_demands,
+    ),
     TorchFiles(
         "torchvision or timm",
         _TORCH,

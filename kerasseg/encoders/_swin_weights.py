@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ._weights import TORCH_CLASSIFIER, Renames, TorchFiles
+from ._weights import TORCH_CLASSIFIER, HubPresets, Renames, TorchFiles
 
+CHANNELS_OF_A_HEAD = 32
 # Channels of the first stage, and blocks of the four stages.
 SIZES = {
     "swin_tiny": (96, (2, 2, 6, 2)),
@@ -196,6 +197,37 @@ _MMSEG = (
     *_UNUSED,
 )
 
+_HUB = (
+    (r"patch_embedding\.proj", "encoder_patches"),
+    (r"patch_embedding\.norm", "encoder_patches_norm"),
+    *_stages(
+        r"stages\.(\d)\.blocks\.(\d+)", _PARTS_OF_BLOCK, ((r"stages\.([012])\.downsample", r"\1"),)
+    ),
+    *_UNUSED,
+)
+
+
+def _hub_demands(encoder: str) -> dict:
+    name, _, window = encoder.partition(":")
+    first = max(1, SIZES[name][0] // CHANNELS_OF_A_HEAD)
+    return {
+        "num_heads": tuple(first * 2**stage for stage in range(4)),
+        "window_size": int(window or 7),
+    }
+
+
+def _hub_form(layer: Any) -> dict:
+    """Returns what the windows of a small map do, as in the authors' classifier."""
+    return {"still": "map"} if hasattr(layer, "still") else {}
+
+
+_HUB_PRESETS = {
+    **{
+        f"swin_{size}": f"swin_{size}_patch4_window7_224"
+        for size in ("tiny", "small", "base", "large")
+    },
+    **{f"swin_{size}:12": f"swin_{size}_patch4_window12_384" for size in ("base", "large")},
+}
 
 _infer_huggingface = _infer(
     "embeddings.patch_embeddings.projection.weight",
@@ -250,4 +282,5 @@ WEIGHTS = (
             "norm0.weight",
         ),
     ),
+    HubPresets("SwinTransformerBackbone", _HUB, _HUB_PRESETS, demands=_hub_demands, form=_hub_form),
 )

@@ -6,6 +6,7 @@ expression that matches the whole name of a tensor or layer in the source. Its s
 name of our layer, in which `\1` stands for the first group of the expression, and so on.
 """
 
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ def _no_options(name: str, model: Any) -> dict:
     return {}
 
 
-def _nothing_told(state: dict) -> dict:
+def _nothing_told(of: Any) -> dict:
     return {}
 
 
@@ -45,15 +46,27 @@ class Application(NamedTuple):
 
 
 class HubPresets(NamedTuple):
-    """Backbones of keras-hub.
+    """Backbones of keras-hub, read as `kerasseg.checkpoints.hub_presets` does.
 
     Attributes:
-        renames: Renames from the names of their layers, as for `Application`.
+        backbone: Name of their class, such as "ResNetBackbone".
+        renames: Renames from the names of their tensors, as for `TorchFiles`.
         presets: Preset with ImageNet weights for each encoder, by the encoder's name.
+        adapt: As for `TorchFiles`.
+        demands: Called with the encoder's name; returns the arguments of the backbone that the
+            weights do not tell, and that must have these values for the encoder to be the same
+            network.
+        form: Called with one of our layers; returns what it must do otherwise than by default, by
+            the name of its argument, so that the encoder computes what the backbone does. Epsilons
+            of normalisations need not be told: they come with the weights.
     """
 
+    backbone: str
     renames: Renames
-    presets: Mapping[str, str]
+    presets: Mapping[str, str] = types.MappingProxyType({})
+    adapt: Callable[[dict, Any], dict] = _as_it_is
+    demands: Callable[[str], dict] = _nothing_told
+    form: Callable[[Any], dict] = _nothing_told
 
 
 class TorchFiles(NamedTuple):

@@ -1,7 +1,7 @@
 """DINOv2 vision transformers, small to giant, with and without registers (Oquab et al. 2024)."""
 
 from . import vit
-from ._dino_weights import DINOV2_FILES
+from ._dino_weights import DINOV2_FILES, WITH_REGISTERS, hub_presets
 from ._tokens import Size, Transformer, begin, pad_to_patch
 
 PAPER = "https://arxiv.org/abs/2304.07193"
@@ -19,9 +19,8 @@ SIZES = {
     "dinov2_large": Size(1024, 24, 16, 4096),
     "dinov2_giant": Size(1536, 40, 24, 4096, gated=True),
 }
-_WITH_REGISTERS = "_registers"
-NAMES = tuple(name + form for form in ("", _WITH_REGISTERS) for name in SIZES)
-WEIGHTS = DINOV2_FILES
+NAMES = tuple(name + form for form in ("", WITH_REGISTERS) for name in SIZES)
+WEIGHTS = (*DINOV2_FILES, hub_presets("DINOV2Backbone", SIZES))
 
 depths = vit.depths
 
@@ -72,7 +71,7 @@ def features(
         https://arxiv.org/abs/2309.16588
     """
     padded = pad_to_patch(images, output_stride)
-    with_registers = name.endswith(_WITH_REGISTERS)
+    with_registers = name.endswith(WITH_REGISTERS)
     if interpolation is None:
         interpolation = "bicubic_antialiased" if with_registers else "bicubic"
     transformer = tokens(
@@ -119,7 +118,7 @@ def tokens(
     """
     return begin(
         images,
-        SIZES[name.removesuffix(_WITH_REGISTERS)],
+        SIZES[name.removesuffix(WITH_REGISTERS)],
         patch=patch,
         registers=registers,
         rotary=False,

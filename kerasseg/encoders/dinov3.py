@@ -1,7 +1,7 @@
 """DINOv3 vision transformers with rotary position embeddings (Siméoni et al. 2025)."""
 
 from . import vit
-from ._dino_weights import DINOV3_FILES
+from ._dino_weights import DINOV3_FILES, hub_presets
 from ._tokens import Size, Transformer, begin, pad_to_patch
 
 PAPER = "https://arxiv.org/abs/2508.10104"
@@ -20,7 +20,13 @@ SIZES = {
     "dinov3_huge_plus": Size(1280, 32, 20, 5120, gated=True),
 }
 NAMES = tuple(SIZES)
-WEIGHTS = DINOV3_FILES
+
+
+def _hub_demands(size: Size) -> dict:
+    return {"hidden_activation": "silu" if size.gated else "gelu", "rope_theta": 100.0}
+
+
+WEIGHTS = (*DINOV3_FILES, hub_presets("DINOV3Backbone", SIZES, _hub_demands))
 
 depths = vit.depths
 

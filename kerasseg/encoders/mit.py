@@ -22,9 +22,6 @@ WEIGHTS = _mit_weights.WEIGHTS
 SIZES = _mit_weights.SIZES
 NAMES = tuple(SIZES)
 
-_HEADS = (1, 2, 5, 8)
-# Side of the windows that become one key and one value each, for the four stages.
-_REDUCTIONS = (8, 4, 2, 1)
 _EXPANSION = 4
 
 
@@ -81,7 +78,7 @@ def features(
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         prefix = f"encoder_stage{stage}"
         result = _embed(result, width, 7 if stage == 0 else 3, epsilon, f"{prefix}_patches")
-        form = _Form(_HEADS[stage], _REDUCTIONS[stage], epsilon)
+        form = _Form(_mit_weights.HEADS[stage], _mit_weights.REDUCTIONS[stage], epsilon)
         for index in range(depth):
             rate = drop_path * done / max(sum(depths) - 1, 1)
             result = _apply_block(result, form, rate, f"{prefix}_block{index}")

@@ -2,8 +2,14 @@
 
 from ..layers import conv_bn
 from ._inverted_residuals import Group, Squeeze, apply_groups
-from ._mobile_weights import TIMM_COUNTED, count_timm_blocks, torchvision_blocks
-from ._weights import Renames, TorchFiles
+from ._mobile_weights import (
+    HUB_MOBILENET,
+    TIMM_COUNTED,
+    count_hub_mobilenet_blocks,
+    count_timm_blocks,
+    torchvision_blocks,
+)
+from ._weights import HubPresets, Renames, TorchFiles
 
 PAPER = "https://arxiv.org/abs/1905.02244"
 PREPROCESSING = "imagenet"
@@ -138,6 +144,19 @@ MMSEG: Renames = (
     (r"layer(\d+)\.se\.conv2\.conv", r"encoder_block\1_se_expand"),
 )
 
+
+def _hub_demands(encoder: str) -> dict:
+    first, *others = _BLOCKS[encoder.rpartition("_")[2]]
+    return {
+        "depthwise_stride": first[-1],
+        "depthwise_residual": first[-1] == 1,
+        "input_activation": "hard_silu",
+        "stackwise_activation": tuple(activation for *_, activation, _ in others),
+        "stackwise_num_strides": tuple(strides for *_, strides in others),
+        "stackwise_padding": tuple(kernel // 2 for kernel, *_ in others),
+    }
+
+
 WEIGHTS = (
     TorchFiles(
         "torchvision",
@@ -150,5 +169,12 @@ WEIGHTS = (
         count_timm_blocks,
         sources=("timm",),
         infer=lambda state: {"epsilon": 1e-5},
+    ),
+    HubPresets(
+        "MobileNetBackbone",
+        HUB_MOBILENET,
+        {f"mobilenetv3_{size}": f"mobilenet_v3_{size}_100_imagenet" for size in ("large", "small")},
+        count_hub_mobilenet_blocks,
+        _hub_demands,
     ),
 )

@@ -25,7 +25,6 @@ OUTPUT_STRIDES = (32,)
 WEIGHTS = _swin_weights.WEIGHTS
 
 _EPSILON = 1e-5
-_CHANNELS_OF_A_HEAD = 32
 
 
 class _Form(NamedTuple):
@@ -186,7 +185,7 @@ def _apply_block(features, windows: dict, drop_path: float, name: str):
     branch = _normalize(features, f"{name}_norm1")
     branch = WindowPartition(**windows, name=f"{name}_partition")(branch)
     branch = project(branch, 3 * channels, "qkv")
-    heads = max(1, channels // _CHANNELS_OF_A_HEAD)
+    heads = max(1, channels // _swin_weights.CHANNELS_OF_A_HEAD)
     branch = WindowAttention(heads, **windows, name=f"{name}_attention")(branch)
     branch = WindowMerge(**windows, name=f"{name}_merge")(branch, features)
     features = add(features, project(branch, channels, "proj"), "proj")

@@ -11,6 +11,8 @@ NAMES = ("vgg16",)
 TAKES_ARGUMENT = False
 STRIDES = (2, 4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
+# Why presets of keras-hub are refused.
+NOT_OF_HUB = "keras-hub's VGG16 was trained on images of another normalisation"
 
 # Convolutions of the five stages, and their channels as multiples of the first stage's.
 _DEPTHS = (2, 2, 3, 3, 3)

@@ -9,7 +9,7 @@ import numpy as np
 from ..layers import Conv2D, LayerNormalization, PadToMultiple
 from ..layers.position_embeddings import resize_position_embedding
 from ..layers.transformer import PatchMap, PatchTokens, transformer_block
-from ._weights import TORCH_CLASSIFIER, TorchFiles
+from ._weights import TORCH_CLASSIFIER, HubPresets, TorchFiles, join_tensors
 
 PAPER = "https://arxiv.org/abs/2010.11929"
 PREPROCESSING = "tf"
@@ -157,21 +157,56 @@ def _infer(state: dict) -> dict:
     return {**told_by_tensors(state, "pos_embed", "patch_embed.proj"), "epsilon": 1e-6}
 
 
+_TIMM = (
+    (r"cls_token", "encoder_tokens/class_token"),
+    (r"pos_embed", "encoder_tokens/position_embedding"),
+    (r"patch_embed\.proj", "encoder_patches"),
+    (r"blocks\.(\d+)\.norm(\d)", r"encoder_block\1_norm\2"),
+    (r"blocks\.(\d+)\.attn\.(qkv|proj)", r"encoder_block\1_\2"),
+    (r"blocks\.(\d+)\.mlp\.(fc\d)", r"encoder_block\1_\2"),
+    (r"norm", "encoder_norm"),
+    TORCH_CLASSIFIER,
+)
+# Names of keras-hub's tensors, and those of timm.
+_HUB_NAMES = (
+    (r"vit_patching_and_embedding\.class_token", "cls_token"),
+    (r"vit_patching_and_embedding\.position_embedding\.embeddings", "pos_embed"),
+    (r"vit_patching_and_embedding\.patch_embedding\.", "patch_embed.proj."),
+    (r"vit_encoder\.encoder_layers\.(\d+)\.layer_norm_(\d)\.", r"blocks.\1.norm\2."),
+    (r"vit_encoder\.encoder_layers\.(\d+)\.mha\._output_dense\.", r"blocks.\1.attn.proj."),
+    (r"vit_encoder\.encoder_layers\.(\d+)\.mha\._(\w+)_dense\.", r"blocks.\1.attn.\2."),
+    (r"vit_encoder\.encoder_layers\.(\d+)\.mlp\.dense_(\d)\.", r"blocks.\1.mlp.fc\2."),
+    (r"vit_encoder\.layer_norm\.", "norm."),
+)
+
+
+def _adapt_hub(state: dict, model) -> dict:
+    found = {}
+    for name, values in state.items():
+        for pattern, becomes in _HUB_NAMES:
+            name = re.sub(pattern, becomes, name)
+        found[name] = values[np.newaxis] if name == "pos_embed" else values
+    found = join_tensors(found, (".attn.query.", ".attn.key.", ".attn.value."), ".attn.qkv.")
+    return _fit_positions(found, model)
+
+
+def _hub_demands(encoder: str) -> dict:
+    return {"num_heads": SIZES[encoder][2]}
+
+
 WEIGHTS = (
     TorchFiles(
         "timm",
-        (
-            (r"cls_token", "encoder_tokens/class_token"),
-            (r"pos_embed", "encoder_tokens/position_embedding"),
-            (r"patch_embed\.proj", "encoder_patches"),
-            (r"blocks\.(\d+)\.norm(\d)", r"encoder_block\1_norm\2"),
-            (r"blocks\.(\d+)\.attn\.(qkv|proj)", r"encoder_block\1_\2"),
-            (r"blocks\.(\d+)\.mlp\.(fc\d)", r"encoder_block\1_\2"),
-            (r"norm", "encoder_norm"),
-            TORCH_CLASSIFIER,
-        ),
+        _TIMM,
         _fit_positions,
         sources=("timm",),
         infer=_infer,
+    ),
+    HubPresets(
+        "ViTBackbone",
+        _TIMM,
+        {f"vit_{size}": f"vit_{size}_patch16_224_imagenet" for size in ("base", "large")},
+        _adapt_hub,
+        _hub_demands,
     ),
 )

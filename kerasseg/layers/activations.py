@@ -43,6 +43,24 @@ def gelu(features) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
+def gelu_by_tanh(features) -> Any:
+    """Returns the approximation of `gelu` by a hyperbolic tangent, off by 0.0005 at most.
+
+    It equals `keras.ops.gelu`, with which keras-hub computes mix transformers.
+
+    Args:
+        features: Floats of any shape.
+
+    Returns:
+        The same shape and dtype.
+
+    Reference:
+        Hendrycks and Gimpel, Gaussian Error Linear Units, 2016. https://arxiv.org/abs/1606.08415
+    """
+    return tf.nn.gelu(features, approximate=True)
+
+
+@keras.saving.register_keras_serializable(package="kerasseg")
 def hard_silu(features) -> Any:
     """Returns `x relu6(x + 3) / 6`, the hard swish of MobileNetV3.
 

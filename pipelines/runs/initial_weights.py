@@ -8,7 +8,7 @@ import keras
 
 import kerasseg
 from kerasseg import inference
-from kerasseg.checkpoints import imagenet, readers, transfer
+from kerasseg.checkpoints import forms, imagenet, readers, transfer
 from kerasseg.checkpoints.image_kernels import KernelAdapter, adapted_backbones
 
 from .. import records
@@ -32,6 +32,7 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
         InputError: If the weights cannot be read, or belong to another network or other classes.
     """
     loaded: dict[str, Any] = {}
+    before = forms.read(model)
     if (backbones := adapted_backbones(model)).adapted:
         loaded["adapted_kernels"] = _say(backbones.describe(model))
     try:
@@ -56,7 +57,19 @@ def load(model: keras.Model, options: TrainingOptions, dataset: records.Dataset)
             _tell_of_channels(given, model, adapter, loaded)
     except ValueError as error:
         raise InputError(str(error)) from error
+    if changed := forms.changes(before, forms.read(model)):
+        loaded[run_folder.FORMS] = forms.to_json(changed)
     return loaded
+
+
+def set_forms(model: keras.Model, described: run_folder.Run) -> None:
+    """Lets the network of a training that continues compute what its initial weights asked for.
+
+    Args:
+        model: The network, built anew.
+        described: The run.
+    """
+    forms.set_on(model, forms.from_json(described.forms))
 
 
 def _check_channels(path: Path, source: keras.Model, model: keras.Model) -> None:

@@ -37,6 +37,8 @@ CHECKPOINTS = "checkpoints"
 # The networks of a run: the names of their files without the suffix.
 BEST, LAST = "best", "last"
 FORMAT = 1
+# Key of what the initial weights asked of the layers of the encoder.
+FORMS = "encoder_forms"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Run:
         bits: Bits of each channel of the training's images, 8 or 16.
         stretch: `--stretch` of the conversion of images that are not RGB of 8 bits, in words; None
             without it.
+        forms: What the initial weights asked of the layers of the encoder, such as another epsilon,
+            as `kerasseg.checkpoints.forms.to_json` gives it.
     """
 
     folder: Path
@@ -65,6 +69,7 @@ class Run:
     channels: int = 3
     bits: int = 8
     stretch: str | None = None
+    forms: Sequence[Mapping[str, Any]] = ()
 
     @property
     def name(self) -> str:
@@ -289,9 +294,15 @@ def load(folder: Path) -> Run:
         images = content.get("images", {})
         form = (images.get("channels", 3), images.get("bits", 8), images.get("stretch"))
         check(*form[:2])
-        return Run(Path(folder), options, classes, content["dataset"], code, phases, *form)
+        forms = [_read_form(entry) for entry in content.get(FORMS, ())]
+        facts = (content["dataset"], code, phases, *form, forms)
+        return Run(Path(folder), options, classes, *facts)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
+
+
+def _read_form(stored: Any) -> Mapping[str, Any]:
+    return {**stored, "layers": [str(name) for name in stored["layers"]]}
 
 
 def _read_code(stored: Any) -> Mapping[str, str]:

@@ -157,7 +157,7 @@ def test_position_embeddings_of_the_same_grid_stay():
         ("resnet34", "imagenet", "must be a file of torchvision or timm, got 'imagenet'"),
         ("vit_tiny", "imagenet", "must be a file of timm, got 'imagenet'"),
         ("resnet18", "hub:absent", "must be a preset of keras-hub.*got 'absent'"),
-        ("vit_tiny", "hub:absent", "must be imagenet or a file, got 'hub:absent'"),
+        ("xception65", "hub:absent", "imagenet or a file, got 'hub:absent': keras-hub has no net"),
         ("resnet18", "absent.pth", "imagenet, hub:PRESET or a file, got 'absent.pth'"),
         ("xception65", "imagenet", "must be a file of timm, got 'imagenet'"),
         ("vgg16", "hub:absent", "must be imagenet or a file, got 'hub:absent'"),

@@ -131,6 +131,81 @@ def test_images_of_other_channels_than_a_preset_of_other_images_are_refused(tmp_
         kerasseg.build("pan", num_classes=2, encoder=f"hub:{tmp_path}", input_shape=(*ANY, 4))
 
 
+def of_images(size):
+    return keras_hub.models.ResNetBackbone(
+        [64], [7], [64, 128, 256, 512], [1, 1, 1, 1], [1, 2, 2, 2], "basic_block", image_shape=size
+    )
+
+
+def test_a_preset_for_images_of_one_size_takes_any(monkeypatch):
+    backbone = of_images((64, 96, 3))
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda preset: backbone)
+    inputs = keras.Input((*ANY, 3))
+    found = keras.Model(inputs, hub.features(inputs, "hub:any"))
+    images = np.random.default_rng(1).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    np.testing.assert_allclose(found(images)[32], backbone(images), rtol=1e-4, atol=1e-5)
+    assert found(images[:, :33, :95])[32].shape == (1, 2, 3, 512)
+
+
+def mix_transformer():
+    return keras_hub.models.MiTBackbone(
+        layerwise_depths=[1, 1, 1, 1],
+        num_layers=4,
+        layerwise_num_heads=[1, 1, 1, 1],
+        layerwise_sr_ratios=[8, 4, 2, 1],
+        max_drop_path_rate=0,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        image_shape=(32, 32, 3),
+        hidden_dims=[4, 4, 4, 4],
+    )
+
+
+def plain_transformer():
+    return keras_hub.models.DINOV2Backbone(
+        14, 1, 8, 1, 8, image_shape=(28, 28, 3), position_embedding_shape=(28, 28, 3)
+    )
+
+
+def one_size_only():
+    """A pyramid with the right strides whose last level has the size of the preset's images."""
+    backbone = of_images((64, 64, 3))
+    backbone.pyramid_outputs["P5"] = keras.layers.Reshape((2, 2, 512))(
+        keras.layers.Flatten()(backbone.pyramid_outputs["P5"])
+    )
+    return backbone
+
+
+def renamed():
+    backbone = of_images((*ANY, 3))
+    levels = backbone.pyramid_outputs
+    backbone.pyramid_outputs = {f"P{index}": levels[f"P{index + 1}"] for index in (1, 2, 3, 4)}
+    return backbone
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        # Its levels are called P1 to P4 by their stages.
+        (
+            mix_transformer,
+            ", a MiTBackbone, whose weights the encoder .* one of mit_b0, .* mit_b5,",
+        ),
+        (plain_transformer, ", a DINOV2Backbone, .* one of dinov2_small, .* as encoder_weights"),
+        (one_size_only, ", a ResNetBackbone, .* one of resnet18, "),
+        (renamed, ", a ResNetBackbone, .* one of resnet18, "),
+    ],
+)
+def test_a_backbone_without_a_pyramid_of_any_size_is_refused_and_the_encoder_named(
+    make, advice, monkeypatch
+):
+    backbone = make()
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", lambda preset: backbone)
+    message = rf"levels Pn of the stride 2\^n for images of any size, got 'hub:any'{advice}"
+    with pytest.raises(ValueError, match=message):
+        hub.features(keras.Input((*ANY, 3)), "hub:any")
+
+
 def test_a_backbone_that_lacks_a_level_is_refused_where_it_is_needed(preset, monkeypatch):
     backbone = keras_hub.models.Backbone.from_preset(str(preset[0]))
     levels = {level: backbone.pyramid_outputs[level] for level in ("P3", "P5")}

@@ -6,6 +6,7 @@ import safetensors.numpy
 
 from kerasseg import checkpoints, encoders
 from kerasseg.checkpoints import imagenet
+from kerasseg.encoders._weights import torch_files
 
 # Blocks of each stage; the EfficientNets are shallow ones.
 EFFICIENTNET = (2, 1, 2, 1, 1, 1, 1)
@@ -128,9 +129,8 @@ def test_every_tensor_reaches_its_own_layer(encoder, source):
 @pytest.mark.parametrize(("channels", "epsilon"), [(448, 1e-5), (512, 1e-3)])
 def test_torchvision_has_the_epsilon_of_tensorflow_from_b5_on(channels, epsilon):
     last = {"features.7.0.block.3.0.weight": np.zeros((channels, 8, 1, 1), np.float32)}
-    (files,) = (
-        each for each in encoders.efficientnet_b.WEIGHTS if each.sources == ("torchvision",)
-    )
+    files = torch_files(encoders.efficientnet_b, "torchvision")
+    assert files is not None
     assert files.infer(last) == {"epsilon": epsilon}
 
 
