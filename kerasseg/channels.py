@@ -18,6 +18,11 @@ def check(channels: int, bits: int = 8) -> None:
         raise ValueError(f"bits must be 8 or 16, got {bits!r}.")
 
 
+def in_words(channels: int, bits: int) -> str:
+    """Returns such words as "4 channels of 16 bits"."""
+    return f"{channels} channel{'s' if channels > 1 else ''} of {bits} bits"
+
+
 def is_default(channels: int, bits: int = 8) -> bool:
     """Returns whether images are RGB of 8 bits, which all formats and releases know."""
     return (channels, bits) == (3, 8)

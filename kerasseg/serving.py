@@ -1,12 +1,18 @@
-"""SavedModels for TensorFlow Serving: encoded images in, encoded label maps out."""
+"""SavedModels for TensorFlow Serving: encoded images in, encoded label maps out.
+
+Images of other channels or bits than RGB of 8 bits are encoded as `encoded_images` describes.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from . import encoded_images
+from .channels import check, is_default
 from .inference import FoldedNetwork, check_classes_of_labels, label_map, label_of
 from .layers import native_operations
 from .orientation import upright
@@ -16,70 +22,95 @@ INPUT = "image_bytes"
 OUTPUT = "label_png_bytes"  # TF Serving's REST API base64-encodes outputs that end in _bytes
 
 
-def decode_pixels(content):
+def decode_pixels(content, channels: int = 3, bits: int = 8):
     """Decodes an encoded image.
 
     Args:
-        content: String scalar, a PNG, JPEG, BMP or GIF (its first frame).
+        content: String scalar. For RGB of 8 bits a PNG, JPEG, BMP or GIF (its first frame);
+            otherwise a PNG, see `encoded_images.decode`.
+        channels: Number of channels, 1 to 16.
+        bits: Bits of a channel, 8 or 16.
 
     Returns:
-        uint8 (height, width, 3), RGB, turned upright as its EXIF says.
+        uint8, or uint16 for 16 bits: (height, width, channels). RGB of 8 bits is turned upright as
+        its EXIF says.
     """
-    image = tf.io.decode_image(content, channels=3, expand_animations=False)
-    return upright(content, tf.ensure_shape(image, (None, None, 3)))
+    image = encoded_images.decode(content, channels, bits)
+    return upright(content, image) if is_default(channels, bits) else image
 
 
-def decode_image(content):
-    """Decodes an encoded image to float32 (height, width, 3); see `decode_pixels`."""
-    return tf.cast(decode_pixels(content), tf.float32)
+def decode_image(content, channels: int = 3, bits: int = 8):
+    """Decodes an encoded image to float32 in [0, 255]; see `decode_pixels`."""
+    return encoded_images.to_float(decode_pixels(content, channels, bits))
 
 
-def label_png(model: Callable, content):
+def label_png(model: Callable, content, channels: int = 3, bits: int = 8):
     """Predicts the label map of an encoded image, as a PNG of the image's size.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        content: String scalar, an encoded image.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
+        content: String scalar, an encoded image, see `decode_pixels`.
+        channels: Number of channels of the image.
+        bits: Bits of a channel.
 
     Returns:
         String scalar, 8-bit gray PNG: the class of each pixel.
     """
-    label = label_of(model, decode_image(content))
+    label = label_of(model, decode_image(content, channels, bits))
     return tf.io.encode_png(tf.expand_dims(label, -1), compression=1)
 
 
-def overlay_png(model: Callable, content, colors, undrawn: Sequence[int] = ()):
+def overlay_png(
+    model: Callable,
+    content,
+    colors,
+    undrawn: Sequence[int] = (),
+    channels: int = 3,
+    bits: int = 8,
+):
     """Predicts an encoded image and draws the classes' colours over it with opacity one half.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        content: String scalar, an encoded image.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
+        content: String scalar, an encoded image, see `decode_pixels`.
         colors: uint8 (classes, 3), RGB.
         undrawn: Classes over which the image stays as it is, such as a background.
+        channels: Number of channels of the image; the first three are shown as RGB, or the first of
+            one or two as gray.
+        bits: Bits of a channel.
 
     Returns:
         String scalar, RGB PNG of the image's size.
     """
-    image = decode_image(content)
+    image: Any = decode_image(content, channels, bits)
     label = tf.cast(label_of(model, image), tf.int32)
+    if not is_default(channels, bits):
+        shown = image[..., :3] if channels > 2 else tf.repeat(image[..., :1], 3, -1)
+        image = tf.floor(shown)
     blended = (image + tf.gather(tf.cast(colors, tf.float32), label)) / 2
     for background in undrawn:
         blended = tf.where(tf.expand_dims(label == background, -1), image, blended)
     return tf.io.encode_png(tf.cast(tf.round(blended), tf.uint8), compression=1)
 
 
-def class_shares(model: Callable, content, num_classes: int):
+def class_shares(model: Callable, content, num_classes: int, channels: int = 3, bits: int = 8):
     """Predicts the share of each class among an encoded image's pixels.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
-        content: String scalar, an encoded image.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
+        content: String scalar, an encoded image, see `decode_pixels`.
         num_classes: Number of classes.
+        channels: Number of channels of the image.
+        bits: Bits of a channel.
 
     Returns:
         float32 (num_classes,), which sums to 1.
     """
-    label = tf.reshape(tf.cast(label_of(model, decode_image(content)), tf.int32), (-1,))
+    label = label_of(model, decode_image(content, channels, bits))
+    label = tf.reshape(tf.cast(label, tf.int32), (-1,))
     counts = tf.math.unsorted_segment_sum(tf.ones_like(label), label, num_classes)
     return tf.cast(counts, tf.float32) / tf.cast(tf.size(label), tf.float32)
 
@@ -106,11 +137,13 @@ def save(
     size: tuple[int, int] | None = None,
     undrawn: Sequence[int] = (),
     temperature: float = 1.0,
+    bits: int = 8,
 ) -> None:
     """Writes a SavedModel for TensorFlow Serving.
 
     Its signatures, of which the first three take `image_bytes`, a batch of encoded images of any
-    sizes, possibly none, and the others `image`, a batch of uint8 images (batch, height, width, 3):
+    sizes, possibly none (see `decode_pixels`), and the others `image`, a batch of images (batch,
+    height, width, channels), uint8, or uint16 for 16 bits:
 
         serving_default    label_png_bytes: a gray PNG of classes, of each image's own size
         overlay_png_bytes  overlay_png_bytes: a PNG of each image with the classes' colours over it
@@ -121,23 +154,22 @@ def save(
     Only stock TensorFlow operations are in it, so an unmodified TensorFlow Serving runs it.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         folder: Folder to write.
         colors: (red, green, blue) of each class, in [0, 255].
         probabilities: Whether to add the last signature, whose answers are large.
         size: `(height, width)` of the images that the signatures of `image` take; None for any.
         undrawn: Classes that overlays do not draw, such as a background.
         temperature: Number by which logits are divided before the softmax of the probabilities.
+        bits: Bits of a channel of the images, 8 or 16.
 
     Raises:
-        ValueError: If the model takes images with other channels than red, green and blue, or has
-            more classes than an 8-bit label can hold.
+        ValueError: If the model takes images of more than 16 channels, or has more classes than an
+            8-bit label can hold.
     """
     channels = model.input_shape[-1]
-    if channels != 3:
-        raise ValueError(
-            f"model must take images of 3 channels, red, green and blue, got {channels}."
-        )
+    check(channels, bits)
     # Before anything is traced: if an error ends the tracing of TensorFlow's `map_fn`, the process
     # can no longer enter a strategy.
     check_classes_of_labels(model.output_shape[-1])
@@ -151,13 +183,14 @@ def save(
     variables = tf.train.Checkpoint(network=[*trainable, *others])
 
     # One function for all signatures, so that the network is traced, and stored, once.
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, channels), tf.float32)])
     def forward(images):
         with native_operations():
             return network(images, trainable, others)
 
     compute = lambda images, training=False: forward(images)  # noqa: E731
-    pixels = tf.TensorSpec((None, *(size or (None, None)), 3), tf.uint8, name="image")
+    kind = tf.uint8 if bits == 8 else tf.uint16
+    pixels = tf.TensorSpec((None, *(size or (None, None)), channels), kind, name="image")
     palette = np.asarray(colors, np.uint8)
     signatures = {
         name: tf.function(serve, input_signature=[signature], autograph=False)
@@ -177,6 +210,8 @@ def _endpoints(
 ):
     """Yields name, function and input of each signature; probabilities only at a temperature."""
     encoded = tf.TensorSpec((None,), tf.string, name=INPUT)
+    channels: Any = pixels.shape[-1]
+    form = channels, 8 if pixels.dtype == tf.uint8 else 16
     string, shares = tf.TensorSpec((), tf.string), tf.TensorSpec((len(colors),), tf.float32)
 
     def for_each(name, function, output):
@@ -186,11 +221,19 @@ def _endpoints(
 
         return serve
 
-    yield "serving_default", for_each(OUTPUT, lambda x: label_png(model, x), string), encoded
+    yield "serving_default", for_each(OUTPUT, lambda x: label_png(model, x, *form), string), encoded
     name = "overlay_png_bytes"
-    yield name, for_each(name, lambda x: overlay_png(model, x, colors, undrawn), string), encoded
+    yield (
+        name,
+        for_each(name, lambda x: overlay_png(model, x, colors, undrawn, *form), string),
+        encoded,
+    )
     name = "class_shares"
-    yield name, for_each(name, lambda x: class_shares(model, x, len(colors)), shares), encoded
+    yield (
+        name,
+        for_each(name, lambda x: class_shares(model, x, len(colors), *form), shares),
+        encoded,
+    )
     yield "labels", lambda image: {"labels": label_map(_logits(model, image, len(colors)))}, pixels
     if temperature is not None:
         yield (
@@ -205,5 +248,7 @@ def _endpoints(
 def _logits(model: Callable, image, num_classes: int):
     """Computes the logits of a batch or of images that may be empty: oneDNN crashes on those."""
     empty = tf.zeros((*tf.unstack(tf.shape(image)[:3]), num_classes))
-    logits = tf.cond(tf.size(image) > 0, lambda: model(tf.cast(image, tf.float32)), lambda: empty)
+    logits = tf.cond(
+        tf.size(image) > 0, lambda: model(encoded_images.to_float(image)), lambda: empty
+    )
     return tf.ensure_shape(logits, (*image.shape[:3], num_classes))

@@ -113,7 +113,7 @@ def run(
 
 def _inputs(layout: connections.Layout, image: Path) -> dict[str, np.ndarray]:
     try:
-        return inputs(layout, given_images.read(image))
+        return inputs(layout, given_images.read(image, None, layout.channels, layout.bits))
     except ImageFileError as error:
         raise InputError(f"{image}: {error}") from error
 

@@ -122,7 +122,8 @@ def run(
         answers, problems = [], []
         for item in plan:
             try:
-                content = given_images.read(item.image, stretch)
+                form = layouts[0].channels, layouts[0].bits
+                content = given_images.read(item.image, stretch, *form)
                 parts = [session.ask(*each, content) for each in zip(targets, layouts, strict=True)]
                 outputs = {key: array for part in parts for key, array in part.items()}
                 answers.append(_write(item, outputs, overwrite))

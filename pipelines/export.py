@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from kerasseg import IGNORE_LABEL, adapters, atomic_files
+from kerasseg.channels import is_default
 
 from . import records
 from .errors import InputError, writing_to
@@ -122,7 +123,15 @@ def run(
         temperature = calibration.of_network(folder, checkpoint, crf, view).temperature
         facts["temperature"] = temperature
     export = Export(
-        name, described.classes, facts, size, probabilities, temperature or 1.0, quantize
+        name,
+        described.classes,
+        facts,
+        size,
+        probabilities,
+        temperature or 1.0,
+        quantize,
+        channels=described.channels,
+        bits=described.bits,
     )
     if dataset:
         draw = partial(training_images.draw, dataset, calibration_images, size)
@@ -143,7 +152,7 @@ def run(
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
             epoch = run_folder.epoch_of(described, chosen)
-            how = {"view": view, "size": size, "format": format, "temperature": temperature}
+            how = {"view": view, "export": export, "format": format, "temperature": temperature}
             how |= {"quantize": quantize, "measured": report.get("scores")}
             model_card.write(card, name, described, crf, epoch, **how)
             parity = {"format": format, "size": size, "view": view.facts(), "quantize": quantize}
@@ -254,6 +263,18 @@ def _facts(
         "size": size,
         "format": format,
         "quantize": quantize,
+        **_images(described),
+    }
+
+
+def _images(described: run_folder.Run) -> dict[str, Any]:
+    """Returns facts on the images; none for RGB of 8 bits, as ever."""
+    if is_default(described.channels, described.bits):
+        return {}
+    return {
+        "channels": described.channels,
+        "bits": described.bits,
+        "stretch": described.stretch,
     }
 
 

@@ -141,7 +141,8 @@ def run(
         code: Files and modules with code that the network needs. They are executed; for a run, only
             if the run was trained with the same code.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
-            those of the network's training data. None refuses such images.
+            those of the network's training data. None for those that the run knows; without any,
+            such images are refused, or kept as they are by a network of 16 bits.
         tiff: Whether all TIFF files are read in rows and have results in TIFF.
         video: Whether videos are predicted instead of images, frame by frame.
         memory: Bytes of memory that the process may take; None for half of what is left on the
@@ -188,7 +189,8 @@ def run(
     measure = None
     if confidence or min_confidence is not None:
         measure = _measure(folder, checkpoint, crf, view)
-    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows)
+    stretch = stretch or (Stretch.parse(described.stretch) if described.stretch else None)
+    predictor = Predictor(model, view, crf, crf_strip, measure, memory, on_windows, described.bits)
     in_rows = {
         item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
     }
@@ -199,7 +201,8 @@ def run(
         try:
             if item in in_rows:
                 how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
-                tiff_results.write(item, predictor, pictures, described.classes, **how)
+                form = described.channels, described.bits
+                tiff_results.write(item, predictor, pictures, described.classes, *form, **how)
             elif isinstance(results, Videos):
                 how = {"min_confidence": min_confidence, "on_part": on_part, **told}
                 video_results.write(item, predictor, results, described.classes, **how)

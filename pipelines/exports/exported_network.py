@@ -7,6 +7,7 @@ import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,26 +30,35 @@ class ExportedNetwork:
     The logits are 1 for the class of the pixel and 0 for the others.
 
     Args:
-        predict: Function from images, uint8 (batch, height, width, 3), to their labels.
+        predict: Function from images, uint8 or uint16 (batch, height, width, channels), to their
+            labels.
         name: What the export is called in messages.
         num_classes: Number of classes.
+        bits: Bits of a channel of the images that it is called with, 8 or 16.
 
     Attributes:
         failure: The error that ended the last call; None if it succeeded. TensorFlow, which calls
             this within graphs, makes another one of it.
     """
 
-    def __init__(self, predict: LabelSource, name: str, num_classes: int):
+    def __init__(self, predict: LabelSource, name: str, num_classes: int, bits: int = 8):
         self._predict, self._name, self._num_classes = predict, name, num_classes
+        self._bits = bits
         # Interpreters of files take one image after the other, and replicas call at once.
         self._lock = threading.Lock()
         self.failure: InputError | None = None
 
     def __call__(self, images, training: bool = False):
         """Returns float32 (batch, height, width, num_classes) of images with values in [0, 255]."""
-        labels = tf.numpy_function(self._labels, [tf.cast(images, tf.uint8)], tf.uint8)
+        labels = tf.numpy_function(self._labels, [self._in_integers(images)], tf.uint8)
         labels = tf.ensure_shape(labels, images.shape[:3])
         return tf.one_hot(tf.cast(labels, tf.int32), self._num_classes)
+
+    def _in_integers(self, images):
+        """Turns images in [0, 255] back into the integers of their records."""
+        if self._bits == 8:
+            return tf.cast(images, tf.uint8)
+        return tf.cast(tf.round(tf.cast(images, tf.float64) * 257.0), tf.uint16)
 
     def _labels(self, images: np.ndarray) -> np.ndarray:
         with self._lock:
@@ -150,8 +160,30 @@ def opened(
             f"{dataset.root}: must have the classes of {path}:\n"
             + run_folder.describe_difference(told, dataset.classes)
         )
+    _check_channels(path, dataset)
     with _source(path, model, version) as predict:
-        yield dataset, ExportedNetwork(predict, str(path), dataset.classes.count)
+        yield dataset, ExportedNetwork(predict, str(path), dataset.classes.count, dataset.bits)
+
+
+def _check_channels(path: Path | str, dataset: records.Dataset) -> None:
+    """Refuses a dataset whose images have another number of channels than an export takes."""
+    file = None if _is_address(path) else _meaning_file(Path(path))
+    if file is None:
+        return
+    channels = _read_meaning(file).get("channels", 3)
+    if channels != dataset.channels:
+        raise InputError(
+            f"{dataset.root}: images must have {channels} channels, as {path} takes, got "
+            f"{dataset.channels}."
+        )
+
+
+def _read_meaning(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: damaged description of the classes ({error!r}).") from error
+    return content if isinstance(content, dict) else {}
 
 
 @contextmanager

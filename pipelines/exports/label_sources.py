@@ -1,7 +1,7 @@
 """Exports as functions from images to labels, whatever runs them.
 
-Each function takes images, uint8 (batch, height, width, 3), RGB, of any size, and returns labels,
-uint8 (batch, height, width), of the same size.
+Each function takes images, uint8 or uint16 (batch, height, width, channels), of any size, and
+returns labels, uint8 (batch, height, width), of the same size.
 
 A SavedModel and a server get every image as a PNG, as from any client, and answer its label map. A
 file gets pixels. If it takes one size only, images are resized to it bilinearly, without
@@ -20,6 +20,7 @@ import PIL.Image
 import tensorflow as tf
 
 from ..errors import InputError
+from ..images import record_images
 from ..serving import saved_model, session, tensors
 from ..serving.connections import Target
 from . import formats
@@ -54,13 +55,23 @@ def of_loaded(loaded: Loaded) -> LabelSource:
     size = loaded.shape[1:3]
 
     def predict(images: np.ndarray) -> np.ndarray:
+        images = _in_bits(images, loaded.bits)
         if None in size or size == images.shape[1:3]:
             return _ask(loaded, images)[LABELS]
         resized = tf.round(tf.image.resize(images, size, "bilinear"))
-        answer = _ask(loaded, tf.cast(resized, tf.uint8).numpy())
+        answer = _ask(loaded, tf.cast(resized, images.dtype).numpy())
         return _at_size(answer, images.shape[1:3])
 
     return predict
+
+
+def _in_bits(images: np.ndarray, bits: int) -> np.ndarray:
+    """Brings uint8 or uint16 images to the bits of an export, as decoders of PNG do it."""
+    if 8 * images.dtype.itemsize == bits:
+        return images
+    if bits == 16:
+        return images.astype(np.uint16) * 257
+    return (images >> 8).astype(np.uint8)
 
 
 def _ask(loaded: Loaded, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -97,7 +108,7 @@ def of_saved_model(folder: Path) -> LabelSource:
         )
 
     def predict(images: np.ndarray) -> np.ndarray:
-        contents = tensors.strings(map(_to_png, images))
+        contents = tensors.strings(map(record_images.encode, images))
         answers = model.run({_PNG_INPUT: contents}, outputs=[_PNG_OUTPUT])[_PNG_OUTPUT]
         return np.stack([_from_png(content) for content in answers])
 
@@ -122,7 +133,7 @@ def of_server(url: str, model: str | None, version: int | None) -> Iterator[Labe
         layout = asking.layout(target)
 
         def predict(images: np.ndarray) -> np.ndarray:
-            answers = [asking.ask(target, layout, _to_png(image)) for image in images]
+            answers = [asking.ask(target, layout, record_images.encode(image)) for image in images]
             return np.stack([_from_png(answer[_PNG_OUTPUT]) for answer in answers])
 
         if _PNG_OUTPUT not in layout.outputs:
@@ -131,12 +142,6 @@ def of_server(url: str, model: str | None, version: int | None) -> Iterator[Labe
                 f"got {', '.join(layout.outputs)}."
             )
         yield predict
-
-
-def _to_png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(image).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _from_png(content) -> np.ndarray:

@@ -16,8 +16,10 @@ import flatbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from kerasseg.channels import is_default
+
 from .formats import Export
-from .portable import INPUT, LABELS, PROBABILITIES, describe_input
+from .portable import INPUT, LABELS, PROBABILITIES, describe_images, describe_input
 
 BUFFER = "TFLITE_METADATA"
 LABELS_FILE, CLASSES_FILE = "labels.txt", "classes.json"
@@ -82,7 +84,7 @@ def describe(export: Export, outputs: list[str]) -> bytes:
     table = _Tables()
     subgraph = table.add(
         _SUBGRAPH,
-        inputs=[_describe_image(table)],
+        inputs=[_describe_image(table, export)],
         outputs=[_describe_output(table, name) for name in outputs],
     )
     classes = table.add(
@@ -94,7 +96,7 @@ def describe(export: Export, outputs: list[str]) -> bytes:
     root = table.add(
         _MODEL,
         name=export.name,
-        description=f"Semantic segmentation. {describe_input(export.size)}",
+        description=f"Semantic segmentation. {describe_input(export)}",
         subgraphs=[subgraph],
         files=[classes],
         oldest_reader=_OLDEST_READER,
@@ -102,10 +104,14 @@ def describe(export: Export, outputs: list[str]) -> bytes:
     return table.finish(root)
 
 
-def _describe_image(table: "_Tables") -> "_Offset":
-    rgb = table.add({"color_space": 0}, color_space=_RGB)
-    content = table.add(_CONTENT, kind=_IMAGE, properties=rgb)
-    description = "RGB image, in [0, 255]."
+def _describe_image(table: "_Tables", export: Export) -> "_Offset":
+    if is_default(export.channels, export.bits):
+        rgb = table.add({"color_space": 0}, color_space=_RGB)
+        content = table.add(_CONTENT, kind=_IMAGE, properties=rgb)
+        description = "RGB image, in [0, 255]."
+    else:  # the schema knows RGB and gray images of 8 bits only
+        content = table.add(_CONTENT, kind=_FEATURES, properties=table.add({}))
+        description = f"One of {describe_images(export)}."
     return table.add(_TENSOR, name=INPUT, description=description, content=content)
 
 

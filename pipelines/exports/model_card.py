@@ -13,6 +13,7 @@ from ..runs import run_folder
 from ..runs.crf import CRFParameters
 from ..runs.views import WHOLE, View
 from . import formats
+from .formats import Export
 
 
 def write(
@@ -23,7 +24,7 @@ def write(
     scores: dict[str, Any],
     *,
     view: View = WHOLE,
-    size: tuple[int, int] | None = None,
+    export: Export,
     format: str = formats.DEFAULT,
     temperature: float | None = None,
     quantize: str | None = None,
@@ -38,7 +39,7 @@ def write(
         crf: Parameters of its CRF; None if it has none.
         scores: The network's epoch in the run's history; empty if unknown.
         view: How its network sees an image.
-        size: `(height, width)` at which it computes; None for the images' own size.
+        export: The export: the size at which it computes, and its images.
         format: Format of the export, one of `formats.names()`.
         temperature: Temperature of its probabilities, 1 if they are not calibrated; None if it
             returns none.
@@ -47,7 +48,7 @@ def write(
             was not scored.
     """
     options, exported = described.options, formats.module(format)
-    described_input = exported.describe_input(size)
+    described_input = exported.describe_input(export)
     settings = ", ".join(f"{key} {value}" for key, value in options.model_options.items())
     lines = [
         f"# {escape(name)}",
@@ -59,7 +60,7 @@ def write(
         f"Trained on {_code(described.dataset['name'])} (fingerprint "
         f"{escape(described.dataset['fingerprint'])}). Scores of the network on its validation "
         f"split, at "
-        f"native resolution{', not at the size above' if size else ''}:",
+        f"native resolution{', not at the size above' if export.size else ''}:",
         "",
         *_score_lines(scores),
         "",
@@ -68,6 +69,7 @@ def write(
         "",
         *_describe_probabilities(temperature),
         *_describe_quantization(quantize),
+        *_describe_stretch(described.stretch),
         *_measured_lines(measured),
         "| class | colour | IoU |",
         "|---|---|---|",
@@ -125,6 +127,12 @@ def _describe_quantization(quantize: str | None) -> list[str]:
         formats.INT8: "Quantised: weights and most activations are 8-bit integers.",
     }
     return [texts[quantize], ""] if quantize else []
+
+
+def _describe_stretch(stretch: str | None) -> list[str]:
+    if stretch is None:
+        return []
+    return [f"Images must be stretched as those of the training: `--stretch {stretch}`.", ""]
 
 
 def _measured_lines(measured: dict[str, Any] | None) -> list[str]:

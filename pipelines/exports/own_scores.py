@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import inference, metrics
+from kerasseg import encoded_images, inference, metrics
 from kerasseg.serving import softmax
 
 from .. import inputs, records
@@ -52,15 +52,17 @@ def compare(
     Raises:
         InputError: If the dataset has no validation split, or a record is damaged.
     """
-    loaded = _loaded(model, size, probabilities, temperature)
+    loaded = _loaded(model, size, probabilities, temperature, dataset.bits)
     of_network = label_sources.of_loaded(loaded)
     counts = [_Count(each, dataset.classes.count) for each in (of_network, exported)]
     files, total = dataset.files(SPLIT), dataset.splits[SPLIT].examples
     with records.reading(dataset):
-        for done, (image, label) in enumerate(inputs.evaluation_batches(files, 1), 1):
+        for done, (image, label) in enumerate(
+            inputs.evaluation_batches(files, 1, **dataset.image_form), 1
+        ):
             # In turns, so that what else the machine does meets both.
             for count in counts:
-                count.add(image.numpy(), label)
+                count.add(in_integers(image.numpy(), dataset.bits), label)
             on_progress(done, total)
     network, export = (count.report() for count in counts)
     return {"split": SPLIT, "images": total, "network": network, "export": export}
@@ -71,22 +73,32 @@ def _loaded(
     size: tuple[int, int] | None,
     probabilities: bool,
     temperature: float = 1.0,
+    bits: int = 8,
 ) -> Loaded:
     """Lets the network answer as the file does."""
     compute = inference.with_constant_weights(model)
-    shape = (None, *(size or (None, None)), 3)
+    shape = (None, *(size or (None, None)), model.input_shape[-1])
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec(shape, f"uint{bits}")])
     def predict(images):
-        logits = compute(tf.cast(images, tf.float32), training=False)
+        logits = compute(encoded_images.to_float(images), training=False)
         answers = {LABELS: inference.label_map(logits)}
         if probabilities:
             answers[PROBABILITIES] = softmax(logits, temperature)
         return answers
 
     return Loaded(
-        shape, lambda images: {name: value.numpy() for name, value in predict(images).items()}
+        shape,
+        lambda images: {name: value.numpy() for name, value in predict(images).items()},
+        bits,
     )
+
+
+def in_integers(images: np.ndarray, bits: int) -> np.ndarray:
+    """Turns images as networks see them, in [0, 255], back into uint8 or uint16."""
+    if bits == 8:
+        return images.astype(np.uint8, copy=False)
+    return np.rint(images * np.float64(257)).astype(np.uint16)
 
 
 class _Count:

@@ -7,6 +7,10 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
+from kerasseg import encoded_images
+
+from ..images import record_images
+
 TOLERANCE = 1e-4  # share of the largest logit
 
 
@@ -14,7 +18,7 @@ class Comparison:
     """Counts the labels in which an export and its network are equal.
 
     Args:
-        model: The network, from images (batch, height, width, 3), RGB in [0, 255], to logits of
+        model: The network, from images (batch, height, width, channels) in [0, 255] to logits of
             their size.
         temperature: Number by which the export divides logits before the softmax of probabilities.
     """
@@ -26,19 +30,19 @@ class Comparison:
         # otherwise than the same operations one by one.
         self._logits = tf.function(
             lambda images: model(images, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+            input_signature=[tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32)],
         )
 
     def agrees(self, images, labels: np.ndarray, probabilities: np.ndarray | None = None) -> bool:
         """Tells whether answers are the network's, apart from rounding, and counts equal labels.
 
         Args:
-            images: (batch, height, width, 3), RGB in [0, 255].
+            images: (batch, height, width, channels), uint8, uint16, or floats in [0, 255].
             labels: Integers (batch, height, width), labels of the export.
             probabilities: float32 (batch, height, width, classes) of the export; None if it returns
                 no probabilities.
         """
-        logits = self._logits(tf.cast(images, tf.float32)).numpy()
+        logits = self._logits(encoded_images.to_float(images)).numpy()
         if labels.shape != logits.shape[:3] or not labels_agree(labels, logits):
             return False
         scaled = logits / self._temperature
@@ -49,7 +53,7 @@ class Comparison:
 
     def count(self, images, labels: np.ndarray) -> None:
         """Counts equal labels without a judgement; the arguments are those of `agrees`."""
-        self._add(labels, self._logits(tf.cast(images, tf.float32)).numpy())
+        self._add(labels, self._logits(encoded_images.to_float(images)).numpy())
 
     def _add(self, labels: np.ndarray, logits: np.ndarray) -> None:
         self._equal += int((labels == logits.argmax(-1)).sum())
@@ -83,19 +87,25 @@ def _probabilities_agree(probabilities: np.ndarray, logits: np.ndarray) -> bool:
     )
 
 
-def draw_image(height: int, width: int) -> np.ndarray:
-    """Draws smooth colour gradients with an edge.
+def draw_image(height: int, width: int, channels: int = 3, bits: int = 8) -> np.ndarray:
+    """Draws smooth gradients with an edge, others in every channel.
 
     Returns:
-        uint8 (height, width, 3).
+        uint8, or uint16 for 16 bits: (height, width, channels).
     """
     y, x = np.mgrid[:height, :width]
-    channels = [255 * y / height, 255 * x / width, 255 * ((x + y) // 16 % 2)]
-    return np.stack(channels, axis=-1).astype(np.uint8)
+    white, drawn = 2**bits - 1, []
+    for index in range(0, channels, 3):
+        top = white / (1 + index)  # so that no two channels are equal
+        drawn += [top * y / height, top * x / width, top * ((x + y) // (16 + index) % 2)]
+    pixels = np.stack(drawn[:channels], axis=-1)
+    return pixels.astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def encode(image: np.ndarray, format_: str) -> bytes:
-    """Encodes an image, as "PNG" or "JPEG"."""
+    """Encodes an image, as "PNG" or, if it is RGB of 8 bits, "JPEG"."""
+    if image.shape[-1] != 3 or image.dtype != np.uint8:
+        return record_images.encode(image)
     buffer = io.BytesIO()
     PIL.Image.fromarray(image).save(buffer, format_)
     return buffer.getvalue()

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kerasseg.channels import is_default
+
 from ..runtime import clean_process
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from .formats import Export
 
 INPUT = "image"
 LABELS, PROBABILITIES = "labels", "probabilities"
@@ -28,11 +32,13 @@ class Loaded:
 
     Attributes:
         shape: Shape of the images that it takes; None for any batch size, height or width.
-        run: Function from images, uint8 (batch, height, width, 3), to the outputs by name.
+        run: Function from images (batch, height, width, channels) to the outputs by name.
+        bits: Bits of a channel: images are uint8 or uint16.
     """
 
     shape: tuple[int | None, ...]
     run: "Callable[[np.ndarray], dict[str, np.ndarray]]"
+    bits: int = 8
 
     def __call__(self, images: "np.ndarray") -> "dict[str, np.ndarray]":
         """Answers images of the shape."""
@@ -46,7 +52,7 @@ def predict_in_clean_process(
 
     Args:
         file: A file of one of the formats.
-        batches: uint8 arrays (batch, height, width, 3) of sizes that the file takes.
+        batches: Arrays (batch, height, width, channels) of types and sizes that the file takes.
 
     Returns:
         The outputs of each batch by name.
@@ -70,10 +76,19 @@ def predict_in_clean_process(
         return list(found.values())
 
 
-def describe_input(size: tuple[int, int] | None) -> str:
+def describe_input(export: "Export") -> str:
     """Describes inputs and outputs of a file for its model card."""
+    size = export.size
     taken = f"of {size[0]} x {size[1]} (height x width)" if size else "of any size"
-    return f"Takes RGB images {taken}, uint8 in [0, 255]; gives a class for each pixel, uint8."
+    return f"Takes {describe_images(export, taken)}; gives a class for each pixel, uint8."
+
+
+def describe_images(export: "Export", taken: str = "") -> str:
+    """Describes the images of a file, with words on their size."""
+    images = "RGB images"
+    if not is_default(export.channels, export.bits):
+        images = f"images of {export.channels} channel{'s' if export.channels > 1 else ''}"
+    return f"{f'{images} {taken}'.strip()}, {export.dtype} in [0, {2**export.bits - 1}]"
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasseg import encoded_images
+
 from . import integer_layers
 
 # The axes of a kernel that belong to one output channel. A subclass comes before its base.
@@ -38,7 +40,7 @@ def rounded(model: keras.Model, images: Iterable[np.ndarray]) -> keras.Model:
 
     Args:
         model: A network in float32.
-        images: Images as it will see them, each (1, height, width, 3).
+        images: Images as it will see them, each (1, height, width, channels).
 
     Returns:
         A network of the same layers, in which convolutions have a bias and those of
@@ -113,7 +115,7 @@ def _mean_shifts(
             model(image, training=False)
         return {key: tf.reduce_mean(means, axis=0) for key, means in found.items()}
 
-    measured = [measure(tf.cast(image, tf.float32)) for image in images]
+    measured = [measure(encoded_images.to_float(image)) for image in images]
     return {key: np.mean([found[str(key)] for found in measured], axis=0) for key in layers}
 
 

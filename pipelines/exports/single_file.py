@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import adapters
+from kerasseg import adapters, encoded_images
 from kerasseg.inference import label_map
 from kerasseg.layers import native_operations
 from kerasseg.serving import softmax
@@ -47,20 +47,20 @@ def signature(model, shape: tuple, export: Export):
         export: The export, which may also return probabilities.
 
     Returns:
-        A `tf.function` from `image`, uint8 of that shape, to `labels`, uint8 (batch, height,
-        width), and `probabilities`, float32 (batch, height, width, classes).
+        A `tf.function` from `image`, uint8 or uint16 of that shape, to `labels`, uint8 (batch,
+        height, width), and `probabilities`, float32 (batch, height, width, classes).
     """
 
     def compute(image):
         with native_operations():
-            logits = model(tf.cast(image, tf.float32), training=False)
+            logits = model(encoded_images.to_float(image), training=False)
         answers = {LABELS: label_map(logits)}
         if export.probabilities:
             answers[PROBABILITIES] = softmax(logits, export.temperature)
         return answers
 
     return tf.function(
-        compute, input_signature=[tf.TensorSpec(shape, tf.uint8, name=portable.INPUT)]
+        compute, input_signature=[tf.TensorSpec(shape, export.dtype, name=portable.INPUT)]
     )
 
 
@@ -103,7 +103,8 @@ def check(
     The labels of a quantised file may differ; its score tells how much is lost by that.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         file: The file.
         export: The export; images are of its size, or of odd sizes if it takes any.
         package: Distribution that runs it.
@@ -116,7 +117,7 @@ def check(
         InputError: If the file does not run, or its answers differ.
     """
     sizes = [export.size] * 2 if export.size else _ODD_SIZES
-    images = [parity.draw_image(*sides) for sides in sizes]
+    images = [parity.draw_image(*sides, export.channels, export.bits) for sides in sizes]
     images[1] = images[1][:, ::-1]
     # An image and its mirror image: answers that are mixed up in a batch differ.
     batches = [

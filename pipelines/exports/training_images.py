@@ -24,7 +24,7 @@ def draw(
         size: `(height, width)` to resize them to; None to leave them as they are.
 
     Yields:
-        uint8 (1, height, width, 3), RGB.
+        uint8, or uint16 for 16 bits: (1, height, width, channels).
 
     Raises:
         InputError: If there is no training split, or a record is damaged.
@@ -37,7 +37,9 @@ def draw(
     is_drawn: Any = lambda number, record: chosen[number]  # noqa: E731 (the elements are pairs)
     drawn_records = numbered.filter(is_drawn)
     with records.reading(dataset):
-        for image, _ in drawn_records.map(lambda number, record: inputs.decode(record)):
+        decode = lambda number, record: inputs.decode(record, **dataset.image_form)  # noqa: E731
+        for image, _ in drawn_records.map(decode):
+            kind = image.dtype
             if size is not None:
                 image = tf.round(tf.image.resize(image, size, "bilinear"))
-            yield tf.cast(image, tf.uint8).numpy()[np.newaxis]
+            yield tf.cast(image, kind).numpy()[np.newaxis]

@@ -40,12 +40,12 @@ def prepare(
     if _is_kept(content, treatment):
         return SourceImage(content, png.read_size(content))
     found = stored_values.read(content, treatment.channels)
-    pixels = _with_channels(found, treatment.channels)
+    pixels = with_channels(found, treatment.channels)
     record_images.check_size(*pixels.shape)
     turn, stored = check_turn(found.turn), (pixels.shape[0], pixels.shape[1])
     if turn != 1 and not treatment.upright:
         refuse_turned(turn, stored, True, label_size)
-    pixels, deepened = _in_bits(pixels, treatment.bits, treatment.stretch)
+    pixels, deepened = in_bits(pixels, treatment.bits, treatment.stretch)
     if turn != 1:
         pixels = turn_pixels(pixels, turn)
         stored = swap(stored) if turn in QUARTER_TURNS else stored
@@ -73,8 +73,12 @@ def _is_kept(content: bytes, treatment: Treatment) -> bool:
     )
 
 
-def _with_channels(found: StoredValues, channels: int) -> np.ndarray:
-    """Returns the pixels with as many channels as are asked for, or refuses them."""
+def with_channels(found: StoredValues, channels: int) -> np.ndarray:
+    """Returns the pixels with as many channels as are asked for.
+
+    Raises:
+        OtherChannelsError: If there are others, and nothing says how they become these.
+    """
     pixels, count = found.pixels, found.pixels.shape[-1]
     if found.has_alpha and count == channels + 1 and channels in (1, 3):
         return pixels[..., :channels]  # transparency is dropped, as for RGB of 8 bits
@@ -95,8 +99,12 @@ def _with_channels(found: StoredValues, channels: int) -> np.ndarray:
     )
 
 
-def _in_bits(pixels: np.ndarray, bits: int, stretch: Stretch | None) -> tuple[np.ndarray, str]:
-    """Returns the pixels as uint8 or uint16, and the change in words; empty for none."""
+def in_bits(pixels: np.ndarray, bits: int, stretch: Stretch | None) -> tuple[np.ndarray, str]:
+    """Returns the pixels as uint8 or uint16, and the change in words; empty for none.
+
+    Raises:
+        DeepImageError: If a stretch is needed and not given.
+    """
     if pixels.dtype == np.uint8:
         if bits == 8:
             return pixels, ""

@@ -45,7 +45,7 @@ def check_size(height: int, width: int, channels: int) -> None:
         raise ImageFileError(
             f"image of {channels} channel{'s' if channels != 1 else ''} must have 1 to {most} "
             f"pixels, got {height}x{width}",
-            "cut it into smaller ones",
+            "cut it into smaller ones; 'kerasseg predict --tiff' takes large TIFF files",
         )
 
 

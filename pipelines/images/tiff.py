@@ -124,10 +124,7 @@ def _read_page(page: Any) -> Bands:
     check_kind(page)
     size = (page.imagelength, page.imagewidth, page.samplesperpixel)
     if page.photometric == WHITE_IS_ZERO and page.dtype != np.uint8:
-        raise ImageFileError(
-            f"TIFF of more than 8 bits must store black as 0, got white as 0 of {page.dtype}",
-            "save it with photometric interpretation MINISBLACK",
-        )
+        raise white_is_zero(page)
     record_images.check_size(*size)
     values = page.asarray(maxworkers=1)
     if page.axes == "SYX":
@@ -137,10 +134,23 @@ def _read_page(page: Any) -> Bands:
         values = (page.colormap.T[values[..., 0]] >> 8).astype(np.uint8)
     elif page.photometric == WHITE_IS_ZERO:
         values = 255 - values
-    extra = tuple(page.extrasamples)
     turn = page.tags.get(ORIENTATION)
     return Bands(
         np.ascontiguousarray(values),
         1 if turn is None else int(turn.value),
-        len(extra) == 1 and extra[0] in _ALPHA,
+        has_alpha(page),
+    )
+
+
+def has_alpha(page: Any) -> bool:
+    """Tells whether a picture, a `tifffile.TiffPage`, says that its last band is transparency."""
+    extra = tuple(page.extrasamples)
+    return len(extra) == 1 and extra[0] in _ALPHA
+
+
+def white_is_zero(page: Any) -> ImageFileError:
+    """Returns the error for a picture of more than 8 bits that stores white as 0."""
+    return ImageFileError(
+        f"TIFF of more than 8 bits must store black as 0, got white as 0 of {page.dtype}",
+        "save it with photometric interpretation MINISBLACK",
     )

@@ -8,6 +8,7 @@ Every tenth image is in validation, from the first on, and the others are in tra
 training needs both.
 """
 
+import io
 import json
 import os.path
 import tempfile
@@ -15,16 +16,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kerasseg import atomic_files
 
 from ..classes import ClassSpace, class_file
 from ..errors import ImageFileError, InputError, writing_to
-from ..images import figures, output_names
+from ..images import figures, output_names, record_images
 from ..images.elsewhere import Image
-from ..images.endings import IMAGE_ENDINGS
+from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS
 from ..images.image_files import read_file
 from ..images.output_names import Output
-from ..images.source_images import Treatment, prepare
+from ..images.source_images import prepare
+from ..images.treatments import Treatment
 from .predictor import Predicted
 from .result_files import LABEL
 
@@ -80,24 +84,43 @@ class DatasetTree:
         folder = self.folder / _IMAGES / below
         folder.mkdir(parents=True, exist_ok=True)
         image = item.image if isinstance(item.image, Path) else None
-        if image is not None and _is_taken_as_it_is(image, predicted.image.shape[:2]):
+        if image is not None and _is_taken_as_it_is(image, predicted.image):
             # Of a link, the file that it leads to: the link may be relative.
             source = os.path.realpath(image)
             atomic_files.link_or_copy(source, folder / f"{item.name}{image.suffix}")
         else:
-            content = figures.png(predicted.image, compress_level=1)
-            atomic_files.write_bytes(folder / f"{item.name}.png", content, durable=False)
+            content, ending = _encode(predicted.image)
+            atomic_files.write_bytes(folder / f"{item.name}{ending}", content, durable=False)
 
 
-def _is_taken_as_it_is(image: Path, size: tuple[int, ...]) -> bool:
-    """Tells whether `kerasseg convert` takes an image without options, as the network saw it."""
+def _encode(image: np.ndarray) -> tuple[bytes, str]:
+    """Returns a file that `kerasseg convert` takes, and its ending; PNG has few channels."""
+    if image.shape[-1] == 3 and image.dtype == np.uint8:
+        return figures.png(image, compress_level=1), ".png"
+    if image.shape[-1] in (1, 3):
+        return record_images.encode(image), ".png"
+    file = io.BytesIO()
+    np.save(file, image, allow_pickle=False)
+    return file.getvalue(), ARRAY_ENDING
+
+
+def _is_taken_as_it_is(image: Path, seen: np.ndarray) -> bool:
+    """Tells whether `kerasseg convert` takes an image as the network saw it.
+
+    No option but `--channels` and `--bits` is needed for it.
+    """
     if image.suffix.lower() not in IMAGE_ENDINGS:
         return False
+    form = seen.shape[-1], 8 * seen.itemsize
+    treatment = Treatment(channels=form[0], bits=form[1])
     try:
-        prepare(read_file(image, "image"), Treatment(), (size[0], size[1]))
+        taken = prepare(read_file(image, "image"), treatment, (seen.shape[0], seen.shape[1]))
+        # With 16 bits an image is taken that was stretched for the network.
+        return treatment.is_default or np.array_equal(
+            record_images.decode(taken.content, *form), seen
+        )
     except ImageFileError:  # turned by EXIF, or of more than 8 bits
         return False
-    return True
 
 
 def _list_classes(classes: ClassSpace) -> str:

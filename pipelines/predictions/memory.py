@@ -29,6 +29,8 @@ _OVERHEAD = 1.5
 # Bytes per pixel: of an image that is decoded as a whole, its label and its overlay; of a class's
 # logits and what is computed from them; and of a class in the lattice of a CRF.
 _IMAGE, _SCORES, _LATTICE = 20, 12, 60
+# Of each further channel, with 16 bits and its copies while it is decoded.
+_CHANNEL = 6
 # Sides of the images for which the memory of a network is computed.
 _SAMPLES = (256, 512)
 
@@ -37,7 +39,7 @@ class Limit:
     """The memory that predictions of one network may take.
 
     Args:
-        model: The network, from images (batch, height, width, 3) to logits of that size.
+        model: The network, from images (batch, height, width, channels) to logits of that size.
         view: How it sees an image.
         crf: Parameters of the CRF behind it; None for no CRF.
         memory: Bytes that the process may take; None for half of what the machine, the control
@@ -120,7 +122,12 @@ class Limit:
 
     def needed(self, size: tuple[int, int]) -> int:
         """Estimates the bytes that the prediction of a whole image takes."""
-        return math.prod(size) * _IMAGE + self._computing(size)
+        return math.prod(size) * self._image + self._computing(size)
+
+    @property
+    def _image(self) -> int:
+        """Bytes per pixel of an image that is decoded as a whole, with all of its channels."""
+        return _IMAGE + _CHANNEL * max(0, self._model.input_shape[-1] - 3)
 
     @property
     def keeps_windows(self) -> bool:
@@ -152,8 +159,8 @@ class Limit:
         else:
             computing = self._computing((height, width))
         shared = tiling.most_shared(size) * size[1] * self._classes * 4
-        strip = height * size[1] * 8
-        held = math.prod(size) * _IMAGE if decoded else 0
+        strip = height * size[1] * (8 + _CHANNEL * max(0, self._model.input_shape[-1] - 3))
+        held = math.prod(size) * self._image if decoded else 0
         return held + computing * tiling.batch_size + shared + strip
 
     def _computing(self, size: tuple[int, int]) -> int:
@@ -181,7 +188,8 @@ class Limit:
 
     @functools.cached_property
     def _samples(self) -> list[int]:
-        return [costs.graph_activations(self._model, (side, side)) for side in _SAMPLES]
+        channels = self._model.input_shape[-1]
+        return [costs.graph_activations(self._model, (side, side), channels) for side in _SAMPLES]
 
 
 def _room() -> int | None:

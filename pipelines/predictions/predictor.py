@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasseg import inference, serving
+from kerasseg import encoded_images, inference, serving
 
-from ..errors import ImageFileError
+from ..errors import ImageFileError, InputError
 from ..images import given_images
 from ..images.elsewhere import Image
 from ..images.source_images import Stretch
@@ -28,7 +28,7 @@ class Predicted(NamedTuple):
     """An image and what was predicted for it.
 
     Attributes:
-        image: uint8 (height, width, 3), RGB.
+        image: uint8 or uint16 (height, width, channels).
         labels: uint8 (height, width) label maps: the prediction, then those of a strip.
         measures: float32 (height, width, 3), see `confidence.MEASURES`; None if not asked for.
     """
@@ -42,7 +42,8 @@ class Predictor:
     """A network with its view and CRF, for images of all sizes.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         view: How it sees an image.
         crf: Parameters of the CRF; None for no CRF.
         crf_strip: Numbers of CRF iterations of further label maps, where 0 stands for no CRF.
@@ -50,6 +51,10 @@ class Predictor:
             measures of confidence; None to compute none.
         memory: Bytes of memory that the process may take, see `memory.Limit`.
         on_windows: Called with a sentence if an image is too large and is predicted in windows.
+        bits: Bits of a channel with which images are read, 8 or 16.
+
+    Raises:
+        InputError: If there is a CRF, and the model takes other images than RGB images.
     """
 
     def __init__(
@@ -61,7 +66,14 @@ class Predictor:
         measure: Callable | None = None,
         memory: int | None = None,
         on_windows: Callable[[str], None] = lambda sentence: None,
+        bits: int = 8,
     ):
+        self._form = model.input_shape[-1], bits
+        if (crf or crf_strip) and self._form[0] != 3:
+            raise InputError(
+                "images must be RGB for a CRF, which compares their colours, got images of "
+                f"{self._form[0]} channels."
+            )
         self._model, self._view, self._crf, self._strip = model, view, crf, crf_strip
         self._measure = measure
         self._classes = model.output_shape[-1]
@@ -84,7 +96,7 @@ class Predictor:
         Raises:
             ImageFileError: If the file cannot be read, or the network cannot take the image.
         """
-        image = _read(path, stretch)
+        image = _read(path, stretch, *self._form)
         size = (image.shape[0], image.shape[1])
         if self._limit.fits(size):
             with _naming(size):
@@ -188,7 +200,8 @@ class Predictor:
                     "leave --crf out, or give a larger --memory",
                 )
             self._tell(path, size, f"at {small_size[0]} x {small_size[1]}, as {why}")
-            parts = resized.predict_rows(read, size, small_size, self._logits, self._decide)
+            rows = lambda top, end: _to_float(read(top, end))  # noqa: E731
+            parts = resized.predict_rows(rows, size, small_size, self._logits, self._decide)
         with _naming(size):
             for label, *measures in parts:
                 yield label, measures[0] if measures else None
@@ -209,21 +222,23 @@ class Predictor:
 
     @functools.cached_property
     def _whole(self) -> Callable:
-        """Function from an image, uint8 (height, width, 3), to label maps and measures or None.
+        """Function from an image, (height, width, channels), to label maps and measures or None.
 
         One graph serves images of all sizes.
         """
         compute = self._compute
 
         def predict(image):
-            labels, measures = compute(tf.cast(image[tf.newaxis], tf.float32))
+            labels, measures = compute(encoded_images.to_float(image[tf.newaxis]))
             return [label[0] for label in labels], None if measures is None else measures[0]
 
-        return tf.function(predict, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
+        channels, bits = self._form
+        image = tf.TensorSpec((None, None, channels), f"uint{bits}")
+        return tf.function(predict, input_signature=[image])
 
     @functools.cached_property
     def _compute(self) -> Callable:
-        """Function from images, float32 (batch, height, width, 3), to label maps and measures."""
+        """Function from images, (batch, height, width, channels), to label maps and measures."""
         compute_logits = inference.with_constant_weights(seen(self._model, self._view))
         steps = [self._crf and self._crf.num_iterations, *self._strip]
         crf = self._crf or CRFParameters()
@@ -239,7 +254,7 @@ class Predictor:
 
     @functools.cached_property
     def _logits(self) -> Callable:
-        """Function from windows, (windows, height, width, 3) of any numbers, to their logits."""
+        """Function from windows, (windows, height, width, channels), to their logits."""
         model = self._model
         if not self._limit.keeps_windows:
             model = seen(model, self._view)
@@ -247,9 +262,9 @@ class Predictor:
         compute_logits = inference.with_constant_weights(model)
         call = tf.function(
             lambda windows: compute_logits(windows, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)],
+            input_signature=[tf.TensorSpec((None, None, None, self._form[0]), tf.float32)],
         )
-        return lambda windows: call(windows.astype(np.float32)).numpy()
+        return lambda windows: call(_to_float(windows)).numpy()
 
 
 def _describe(tiling: Tiling) -> str:
@@ -274,10 +289,16 @@ def _array(tensor: Any) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy()
 
 
-def _read(path: Image, stretch: Stretch | None) -> np.ndarray:
-    """Reads an image as uint8 (height, width, 3), RGB, with the decoder of the SavedModels."""
-    content = given_images.read(path, stretch)
+def _to_float(pixels: np.ndarray) -> np.ndarray:
+    """Brings integers to [0, 255] as `encoded_images.to_float` does it."""
+    values = pixels.astype(np.float32)
+    return values / np.float32(257) if pixels.dtype == np.uint16 else values
+
+
+def _read(path: Image, stretch: Stretch | None, channels: int, bits: int) -> np.ndarray:
+    """Reads an image, (height, width, channels), with the decoder of the SavedModels."""
+    content = given_images.read(path, stretch, channels, bits)
     try:
-        return serving.decode_pixels(content).numpy()
+        return serving.decode_pixels(content, channels, bits).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise ImageFileError("image cannot be decoded", str(error.message)) from error

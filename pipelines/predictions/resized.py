@@ -25,11 +25,11 @@ def predict_rows(
 
     Args:
         read: Function from a first row and the row after the last one to these rows of the image,
-            uint8 (rows, width, 3). The rows of its calls go down the image and overlap.
+            (rows, width, channels). The rows of its calls go down the image and overlap.
         size: `(height, width)` of the image.
         small_size: `(height, width)` to which it is resized bilinearly, without antialiasing.
-        compute_logits: Function from the small image, float32 (1, height, width, 3), to logits of
-            its size.
+        compute_logits: Function from the small image, float32 (1, height, width, channels), to
+            logits of its size.
         decide: Function from logits (rows, columns, classes) to arrays (rows, columns, ...).
 
     Yields:
@@ -45,7 +45,7 @@ def predict_rows(
 
 
 def _shrink(read: Callable, size: tuple[int, int], small_size: tuple[int, int]) -> np.ndarray:
-    small = np.empty((*small_size, 3), np.float32)
+    small = np.empty((*small_size, read(0, 1).shape[-1]), np.float32)
     down, across = _Places.along(size[0], small_size[0]), _Places.along(size[1], small_size[1])
     for row in range(small_size[0]):
         place = down.part(row, row + 1)

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from kerasseg.channels import is_default
+
 from ..errors import ImageFileError, InputError
-from ..images.source_images import Stretch
+from ..images import channel_images, tiff
+from ..images.stored_values import StoredValues
+from ..images.treatments import Stretch
 
 # GeoTIFF's tags that place an image on the earth.
 _GEOREFERENCE = (33550, 33922, 34264, 34735, 34736, 34737)
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter two are BigTIFF
 _UPRIGHT = 1
-# Photometric interpretations.
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_COLORS = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR)
 _LARGEST_PART = 2**29  # bytes of a tile, or of a strip over the whole width
 
 
@@ -46,7 +46,7 @@ def is_tiff(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return file.read(4) in _MAGIC
+            return file.read(4) in tiff.MAGIC
     except (OSError, ValueError):
         return False
 
@@ -74,24 +74,29 @@ def _count_with_pillow(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def opened(path: Path, stretch: Stretch | None) -> Iterator["TiffRows"]:
+def opened(
+    path: Path, stretch: Stretch | None, channels: int = 3, bits: int = 8
+) -> Iterator["TiffRows"]:
     """Opens a TIFF file.
 
     Args:
         path: The file, with one picture in strips or tiles. Smaller copies of it and masks may be
             in the file, too.
         stretch: Values that become black and white in images with more than 8 bits per channel;
-            None refuses such images.
+            None refuses such images, unless `bits` is 16.
+        channels: Number of channels of the rows; for 3, see `TiffRows`.
+        bits: Bits of a channel of the rows.
 
     Raises:
-        ImageFileError: If it cannot be read by rows, or is damaged.
+        ImageFileError: If it cannot be read by rows, is damaged, or has other channels.
     """
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its warnings name no file
     with contextlib.ExitStack() as stack:
         try:
-            rows = TiffRows(_picture(stack.enter_context(tifffile.TiffFile(path))), stretch)
+            page = tiff.only_picture(stack.enter_context(tifffile.TiffFile(path)))
+            rows = TiffRows(page, stretch, channels, bits)
         except ImageFileError:
             raise
         except Exception as error:  # tifffile raises many kinds for damaged headers
@@ -99,28 +104,17 @@ def opened(path: Path, stretch: Stretch | None) -> Iterator["TiffRows"]:
         yield rows
 
 
-def _picture(file: Any) -> Any:
-    pages = [page.aspage() for page in file.pages]
-    pictures = [page for page in pages if not (page.is_reduced or page.is_mask)]
-    if not pictures:
-        raise ImageFileError("TIFF cannot be read", "no picture is in it")
-    if len(pictures) > 1:
-        raise ImageFileError(
-            f"file must hold one picture, got {len(pictures)} (TIFF)",
-            "save the picture as a separate file",
-        )
-    return pictures[0]
-
-
 class TiffRows:
-    """The rows of a TIFF picture, as RGB.
+    """The rows of a TIFF picture.
 
-    Of more than three channels, the first three are red, green and blue; of two, the first one is
-    gray.
+    For RGB of 8 bits, the first three of more channels are red, green and blue, and of two, the
+    first one is gray. Otherwise the picture must have as many channels as are asked for.
 
     Args:
         page: The picture, a `tifffile.TiffPage`.
         stretch: As for `opened`.
+        channels: As for `opened`.
+        bits: As for `opened`.
 
     Attributes:
         size: `(height, width)`.
@@ -130,14 +124,16 @@ class TiffRows:
         ImageFileError: If its pixels are stored in a way that is not read.
     """
 
-    def __init__(self, page: Any, stretch: Stretch | None):
-        self._page, self._stretch = page, stretch
-        _check(page, stretch)
+    def __init__(self, page: Any, stretch: Stretch | None, channels: int = 3, bits: int = 8):
+        self._page, self._stretch, self._bits = page, stretch, bits
+        self._is_rgb = is_default(channels, bits)
+        _check(page, stretch, channels, bits)
         self.size = (page.imagelength, page.imagewidth)
         self._length = page.tilelength if page.is_tiled else min(page.rowsperstrip, self.size[0])
         self._down = math.ceil(self.size[0] / self._length)
         self._across = math.ceil(self.size[1] / page.tilewidth) if page.is_tiled else 1
-        self._first, self._rows = 0, np.empty((0, self.size[1], 3), np.uint8)
+        self._shape, self._dtype = (self.size[1], channels), np.dtype(f"uint{bits}")
+        self._first, self._rows = 0, np.empty((0, *self._shape), self._dtype)
         self.georeference = [
             (tag.code, tag.dtype, tag.count, tag.value, True)
             for tag in (page.tags.get(code) for code in _GEOREFERENCE)
@@ -152,7 +148,7 @@ class TiffRows:
             end: Row after the last one.
 
         Returns:
-            uint8 (end - top, width, 3), RGB.
+            uint8, or uint16 for 16 bits: (end - top, width, channels).
         """
         first, last = top // self._length, math.ceil(end / self._length)
         if first != self._first or len(self._rows) < end - first * self._length:
@@ -164,7 +160,7 @@ class TiffRows:
         """Holds the rows of some rows of tiles or strips."""
         held = range(self._first, self._first + math.ceil(len(self._rows) / self._length))
         start, end = first * self._length, min(last * self._length, self.size[0])
-        rows = np.empty((end - start, self.size[1], 3), np.uint8)
+        rows = np.empty((end - start, *self._shape), self._dtype)
         for row in range(first, last):
             at = row * self._length - start
             part = rows[at : at + self._length]
@@ -178,7 +174,7 @@ class TiffRows:
     def _decode_row(self, row: int, rows: np.ndarray) -> None:
         """Decodes a row of tiles, or a strip."""
         page = self._page
-        planes = min(page.samplesperpixel, 3) if page.planarconfig == 2 else 1
+        planes = min(page.samplesperpixel, self._shape[1]) if page.planarconfig == 2 else 1
         for column in range(self._across):
             parts = [
                 self._decode((plane * self._down + row) * self._across + column)
@@ -187,7 +183,8 @@ class TiffRows:
             pixels = parts[0] if planes == 1 else np.concatenate(parts, axis=-1)
             left = column * page.tilewidth if page.is_tiled else 0
             pixels = pixels[: len(rows), : self.size[1] - left]
-            rows[:, left : left + pixels.shape[1]] = self._as_rgb(pixels)
+            as_asked = self._as_rgb if self._is_rgb else self._as_channels
+            rows[:, left : left + pixels.shape[1]] = as_asked(pixels)
 
     def _decode(self, index: int) -> np.ndarray:
         """Decodes a tile or strip: (rows, columns, channels) as they are stored."""
@@ -208,30 +205,34 @@ class TiffRows:
 
     def _as_rgb(self, pixels: np.ndarray) -> np.ndarray:
         photometric = self._page.photometric
-        if photometric == _PALETTE:
+        if photometric == tiff.PALETTE:
             return (self._page.colormap.T[pixels[..., 0]] >> 8).astype(np.uint8)
         pixels = pixels[..., :3] if pixels.shape[-1] > 2 else pixels[..., :1]
         if self._stretch is not None and pixels.dtype != np.uint8:
             pixels = self._stretch(pixels)
-        return 255 - pixels if photometric == _WHITE_IS_ZERO else pixels
+        return 255 - pixels if photometric == tiff.WHITE_IS_ZERO else pixels
+
+    def _as_channels(self, pixels: np.ndarray) -> np.ndarray:
+        channels = self._shape[1]
+        if self._page.photometric == tiff.PALETTE:
+            pixels = (self._page.colormap.T[pixels[..., 0]] >> 8).astype(np.uint8)
+        if self._page.photometric == tiff.WHITE_IS_ZERO:
+            pixels = 255 - pixels
+        pixels, _ = channel_images.in_bits(pixels, self._bits, self._stretch)
+        return pixels[..., :channels] if pixels.shape[-1] >= channels else pixels[..., :1]
 
 
-def _check(page: Any, stretch: Stretch | None) -> None:
+def _check(page: Any, stretch: Stretch | None, channels: int, bits: int) -> None:
     turn = page.tags.get(274)
     if turn is not None and turn.value != _UPRIGHT:
         raise ImageFileError(
             f"TIFF must be upright to be read by rows, got orientation {int(turn.value)}",
             "save it upright",
         )
-    if page.imagedepth != 1 or page.photometric not in _COLORS:
-        raise ImageFileError(
-            f"TIFF must be gray, RGB or of a palette, got {page.photometric!r}", "convert it"
-        )
-    if page.dtype is None or page.bitspersample < 8 or page.dtype.kind not in "uif":
-        raise ImageFileError(
-            f"TIFF must have channels of 8 bits or more, got {page.bitspersample}", "convert it"
-        )
-    _check_depth(page, stretch)
+    tiff.check_kind(page)
+    _check_depth(page, stretch, bits)
+    if not is_default(channels, bits):
+        _check_channels(page, channels)
     columns = page.tilewidth if page.is_tiled else page.imagewidth
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
     size = rows * columns * page.samplesperpixel * page.dtype.itemsize
@@ -243,8 +244,17 @@ def _check(page: Any, stretch: Stretch | None) -> None:
         )
 
 
-def _check_depth(page: Any, stretch: Stretch | None) -> None:
-    if page.dtype == np.uint8:
+def _check_channels(page: Any, channels: int) -> None:
+    """Refuses a picture of other channels; they are counted as those of smaller files."""
+    count = 3 if page.photometric == tiff.PALETTE else page.samplesperpixel
+    found = StoredValues(np.empty((1, 1, count), page.dtype), 1, "TIFF", tiff.has_alpha(page))
+    channel_images.with_channels(found, channels)
+    if page.photometric == tiff.WHITE_IS_ZERO and page.dtype != np.uint8:
+        raise tiff.white_is_zero(page)
+
+
+def _check_depth(page: Any, stretch: Stretch | None, bits: int) -> None:
+    if page.dtype == np.uint8 or (bits == 16 and page.dtype == np.uint16 and stretch is None):
         return
     if stretch is None:
         from ..images.image_files import too_deep

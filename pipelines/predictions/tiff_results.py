@@ -30,6 +30,8 @@ def write(
     predictor: Predictor,
     pictures: Pictures,
     classes: ClassSpace,
+    channels: int = 3,
+    bits: int = 8,
     *,
     stretch: Stretch | None = None,
     min_confidence: float | None = None,
@@ -42,6 +44,8 @@ def write(
         predictor: The network.
         pictures: How the results are drawn.
         classes: Names and colours of the classes.
+        channels: Number of channels of the network's images.
+        bits: Bits of a channel.
         stretch: Values that become black and white in images with more than 8 bits per channel;
             None refuses such images.
         min_confidence: Pixels of a lower largest probability become 255; None for none.
@@ -58,7 +62,7 @@ def write(
         )
     files = [item.file(ending) for ending in TIFF_ENDINGS]
     with (
-        tiff_reading.opened(name_of(item.image), stretch) as rows,
+        tiff_reading.opened(name_of(item.image), stretch, channels, bits) as rows,
         output_names.new_files(files, overwrite=pictures.overwrite) as (label, overlay),
         tempfile.TemporaryFile(dir=label.parent) as plain,
     ):

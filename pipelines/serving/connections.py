@@ -7,8 +7,8 @@ A connection is used in three steps, so that each can be timed: `encode` a reque
 import random
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -51,10 +51,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of a signature's inputs and outputs, with TensorFlow's numbers of their dtypes."""
+    """Names of a signature's inputs and outputs, with TensorFlow's numbers of their dtypes.
+
+    Attributes:
+        inputs: Those of the inputs.
+        outputs: Those of the outputs.
+        shapes: Shapes of the inputs by name, -1 for any length; without those that are unknown.
+        channels: Number of channels of the model's images.
+        bits: Bits of each channel, 8 or 16.
+    """
 
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    channels: int = 3
+    bits: int = 8
 
 
 class Connection(Protocol):

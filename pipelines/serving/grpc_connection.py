@@ -59,6 +59,10 @@ class GrpcConnection:
             name: Layout(
                 {key: info.dtype for key, info in sorted(signature.inputs.items())},
                 {key: info.dtype for key, info in sorted(signature.outputs.items())},
+                {
+                    key: [dim.size for dim in info.tensor_shape.dim]
+                    for key, info in sorted(signature.inputs.items())
+                },
             )
             for name, signature in sorted(signatures.items())
             if not name.startswith("__")

@@ -50,7 +50,8 @@ class RestConnection:
             return {
                 name: Layout(
                     *({key: _DTYPES.get(info["dtype"], 0) for key, info in signature[side].items()}
-                      for side in ("inputs", "outputs"))
+                      for side in ("inputs", "outputs")),
+                    shapes=_shapes(signature["inputs"]),
                 )
                 for name, signature in signatures.items()
                 if not name.startswith("__")
@@ -168,3 +169,13 @@ def _from_json(values: Any, dtype: int) -> np.ndarray:
     if dtype != tensors.STRING:
         return np.array(values, tensors.DTYPES[dtype])
     return tensors.strings(base64.b64decode(value["b64"]) for value in values)
+
+
+def _shapes(inputs: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Returns the shapes of inputs, as the answer of a server has them; without unknown ranks."""
+    shapes = {name: info.get("tensor_shape", {}) for name, info in inputs.items()}
+    return {
+        name: [int(dim["size"]) for dim in shape["dim"]]
+        for name, shape in shapes.items()
+        if shape.get("dim") and not shape.get("unknown_rank")
+    }

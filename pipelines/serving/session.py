@@ -1,7 +1,8 @@
 """A connection to a server that repeats failed calls and sends one image at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from ..images import record_images
 from . import connections, tensors
 from .connections import Connection, Layout, RequestError, Target
 
-_UINT8 = 4
+_UINT8, _UINT16 = 4, 17
+_RGB = 3, 8
 
 
 @contextmanager
@@ -60,13 +62,14 @@ class Session:
             raise RequestError(
                 f"signature must be one of {', '.join(sorted(layouts))}, got {target.signature}.", 5
             )
-        if list(layout.inputs.values()) not in ([tensors.STRING], [_UINT8]):
+        if list(layout.inputs.values()) not in ([tensors.STRING], [_UINT8], [_UINT16]):
             raise RequestError(
                 f"signature must take files or uint8 pixels, got {target.signature}, which takes "
                 f"{', '.join(layout.inputs)}.",
                 5,
             )
-        return layout
+        channels, bits = _form_of_images(layouts.values())
+        return replace(layout, channels=channels, bits=bits)
 
     def ask(self, target: Target, layout: Layout, content: bytes) -> dict[str, np.ndarray]:
         """Sends an image and returns its outputs without the batch dimension."""
@@ -94,4 +97,14 @@ def inputs(layout: Layout, content: bytes) -> dict[str, np.ndarray]:
     ((name, dtype),) = layout.inputs.items()
     if dtype == tensors.STRING:
         return {name: tensors.strings([content])}
-    return {name: record_images.decode(content)[np.newaxis]}
+    return {name: record_images.decode(content, layout.channels, layout.bits)[np.newaxis]}
+
+
+def _form_of_images(layouts: Iterable[Layout]) -> tuple[int, int]:
+    """Returns channels and bits of a model's images, as one of its signatures of pixels says."""
+    for layout in layouts:
+        for name, kind in layout.inputs.items():
+            shape = layout.shapes.get(name, ())
+            if kind in (_UINT8, _UINT16) and len(shape) == 4 and shape[-1] > 0:
+                return shape[-1], 8 if kind == _UINT8 else 16
+    return _RGB

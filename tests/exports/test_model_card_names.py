@@ -5,6 +5,7 @@ import pytest
 
 from kerasseg.pipelines.classes import ClassSpace
 from kerasseg.pipelines.exports import model_card
+from kerasseg.pipelines.exports.formats import Export
 from kerasseg.pipelines.runs import run_folder
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 
@@ -37,7 +38,8 @@ def card(tmp_path):
     described = run_folder.describe(
         tmp_path / "run", TrainingOptions(model="unet"), classes, origin
     )
-    model_card.write(tmp_path / "card.md", "street", described, None, {})
+    export = Export("street", classes, {}, None, False)
+    model_card.write(tmp_path / "card.md", "street", described, None, {}, export=export)
     return (tmp_path / "card.md").read_text()
 
 

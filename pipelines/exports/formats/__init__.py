@@ -14,7 +14,7 @@ name of the format, which is also the name of the extra with its packages. It ha
     adapt(model, size) -> model        the network as it is to compute there
     write(model, folder, export) -> Path           the folder for what describes it
     check(model, folder, export) -> dict           what was compared with the network
-    describe_input(size) -> str        a sentence for the model card
+    describe_input(export) -> str      a sentence for the model card
 
 and, if it is a file, `load(file)`: returns a `portable.Loaded`, for a process that has neither
 TensorFlow nor Keras.
@@ -59,7 +59,9 @@ class Export:
         temperature: Number by which logits are divided before the softmax of the probabilities.
         quantize: What its numbers are quantised to, one of `QUANTIZED`; None if they are not.
         calibration: Function that yields the images from which the ranges of the activations are
-            taken, each uint8 (1, height, width, 3), of the `size` if there is one.
+            taken, each (1, height, width, channels), of the `size` if there is one.
+        channels: Number of channels of the images.
+        bits: Bits of a channel, 8 or 16: images are uint8 or uint16.
     """
 
     name: str
@@ -70,6 +72,13 @@ class Export:
     temperature: float = 1.0
     quantize: str | None = None
     calibration: "Callable[[], Iterator[np.ndarray]]" = lambda: iter(())
+    channels: int = 3
+    bits: int = 8
+
+    @property
+    def dtype(self) -> str:
+        """Type of the numbers of images."""
+        return f"uint{self.bits}"
 
 
 def names() -> list[str]:

@@ -34,7 +34,8 @@ def write(model, folder: Path, export: Export) -> Path:
     """Converts a network, and describes inputs and classes in the file's metadata.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         folder: Folder to write `FILE` into.
         export: The export, whose size is known.
 
@@ -50,7 +51,7 @@ def write(model, folder: Path, export: Export) -> Path:
 
     assert export.size is not None
     model = litert_layers.with_builtin_operations(model)
-    shape = (1, *export.size, 3)
+    shape = (1, *export.size, export.channels)
     function = single_file.signature(model, shape, export).get_concrete_function()
     # Untracked weights are not converted: the converter loses the weights of a Keras model.
     tracked = litert_layers.Weights([variable.value for variable in model.variables])
@@ -99,5 +100,7 @@ def load(file: Path) -> portable.Loaded:
 
     interpreter = Interpreter(str(file), num_threads=cores.count())
     runner = interpreter.get_signature_runner(portable.SIGNATURE)
-    shape = tuple(runner.get_input_details()[portable.INPUT]["shape"].tolist())
-    return portable.Loaded(shape, lambda images: runner(**{portable.INPUT: images}))
+    details = runner.get_input_details()[portable.INPUT]
+    bits = 8 * details["dtype"]().itemsize
+    run = lambda images: runner(**{portable.INPUT: images})  # noqa: E731
+    return portable.Loaded(tuple(details["shape"].tolist()), run, bits)

@@ -34,7 +34,8 @@ def write(model, folder: Path, export: Export) -> Path:
     """Converts a network and stores the meaning of the labels in the file's `metadata_props`.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         folder: Folder to write `FILE` into.
         export: The export.
 
@@ -50,7 +51,7 @@ def write(model, folder: Path, export: Export) -> Path:
     from .. import single_file
 
     sides = export.size or (None, None)
-    function = single_file.signature(model, (None, *sides, 3), export)
+    function = single_file.signature(model, (None, *sides, export.channels), export)
     handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
     # tf2onnx logs each unknown node as an error; one message below names them all.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
@@ -96,7 +97,7 @@ def load(file: Path) -> portable.Loaded:
     def run(images) -> dict[str, Any]:
         return dict(zip(names, session.run(names, {taken.name: images}), strict=True))
 
-    return portable.Loaded(shape, run)
+    return portable.Loaded(shape, run, 16 if "uint16" in taken.type else 8)
 
 
 def operations(proto) -> list[str]:

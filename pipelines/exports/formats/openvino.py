@@ -41,7 +41,8 @@ def write(model, folder: Path, export: Export) -> Path:
     """Converts a network by way of ONNX, and stores the meaning of the labels in the file.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         folder: Folder to write `FILE` and the weights into.
         export: The export.
 
@@ -95,4 +96,4 @@ def load(file: Path) -> portable.Loaded:
         answers = network([images])
         return {name: answers[output].copy() for output, name in names.items()}
 
-    return portable.Loaded(shape, run)
+    return portable.Loaded(shape, run, taken.element_type.bitwidth)

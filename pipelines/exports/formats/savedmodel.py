@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from kerasseg.channels import in_words, is_default
+
 from ...errors import InputError, why_not_written
 from . import Export
 
@@ -20,6 +22,7 @@ NOTES = (
 
 EXTRA = "assets.extra"  # TensorFlow Serving ignores this folder
 _TEST_IMAGES = ((61, 83, "PNG"), (97, 64, "JPEG"))
+_TEST_PNGS = ((61, 83, "PNG"), (97, 64, "PNG"))  # of images that JPEG cannot hold
 
 
 def adapt(model, size: tuple[int, int] | None):
@@ -33,7 +36,8 @@ def write(model, folder: Path, export: Export) -> Path:
     """Writes a SavedModel and its warm-up requests.
 
     Args:
-        model: Model from images (batch, height, width, 3), RGB in [0, 255], to logits of that size.
+        model: Model from images (batch, height, width, channels) in [0, 255] to logits of that
+            size.
         folder: The version's folder.
         export: The export; its overlays do not draw a background.
 
@@ -58,12 +62,13 @@ def write(model, folder: Path, export: Export) -> Path:
             size=export.size,
             undrawn=export.classes.undrawn,
             temperature=export.temperature,
+            bits=export.bits,
         )
     except tf.errors.OpError as error:  # such as that of a full disk
         raise InputError(f"{folder}: cannot be written ({why_not_written(error)}).") from error
     extra = folder / EXTRA
     extra.mkdir()
-    warmup_requests.write(extra / warmup_requests.FILE, export.name, _encoded(*_TEST_IMAGES[0]))
+    warmup_requests.write(extra / warmup_requests.FILE, export.name, _test_images(export)[0])
     return extra
 
 
@@ -94,16 +99,17 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     operations = _operations(folder)
     if foreign := [name for name in operations if "PyFunc" in name]:
         raise InputError(f"{folder}: operations must be TensorFlow's own, got {foreign}.")
-    images = [_encoded(*described) for described in _TEST_IMAGES]
+    images = _test_images(export)
     answers = saved_model.predict_in_clean_process(folder, images)
     comparison = parity.Comparison(model)
     for content, answer in zip(images, answers, strict=True):
         served = np.asarray(PIL.Image.open(io.BytesIO(answer)))
-        if not comparison.agrees(serving.decode_image(content)[np.newaxis], served[np.newaxis]):
+        image = serving.decode_image(content, export.channels, export.bits)
+        if not comparison.agrees(image[np.newaxis], served[np.newaxis]):
             raise InputError(f"{folder}: labels differ from the network's; nothing was exported.")
     return {
         "loader": "TensorFlow's C interface, in a process without Keras",
-        "images": [list(described) for described in _TEST_IMAGES],
+        "images": [list(described) for described in _described(export)],
         **comparison.counts(),
         "operations": operations,
     }
@@ -120,20 +126,36 @@ def _operations(folder: Path) -> list[str]:
     return sorted({node.op for node in nodes})
 
 
-def _encoded(height: int, width: int, format_: str) -> bytes:
+def _described(export: Export) -> tuple[tuple[int, int, str], ...]:
+    return _TEST_IMAGES if is_default(export.channels, export.bits) else _TEST_PNGS
+
+
+def _test_images(export: Export) -> list[bytes]:
+    """Draws and encodes the images of the check."""
     from .. import parity
 
-    return parity.encode(parity.draw_image(height, width), format_)
+    return [
+        parity.encode(parity.draw_image(height, width, export.channels, export.bits), format_)
+        for height, width, format_ in _described(export)
+    ]
 
 
-def describe_input(size: tuple[int, int] | None) -> str:
+def describe_input(export: Export) -> str:
     """Describes the inputs and outputs of the model."""
+    size = export.size
     resized = (
         f", which the network sees resized to {size[0]} x {size[1]} (height x width)"
         if size
         else ""
     )
+    images, encoded = "RGB images", ""
+    if not is_default(export.channels, export.bits):
+        images = f"images of {in_words(export.channels, export.bits)}"
+        encoded = (
+            " An image is sent as a PNG, gray for one channel, RGB for three, and else gray with "
+            "the channels one below the other."
+        )
     return (
-        f"Takes RGB images of any size{resized}; gives a class for each pixel, at the image's own "
-        "size."
+        f"Takes {images} of any size{resized}; gives a class for each pixel, at the image's own "
+        f"size.{encoded}"
     )
