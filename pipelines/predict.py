@@ -9,6 +9,7 @@ from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
 from .images import given_images, words
 from .images.elsewhere import name_of
+from .images.output_names import Output
 from .images.source_images import Stretch
 from .images.words import Words
 from .predictions import confidence as confidences
@@ -194,29 +195,27 @@ def run(
     in_rows = {
         item for item in plan if results is pictures and pictures.is_read_in_rows(item.image)
     }
-    told = {"on_frames": on_frames, "on_notice": on_windows}
-    problems, written = [], []
-    for index, item in enumerate(plan):
-        on_part = partial(_tell_part, on_progress, index, len(plan))
-        try:
-            if item in in_rows:
-                how = {"stretch": stretch, "min_confidence": min_confidence, "on_part": on_part}
-                form = described.channels, described.bits
-                tiff_results.write(item, predictor, pictures, described.classes, *form, **how)
-            elif isinstance(results, Videos):
-                how = {"min_confidence": min_confidence, "on_part": on_part, **told}
-                video_results.write(item, predictor, results, described.classes, **how)
-            else:
-                predicted = predictor.predict(item.image, stretch, on_part)
-                predicted = _without_uncertain(predicted, min_confidence)
-                results.write(item, predicted, described.classes)
-        except ImageFileError as problem:
-            problems.append(Problem(str(item.image), problem.what, problem.cause))
+
+    def write_one(writer: Results | Videos, item: Output, on_part: Callable) -> None:
+        how = {"min_confidence": min_confidence, "on_part": on_part}
+        if item in in_rows:
+            form = described.channels, described.bits
+            how |= {"stretch": stretch}
+            tiff_results.write(item, predictor, pictures, described.classes, *form, **how)
+        elif isinstance(writer, Videos):
+            how |= {"on_frames": on_frames, "on_notice": on_windows}
+            video_results.write(item, predictor, writer, described.classes, **how)
         else:
-            written.append(item)
-        on_progress(index + 1, len(plan))
-    if not isinstance(results, Videos):
-        results.finish(written, are_all=not problems)
+            predicted = predictor.predict(item.image, stretch, on_part)
+            predicted = _without_uncertain(predicted, min_confidence)
+            writer.write(item, predicted, described.classes)
+
+    with results.writing() as writer:
+        written, problems = _write_all(plan, partial(write_one, writer), on_progress)
+        if not written:
+            raise PredictionError(problems)
+        if not isinstance(writer, Videos):
+            writer.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems)
     others = (STRIP, *confidences.ENDINGS)
@@ -228,6 +227,24 @@ def run(
         )
         for item in written
     ]
+
+
+def _write_all(
+    plan: Sequence[Output],
+    write_one: Callable[[Output, Callable[[float], None]], None],
+    on_progress: Callable[[float, int], None],
+) -> tuple[list[Output], list[Problem]]:
+    """Returns what was written, and what is wrong with the other images."""
+    written, problems = [], []
+    for index, item in enumerate(plan):
+        try:
+            write_one(item, partial(_tell_part, on_progress, index, len(plan)))
+        except ImageFileError as problem:
+            problems.append(Problem(str(item.image), problem.what, problem.cause))
+        else:
+            written.append(item)
+        on_progress(index + 1, len(plan))
+    return written, problems
 
 
 def _tell_part(

@@ -125,7 +125,11 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
         options.tell_calibration(run, arguments["checkpoint"], parameters, view)
     try:
         with (
-            stopping.telling(f"the {noun}s so far are written."),
+            stopping.telling(
+                f"{arguments['as_dataset']} is not written."
+                if arguments["as_dataset"]
+                else f"the {noun}s so far are written."
+            ),
             options.progress_bar("predicting") as bar,
         ):
             written = predict.run(

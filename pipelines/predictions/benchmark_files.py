@@ -3,6 +3,7 @@
 The facts of a benchmark are those of its dataset: `SUBMISSIONS` in `pipelines/datasets/`.
 """
 
+import contextlib
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,10 @@ class BenchmarkFiles:
             f"format {self.benchmark} must have the {numbers} classes of the benchmark, "
             f"{_list(self._submissions[0].names)}; got {classes.count}: {_list(classes.names)}."
         )
+
+    def writing(self) -> contextlib.AbstractContextManager["BenchmarkFiles"]:
+        """Yields itself: each file is complete on its own."""
+        return contextlib.nullcontext(self)
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes the file of an image."""

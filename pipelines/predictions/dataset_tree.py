@@ -8,12 +8,13 @@ Every tenth image is in validation, from the first on, and the others are in tra
 training needs both.
 """
 
+import contextlib
 import io
 import json
 import os.path
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,11 @@ class DatasetTree:
 
     Attributes:
         folder: Folder to write, which must not exist or must be empty.
+        inside: Folder to write into until the tree is complete; None for `folder`.
     """
 
     folder: Path
+    inside: Path | None = None
 
     def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the labels, and divides the images into train and validation."""
@@ -67,21 +70,35 @@ class DatasetTree:
         """Refuses classes that no list of classes can hold."""
         _list_classes(classes)
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator["DatasetTree"]:
+        """Yields the tree in a temporary folder: a part of a dataset must not look like one."""
+        parent = self.folder.parent
+        with writing_to(self.folder):
+            parent.mkdir(parents=True, exist_ok=True)
+            atomic_files.remove_leftovers(parent)
+            with atomic_files.new_folder(self.folder) as temporary:
+                yield replace(self, inside=temporary)
+
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes image and label."""
         label = figures.png(predicted.labels[0])
-        output_names.write({item.file(LABEL): label})
+        output_names.write({self._place_now(item.file(LABEL)): label})
         with writing_to(self.folder):
             self._write_image(item, predicted)
-            if not (self.folder / _CLASSES).exists():
-                atomic_files.write_text(self.folder / _CLASSES, _list_classes(classes))
+            list_ = self._place_now(self.folder / _CLASSES)
+            if not list_.exists():
+                atomic_files.write_text(list_, _list_classes(classes))
+
+    def _place_now(self, path: Path) -> Path:
+        return (self.inside or self.folder) / path.relative_to(self.folder)
 
     def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
         """Writes nothing more."""
 
     def _write_image(self, item: Output, predicted: Predicted) -> None:
         below = item.folder.relative_to(self.folder / _LABELS)
-        folder = self.folder / _IMAGES / below
+        folder = self._place_now(self.folder / _IMAGES / below)
         folder.mkdir(parents=True, exist_ok=True)
         image = item.image if isinstance(item.image, Path) else None
         if image is not None and _is_taken_as_it_is(image, predicted.image):

@@ -1,5 +1,6 @@
 """The files that are written for the prediction of an image."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,10 @@ class Results(Protocol):
 
     def check(self, classes: ClassSpace) -> None:
         """Raises an InputError if results of this kind cannot hold the classes of the network."""
+        ...
+
+    def writing(self) -> contextlib.AbstractContextManager["Results"]:
+        """Yields what is to be written to; the end of the block completes the results."""
         ...
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
@@ -115,6 +120,10 @@ class Pictures:
 
     def check(self, classes: ClassSpace) -> None:
         """Accepts all classes."""
+
+    def writing(self) -> contextlib.AbstractContextManager["Pictures"]:
+        """Yields itself: the pictures of each image are complete on their own."""
+        return contextlib.nullcontext(self)
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes the pictures of an image; see `Results`."""

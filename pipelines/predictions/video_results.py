@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,10 @@ class Videos:
             except ImageFileError as error:
                 raise InputError(f"{error.what}; {error.cause}.") from error
         return plan
+
+    def writing(self) -> AbstractContextManager["Videos"]:
+        """Yields itself: the results of each video are complete on their own."""
+        return nullcontext(self)
 
     def check_network(self, model: keras.Model) -> None:
         """Refuses a network that does not take RGB.

@@ -11,6 +11,7 @@ import kerasseg
 from kerasseg.pipelines import convert, predict, records
 from kerasseg.pipelines.classes import ClassSpace, class_file
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.images.treatments import Stretch
 from kerasseg.pipelines.predictions import dataset_tree
 
 
@@ -119,3 +120,41 @@ def test_names_that_no_list_can_hold_are_a_clear_error():
     classes = ClassSpace(("7", "8"), ((1, 2, 3), (4, 5, 6)))
     with pytest.raises(InputError, match="names can stand in a list of classes, got 7, 8"):
         dataset_tree.DatasetTree(Path("new")).check(classes)
+
+
+def test_a_dataset_has_its_name_when_it_is_complete(tiny_run, photos, tmp_path, monkeypatch):
+    """A killed prediction leaves nothing that `convert` would take."""
+    tree, write = tmp_path / "tree", dataset_tree.DatasetTree.write
+    seen = []
+
+    def look(self, item, predicted, classes):
+        write(self, item, predicted, classes)
+        seen.append(tree.exists())
+
+    monkeypatch.setattr(dataset_tree.DatasetTree, "write", look)
+    stretch = Stretch(0, 4095)
+    predict.run(tiny_run, photos, as_dataset=tree, stretch=stretch)
+    assert seen == [False] * 5
+    assert (tree / "classes.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "tree"]
+
+
+def test_two_predictions_into_one_dataset_are_not_mixed(tiny_run, photos, tmp_path, monkeypatch):
+    tree, write = tmp_path / "tree", dataset_tree.DatasetTree.write
+
+    def write_beside_another(self, item, predicted, classes):
+        (tree / "of another").mkdir(parents=True, exist_ok=True)
+        write(self, item, predicted, classes)
+
+    monkeypatch.setattr(dataset_tree.DatasetTree, "write", write_beside_another)
+    with pytest.raises(InputError, match=r"tree: cannot be written \(.*not empty\)"):
+        predict.run(tiny_run, photos, as_dataset=tree, stretch=Stretch(0, 4095))
+    assert [path.name for path in tree.iterdir()] == ["of another"]
+
+
+def test_images_of_which_none_can_be_predicted_give_no_dataset(tiny_run, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(predict.PredictionError):
+        predict.run(tiny_run, tmp_path, as_dataset=tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
