@@ -153,7 +153,7 @@ def describe_input(export: Export) -> str:
         images = f"images of {in_words(export.channels, export.bits)}"
         encoded = (
             " An image is sent as a PNG, gray for one channel, RGB for three, and else gray with "
-            "the channels one below the other."
+            "the channels one below the other and the text `channels` with their number first."
         )
     return (
         f"Takes {images} of any size{resized}; gives a class for each pixel, at the image's own "
