@@ -89,7 +89,8 @@ def run(
         timeout: Seconds that a request may take.
         retries: Number of further attempts if the server cannot be reached or is busy.
         stretch: Values that become black and white in images with more than 8 bits per channel; use
-            those of the model's training data. None refuses such images.
+            those of the model's training data. None refuses such images. A model of 16-bit images
+            needs it, as the server does not know it; 0,65535 sends the numbers of the files.
         overwrite: Whether answers may replace files that kerasseg did not write, or that were
             changed after it wrote them. It cannot recognise its own `.npy` files.
         downloads: What the download of an image at an address may take and reach; the usual limits
@@ -117,6 +118,11 @@ def run(
         wanted = [signature, *([_OVERLAY] if overlay and signature != _OVERLAY else [])]
         targets = [Target(name, version, each) for each in wanted]
         layouts = [session.layout(target) for target in targets]
+        if layouts[0].bits > 8 and stretch is None:
+            raise InputError(
+                "stretch must be given for a model of 16-bit images, got none: the values that its "
+                "training data had, or 0,65535 to send the numbers of the files as they are."
+            )
         plan = output_names.plan(found.images, Path(output), _endings(layouts))
         on_passed_over(found.passed_over)
         answers, problems = [], []

@@ -1,3 +1,4 @@
+import dataclasses
 import http.server
 import json
 import os
@@ -311,6 +312,20 @@ def test_formats_that_a_server_does_not_decode_are_sent_without_a_loss(url, tmp_
     for answer in answers:
         label = decode(answer.files[0].read_bytes())
         np.testing.assert_array_equal(label, expected_label(pixels, 1))
+
+
+def test_a_model_of_16_bit_images_asks_for_the_stretch_of_its_training(url, tmp_path, monkeypatch):
+    """The server does not know it, and without it the model would see other brightnesses."""
+    layout = session.Session.layout
+    monkeypatch.setattr(
+        session.Session,
+        "layout",
+        lambda *arguments: dataclasses.replace(layout(*arguments), bits=16),
+    )
+    PIL.Image.new("I;16", (16, 12), 900).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match=r"stretch must be given .* got none: .* or 0,65535"):
+        client.run(url, tmp_path / "deep.png", model="street", output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_image_of_16_bits_is_stretched_or_refused(run_cli, url, tmp_path):
