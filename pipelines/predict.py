@@ -57,14 +57,18 @@ class Prediction:
 
 
 class PredictionError(InputError):
-    """Some images could not be predicted; the predictions of the others are written.
+    """Some images or videos could not be predicted; the predictions of the others are written.
 
     Attributes:
-        problems: What is wrong with each of these images.
+        problems: What is wrong with each of them.
+
+    Args:
+        problems: The same.
+        nouns: What they are.
     """
 
-    def __init__(self, problems: list[Problem]):
-        super().__init__(f"{len(problems)} of the images cannot be predicted.")
+    def __init__(self, problems: list[Problem], nouns: str = "images"):
+        super().__init__(f"{len(problems)} of the {nouns} cannot be predicted.")
         self.problems = problems
 
 
@@ -210,14 +214,15 @@ def run(
             predicted = _without_uncertain(predicted, min_confidence)
             writer.write(item, predicted, described.classes)
 
+    nouns = "videos" if video else "images"
     with results.writing() as writer:
         written, problems = _write_all(plan, partial(write_one, writer), on_progress)
         if not written:
-            raise PredictionError(problems)
+            raise PredictionError(problems, nouns)
         if not isinstance(writer, Videos):
             writer.finish(written, are_all=not problems)
     if problems:
-        raise PredictionError(problems)
+        raise PredictionError(problems, nouns)
     others = (STRIP, *confidences.ENDINGS)
     usual = VIDEO_ENDINGS if video else (LABEL, OVERLAY)
     return [

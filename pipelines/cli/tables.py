@@ -125,7 +125,8 @@ class FramesReport:
     def __call__(self, progress) -> None:
         """Shows how far a `video_results.Progress` is."""
         of = f" of {progress.count:,}" if progress.count and not progress.is_finished else ""
-        frames = f"{progress.done:,}{of} frames, {progress.rate:.1f} frames/s"
+        noun = "frame" if progress.done == 1 and not of else "frames"
+        frames = f"{progress.done:,}{of} {noun}, {progress.rate:.1f} frames/s"
         if progress.is_finished:
             console().print(f"{progress.video}: {frames}", soft_wrap=True)
             return

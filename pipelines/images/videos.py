@@ -24,6 +24,11 @@ def has_ending(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
+def has_film_ending(name: str) -> bool:
+    """Tells whether a name has the ending of a video or of an image that may hold a film."""
+    return has_ending(name) or name.lower().endswith(_FILMS)
+
+
 def has_picture_ending(name: str) -> bool:
     """Tells whether a name has the ending of an image that holds no film."""
     return name.lower().endswith(_PICTURES)

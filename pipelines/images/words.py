@@ -197,7 +197,7 @@ class _Search:
 
     @property
     def _ending(self) -> Callable[[str], bool]:
-        return videos.has_ending if self.are_videos else has_image_ending
+        return videos.has_film_ending if self.are_videos else has_image_ending
 
     def _without_results(self, files: Iterable[Path], others: Iterable[PassedOver]) -> Found:
         """Passes results of earlier predictions over, and says which of the others are videos."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import strips as strips
     from . import tiff_reading as tiff_reading
     from . import tiff_results as tiff_results
+    from . import video_ends as video_ends
     from . import video_reading as video_reading
     from . import video_results as video_results
     from . import video_writing as video_writing

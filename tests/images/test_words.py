@@ -181,8 +181,9 @@ def test_a_video_is_no_image(shots):
 
 def test_videos_are_found_in_folders_and_nothing_else_is_one(shots):
     (shots / "sub" / "Film.MP4").write_bytes(b"")
+    (shots / "sub" / "film.gif").write_bytes(b"")  # as by its own name
     found = words.find(shots, are_videos=True)
-    assert places(found) == ["sub/Film.MP4"]
+    assert places(found) == ["sub/Film.MP4", "sub/film.gif"]
     assert (shots / "a.png", "not the ending of a video") in found.passed_over
     for word, message in (
         (shots / "a.png", "must be a video, got an image"),

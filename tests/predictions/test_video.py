@@ -1,50 +1,20 @@
 import importlib
 import sys
-from fractions import Fraction
 
 import av
 import keras
 import numpy as np
 import PIL.Image
 import pytest
+from made_videos import decoded, make_video
 
 from kerasseg.pipelines import predict
-from kerasseg.pipelines.errors import ImageFileError, InputError
-from kerasseg.pipelines.predictions import memory, result_files, video_reading, video_results
+from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.predictions import memory, result_files, video_results
 from kerasseg.pipelines.runs.crf import CRFParameters
 from kerasseg.pipelines.runs.views import View
 
 LIGHT = (0.2126, 0.7152, 0.0722)  # of BT.709
-
-
-def make_video(
-    path, count=5, size=(32, 48), *, codec="libx264", form="yuv420p", times=None, turn=0, **options
-):
-    """Writes frames of random rectangles, with times in units of 1/1000 s if they are given."""
-    rng = np.random.default_rng(0)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt = *size, form
-        if turn:
-            stream.set_display_rotation(turn)
-        for index in range(count):
-            pixels = np.full((*size, 3), 120, np.uint8)
-            top, left = rng.integers(0, size[0] - 8), rng.integers(0, size[1] - 8)
-            pixels[top : top + 8, left : left + 8] = rng.choice([[230, 200, 60], [40, 60, 150]])
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            if times is not None:
-                frame.pts, frame.time_base = times[index], Fraction(1, 1000)
-                stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def decoded(path):
-    with av.open(str(path)) as container:
-        return [
-            (frame.to_ndarray(format="rgb24"), frame.time) for frame in container.decode(video=0)
-        ]
 
 
 def labels_in(folder):
@@ -241,18 +211,6 @@ def test_files_without_a_video_are_refused(tiny_run, tmp_path):
     assert "must have a frame, got none" in problem(tiny_run, tmp_path / "empty.y4m", tmp_path)
 
 
-def test_a_size_that_changes_names_the_frame(tmp_path, monkeypatch):
-    video = make_video(tmp_path / "film.mp4", 3)
-    other = video_reading._Look((16, 16), 0)
-    looks = iter([video_reading._Look((32, 48), 0)] * 3 + [other])
-    monkeypatch.setattr(video_reading, "_look", lambda frame: next(looks, other))
-    with (
-        video_reading.opened(video) as frames,
-        pytest.raises(ImageFileError, match=r"frame 3 must .* of the first, 32 x 48, got 16 x 16"),
-    ):
-        list(frames)
-
-
 def test_own_results_are_replaced_and_foreign_ones_only_if_asked(tiny_run, tmp_path):
     video = make_video(tmp_path / "film.mp4", 3)
     out = tmp_path / "out"
@@ -333,3 +291,9 @@ def test_the_command_shows_frames_per_second(tiny_run, run_cli, tmp_path):
     assert f"{video}: 3 frames, " in result.output
     assert " frames/s\n" in result.output
     assert f"1 video predicted into {tmp_path / 'out'}" in result.output
+    make_video(video, 1)
+    (tmp_path / "cut.mp4").write_bytes(b"")
+    both = run_cli("predict", tiny_run, video, tmp_path / "cut.mp4", "--video")
+    assert both.exit_code == 1
+    assert f"{video}: 1 frame, " in both.output
+    assert "1 of the videos cannot be predicted" in both.output
