@@ -32,6 +32,8 @@ from .runs.crf import CRFParameters
 from .runs.views import WHOLE, View
 from .runtime import allocator
 
+_NOT_GIVEN = (None, False, ())  # 0 is a given opacity
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -75,7 +77,7 @@ def run(
     output: Path | str | None = None,
     classes: Path | str | None = None,
     data: Path | str | None = None,
-    opacity: float = 0.5,
+    opacity: float | None = None,
     view: View = WHOLE,
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
@@ -120,8 +122,8 @@ def run(
             the file `m.keras`.
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
             for class_0, class_1 and so on without `data`.
-        data: Converted dataset that names the classes of a `.keras` file.
-        opacity: Opacity of the class colours in overlays, in [0, 1].
+        data: Converted dataset that names the classes of a `.keras` file; None for a run.
+        opacity: Opacity of the class colours in overlays, in [0, 1]; 0.5 if None.
         view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
@@ -172,10 +174,13 @@ def run(
     _check_share("opacity", opacity)
     _check_share("min_confidence", min_confidence)
     target = output_folder(folder, output)
-    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
+    shown = 0.5 if opacity is None else opacity
+    pictures = Pictures(target, shown, draw_background, crf_strip, confidence, overwrite, tiff)
     results = _choose_results(
-        pictures, output, format, zip_file, as_dataset, min_confidence, stretch, video
+        pictures, output, opacity, format, zip_file, as_dataset, min_confidence, stretch, video
     )
+    if data is not None and trained_networks.knows_its_classes(folder):
+        raise InputError(f"data must be left out for a run, which knows its classes, got {data}.")
     found = words.find(images, downloads, are_videos=video)
     plan = results.plan(found.images)
     described, model = trained_networks.load(
@@ -261,6 +266,7 @@ def _check_share(name: str, value: float | None) -> None:
 def _choose_results(
     pictures: Pictures,
     output: Path | str | None,
+    opacity: float | None,
     format: str | None,
     zip_file: Path | str | None,
     as_dataset: Path | str | None,
@@ -274,9 +280,12 @@ def _choose_results(
         excluded |= {"format": format, "zip_file": zip_file, "as_dataset": as_dataset}
         _refuse(excluded | {"tiff": pictures.tiff, "stretch": stretch}, "video")
         return Videos(pictures)
+    excluded |= {"opacity": opacity, "draw_background": pictures.draw_background}
+    excluded |= {"tiff": pictures.tiff}
     if as_dataset is not None:
         excluded |= {"output": output, "format": format, "zip_file": zip_file}
-        _refuse(excluded, "as_dataset")
+        # The folder must be new: there is nothing to replace.
+        _refuse(excluded | {"overwrite": pictures.overwrite}, "as_dataset")
         return DatasetTree(Path(as_dataset))
     if format is not None:
         _refuse(excluded, "format")
@@ -289,7 +298,7 @@ def _choose_results(
 
 
 def _refuse(excluded: dict[str, object], by: str) -> None:
-    if given := [name for name, value in excluded.items() if value]:
+    if given := [name for name, value in excluded.items() if value not in _NOT_GIVEN]:
         raise InputError(f"{' and '.join(given)} must be left out with {by}.")
 
 

@@ -329,3 +329,25 @@ def test_every_model_dataset_and_recipe_stands_in_the_readme(name):
 def test_every_command_of_the_readme_is_one(run_cli):
     for command in re.findall(r"kerasseg ([a-z-]+)", README):
         assert command in {*cli.main.commands, "fit"} or command in ("takes", "is", "can"), command
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "run", ""),
+        ("predict", "", "a.png"),
+        ("predict", "run", "a.png", "--output", ""),
+        ("evaluate", ""),
+        ("evaluate", "run", "--report", ""),
+        ("check", ""),
+        ("convert", "--dataset", "folder", "--source", ".", "--output", ""),
+        ("export", "run", "--data", ""),
+        ("fit", "--data", ""),
+        ("bench-serving", "http://here", "a.png", "--json", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(words, run_cli):
+    """A variable of the shell without a value gives such a path."""
+    result = run_cli(*words)
+    assert result.exit_code == 2
+    assert "must be a path, got an empty text." in " ".join(result.output.split())
