@@ -32,8 +32,6 @@ from .runs.crf import CRFParameters
 from .runs.views import WHOLE, View
 from .runtime import allocator
 
-_NOT_GIVEN = (None, False, ())  # 0 is a given opacity
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -275,12 +273,15 @@ def _choose_results(
     video: bool,
 ) -> Results | Videos:
     """Returns the kind of results that is asked for, after a check of what excludes what."""
-    excluded = {"crf_strip": pictures.crf_strip, "confidence": pictures.confidence}
+    excluded: dict[str, object] = {
+        "crf_strip": pictures.crf_strip,
+        "confidence": pictures.confidence,
+    }
     if video:
         excluded |= {"format": format, "zip_file": zip_file, "as_dataset": as_dataset}
         _refuse(excluded | {"tiff": pictures.tiff, "stretch": stretch}, "video")
         return Videos(pictures)
-    excluded |= {"opacity": opacity, "draw_background": pictures.draw_background}
+    excluded |= {"opacity": opacity is not None, "draw_background": pictures.draw_background}
     excluded |= {"tiff": pictures.tiff}
     if as_dataset is not None:
         excluded |= {"output": output, "format": format, "zip_file": zip_file}
@@ -298,7 +299,7 @@ def _choose_results(
 
 
 def _refuse(excluded: dict[str, object], by: str) -> None:
-    if given := [name for name, value in excluded.items() if value not in _NOT_GIVEN]:
+    if given := [name for name, value in excluded.items() if value]:
         raise InputError(f"{' and '.join(given)} must be left out with {by}.")
 
 
