@@ -106,9 +106,11 @@ def _published_score(module: ModuleType, encoder: str | None, benchmark: str) ->
 
 def _encoder_options(module: ModuleType, name: str) -> dict[str, Any]:
     """Returns the options for an encoder, with an output stride if the default may not fit."""
+    if "output_stride" not in module.build.__kwdefaults__:
+        return {"encoder": name}
     wanted, known = module.OUTPUT_STRIDES, encoders.family(name).OUTPUT_STRIDES
     common = sorted(set(wanted) & set(known))
-    if common == sorted(wanted) or "output_stride" not in module.build.__kwdefaults__:
+    if common == sorted(wanted):
         return {"encoder": name}
     return {"encoder": name, "output_stride": common[0]}
 

@@ -71,7 +71,7 @@ class Server:
             ("max_megapixels", max_megapixels),
             ("max_crf_megapixels", max_crf_megapixels),
         ):
-            if value <= 0:
+            if not value > 0:  # NaN is not
                 raise InputError(f"{name} must be greater than 0, got {value}.")
         if max_request_mib >= 2048:  # what gRPC's limit can hold
             raise InputError(f"max_request_mib must be less than 2048, got {max_request_mib}.")

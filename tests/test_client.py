@@ -231,6 +231,7 @@ def test_what_goes_wrong_is_said_clearly(run_cli, server, images, tmp_path, prot
         (url, (*model, "--signature", "nope"), "signature must be one of class_shares, labels"),
         (url, (*model, "--signature", "slow"), "signature must take files or uint8 pixels"),
         (url, (*model, "--timeout", "0"), "timeout must be greater than 0"),
+        (url, (*model, "--timeout", "nan"), "and finite, got nan"),
         (url, (*model, "--retries", "-1"), "retries must be at least 0"),
     ):
         options = options if "--retries" in options else (*options, "--retries", "0")

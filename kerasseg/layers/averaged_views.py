@@ -1,6 +1,5 @@
 """Networks that see an image in several sizes and mirrored, whose probabilities are averaged."""
 
-import math
 from collections.abc import Sequence
 
 import keras
@@ -12,6 +11,7 @@ from .resize import fitted_size, resize_bilinear
 
 # The limit of `inference.refined`.
 _SMALLEST = 1e-20
+LARGEST_SCALE = 100  # no image of such a side needs 32 bits
 
 
 @keras.saving.register_keras_serializable(package="kerasseg")
@@ -27,7 +27,7 @@ class AveragedViews(NetworkWrapper):
     Args:
         network: Model from images (batch, height, width, channels) of any size to logits of that
             size.
-        scales: Factors of the image's sides, above 0.
+        scales: Factors of the image's sides, above 0 and at most `LARGEST_SCALE`.
         flip: Whether each view is also mirrored left to right.
         box: `(height, width)` that images are resized to fit at scale 1, as by `FitWithin`; None
             for their own size.
@@ -126,7 +126,10 @@ def check_scales(scales: Sequence[float]) -> None:
     """Checks factors of an image's sides.
 
     Raises:
-        ValueError: If there is none, or one is not above 0 and finite.
+        ValueError: If there is none, or one is not above 0 and at most `LARGEST_SCALE`.
     """
-    if not scales or not all(scale > 0 and math.isfinite(scale) for scale in scales):
-        raise ValueError(f"scales must be numbers above 0, at least one, got {tuple(scales)}.")
+    if not scales or not all(0 < scale <= LARGEST_SCALE for scale in scales):
+        raise ValueError(
+            f"scales must be numbers above 0 and at most {LARGEST_SCALE}, at least one, got "
+            f"{tuple(scales)}."
+        )

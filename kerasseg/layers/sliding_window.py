@@ -9,6 +9,7 @@ from .. import placement
 from .network_wrapper import NetworkWrapper
 
 BLENDS = ("smooth", "uniform")
+LONGEST_WINDOW = 2**24  # pixels: sums of sides and strides fit in 32 bits
 
 
 class Windows(NamedTuple):
@@ -183,8 +184,10 @@ def check_windows(window, stride, blend: str) -> None:
     Raises:
         ValueError: If one is out of range.
     """
-    if len(window) != 2 or min(window) < 1:
-        raise ValueError(f"window must be (height, width), both at least 1, got {window}.")
+    if len(window) != 2 or min(window) < 1 or max(window) > LONGEST_WINDOW:
+        raise ValueError(
+            f"window must be (height, width), both from 1 to {LONGEST_WINDOW}, got {window}."
+        )
     if len(stride) != 2 or min(stride) < 1 or any(map(int.__gt__, stride, window)):
         raise ValueError(
             f"stride must be (height, width), from 1 to the window's {tuple(window)}, got {stride}."

@@ -5,6 +5,7 @@ A connection is used in three steps, so that each can be timed: `encode` a reque
 """
 
 import random
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -106,8 +107,8 @@ def connect(url: str, *, timeout: float = 60) -> Connection:
     Raises:
         InputError: If it is not such an address.
     """
-    if timeout <= 0:
-        raise InputError(f"timeout must be greater than 0, got {timeout}.")
+    if not 0 < timeout < threading.TIMEOUT_MAX:
+        raise InputError(f"timeout must be greater than 0 seconds and finite, got {timeout}.")
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port

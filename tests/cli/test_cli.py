@@ -1,4 +1,5 @@
 import functools
+import importlib
 import re
 import shutil
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from kerasseg import encoders, models
+from kerasseg import costs, encoders, models
 from kerasseg.models import pan, unet, upernet
 from kerasseg.pipelines import cli, datasets, fit, recipes
 from kerasseg.pipelines import models as model_table
@@ -351,3 +352,14 @@ def test_an_empty_path_is_not_the_current_folder(words, run_cli):
     result = run_cli(*words)
     assert result.exit_code == 2
     assert "must be a path, got an empty text." in " ".join(result.output.split())
+
+
+def test_every_architecture_with_encoders_lists_the_costs_of_each(monkeypatch):
+    """Also those without a choice of the output stride."""
+    monkeypatch.setattr(model_table, "_without_values", lambda build: costs.Costs(1, 1, 1, 1))
+    for name in models.names():
+        module = importlib.import_module(f"kerasseg.models.{name}")
+        rows = model_table.encoder_rows(name)
+        encoders_of = {row[0] for row in rows}
+        wanted = set(model_table._encoders(module)) if hasattr(module, "NEEDS") else {"-"}
+        assert encoders_of == wanted

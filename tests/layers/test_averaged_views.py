@@ -104,5 +104,5 @@ def test_a_model_with_views_is_saved_loaded_and_traced_for_any_size(network, tmp
 
 @pytest.mark.parametrize("scales", [(), (0.0,), (-1.0, 1.0), (float("inf"),), (float("nan"),)])
 def test_scales_that_are_not_above_zero_are_refused(network, scales):
-    with pytest.raises(ValueError, match="scales must be numbers above 0, at least one, got"):
+    with pytest.raises(ValueError, match="scales must be numbers above 0 and at most 100"):
         AveragedViews(network, scales)

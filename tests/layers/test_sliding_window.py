@@ -171,7 +171,7 @@ def test_under_mixed_precision_images_keep_their_values_and_logits_are_float32(n
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((0, 4), (1, 1)), r"window must be \(height, width\), both at least 1, got \(0, 4\)"),
+        (((0, 4), (1, 1)), r"both from 1 to 16777216, got \(0, 4\)"),
         (((4, 4), (5, 4)), r"stride must be .* from 1 to the window's \(4, 4\), got \(5, 4\)"),
         (((4, 4), (0, 4)), r"stride must be .*, got \(0, 4\)"),
         (((4, 4), (2, 2), "hann"), "blend must be one of smooth, uniform, got 'hann'"),

@@ -50,7 +50,8 @@ def write(model, folder: Path, export: Export) -> Path:
         The folder.
 
     Raises:
-        InputError: If an operation of the network has no counterpart in ONNX or OpenVINO.
+        InputError: If an operation of the network has no counterpart in ONNX or OpenVINO, or the
+            file cannot be written.
     """
     import openvino
 
@@ -62,7 +63,10 @@ def write(model, folder: Path, export: Export) -> Path:
         for name, value in export.facts.items():
             text = value if isinstance(value, str) else json.dumps(value)
             network.set_rt_info(text, [_MEANING, name])
-        openvino.save_model(network, folder / FILE, compress_to_fp16=to_float16)
+        try:
+            openvino.save_model(network, folder / FILE, compress_to_fp16=to_float16)
+        except RuntimeError as error:  # which does not say why, such as a full disk
+            raise InputError(f"{folder / FILE}: cannot be written ({error}).") from error
     return folder
 
 
