@@ -99,9 +99,9 @@ def make_exports(options, scratch: Path) -> dict[str, Path | None]:
             size=size_of(options),
             format=form,
             quantize=quantize,
-            calibration_images=options.calibration_images,
+            calibration_images=options.calibration_images if quantize == "int8" else None,
             score=options.score,
-            tolerance=1.0,  # it is printed
+            tolerance=1.0 if quantize or options.score else None,  # it is printed
         )
         print(f"exported {name}", flush=True)
     return found

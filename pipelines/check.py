@@ -27,6 +27,7 @@ from .errors import ImageFileError, InputError
 from .images.treatments import Stretch, Treatment
 
 _MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))
+_SUSPECTS = 50  # that are listed
 
 Out = TypeVar("Out")
 
@@ -46,7 +47,7 @@ def run(
     network: Path | str | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
-    suspects: int = 50,
+    suspects: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
 ) -> Report:
@@ -71,7 +72,8 @@ def run(
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
             network was evaluated yet.
         code: Files and modules with code that the network needs, which are executed.
-        suspects: Number of suspected label errors to list, and to draw if there are samples.
+        suspects: Number of suspected label errors to list, and to draw if there are samples; 50 if
+            None. Like `checkpoint` and `code`, only with `network`.
         on_progress: Called with the number of finished pairs and the number of all pairs. A network
             sees each pair twice, which counts as two more.
         **options: The dataset's own options; for raw trees only.
@@ -83,6 +85,8 @@ def run(
         InputError: If `path` is neither of the two, does not have the layout of the dataset, or the
             network cannot be used or has other classes.
     """
+    if network is None:
+        _refuse_without_network(suspects=suspects, checkpoint=checkpoint, code=code or None)
     path = Path(path)
     treatment = _treatment(upright, stretch, channels, bits)
     source = _open(path, dataset, class_map and str(class_map), full, treatment, options)
@@ -115,7 +119,7 @@ def run(
     if doubter is not None:
         steps = itertools.count(done + 1)
         suspected = doubter.suspects(
-            suspects, lambda: on_progress(next(steps), total), are_drawn=bool(samples)
+            suspects or _SUSPECTS, lambda: on_progress(next(steps), total), are_drawn=bool(samples)
         )
     return Report(
         path,
@@ -132,6 +136,15 @@ def run(
         passed_over=source.passed_over,
         suspects=suspected,
     )
+
+
+def _refuse_without_network(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name} must be left out without a network to compare labels with (--with), "
+                f"got {value!r}."
+            )
 
 
 def _treatment(upright: bool, stretch: Stretch | None, channels: int, bits: int) -> Treatment:

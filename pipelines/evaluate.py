@@ -1,7 +1,7 @@
 """Evaluation: a network or an export is scored over a whole split, at the images' own size."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +62,7 @@ def run(
     model: str | None = None,
     version: int | None = None,
     output: Path | str | None = None,
+    on_notice: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Any]:
     """Scores the network of a run or of a `.keras` file, or an export.
 
@@ -74,9 +75,9 @@ def run(
             a server.
         data: Folder of a converted dataset with the same classes; None for the dataset of the run's
             training. A `.keras` file and an export need it.
-        classes: File that lists the classes of a `.keras` file, or of an export without
-            `classes.json`; they must be those of the dataset. None to take the classes of the
-            dataset.
+        classes: File that lists the classes of a `.keras` file, or of an export that does not tell
+            them, in a `classes.json` beside it or in its file; they must be those of
+            the dataset. None to take the classes of the dataset.
         split: "train", "validation" or "test".
         batch_size: Largest number of images of one size per batch; does not change the scores.
         view: Windows, scales and mirror images in which the network sees an image.
@@ -91,6 +92,8 @@ def run(
         model: Name of a server's model; None for the only one of a server that lists its models.
         version: Version of a server's model; None for the server's choice.
         output: Folder to write to; None for that of the run or the export.
+        on_notice: Called with a sentence if the classes of an export cannot be compared with those
+            of the dataset.
 
     Returns:
         The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
@@ -113,7 +116,8 @@ def run(
     if exported_network.is_export(folder):
         seen_as = view.facts() and str(view)
         _refuse("an export", crf=crf, view=seen_as, checkpoint=checkpoint, code=code or None)
-        opened = _export_opened(folder, data=data, classes=classes, model=model, version=version)
+        chosen = {"data": data, "classes": classes, "model": model, "version": version}
+        opened = _export_opened(folder, **chosen, on_notice=on_notice)
     else:
         _refuse("a run or a .keras file", model=model, version=version)
         opened = _run_opened(

@@ -49,9 +49,9 @@ def run(
     checkpoint: str | None = None,
     code: Sequence[str] = (),
     quantize: str | None = None,
-    calibration_images: int = 100,
+    calibration_images: int | None = None,
     score: bool = False,
-    tolerance: float = 0.01,
+    tolerance: float | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Exports the network of a run or of a `.keras` file.
@@ -88,9 +88,10 @@ def run(
         quantize: "float16" to store the weights in 16 bits, "int8" to compute in 8-bit integers
             what the format can; None for float32.
         calibration_images: Number of training images from which "int8" takes the ranges of the
-            activations.
+            activations, 100 if None; for "int8" only.
         score: Whether to score an export that is not quantised, too.
-        tolerance: Largest loss of mean IoU that a scored export may have.
+        tolerance: Largest loss of mean IoU that a scored export may have, 0.01 if None; only with
+            `quantize` or `score`.
         on_progress: Called with the number of scored images and of all images.
 
     Returns:
@@ -101,13 +102,12 @@ def run(
             check or loses more than the tolerance.
     """
     _check_arguments(view, crf, size, format, quantize)
-    check_option("calibration_images", calibration_images >= 1, "at least 1", calibration_images)
-    check_option("tolerance", tolerance >= 0, "at least 0", tolerance)
+    images, largest_loss = _check_score(quantize, score, calibration_images, tolerance)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
     )
-    name = name or described.name + ("-crf" if crf else "")
+    name = described.name + ("-crf" if crf else "") if name is None else name
     if not _NAME.fullmatch(name):
         raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
     form = formats.module(format)
@@ -134,7 +134,7 @@ def run(
         bits=described.bits,
     )
     if dataset:
-        draw = partial(training_images.draw, dataset, calibration_images, size)
+        draw = partial(training_images.draw, dataset, images, size)
         export = replace(export, calibration=draw)
     parent = Path(output) / name
     with writing_to(parent):
@@ -146,7 +146,7 @@ def run(
                 report = form.check(model, writing, export)
                 if dataset:
                     report["scores"] = _score(model, writing, export, dataset, on_progress)
-                    own_scores.refuse_loss(report["scores"], tolerance, str(parent))
+                    own_scores.refuse_loss(report["scores"], largest_loss, str(parent))
             except InputError as error:  # whose temporary name would tell the user nothing
                 raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
@@ -186,6 +186,23 @@ def _check_arguments(view: View, crf, size, format: str, quantize: str | None) -
             f"{quantize!r}."
         )
     single_file.require(format, *form.PACKAGES)
+
+
+def _check_score(
+    quantize: str | None, score: bool, calibration_images: int | None, tolerance: float | None
+) -> tuple[int, float]:
+    """Returns the number of images to calibrate with, and the largest loss of a scored export."""
+    if quantize != formats.INT8:
+        what = "left out unless quantize is int8"
+        check_option("calibration_images", calibration_images is None, what, calibration_images)
+    if not (quantize or score):
+        what = "left out without quantize or score"
+        check_option("tolerance", tolerance is None, what, tolerance)
+    images = 100 if calibration_images is None else calibration_images
+    largest_loss = 0.01 if tolerance is None else tolerance
+    check_option("calibration_images", images >= 1, "at least 1", images)
+    check_option("tolerance", largest_loss >= 0, "at least 0", largest_loss)
+    return images, largest_loss
 
 
 def _dataset(described: run_folder.Run, data: Path | str | None) -> records.Dataset:

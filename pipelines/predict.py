@@ -79,7 +79,7 @@ def run(
     output: Path | str | None = None,
     classes: Path | str | None = None,
     data: Path | str | None = None,
-    opacity: float = 0.5,
+    opacity: float | None = None,
     view: View = WHOLE,
     crf: CRFParameters | None = None,
     crf_strip: Sequence[int] = (),
@@ -124,8 +124,8 @@ def run(
             the file `m.keras`.
         classes: File that lists the classes of a `.keras` file; None for the classes of `data`, or
             for class_0, class_1 and so on without `data`.
-        data: Converted dataset that names the classes of a `.keras` file.
-        opacity: Opacity of the class colours in overlays, in [0, 1].
+        data: Converted dataset that names the classes of a `.keras` file; None for a run.
+        opacity: Opacity of the class colours in overlays, in [0, 1]; 0.5 if None.
         view: Windows, scales and mirror images in which the network sees an image.
         crf: Parameters of the CRF that refines the predictions; None for no CRF.
         crf_strip: Numbers of CRF iterations that the strip shows, where 0 is the network's own
@@ -176,10 +176,13 @@ def run(
     _check_share("opacity", opacity)
     _check_share("min_confidence", min_confidence)
     target = output_folder(folder, output)
-    pictures = Pictures(target, opacity, draw_background, crf_strip, confidence, overwrite, tiff)
+    shown = 0.5 if opacity is None else opacity
+    pictures = Pictures(target, shown, draw_background, crf_strip, confidence, overwrite, tiff)
     results = _choose_results(
-        pictures, output, format, zip_file, as_dataset, min_confidence, stretch, video
+        pictures, output, opacity, format, zip_file, as_dataset, min_confidence, stretch, video
     )
+    if data is not None and trained_networks.knows_its_classes(folder):
+        raise InputError(f"data must be left out for a run, which knows its classes, got {data}.")
     found = words.find(images, downloads, are_videos=video)
     plan = results.plan(found.images)
     described, model = trained_networks.load(
@@ -266,6 +269,7 @@ def _check_share(name: str, value: float | None) -> None:
 def _choose_results(
     pictures: Pictures,
     output: Path | str | None,
+    opacity: float | None,
     format: str | None,
     zip_file: Path | str | None,
     as_dataset: Path | str | None,
@@ -274,14 +278,20 @@ def _choose_results(
     video: bool,
 ) -> Results | Videos:
     """Returns the kind of results that is asked for, after a check of what excludes what."""
-    excluded = {"crf_strip": pictures.crf_strip, "confidence": pictures.confidence}
+    excluded: dict[str, object] = {
+        "crf_strip": pictures.crf_strip,
+        "confidence": pictures.confidence,
+    }
     if video:
         excluded |= {"format": format, "zip_file": zip_file, "as_dataset": as_dataset}
         _refuse(excluded | {"tiff": pictures.tiff, "stretch": stretch}, "video")
         return Videos(pictures)
+    excluded |= {"opacity": opacity is not None, "draw_background": pictures.draw_background}
+    excluded |= {"tiff": pictures.tiff}
     if as_dataset is not None:
         excluded |= {"output": output, "format": format, "zip_file": zip_file}
-        _refuse(excluded, "as_dataset")
+        # The folder must be new: there is nothing to replace.
+        _refuse(excluded | {"overwrite": pictures.overwrite}, "as_dataset")
         return DatasetTree(Path(as_dataset))
     if format is not None:
         _refuse(excluded, "format")

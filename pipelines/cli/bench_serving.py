@@ -60,7 +60,7 @@ class _Counts(click.ParamType):
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False),
+    type=options.file,
     help="File to write the measurements into, as JSON.",
 )
 def command(url, image, json_file, **arguments) -> None:

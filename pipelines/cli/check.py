@@ -1,7 +1,6 @@
 """`kerasseg check`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
@@ -37,13 +36,13 @@ _MOST_VALUES = 20
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.file,
     help="File to write all findings and counts into, as JSON.",
 )
 @click.option(
     "--html",
     "html_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.file,
     help="File to write a web page into, with the findings and pictures of images and labels.",
 )
 @click.option(
@@ -65,9 +64,8 @@ _MOST_VALUES = 20
 @click.option(
     "--suspects",
     type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="Number of suspected label errors that --with lists, the most suspicious first.",
+    help="Number of suspected label errors that --with lists, the most suspicious first; 50 unless "
+    "given.",
 )
 @options.checkpoint_option
 @options.code_option

@@ -92,7 +92,7 @@ _JSON_START = b'{\n "dataset": '  # of every outcome
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.file,
     help="File to write the result into, as JSON: the splits or the bad pairs, and the files "
     "that were not used.",
 )

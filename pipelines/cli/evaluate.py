@@ -1,7 +1,5 @@
 """`kerasseg evaluate`."""
 
-from pathlib import Path
-
 import click
 
 from ..datasets import SPLITS
@@ -44,7 +42,7 @@ from . import options, startup
 @click.option(
     "--report",
     metavar="FILE.html",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.file,
     help="File to write a web page into: curves of the training, scores with intervals, the "
     "confusion matrix, calibration, and the best and worst images with their errors. It loads "
     "nothing from elsewhere.",
@@ -73,7 +71,8 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     options.tell_checkpoint(run, arguments["checkpoint"])
     if not exported_network.is_export(run):
         options.tell_calibration(run, arguments["checkpoint"], parameters, view)
-    scores = evaluate.run(run, view=view, crf=parameters, **arguments)
+    tell = lambda sentence: options.console().print(sentence, soft_wrap=True, markup=False)  # noqa: E731
+    scores = evaluate.run(run, view=view, crf=parameters, on_notice=tell, **arguments)
     print_scores(scores)
     folder = evaluate.output_folder(run, arguments["split"], parameters, view, arguments["output"])
     for written in filter(None, (folder, arguments["report"])):

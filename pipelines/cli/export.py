@@ -61,9 +61,8 @@ from . import options, startup
 @click.option(
     "--calibration-images",
     type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help="Number of training images from which int8 takes the ranges of the activations.",
+    help="Number of training images from which int8 takes the ranges of the activations; 100 "
+    "unless given.",
 )
 @click.option(
     "--score",
@@ -73,9 +72,8 @@ from . import options, startup
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),
-    default=0.01,
-    show_default=True,
-    help="Largest loss of mean_iou of a scored export; nothing is written if it loses more.",
+    help="Largest loss of mean_iou of a scored export, 0.01 unless given; nothing is written if it "
+    "loses more.",
 )
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.

@@ -17,6 +17,7 @@ from .parameter_types import (  # noqa: F401 (commands declare by these names)
     StretchType,
     existing_file,
     existing_folder,
+    file,
     folder,
     parse_steps,
     run_or_model_file,
@@ -194,10 +195,8 @@ def view_options(command):
         click.option(
             "--blend",
             type=click.Choice(("smooth", "uniform")),
-            default="smooth",
-            show_default=True,
             help="Weights of windows that overlap: smooth weights fall towards the borders of a "
-            "window, uniform ones are equal, as in OpenMMLab.",
+            "window, uniform ones are equal, as in OpenMMLab; smooth unless given.",
         ),
         click.option(
             "--stride",

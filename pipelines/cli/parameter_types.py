@@ -14,16 +14,42 @@ from .. import datasets
 from ..runs.guests import is_named
 from ..runs.option_fields import Field
 
-existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
-existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
-folder = click.Path(file_okay=False, path_type=Path)
-run_or_model_file = click.Path(path_type=Path)
+
+class _NamedPath(click.Path):
+    """A path that is not empty, as a variable of the shell without a value is.
+
+    `Path("")` would be the current folder.
+    """
+
+    def __init__(self, **attributes: Any):
+        super().__init__(path_type=Path, **attributes)
+
+    def convert(self, value: Any, param, ctx) -> Any:
+        """Refuses an empty path."""
+        return super().convert(_not_empty(self, value, param, ctx), param, ctx)
+
+
+def _not_empty(kind: click.ParamType, value: Any, param, ctx) -> Any:
+    if value == "":
+        kind.fail("must be a path, got an empty text.", param, ctx)
+    return value
+
+
+existing_file = _NamedPath(exists=True, dir_okay=False)
+existing_folder = _NamedPath(exists=True, file_okay=False)
+file = _NamedPath(dir_okay=False)
+folder = _NamedPath(file_okay=False)
+run_or_model_file = _NamedPath()
 
 
 class ImageWord(click.ParamType):
     """A path, pattern, list or address of images, which stays text; a shell completes files."""
 
     name = "path"
+
+    def convert(self, value: Any, param, ctx) -> Any:
+        """Refuses an empty word."""
+        return _not_empty(self, value, param, ctx)
 
     def shell_complete(self, ctx, param, incomplete: str) -> list[CompletionItem]:
         """Completes names of files, as for a path."""
@@ -37,6 +63,7 @@ class RunOrExport(click.ParamType):
 
     def convert(self, value: Any, param, ctx) -> Path | str:
         """Makes a path of what is no address: paths would merge its two slashes."""
+        value = _not_empty(self, value, param, ctx)
         return value if isinstance(value, Path) or "://" in value else Path(value)
 
 

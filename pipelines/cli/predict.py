@@ -1,7 +1,5 @@
 """`kerasseg predict`."""
 
-from pathlib import Path
-
 import click
 
 from ..datasets import BENCHMARKS
@@ -18,9 +16,8 @@ from . import options, startup, stopping
 @click.option(
     "--opacity",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Opacity of the class colours in overlays: 0 shows the image alone, 1 the colours alone.",
+    help="Opacity of the class colours in overlays: 0 shows the image alone, 1 the colours alone; "
+    "0.5 unless given.",
 )
 @click.option(
     "--draw-background",
@@ -51,7 +48,7 @@ from . import options, startup, stopping
 @click.option(
     "--zip",
     "zip_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.file,
     help="Zip file to put the files of --format into as well, ready for the server.",
 )
 @click.option(
@@ -112,7 +109,8 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     Probabilities, for --confidence and --min-confidence, are the softmax of the logits divided by
     the temperature that 'kerasseg calibrate' fitted to this network and view. Logits are blended
     over the windows of --window, and probabilities averaged over --scales and --flip before that.
-    With --crf they are the marginals of the CRF, which are not calibrated.
+    With --crf they are the marginals of the CRF, which are not calibrated; with --crf-iterations 0,
+    those of the network.
     """
     startup.load_tensorflow()
     from .. import predict

@@ -48,15 +48,17 @@ def is_address(word: str) -> bool:
 
 
 def at(url: str, limits: Limits) -> Address:
-    """Makes an `Address`, named by the last part of its path.
+    """Makes an `Address`, named by the last part of its path, or by the host without one.
 
     Raises:
-        InputError: If it is no address of http or https.
+        download.AddressError: If it is no address of http or https.
     """
     target = download.parse(url)
     parts = [unquote(part, errors="replace") for part in (target.path or "").split("/")]
     names = [safe for part in parts if (safe := _safe(part))]
-    return Address(url, Path(names[-1] if names else _safe(str(target.host))), limits)
+    # Without points, as results would lose what seems to be an ending: the last number of a host.
+    host = _safe(str(target.host).replace(".", "_"))
+    return Address(url, Path(names[-1] if names else host), limits)
 
 
 def _safe(part: str) -> str:

@@ -26,6 +26,10 @@ _ENCODINGS = {"": None, "identity": None, "gzip": 47, "x-gzip": 47, "deflate": 4
 _ACCEPT = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
 
 
+class AddressError(InputError):
+    """A text is no address of http or https; the message does not repeat it."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a download may take and reach.
@@ -193,17 +197,17 @@ def parse(url: str) -> Url:
     """Takes an address apart; characters that must not stand in one are escaped.
 
     Raises:
-        InputError: If it is no address of http or https. The message does not repeat it, as it may
-            hold a password.
+        AddressError: If it is no address of http or https. The message does not repeat it, as it
+            may hold a password.
     """
     try:
         target = parse_url(url)
     except urllib3.exceptions.LocationParseError as error:
-        raise InputError("address must be one such as https://host/image.jpg.") from error
+        raise AddressError("address must be one such as https://host/image.jpg.") from error
     if target.scheme not in PORTS:
-        raise InputError(f"address must begin with http:// or https://, got {target.scheme}:.")
+        raise AddressError(f"address must begin with http:// or https://, got {target.scheme}:.")
     if not target.host:
-        raise InputError("address must have a host, such as https://host/image.jpg.")
+        raise AddressError("address must have a host, such as https://host/image.jpg.")
     return target
 
 

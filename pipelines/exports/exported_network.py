@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .. import records
 from ..classes import ClassSpace, class_file
 from ..errors import InputError
 from ..runs import run_folder
-from . import formats, label_sources
+from . import formats, label_sources, portable
 from .formats import savedmodel
 from .label_sources import LabelSource
 
@@ -132,6 +132,7 @@ def opened(
     classes: Path | str | None = None,
     model: str | None = None,
     version: int | None = None,
+    on_notice: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[tuple[records.Dataset, ExportedNetwork]]:
     """Opens an export and the dataset to score it on.
 
@@ -139,10 +140,11 @@ def opened(
         path: Folder of a version, or of a model, for the newest version in it; a file; or the
             address of a server.
         data: Folder of the converted dataset.
-        classes: File that lists the classes of an export without `classes.json`; None for the
-            classes of the dataset.
+        classes: File that lists the classes of an export that does not tell them, in a
+            `classes.json` beside it or in its file; None for the classes of the dataset.
         model: Name of a server's model.
         version: Version of a server's model.
+        on_notice: Called with a sentence if nothing tells the classes of the export.
 
     Yields:
         The dataset, and the export as a network.
@@ -153,29 +155,55 @@ def opened(
     if data is None:
         raise InputError(f"{path}: an export needs --data, the converted dataset to score it on.")
     dataset = records.load(data)
-    told = _classes(path, classes) or dataset.classes
+    where, meaning = _meaning(path)
+    told = _classes(where, meaning, classes)
+    if told is None:
+        on_notice(
+            f"{path}: nothing names its classes, so they are not compared with the "
+            f"{dataset.classes.count} of {dataset.root}; labels are only checked to be below "
+            f"{dataset.classes.count}."
+        )
+        told = dataset.classes
     unnamed = run_folder.has_placeholders(told, dataset.classes.count)
     if told != dataset.classes and not unnamed:
         raise InputError(
             f"{dataset.root}: must have the classes of {path}:\n"
             + run_folder.describe_difference(told, dataset.classes)
         )
-    _check_channels(path, dataset)
+    _check_channels(path, meaning, dataset)
     with _source(path, model, version) as predict:
         yield dataset, ExportedNetwork(predict, str(path), dataset.classes.count, dataset.bits)
 
 
-def _check_channels(path: Path | str, dataset: records.Dataset) -> None:
+def _check_channels(
+    path: Path | str, meaning: dict[str, Any] | None, dataset: records.Dataset
+) -> None:
     """Refuses a dataset whose images have another number of channels than an export takes."""
-    file = None if _is_address(path) else _meaning_file(Path(path))
-    if file is None:
+    if meaning is None:
         return
-    channels = _read_meaning(file).get("channels", 3)
+    channels = meaning.get(portable.CHANNELS, 3)
     if channels != dataset.channels:
         raise InputError(
             f"{dataset.root}: images must have {channels} channels, as {path} takes, got "
             f"{dataset.channels}."
         )
+
+
+def _meaning(path: Path | str) -> tuple[Path, dict[str, Any] | None]:
+    """Returns the file that tells what the labels of an export mean, and what it tells.
+
+    That is the `classes.json` beside it, or else the export's own file. What is told is None for a
+    server, and for a file that holds nothing of `kerasseg export`.
+    """
+    if _is_address(path):
+        return Path(), None
+    beside = _meaning_file(Path(path))
+    if beside is not None:
+        return beside, _read_meaning(beside)
+    path = Path(path)
+    if path.suffix not in formats.endings() or not _is_file(path):
+        return path, None
+    return path, label_sources.facts_of_file(path) or None
 
 
 def _read_meaning(file: Path) -> dict[str, Any]:
@@ -209,17 +237,17 @@ def of_path(path: Path) -> LabelSource:
     return label_sources.of_saved_model(file) if file.is_dir() else label_sources.of_file(file)
 
 
-def _classes(path: Path | str, classes: Path | str | None) -> ClassSpace | None:
+def _classes(
+    file: Path, meaning: dict[str, Any] | None, classes: Path | str | None
+) -> ClassSpace | None:
     """Returns the classes of an export; None if nothing tells them."""
-    file = None if _is_address(path) else _meaning_file(Path(path))
-    if file is None:
+    if meaning is None:
         return None if classes is None else class_file.read(Path(classes)).classes
     if classes is not None:
         raise InputError(f"classes must be left out for an export with {file}, got {classes}.")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        colors = tuple(tuple(color) for color in content["colors"])
-        return ClassSpace(tuple(content["class_names"]), colors)
+        colors = tuple(tuple(color) for color in meaning[portable.COLORS])
+        return ClassSpace(tuple(meaning[portable.CLASS_NAMES]), colors)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged description of the classes ({error!r}).") from error
 

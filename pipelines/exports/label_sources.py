@@ -14,6 +14,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -38,14 +39,30 @@ def of_file(file: Path) -> LabelSource:
     Raises:
         InputError: If the package that runs it is missing, or the file is damaged.
     """
+    return of_loaded(_opened(file, "load"))
+
+
+def facts_of_file(file: Path) -> dict[str, Any]:
+    """Returns the meaning of the labels that a file of one of the formats holds; {} for none.
+
+    Raises:
+        InputError: As `of_file` does.
+    """
+    return _opened(file, "facts")
+
+
+def _opened(file: Path, how: str) -> Any:
+    """Calls a function of the module of a file's format."""
     form = formats.of_file(file)
     try:
-        return of_loaded(form.load(file))
+        return getattr(form, how)(file)
     except ModuleNotFoundError as error:
         extra = form.__name__.rpartition(".")[2]
         raise InputError(
             f"{error.name} must be installed to run {file}; run pip install 'kerasseg[{extra}]'."
         ) from error
+    except InputError:
+        raise
     except Exception as error:  # each runtime raises kinds of its own
         raise InputError(f"{file}: cannot be loaded ({one_line(error)}).") from error
 

@@ -5,9 +5,10 @@ the archive IN in the archive OUT. Running a file in the exporting process or wi
 interpreter would prove little, as that has all of TensorFlow's operations.
 """
 
+import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 INPUT = "image"
 LABELS, PROBABILITIES = "labels", "probabilities"
 SIGNATURE = "serving_default"
+# Facts of an export that a file is read for.
+CLASS_NAMES, COLORS, CHANNELS = "class_names", "colors", "channels"
+FINGERPRINT = "classes_fingerprint"  # which files of other programs lack
+FACTS = (CLASS_NAMES, COLORS, CHANNELS, FINGERPRINT)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,14 @@ def predict_in_clean_process(
                 name, _, output = key.partition(" ")
                 found[name][output] = archive[key]
         return list(found.values())
+
+
+def facts_of(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the facts of an export that a file stores as texts; {} for a foreign file."""
+    if FINGERPRINT not in texts:
+        return {}
+    names = (CLASS_NAMES, COLORS, CHANNELS)
+    return {name: json.loads(texts[name]) for name in names if name in texts}
 
 
 def describe_input(export: "Export") -> str:

@@ -17,11 +17,11 @@ import glob
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..downloads import addresses
+from ..downloads import addresses, download
 from ..downloads.download import Limits
 from ..errors import InputError
 from . import given_images, marks, videos
@@ -87,13 +87,37 @@ def find(words: Words, limits: Limits | None = None, *, are_videos: bool = False
     """
     if isinstance(words, str | os.PathLike):
         words = [words]
+    words = list(words)
+    _check_words(words)
     search = _Search(limits or Limits(), are_videos)
     found = Found()
-    for word in words:
-        found += search.find(word)
+    for number, word in enumerate(words, 1):
+        try:
+            found += search.find(word)
+        except download.AddressError as error:  # which does not repeat a word with a password
+            place = f"image {number} of {len(words)}: " if len(words) > 1 else ""
+            raise InputError(f"{place}{error}") from error
     if not found.images:
         raise InputError(f"{search.nouns} must be files or folders, got none.")
     return replace(found, images=list(_numbered(found.images)))
+
+
+def _check_words(words: Sequence[Path | str]) -> None:
+    """Refuses empty words, and standard input that is named twice, as it can be read once."""
+    if "" in words:
+        raise InputError("images must be paths, patterns, lists or addresses, got an empty word.")
+    reading = [
+        word for word in words if word == _INPUT or (word == f"{_LIST}{_INPUT}" and _is_list(word))
+    ]
+    if len(reading) > 1:
+        raise InputError(
+            "standard input must be named once, as it can be read once, got "
+            f"{' and '.join(map(str, reading))}."
+        )
+
+
+def _is_list(word: Path | str) -> bool:
+    return isinstance(word, str) and word.startswith(_LIST) and not os.path.lexists(word)
 
 
 def _numbered(images: list[tuple[Image, Path]]) -> Iterator[tuple[Image, Path]]:
@@ -135,7 +159,7 @@ class _Search:
         if isinstance(word, str):
             if word == _INPUT:
                 return self._standard_input()
-            if word.startswith(_LIST) and not os.path.lexists(word):
+            if _is_list(word):
                 return self._list(word[1:])
         return self._find(word)
 

@@ -24,6 +24,8 @@ _MOST_TOGETHER = 8  # frames of a video on a GPU
 _SMALL = 2**20
 # Share of the free memory that is taken, and bytes that graphs take beside their tensors.
 _SHARE, _GRAPH = 0.5, 4 * 10**8
+# A program that is run again takes about as much as this one, not exactly as much.
+_MARGIN = 1.1
 # Kernels take buffers of their own, and several operations run at the same time.
 _OVERHEAD = 1.5
 # Bytes per pixel: of an image that is decoded as a whole, its label and its overlay; of a class's
@@ -58,13 +60,14 @@ class Limit:
         self._box = resized[0] if resized else None
         self._model = adapters.network_of(model) if resized else model
         self._classes = model.output_shape[-1]
-        self._is_given = memory is not None
+        self._given = memory
         # Counted once: the windows of an image must not depend on the images before it.
-        self._room = _room() if memory is None else memory - allocator.resident() - _GRAPH
+        self._taken = allocator.resident() + _GRAPH
+        self._room = _room() if memory is None else memory - self._taken
 
     def fits(self, size: tuple[int, int]) -> bool:
         """Tells whether an image of `(height, width)` is predicted as a whole."""
-        is_small = math.prod(size) <= _SMALL and not self._is_given
+        is_small = math.prod(size) <= _SMALL and self._given is None
         return is_small or self._room is None or self.needed(size) <= self._room
 
     def batch_size(self, size: tuple[int, int]) -> int:
@@ -114,9 +117,17 @@ class Limit:
         for place, need in enumerate(needs):
             if need <= room:
                 return place
+        image = f"image of {size[0]} x {size[1]} pixels"
+        if self._given is not None:
+            enough = math.ceil(_MARGIN * (self._taken + min(needs)) / 1e8) * 10**8
+            raise ImageFileError(
+                f"memory must be at least {describe(enough)} for an {image}, got "
+                f"{describe(self._given)}",
+                f"the program alone takes {describe(self._taken)}; give a larger --memory, or make "
+                "the image smaller",
+            )
         raise ImageFileError(
-            f"image of {size[0]} x {size[1]} pixels must have "
-            f"{describe(min(needs) - max(room, 0))} of memory more",
+            f"{image} must have {describe(min(needs) - room)} of memory more",
             "give a larger --memory, or make the image smaller",
         )
 
@@ -141,7 +152,7 @@ class Limit:
     def _tilings(self) -> Iterator[Tiling]:
         """Yields windows from those that take the most memory on."""
         window, stride, blend = self._view.window, self._view.stride, self._view.blend
-        if window and stride and self.keeps_windows:
+        if window and stride and blend and self.keeps_windows:
             for batch_size in (4, 2, 1):
                 yield Tiling(window, stride, blend, batch_size)
             return

@@ -217,8 +217,13 @@ class Predictor:
         labels = strips.label_map(scores)
         if self._measure is None:
             return labels
-        measured = self._measure(tf.nn.softmax(scores) if self._crf else scores)
+        measured = self._measure(tf.nn.softmax(scores) if self._refines else scores)
         return [*labels, measured.numpy()]
+
+    @property
+    def _refines(self) -> bool:
+        """Whether scores are marginals of the CRF: without an iteration, they are logits."""
+        return self._crf is not None and self._crf.num_iterations > 0
 
     @functools.cached_property
     def _whole(self) -> Callable:
@@ -258,7 +263,7 @@ class Predictor:
         model = self._model
         if not self._limit.keeps_windows:
             model = seen(model, self._view)
-            model = refine(model, self._crf) if self._crf else model
+            model = refine(model, self._crf) if self._crf and self._refines else model
         compute_logits = inference.with_constant_weights(model)
         call = tf.function(
             lambda windows: compute_logits(windows, training=False),

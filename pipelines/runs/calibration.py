@@ -54,6 +54,7 @@ def of_network(
     Raises:
         InputError: If the network or the file of the calibration cannot be read.
     """
+    network = trained_networks.file_of(path, checkpoint)  # first: nothing is true of no network
     file = trained_networks.results_folder(path) / FILE
     if crf is not None and crf.num_iterations:
         return InForce(1.0, "Probabilities are the CRF's marginals, which are not calibrated.")
@@ -62,7 +63,6 @@ def of_network(
             1.0, "Probabilities are not calibrated; 'kerasseg calibrate' fits a temperature."
         )
     temperature, sha256, seen = _read(file)
-    network = trained_networks.file_of(path, checkpoint)
     if hash_of(network) != sha256:
         return InForce(
             1.0,

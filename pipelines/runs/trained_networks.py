@@ -127,6 +127,13 @@ def file_of(path: Path | str, checkpoint: str | None = None) -> Path:
     return run_folder.network_file(run_folder.load(path), str(chosen)) if path.is_dir() else path
 
 
+def knows_its_classes(path: Path | str) -> bool:
+    """Tells whether a path is a run, or a file of one, whose classes are those of the run."""
+    path = Path(path)
+    is_run = os.path.isfile(path / run_folder.DESCRIPTION)  # noqa: PTH113 (long names)
+    return is_run or _run_of(path) is not None
+
+
 def _check_path(path: Path) -> None:
     if not os.path.exists(path):  # noqa: PTH110 (a Path raises where a name is too long)
         raise InputError(

@@ -13,6 +13,8 @@ from kerasseg.layers.sliding_window import check_windows
 
 from ..errors import InputError
 
+SMOOTH = "smooth"
+
 
 @dataclass(frozen=True)
 class View:
@@ -23,28 +25,33 @@ class View:
             resized to the size of its training and scaled; None for the whole.
         stride: `(height, width)` between two windows; two thirds of the window, rounded down, if
             None.
-        blend: "smooth" or "uniform", see `kerasseg.layers.SlidingWindow`.
+        blend: "smooth" or "uniform", see `kerasseg.layers.SlidingWindow`; smooth for windows if
+            None.
         scales: Factors of the image's sides, see `kerasseg.layers.AveragedViews`.
         flip: Whether every scale is also seen mirrored left to right.
 
     Raises:
-        InputError: If one is out of range, or a stride has no window.
+        InputError: If one is out of range, or a stride or a blend has no window.
     """
 
     window: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
-    blend: str = "smooth"
+    blend: str | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
-        """Chooses the stride and checks the ranges."""
-        if self.window is None and self.stride is not None:
-            raise InputError(f"stride must be left out without a window, got {self.stride}.")
+        """Chooses stride and blend, and checks the ranges."""
+        if self.window is None:
+            for name, value in (("stride", self.stride), ("blend", self.blend)):
+                if value is not None:
+                    raise InputError(f"{name} must be left out without a window, got {value}.")
+        elif self.blend is None:
+            object.__setattr__(self, "blend", SMOOTH)
         if self.window is not None and self.stride is None:
             object.__setattr__(self, "stride", tuple(max(side * 2 // 3, 1) for side in self.window))
         try:
-            check_windows(self.window or (1, 1), self.stride or (1, 1), self.blend)
+            check_windows(self.window or (1, 1), self.stride or (1, 1), self.blend or SMOOTH)
             check_scales(self.scales)
         except ValueError as error:
             raise InputError(str(error)) from error
@@ -63,8 +70,7 @@ class View:
         """Returns the attributes for reports in JSON; None for whole images of their own size."""
         if not self.suffix:
             return None
-        attributes = asdict(self)
-        return attributes if self.window else {**attributes, "blend": None}
+        return asdict(self)
 
     def __str__(self) -> str:
         """Describes the view in a phrase, such as "windows of 240 x 320"."""
@@ -118,7 +124,7 @@ def seen(model: keras.Model, view: View) -> keras.Model:
 
 def windowed(model: keras.Model, view: View) -> keras.Model:
     """Lets a network see images through the windows of a view, if it has any."""
-    if not (view.window and view.stride):
+    if not (view.window and view.stride and view.blend):
         return model
     return _around(SlidingWindow(model, view.window, view.stride, view.blend, name="windows"))
 

@@ -332,6 +332,28 @@ def test_every_command_of_the_readme_is_one(run_cli):
         assert command in {*cli.main.commands, "fit"} or command in ("takes", "is", "can"), command
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "run", ""),
+        ("predict", "", "a.png"),
+        ("predict", "run", "a.png", "--output", ""),
+        ("evaluate", ""),
+        ("evaluate", "run", "--report", ""),
+        ("check", ""),
+        ("convert", "--dataset", "folder", "--source", ".", "--output", ""),
+        ("export", "run", "--data", ""),
+        ("fit", "--data", ""),
+        ("bench-serving", "http://here", "a.png", "--json", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(words, run_cli):
+    """A variable of the shell without a value gives such a path."""
+    result = run_cli(*words)
+    assert result.exit_code == 2
+    assert "must be a path, got an empty text." in " ".join(result.output.split())
+
+
 def test_every_architecture_with_encoders_lists_the_costs_of_each(monkeypatch):
     """Also those without a choice of the output stride."""
     monkeypatch.setattr(model_table, "_without_values", lambda build: costs.Costs(1, 1, 1, 1))

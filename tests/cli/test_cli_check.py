@@ -460,3 +460,14 @@ def test_a_report_replaces_no_file_that_is_like_one(
     assert result.exit_code == 1
     assert "must be a new file or an earlier report, got one that begins with" in result.stderr
     assert (tmp_path / "mine").read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("suspects", "3"), ("checkpoint", "last"), ("code", "nope.py")]
+)
+def test_options_of_a_network_are_refused_without_one(option, value, run_cli, folder_tree):
+    result = run_cli("check", folder_tree, f"--{option}", value)
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert f"{option} must be left out without a network to compare labels with" in told
+    assert value in told

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 import kerasseg
@@ -141,6 +143,36 @@ def test_a_file_alone_has_the_classes_of_the_dataset(files, of_the_run, tiny_dat
     assert (tmp_path / "street/evaluation/validation/metrics.json").is_file()
 
 
+@pytest.mark.parametrize("ending", ["onnx", "tflite", "xml"])
+def test_a_file_alone_tells_its_classes(
+    ending, files, openvino_export, tiny_data, tmp_path, monkeypatch
+):
+    folders = {"onnx": files["onnx"], "tflite": files["litert"], "xml": openvino_export}
+    for file in folders[ending].glob("model.*"):
+        shutil.copy(file, tmp_path)
+    dataset = records.load(tiny_data)
+    names = ("ground", "square", "ball")
+    other = replace(dataset, classes=replace(dataset.classes, names=names))
+    monkeypatch.setattr(records, "load", lambda data: other)
+    file = tmp_path / f"model.{ending}"
+    with pytest.raises(InputError, match=r"class 2: must be disc \(0, 0, 255\), got ball"):
+        evaluate.run(file, data=tiny_data)
+    with pytest.raises(InputError, match=rf"classes must be left out .* with .*model.{ending}"):
+        evaluate.run(file, data=tiny_data, classes="names.txt")
+
+
+def test_classes_that_nothing_names_are_told_to_be_not_compared(files, tiny_data, tmp_path):
+    proto = onnx.load(files["onnx"] / "model.onnx")
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "model.onnx")
+    told = []
+    evaluate.run(tmp_path / "model.onnx", data=tiny_data, on_notice=told.append)
+    assert "model.onnx: nothing names its classes, so they are not compared with the 3" in told[0]
+    told.clear()
+    evaluate.run(files["onnx"], data=tiny_data, output=tmp_path, on_notice=told.append)
+    assert not told
+
+
 def test_classes_of_another_dataset_are_refused(files, tiny_data, tmp_path):
     copied = shutil.copytree(files["onnx"], tmp_path / "1")
     meaning = json.loads((copied / "classes.json").read_text())
@@ -180,7 +212,7 @@ def test_a_model_of_a_server_is_refused_for_a_run(tiny_run):
     [
         ("model.onnx", r"model.onnx: cannot be loaded \("),
         ("model.tflite", r"model.tflite: cannot be loaded \("),
-        ("model.xml", r"model.xml: cannot be loaded \("),
+        ("model.xml", r"model.xml: its weights must lie beside it as model.bin, got nothing"),
         ("saved_model.pb", r"cannot be loaded \("),
         ("absent.onnx", "absent.onnx: must be an export, got nothing there"),
     ],

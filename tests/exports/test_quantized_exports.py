@@ -208,8 +208,17 @@ def test_a_keras_file_needs_data_to_be_quantised(tiny_run, tmp_path):
     ("arguments", "message"),
     [
         ({"quantize": "int8"}, "quantize must be left out for savedmodel, got 'int8'"),
-        ({"calibration_images": 0}, "calibration_images must be at least 1, got 0"),
-        ({"tolerance": -0.1}, "tolerance must be at least 0, got -0.1"),
+        (
+            {"quantize": "int8", "format": "onnx", "calibration_images": 0},
+            "calibration_images must be at least 1, got 0",
+        ),
+        ({"score": True, "tolerance": -0.1}, "tolerance must be at least 0, got -0.1"),
+        (
+            {"calibration_images": 3},
+            "calibration_images must be left out unless quantize is int8, got 3",
+        ),
+        ({"tolerance": 0.5}, "tolerance must be left out without quantize or score, got 0.5"),
+        ({"name": ""}, "name must be letters, digits, '.', '_' or '-', got ''"),
     ],
 )
 def test_python_s_arguments_are_checked_too(arguments, message, tiny_run, tmp_path):

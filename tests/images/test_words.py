@@ -116,7 +116,7 @@ def test_addresses_are_named_safely_and_those_of_one_name_are_numbered(shots):
     ]
     found = places(words.find(given))
     assert found[:2] == ["a-2.png", "a-3.png"]  # the file keeps its name
-    assert found[2:6] == ["_.._etc_passwd", "hidden", "example.org", "new_line_0m.png"]
+    assert found[2:6] == ["_.._etc_passwd", "hidden", "example_org", "new_line_0m.png"]
     assert len(found[6]) < 130
     assert found[6].endswith("g.png")
     assert found[7:] == ["a.png"]
@@ -135,6 +135,30 @@ def test_other_addresses_are_refused_without_being_shown(word):
     assert "secret" not in str(caught.value)
 
 
+def test_a_bad_address_among_others_is_told_by_its_place():
+    given = ["http://h/a.png", "http://u:secret@127.0.0.1:99999/a"]
+    with pytest.raises(InputError, match=r"^image 2 of 2: address must be one such as") as caught:
+        words.find(given)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_host_s_name_has_no_ending_to_lose(tmp_path):
+    found = words.find("http://127.0.0.1:8000/")
+    (item,) = output_names.plan(found.images, tmp_path, [".png"])
+    assert item.file(".png").name == "127_0_0_1.png"
+
+
+def test_an_empty_word_is_not_the_current_folder(shots):
+    with pytest.raises(InputError, match=r"images must be paths, .* got an empty word"):
+        words.find(["shots", ""])
+
+
+@pytest.mark.parametrize("given", [["-", "-"], ["@-", "-"]])
+def test_standard_input_is_named_once(given):
+    with pytest.raises(InputError, match=f"must be named once, .* got {given[0]} and -"):
+        words.find(given)
+
+
 class Input:
     def __init__(self, content, is_terminal=False):
         self.buffer, self.closed, self.isatty = io.BytesIO(content), False, lambda: is_terminal
@@ -145,7 +169,7 @@ def test_standard_input_holds_one_image(monkeypatch, tmp_path):
     buffer = io.BytesIO()
     PIL.Image.fromarray(pixels).save(buffer, "BMP")
     monkeypatch.setattr(sys, "stdin", Input(buffer.getvalue()))
-    found = words.find(["-", "-"])
+    found = words.find(["-"])
     (item,) = output_names.plan(found.images, tmp_path, [".png"])
     assert item.file(".png") == tmp_path / "stdin.png"
     content = given_images.read(item.image)

@@ -190,7 +190,15 @@ def test_another_archive_is_not_replaced_and_an_earlier_one_is(tmp_path):
         ({"zip_file": "a.zip"}, "zip_file must come with the format of a benchmark"),
         ({"format": "kitti"}, "format must be one of ade20k, cityscapes, mapillary, voc, got 'kit"),
         ({"format": "voc", "confidence": True}, "confidence must be left out with format"),
+        ({"format": "voc", "opacity": 0.2}, "opacity must be left out with format"),
         ({"as_dataset": "x", "output": "y"}, "output must be left out with as_dataset"),
+        (
+            {"as_dataset": "x", "opacity": 0, "draw_background": True},
+            "opacity and draw_background must be left out with as_dataset",
+        ),
+        ({"as_dataset": "x", "tiff": True}, "tiff must be left out with as_dataset"),
+        ({"as_dataset": "x", "overwrite": True}, "overwrite must be left out with as_dataset"),
+        ({"data": "x"}, "data must be left out for a run, which knows its classes, got x"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, message, tiny_run, tmp_path):

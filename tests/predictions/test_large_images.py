@@ -168,9 +168,10 @@ def test_the_options_of_the_command_line_reach_the_network(tiny_run, run_cli, im
     for wrong, message in (
         (("--memory", "2XB"), "size must be one such as 500MB, 2GB or 1.5GiB, got '2XB'"),
         (("--stride", "3,3"), "stride must be left out without a window, got (3, 3)."),
+        (("--blend", "smooth"), "blend must be left out without a window, got smooth."),
         (("--window", "8,8", "--stride", "9,9"), "stride must be (height, width), from 1 to"),
         (("--scales", "0"), "scales must be numbers above 0"),
-        (("--memory", "1MB"), "pixels must have"),
+        (("--memory", "1MB"), "memory must be at least"),
     ):
         refused = run_cli(*command, *wrong)
         assert refused.exit_code

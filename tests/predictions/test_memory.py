@@ -1,12 +1,17 @@
 """Estimates of memory, and the windows that are chosen by them."""
 
+import re
+from pathlib import Path
+
 import keras
+import numpy as np
 import pytest
 
 from kerasseg import costs, inference
 from kerasseg.pipelines.errors import ImageFileError, InputError
-from kerasseg.pipelines.predictions import memory
+from kerasseg.pipelines.predictions import confidence, memory
 from kerasseg.pipelines.predictions.memory import Limit
+from kerasseg.pipelines.predictions.predictor import Predictor
 from kerasseg.pipelines.runs.crf import CRFParameters
 from kerasseg.pipelines.runs.views import WHOLE, View
 from kerasseg.pipelines.runtime import allocator, byte_sizes
@@ -76,9 +81,30 @@ def test_views_and_the_crf_are_counted(network):
     assert limit_of(network, 0, WHOLE, CRFParameters()).needed(size) > plain
 
 
-def test_less_memory_than_the_smallest_windows_need_is_refused(network):
+def test_less_memory_than_the_smallest_windows_need_is_refused(network, monkeypatch):
+    monkeypatch.setattr(memory, "_room", lambda: 10**5)
     with pytest.raises(ImageFileError, match=r"image of 600 x 800 pixels must have .* more"):
-        limit_of(network, 10**5).tiling((600, 800))
+        Limit(network, WHOLE).tiling((600, 800))
+
+
+def test_too_little_memory_is_refused_with_an_amount_that_is_enough(network):
+    told = []
+    for given in (10**7, 7 * 10**7):
+        with pytest.raises(ImageFileError, match=f"got {given // 10**6} MB") as caught:
+            Limit(network, WHOLE, memory=given).tiling((600, 800))
+        told.append(re.search("memory must be at least (.*?) for", str(caught.value))[1])
+    assert told[0] == told[1]
+    Limit(network, WHOLE, memory=byte_sizes.parse(told[0])).tiling((600, 800))
+
+
+def test_a_crf_of_no_iterations_keeps_the_confidence_of_windows(network):
+    image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    found = []
+    for crf in (None, CRFParameters(num_iterations=0)):
+        predictor = Predictor(network, WHOLE, crf, measure=confidence.of_scores(2.0))
+        rows = predictor.rows(Path("a"), lambda top, end: image[top:end], image.shape[:2])
+        found.append(np.concatenate([measures for _, measures in rows]))
+    np.testing.assert_allclose(*found, atol=1e-6)
 
 
 def test_small_images_are_not_looked_at_unless_the_memory_is_limited(network, monkeypatch):
@@ -98,7 +124,7 @@ def test_a_network_that_resizes_images_is_counted_at_its_own_size(network):
     assert limit_of(resized, 10**9).small_size((3000, 4000)) == (300, 400)
     view = View(scales=(0.5, 2.0))
     assert limit_of(resized, 10**9, view).small_size((3000, 4000)) == (600, 800)
-    with pytest.raises(ImageFileError, match="of memory more"):
+    with pytest.raises(ImageFileError, match="memory must be at least"):
         limit_of(resized, 10**6).small_size((3000, 4000))
 
 

@@ -100,7 +100,7 @@ def test_a_view_describes_itself():
         ({"window": (8, 10**10)}, "both from 1 to 16777216, got (8, 10000000000)."),
         ({"window": (8, 8), "stride": (9, 8)}, "stride must be (height, width), from 1 to the"),
         ({"stride": (9, 8)}, "stride must be left out without a window, got (9, 8)."),
-        ({"blend": "hann"}, "blend must be one of smooth, uniform, got 'hann'."),
+        ({"window": (8, 8), "blend": "hann"}, "blend must be one of smooth, uniform, got 'hann'."),
         ({"scales": ()}, "scales must be numbers above 0 and at most 100, at least one, got ()."),
         ({"scales": (0.5, 0.0)}, "at least one, got (0.5, 0.0)."),
         # Sides of more than 31 bits would wrap around to images of one pixel.

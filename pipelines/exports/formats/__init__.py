@@ -17,7 +17,8 @@ name of the format, which is also the name of the extra with its packages. It ha
     describe_input(export) -> str      a sentence for the model card
 
 and, if it is a file, `load(file)`: returns a `portable.Loaded`, for a process that has neither
-TensorFlow nor Keras.
+TensorFlow nor Keras; and `facts(file)`: returns what `write` stored of `Export.facts` in the file,
+{} in a file of another program.
 """
 
 import importlib

@@ -1,6 +1,8 @@
 """LiteRT's `.tflite`: built-in operations only, one image of one size."""
 
+import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,19 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     from .. import single_file
 
     return single_file.check(model, folder / FILE, export, "ai-edge-litert", (1, 1))
+
+
+def facts(file: Path) -> dict[str, Any]:
+    """Reads the meaning of the labels that `write` stored, see `formats`."""
+    from .. import litert_metadata
+
+    if not zipfile.is_zipfile(file):
+        return {}
+    with zipfile.ZipFile(file) as archive:
+        if litert_metadata.CLASSES_FILE not in archive.namelist():
+            return {}
+        found = json.loads(archive.read(litert_metadata.CLASSES_FILE))
+        return found if portable.FINGERPRINT in found else {}
 
 
 def load(file: Path) -> portable.Loaded:

@@ -85,6 +85,16 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     return single_file.check(model, folder / FILE, export, "onnxruntime")
 
 
+def facts(file: Path) -> dict[str, Any]:
+    """Reads the meaning of the labels that `write` stored, see `formats`."""
+    import onnxruntime
+
+    options: Any = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session: Any = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return portable.facts_of(session.get_modelmeta().custom_metadata_map)
+
+
 def load(file: Path) -> portable.Loaded:
     """Loads a file into ONNX Runtime."""
     import onnxruntime

@@ -85,13 +85,35 @@ def check(model, folder: Path, export: Export) -> dict[str, Any]:
     return single_file.check(model, folder / FILE, export, "openvino")
 
 
+def facts(file: Path) -> dict[str, Any]:
+    """Reads the meaning of the labels that `write` stored, see `formats`."""
+    import openvino
+
+    stored = openvino.Core().read_model(_with_weights(file))
+    known = [name for name in portable.FACTS if stored.has_rt_info([_MEANING, name])]
+    return portable.facts_of(
+        {name: stored.get_rt_info([_MEANING, name]).astype(str) for name in known}
+    )
+
+
+def _with_weights(file: Path) -> Path:
+    weights = file.with_suffix(".bin")
+    if not weights.is_file():
+        raise InputError(f"{file}: its weights must lie beside it as {weights.name}, got nothing.")
+    return file
+
+
 def load(file: Path) -> portable.Loaded:
-    """Loads a file into OpenVINO, which computes in float32 what is not quantised."""
+    """Loads a file into OpenVINO, which computes in float32 what is not quantised.
+
+    Raises:
+        InputError: If the file of its weights is missing.
+    """
     import openvino
 
     # Without this, processors that can do so compute in bfloat16.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    network = openvino.Core().compile_model(file, "CPU", settings)
+    network = openvino.Core().compile_model(_with_weights(file), "CPU", settings)
     (taken,) = network.inputs
     shape = tuple(side.get_length() if side.is_static else None for side in taken.partial_shape)
     names = {output: output.get_any_name() for output in network.outputs}
