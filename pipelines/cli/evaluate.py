@@ -71,8 +71,7 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     options.tell_checkpoint(run, arguments["checkpoint"])
     if not exported_network.is_export(run):
         options.tell_calibration(run, arguments["checkpoint"], parameters, view)
-    tell = lambda sentence: options.console().print(sentence, soft_wrap=True, markup=False)  # noqa: E731
-    scores = evaluate.run(run, view=view, crf=parameters, on_notice=tell, **arguments)
+    scores = evaluate.run(run, view=view, crf=parameters, on_notice=options.tell, **arguments)
     print_scores(scores)
     folder = evaluate.output_folder(run, arguments["split"], parameters, view, arguments["output"])
     for written in filter(None, (folder, arguments["report"])):

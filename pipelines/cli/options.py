@@ -265,8 +265,12 @@ def tell_calibration(run: Path, checkpoint: str | None, crf, view) -> None:
     """Prints whether probabilities are calibrated, and why not."""
     from ..runs import calibration
 
-    told = calibration.of_network(run, checkpoint, crf, view).told
-    console().print(told, soft_wrap=True, markup=False)
+    tell(calibration.of_network(run, checkpoint, crf, view).told)
+
+
+def tell(sentence: str) -> None:
+    """Prints a sentence, whose brackets are no markup."""
+    console().print(sentence, soft_wrap=True, markup=False)
 
 
 def print_passed_over(files) -> None:

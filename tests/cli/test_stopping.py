@@ -30,7 +30,7 @@ COMMANDS = {
     "convert": (convert, ["--dataset", "scenes"], "; the same command continues with data/scenes."),
     "check": (check, ["."], "; nothing was written."),
     "fit": (fit, ["--data", "data", "--run", "absent"], "; nothing was written."),
-    "evaluate": (evaluate, ["absent"], "."),
+    "evaluate": (evaluate, ["http://localhost:1", "--data", "data"], "."),
     "crf-tune": (crf_tune, ["absent"], "."),
     "predict": (predict, ["absent", "a.png"], "; the images so far are written."),
     "export": (export, ["absent"], "."),
