@@ -245,9 +245,9 @@ def test_a_folder_without_a_saved_model_is_a_clear_error(tmp_path):
         saved_model.predict_in_clean_process(tmp_path, [b""])
 
 
-def test_a_saved_model_of_encoded_images_is_for_rgb(tmp_path):
-    network = keras.Sequential([keras.Input((None, None, 4)), keras.layers.Conv2D(2, 1)])
-    with pytest.raises(ValueError, match=r"must take images of 3 channels, red.*, got 4"):
+def test_a_saved_model_is_for_images_of_16_channels_and_labels_of_8_bits_at_most(tmp_path):
+    network = keras.Sequential([keras.Input((None, None, 17)), keras.layers.Conv2D(2, 1)])
+    with pytest.raises(ValueError, match="channels must be a whole number from 1 to 16, got 17"):
         serving.save(network, tmp_path / "1", [(0, 0, 0)] * 2)
     network = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(300, 1)])
     with pytest.raises(ValueError, match="at most 255 classes, got 300"):
