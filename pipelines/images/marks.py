@@ -14,7 +14,7 @@ from pathlib import Path
 from . import png
 
 _KIND = b"keSG"
-_AT = 33  # position of the first chunk after the header
+_AT = png.AFTER_HEADER
 _CHUNK = struct.Struct(">I4sII")  # length, kind, checksum of the rest of the file, chunk's own one
 _END = struct.Struct(">4sI")  # kind, checksum of the file before it
 _PART = 2**22  # bytes that are read at a time

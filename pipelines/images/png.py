@@ -17,6 +17,7 @@ import PIL.Image
 
 from ..errors import ImageFileError
 from .png_chunks import (
+    AFTER_HEADER,
     GRAY,
     GRAY_ALPHA,
     HEADER,
@@ -36,6 +37,7 @@ from .png_chunks import (
 
 # With those of the chunks, so that `png` is all that other files need.
 __all__ = [
+    "AFTER_HEADER",
     "GRAY",
     "GRAY_ALPHA",
     "HEADER",

@@ -11,7 +11,7 @@ from ..errors import ImageFileError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types
 HEADER = 16  # position of the header's content in the file
-_AFTER_HEADER = 33  # position of the next chunk
+AFTER_HEADER = 33  # position of the next chunk
 _BIT_DEPTHS = {
     GRAY: (1, 2, 4, 8, 16),
     RGB: (8, 16),
@@ -125,10 +125,10 @@ def read_kind(content: bytes) -> tuple[int, int]:
 
 def read_text(content: bytes) -> tuple[str, str] | None:
     """Returns keyword and text of a PNG that `walk` has checked, if they follow its header."""
-    length, kind = struct.unpack_from(">I4s", content, _AFTER_HEADER)
+    length, kind = struct.unpack_from(">I4s", content, AFTER_HEADER)
     if kind != b"tEXt":
         return None
-    start = _AFTER_HEADER + 8
+    start = AFTER_HEADER + 8
     keyword, _, text = content[start : start + length].decode("latin-1").partition("\0")
     return keyword, text
 
