@@ -231,17 +231,22 @@ def _refuse_to_overwrite_others(folder: Path, files: list[Path]) -> None:
         )
 
 
+def is_result(file: Path) -> bool:
+    """Tells whether a path is an unchanged result, or a link to one."""
+    try:
+        status = file.stat()
+        changed = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        return _is_result(file, changed)
+    except (ImageFileError, OSError):
+        return False
+
+
 def _is_foreign(file: Path) -> bool:
     """Tells whether a path is a file that is no earlier result, or a link to no such result.
 
     A folder does not count, as nothing can be written in its place.
     """
-    try:
-        status = file.stat()
-        changed = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        return not _is_result(file, changed)
-    except (ImageFileError, OSError):
-        return os.path.lexists(file) and not file.is_dir()
+    return os.path.lexists(file) and not file.is_dir() and not is_result(file)
 
 
 @functools.lru_cache(2**16)

@@ -5,7 +5,7 @@ The facts of a benchmark are those of its dataset: `SUBMISSIONS` in `pipelines/d
 
 import contextlib
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ..images import figures, output_names
 from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
 from ..runs.run_folder import has_placeholders
+from ..runtime import locks
 from .predictor import Predicted
 from .result_files import LABEL
 
@@ -98,9 +99,11 @@ class BenchmarkFiles:
             f"{_list(self._submissions[0].names)}; got {classes.count}: {_list(classes.names)}."
         )
 
-    def writing(self) -> contextlib.AbstractContextManager["BenchmarkFiles"]:
+    @contextlib.contextmanager
+    def writing(self) -> Iterator["BenchmarkFiles"]:
         """Yields itself: each file is complete on its own."""
-        return contextlib.nullcontext(self)
+        with locks.exclusive_results(self.folder):
+            yield self
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes the file of an image."""

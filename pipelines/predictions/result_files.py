@@ -1,7 +1,7 @@
 """The files that are written for the prediction of an image."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,11 @@ import PIL.Image
 from kerasseg import visualize
 
 from ..classes import ClassSpace
-from ..errors import InputError
+from ..errors import InputError, writing_to
 from ..images import figures, output_names, png
 from ..images.elsewhere import Image
 from ..images.output_names import Output
+from ..runtime import locks
 from . import confidence, tiff_reading
 from .predictor import Predicted
 
@@ -121,13 +122,19 @@ class Pictures:
     def check(self, classes: ClassSpace) -> None:
         """Accepts all classes."""
 
-    def writing(self) -> contextlib.AbstractContextManager["Pictures"]:
+    @contextlib.contextmanager
+    def writing(self) -> Iterator["Pictures"]:
         """Yields itself: the pictures of each image are complete on their own."""
-        return contextlib.nullcontext(self)
+        with locks.exclusive_results(self.folder):
+            yield self
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes the pictures of an image; see `Results`."""
-        output_names.write(self._encode(item, predicted, classes), overwrite=self.overwrite)
+        contents = self._encode(item, predicted, classes)
+        output_names.write(contents, overwrite=self.overwrite)
+        for ending in (STRIP, *confidence.ENDINGS):
+            if item.file(ending) not in contents:
+                _remove_earlier(item.file(ending))
 
     def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
         """Writes nothing more."""
@@ -154,6 +161,16 @@ class Pictures:
             for index, ending in enumerate(confidence.ENDINGS):
                 contents[item.file(ending)] = confidence.encode(predicted.measures[..., index])
         return contents
+
+
+def _remove_earlier(file: Path) -> None:
+    """Removes what an earlier prediction left, which would not be of the new label map.
+
+    The label map of another image may have the name, such as that of `street_entropy.jpg`.
+    """
+    if output_names.is_result(file) and png.read_kind(file.read_bytes())[1] != png.PALETTE:
+        with writing_to(file.parent):
+            file.unlink()
 
 
 def _draw_strip(

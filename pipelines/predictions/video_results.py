@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from ..errors import ImageFileError, InputError, writing_to
 from ..images import figures, marks, output_names
 from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
+from ..runtime import locks
 from . import confidence, video_reading, video_writing
 from .predictor import Predictor
 from .result_files import Pictures
@@ -90,9 +91,11 @@ class Videos:
                 raise InputError(f"{error.what}; {error.cause}.") from error
         return plan
 
-    def writing(self) -> AbstractContextManager["Videos"]:
+    @contextmanager
+    def writing(self) -> Iterator["Videos"]:
         """Yields itself: the results of each video are complete on their own."""
-        return nullcontext(self)
+        with locks.exclusive_results(self.pictures.folder):
+            yield self
 
     def check_network(self, model: keras.Model) -> None:
         """Refuses a network that does not take RGB.

@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -109,3 +112,19 @@ def test_the_command_line_writes_maps_and_tells_that_nothing_is_calibrated(
     assert "Probabilities are not calibrated; 'kerasseg calibrate'" in result.output
     assert (tmp_path / "out" / "street_margin.png").exists()
     assert "not calibrated" not in run_cli(*command).output
+
+
+def test_maps_of_earlier_labels_do_not_stay_beside_new_ones(tiny_run, photo, tmp_path):
+    def names_after(image, **options):
+        predict.run(tiny_run, image, output=tmp_path / "out", **options)
+        return {path.name.removeprefix("street") for path in (tmp_path / "out").iterdir()}
+
+    usual = {".png", "_overlay.png"}
+    names_after(photo, confidence=True, crf=CRFParameters(num_iterations=1), crf_strip=[0, 1])
+    assert names_after(photo) == usual
+    # The label map of another image has the name of a measure, and a file of the user's too.
+    other = shutil.copy(photo, photo.with_name("street_entropy.png"))
+    kept = {"_entropy.png", "_entropy_overlay.png", "_margin.png"}
+    (tmp_path / "out" / "street_margin.png").write_text("the user's")
+    assert names_after(Path(other)) == usual | kept
+    assert names_after(photo) == usual | kept
