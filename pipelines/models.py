@@ -47,7 +47,7 @@ def encoder_rows(
     measure: bool = False,
     on_row: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[str, ...]]:
-    """Describes an architecture with each encoder whose name needs no argument.
+    """Describes an architecture with each encoder whose name needs no argument, or of each size.
 
     Args:
         model: Name of the architecture. Its other options have their defaults, but the output
@@ -59,10 +59,11 @@ def encoder_rows(
 
     Returns:
         The cells of `ENCODER_COLUMNS`, one row per encoder, the default encoder first; with
-        `measure`, the cell of `SPEED_COLUMN` follows. The encoder is "-" for an architecture
-        without a choice of encoders. Memory is the sum of weights and activations, see
-        `kerasseg.costs`. The last two cells are the best published mean IoU in percent, of one
-        scale, among the checkpoints of the catalogue; "-" if it has none.
+        `measure`, the cell of `SPEED_COLUMN` follows. An architecture without a choice of encoders
+        has a row per size, see `columns_of`, or "-" instead of an encoder. Memory is the sum of
+        weights and activations, see `kerasseg.costs`. The last two cells are the best published
+        mean IoU in percent, of one scale, among the checkpoints of the catalogue; "-" if it has
+        none.
 
     Raises:
         InputError: If there is no such architecture, or the size is too small for it.
@@ -74,31 +75,56 @@ def encoder_rows(
     if min(image_size) < 1:
         raise InputError(f"image_size must be at least 1 x 1, got {image_size}.")
     module = importlib.import_module(build.__module__)
-    names = _encoders(module) if hasattr(module, "NEEDS") else []
+    choices = _choices(module)
     shape = {"num_classes": num_classes, "input_shape": (*image_size, 3)}
     found = []
-    for index, name in enumerate(names or [None]):
-        on_row(index, len(names))
-        options = {**shape, **({} if name is None else _encoder_options(module, name))}
+    for index, (name, choice) in enumerate(choices.items()):
+        on_row(index, len(choices))
+        options = {**shape, **choice}
         cost = _without_values(lambda options=options: costs.of(build(**options)))
         row = (
-            name or "-",
+            name,
             f"{cost.parameters:,}",
             f"{cost.multiply_adds / 1e9:,.2f}",
             f"{(cost.weights + cost.activations) / 2**20:,.0f}",
-            *(_published_score(module, name, benchmark) for benchmark in _BENCHMARKS),
+            *(_published_score(module, choice, benchmark) for benchmark in _BENCHMARKS),
         )
         found.append((*row, f"{_images_per_second(build(**options)):.2f}") if measure else row)
     return found
 
 
-def _published_score(module: ModuleType, encoder: str | None, benchmark: str) -> str:
-    """Returns the best published mean IoU in percent; "-" if none is known."""
+def columns_of(model: str) -> tuple[str, ...]:
+    """Names the cells of the rows of an architecture: its encoders, or else its sizes."""
+    module = importlib.import_module(models.builder(model).__module__)
+    return ("size" if hasattr(module, "SIZES") else "encoder", *ENCODER_COLUMNS[1:])
+
+
+def _choices(module: ModuleType) -> dict[str, dict[str, Any]]:
+    """Returns the options of each row by its name, the defaults first."""
+    if hasattr(module, "NEEDS"):
+        return {name: _encoder_options(module, name) for name in _encoders(module)}
+    default = module.build.__kwdefaults__.get("size")
+    sizes = sorted(getattr(module, "SIZES", ()), key=lambda size: size != default)
+    return {size: {"size": size} for size in sizes} or {"-": {}}
+
+
+def _published_score(module: ModuleType, choice: dict[str, Any], benchmark: str) -> str:
+    """Returns the best published mean IoU in percent; "-" if none is known.
+
+    Args:
+        module: The architecture.
+        choice: Encoder or size of the network.
+        benchmark: A dataset of the catalogue.
+    """
+    options = {**module.build.__kwdefaults__, **choice}
     scores = [
         entry.mean_iou
         for entry in catalogue.entries()
         if (entry.model, entry.dataset) == (module.__name__.rpartition(".")[2], benchmark)
-        and entry.options.get("encoder", _default(module)) == encoder
+        and all(
+            entry.options.get(name, options.get(name)) == options.get(name)
+            for name in ("encoder", "size")
+        )
         and entry.mean_iou is not None
     ]
     return f"{100 * max(scores):.2f}" if scores else "-"

@@ -17,22 +17,22 @@ from . import options, startup
 @click.option(
     "--measure",
     is_flag=True,
-    help="Run MODEL with each encoder on this machine, for three seconds on one image at a time, "
-    "and list images per second.",
+    help="Run MODEL with each encoder or size on this machine, for three seconds on one image at a "
+    "time, and list images per second.",
 )
 @click.pass_context
 def command(ctx, model, image_size, measure) -> None:
-    """List the architectures, or what MODEL costs with each of its encoders.
+    """List the architectures, or what MODEL costs with each encoder or in each size.
 
     Without MODEL, each line shows the variants, encoders, output strides, parameters and paper of
     an architecture.
 
-    With MODEL, such as pspnet, each line shows an encoder, for 19 classes and with the defaults of
-    the architecture. Parameters are all values that the network keeps. Multiply-adds are those of
-    convolutions, dense layers and attention for one image. Memory is that of the weights and of the
-    features that are needed at the same time for one image, as float32; further memory depends on
-    the device. The last columns hold the best published mean IoU in percent, without several scales
-    or flipping, of the checkpoints that 'kerasseg checkpoints' lists.
+    With MODEL, such as pspnet, each line shows an encoder or a size, for 19 classes and with the
+    defaults of the architecture. Parameters are all values that the network keeps. Multiply-adds
+    are those of convolutions, dense layers and attention for one image. Memory is that of the
+    weights and of the features that are needed at the same time for one image, as float32; further
+    memory depends on the device. The last columns hold the best published mean IoU in percent,
+    without several scales or flipping, of the checkpoints that 'kerasseg checkpoints' lists.
     """
     given = ctx.get_parameter_source("image_size") is not click.core.ParameterSource.DEFAULT
     if model is None and (measure or given):
@@ -45,7 +45,7 @@ def command(ctx, model, image_size, measure) -> None:
         return
     with options.progress_bar(f"{model} with each encoder") as advance:
         rows = models.encoder_rows(model, image_size=image_size, measure=measure, on_row=advance)
-    columns = (*models.ENCODER_COLUMNS, *((models.SPEED_COLUMN,) if measure else ()))
+    columns = (*models.columns_of(model), *((models.SPEED_COLUMN,) if measure else ()))
     title = f"{model}, {image_size[0]} x {image_size[1]} pixels"
     options.print_table(columns, rows, title=title)
     if others := models.other_encoders(model):

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from kerasseg import costs, encoders, models
-from kerasseg.models import pan, unet, upernet
+from kerasseg.models import pan, pidnet, unet, upernet
 from kerasseg.pipelines import cli, datasets, fit, recipes
 from kerasseg.pipelines import models as model_table
 from kerasseg.pipelines.cli import options, tables
@@ -245,12 +245,23 @@ def test_a_model_is_listed_by_encoder_with_what_it_costs(run_cli, monkeypatch):
 
 def test_published_scores_are_those_of_the_catalogue():
     # OpenMMLab's UPerNet on ConvNeXt-T has 46.11 % on ADE20K and none on Cityscapes.
-    def score(model, encoder, benchmark):
-        return model_table._published_score(model, encoder, benchmark)
+    def score(model, benchmark, **choice):
+        return model_table._published_score(model, choice, benchmark)
 
-    assert score(upernet, "convnext_tiny", "ADE20K") == "46.11"
-    assert score(upernet, "convnext_tiny", "Cityscapes") == "-"
-    assert score(pan, "resnet50", "ADE20K") == "-"
+    assert score(upernet, "ADE20K", encoder="convnext_tiny") == "46.11"
+    assert score(upernet, "Cityscapes", encoder="convnext_tiny") == "-"
+    assert score(pan, "ADE20K", encoder="resnet50") == "-"
+    # PIDNet-S has 78.74 % there, and PIDNet-L, which is five times as large, 80.89 %.
+    assert score(pidnet, "Cityscapes", size="s") == "78.74"
+    assert score(pidnet, "Cityscapes", size="l") == "80.89"
+
+
+def test_an_architecture_with_sizes_has_a_row_for_each(run_cli):
+    lines = run_cli("models", "pidnet", "--image-size", "64,64").output.splitlines()
+    columns, *rows = (line.split("\t") for line in lines[1:])
+    assert columns[0] == "size"
+    assert [row[0] for row in rows] == ["s", "m", "l"]
+    assert dict(zip(columns, rows[0], strict=True))["Cityscapes"] == "78.74"
 
 
 def test_a_model_is_measured_on_request(run_cli, monkeypatch):
@@ -361,5 +372,9 @@ def test_every_architecture_with_encoders_lists_the_costs_of_each(monkeypatch):
         module = importlib.import_module(f"kerasseg.models.{name}")
         rows = model_table.encoder_rows(name)
         encoders_of = {row[0] for row in rows}
-        wanted = set(model_table._encoders(module)) if hasattr(module, "NEEDS") else {"-"}
+        wanted = {"-"}
+        if hasattr(module, "NEEDS"):
+            wanted = set(model_table._encoders(module))
+        elif hasattr(module, "SIZES"):
+            wanted = set(module.SIZES)
         assert encoders_of == wanted
