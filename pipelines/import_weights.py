@@ -92,12 +92,10 @@ def run(
     for notice in (*found.notices, *_overridden(found, given)):
         report(notice)
     notices: list[str] = []
-
-    def say(notice: str) -> None:
-        notices.append(notice)
+    contradictions: list[str] = []
+    network = _build(file, saved, found, given, notices.append, contradictions.append)
+    for notice in (*notices, *contradictions):
         report(notice)
-
-    network = _build(file, saved, found, given, say)
     count = inference.without_auxiliary(network).output_shape[-1]
     space = _classes(None if classes is None else Path(classes), found, count, report)
     told = {key: found.configured[key] for key in recognition.UNSHOWN if key in found.configured}
@@ -114,7 +112,7 @@ def run(
                 imported={
                     "file": address or file.name,
                     "source": found.source,
-                    **_recorded(found, notices),
+                    **_recorded(found, notices, is_published=not contradictions),
                 },
                 parameters=network.count_params(),
                 **run_folder.form_of_images(network.input_shape[-1]),
@@ -173,6 +171,7 @@ def _build(
     found: Recognized,
     given: _Given,
     report: Callable[[str], None],
+    report_contradiction: Callable[[str], None],
 ) -> keras.Model:
     try:
         return checkpoints.from_state_dict(
@@ -187,6 +186,7 @@ def _build(
             complete=True,
             configured=found.configured,
             report=report,
+            report_contradiction=report_contradiction,
             **{"preprocessing": found.preprocessing, **given.options},
         )
     except untold.UntoldError as error:
@@ -204,12 +204,18 @@ def _build(
         raise InputError(f"{file}: {error}") from error
 
 
-def _recorded(found: Recognized, notices: list[str]) -> dict[str, Any]:
-    """Returns what the run remembers of its weights."""
+def _recorded(found: Recognized, notices: list[str], *, is_published: bool) -> dict[str, Any]:
+    """Returns what the run remembers of its weights.
+
+    Args:
+        found: What the file is.
+        notices: What was removed or left out.
+        is_published: Whether the tensors can be those of the catalogue's checkpoint.
+    """
     recorded: dict[str, Any] = {}
     if notices:
         recorded["tensors"] = notices[0]
-    if found.entry is not None:
+    if found.entry is not None and is_published:
         recorded |= {"checkpoint": found.entry.name, "licence": found.entry.license}
     if found.windows is not None:
         recorded["windows"] = found.windows._asdict()

@@ -104,6 +104,7 @@ def from_state_dict(
     complete: bool = False,
     configured: "Mapping[str, Any] | None" = None,
     report: "Callable[[str], None] | None" = None,
+    report_contradiction: "Callable[[str], None] | None" = None,
     **options: Any,
 ) -> "keras.Model":
     """Builds an architecture and fills it with published weights.
@@ -128,8 +129,9 @@ def from_state_dict(
             those of the source's usual form, such as output stride 8.
         configured: Arguments of the architecture from a configuration or the catalogue, which count
             where neither the tensors nor `options` tell something else.
-        report: Called with a sentence if a prefix was removed, tensors were left out, or the
-            tensors contradict `configured`.
+        report: Called with a sentence if a prefix was removed or tensors were left out.
+        report_contradiction: Called with a sentence for each argument for which the tensors tell
+            another value than `configured`.
         **options: Further arguments of the architecture, such as `encoder` and `output_stride`. The
             arguments that the tensors show need not be given.
 
@@ -162,9 +164,9 @@ def from_state_dict(
     chosen = plan.choose(state, prefix)
     if report is not None and chosen.notice:
         report(chosen.notice)
-    if report is not None and configured:
+    if report_contradiction is not None:
         for contradiction in plan.contradictions(chosen.tensors):
-            report(contradiction)
+            report_contradiction(contradiction)
     if complete:
         plan.check_complete(chosen.tensors, assumed=assumed)
     return plan.build(chosen.tensors, allow_non_finite=allow_non_finite)

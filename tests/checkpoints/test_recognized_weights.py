@@ -104,9 +104,9 @@ def test_the_name_of_a_published_file_tells_what_its_tensors_do_not(tmp_path):
     assert "recognised by its name: fcn-d6_r50-d16" in said
     assert "content is not the published one" in said
     assert "encoder is mobilenetv2:0.25 by the tensors, and not resnet50" in said
+    # So it is not the published checkpoint, and nobody knows its licence.
     content = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert content["imported"]["checkpoint"] == D6
-    assert content["imported"]["licence"] == "Apache-2.0"
+    assert set(content["imported"]) == {"file", "source"}
 
 
 def test_the_hash_of_a_published_file_counts_more_than_its_name(tmp_path, monkeypatch):
