@@ -22,18 +22,25 @@ DECODER_FILTERS = (256, 128, 64, 32, 16)
 _OUTPUT_STRIDE = 32
 
 
-def check_decoder_filters(decoder_filters: Any) -> None:
+def check_decoder_filters(decoder_filters: Any, *, may_end_early: bool = False) -> None:
     """Checks the channels of a decoder.
 
+    Args:
+        decoder_filters: Channels at the strides 16, 8, 4, 2 and 1.
+        may_end_early: Whether the last ones may be missing.
+
     Raises:
-        ValueError: If they are not five whole numbers of at least 1.
+        ValueError: If they are not five whole numbers of at least 1, or one to five.
     """
     values = tuple(decoder_filters) if isinstance(decoder_filters, Iterable) else ()
     whole = (isinstance(each, Integral) and not isinstance(each, bool) for each in values)
-    if len(values) != len(DECODER_FILTERS) or not all(whole) or min(values) < 1:
+    most = len(DECODER_FILTERS)
+    fits = 1 <= len(values) <= most if may_end_early else len(values) == most
+    if not fits or not all(whole) or min(values) < 1:
+        count = "one to five" if may_end_early else "five"
         raise ValueError(
-            "decoder_filters must be five whole numbers of at least 1, from stride 16 to 1, got "
-            f"{decoder_filters!r}."
+            f"decoder_filters must be {count} whole numbers of at least 1, from stride 16 to 1, "
+            f"got {decoder_filters!r}."
         )
 
 
@@ -68,10 +75,10 @@ def decode(found: dict, decoder_filters: Sequence[int]):
 
     Args:
         found: `{stride: features}`; there is no skip at a stride that is missing.
-        decoder_filters: Channels at the strides 16, 8, 4, 2 and 1.
+        decoder_filters: Channels at the strides 16, 8, 4, 2 and 1, or at the first of these.
 
     Returns:
-        `(batch, height, width, decoder_filters[-1])` at the size of the padded images.
+        `(batch, height, width, decoder_filters[-1])` at the last of these strides.
     """
     features = found[_OUTPUT_STRIDE]
     for index, filters in enumerate(decoder_filters):

@@ -64,6 +64,23 @@ def test_where_an_encoder_has_no_stride_2_there_is_no_skip(name):
         assert more.get_layer("decoder3_1_conv").kernel.shape[2] == 4 + skip
 
 
+def test_a_decoder_of_unet_that_ends_early_has_its_logits_enlarged():
+    options = {"decoder_filters": (4, 4, 4, 4), "preprocessing": None}
+    model = small("unet", thin_with_stride_2, **options)
+    assert model.get_layer("logits").output.shape[-1] == 3
+    with pytest.raises(ValueError, match="decoder4"):
+        model.get_layer("decoder4_1_conv")
+    bare = small("unet", thin_with_stride_2, resize_logits=False, **options)
+    bare.set_weights(model.get_weights())
+    image = np.random.default_rng(0).normal(size=(2, 32, 64, 3)).astype(np.float32)
+    logits = bare(image)
+    assert logits.shape == (2, 16, 32, 3)
+    np.testing.assert_allclose(model(image), tf.image.resize(logits, (32, 64)), atol=1e-5)
+    # Of an odd size, the half pixel counts.
+    assert bare(image[:, :31, :63]).shape == (2, 16, 32, 3)
+    assert model(image[:, :31, :63]).shape == (2, 31, 63, 3)
+
+
 def convolution_shapes(name, inputs, outputs, side, transposed=False):
     """Shapes of a convolution's tensors, with a bias if it is transposed, and of what follows."""
     shapes = {f"{name}.0.weight": (outputs, inputs, side, side)}
