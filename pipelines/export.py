@@ -50,7 +50,7 @@ def run(
     code: Sequence[str] = (),
     quantize: str | None = None,
     calibration_images: int | None = None,
-    score: bool = False,
+    score: bool | None = None,
     tolerance: float | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
@@ -89,7 +89,8 @@ def run(
             what the format can; None for float32.
         calibration_images: Number of training images from which "int8" takes the ranges of the
             activations, 100 if None; for "int8" only.
-        score: Whether to score an export that is not quantised, too.
+        score: Whether to score an export that is not quantised. None does so for the formats that
+            ask for it (`IS_SCORED`), unless nothing tells the dataset or its folder is gone.
         tolerance: Largest loss of mean IoU that a scored export may have, 0.01 if None; only with
             `quantize` or `score`.
         on_progress: Called with the number of scored images and of all images.
@@ -102,7 +103,9 @@ def run(
             check or loses more than the tolerance.
     """
     _check_arguments(view, crf, size, format, quantize)
-    images, largest_loss = _check_score(quantize, score, calibration_images, tolerance)
+    may_score = bool(quantize or score) or (score is None and formats.is_scored(format))
+    check_option("score", score is not False or not quantize, "left out with quantize", score)
+    images, largest_loss = _check_score(quantize, may_score, calibration_images, tolerance)
     chosen = trained_networks.choose(folder, checkpoint)
     described, model = trained_networks.load(
         folder, classes=classes, data=data, checkpoint=checkpoint, code=code
@@ -115,7 +118,7 @@ def run(
         size = size or adapters.only_size(model) or _trained_size(described)
     name += "" if format == formats.DEFAULT else f"-{format}"
     name += "" if quantize is None else f"-{quantize}"
-    dataset = _dataset(described, data) if quantize or score else None
+    dataset = _dataset(described, data, is_needed=bool(quantize or score)) if may_score else None
     model = _adapt(model, view, crf, size, form)
     facts = _facts(described, view, crf, size, format, quantize)
     temperature = None
@@ -189,13 +192,13 @@ def _check_arguments(view: View, crf, size, format: str, quantize: str | None) -
 
 
 def _check_score(
-    quantize: str | None, score: bool, calibration_images: int | None, tolerance: float | None
+    quantize: str | None, may_score: bool, calibration_images: int | None, tolerance: float | None
 ) -> tuple[int, float]:
     """Returns the number of images to calibrate with, and the largest loss of a scored export."""
     if quantize != formats.INT8:
         what = "left out unless quantize is int8"
         check_option("calibration_images", calibration_images is None, what, calibration_images)
-    if not (quantize or score):
+    if not may_score:
         what = "left out without quantize or score"
         check_option("tolerance", tolerance is None, what, tolerance)
     images = 100 if calibration_images is None else calibration_images
@@ -205,12 +208,21 @@ def _check_score(
     return images, largest_loss
 
 
-def _dataset(described: run_folder.Run, data: Path | str | None) -> records.Dataset:
-    """Opens the dataset that an export is calibrated and scored on."""
-    if data is None and not described.dataset["path"]:
+def _dataset(
+    described: run_folder.Run, data: Path | str | None, *, is_needed: bool
+) -> records.Dataset | None:
+    """Opens the dataset that an export is calibrated and scored on.
+
+    Returns:
+        The dataset; None if it `is_needed` by nothing, and nothing tells where it is now.
+    """
+    place = described.dataset["path"]
+    if data is None and not is_needed and not (place and Path(place).is_dir()):
+        return None
+    if data is None and not place:
         raise InputError(
-            f"data must be given for {described.name}, got none: a quantised export is calibrated "
-            "and scored on a converted dataset."
+            f"data must be given for {described.name}, got none: the export is calibrated and "
+            "scored on a converted dataset."
         )
     return described.open_dataset(None if data is None else Path(data))
 

@@ -65,9 +65,12 @@ from . import options, startup
     "unless given.",
 )
 @click.option(
-    "--score",
-    is_flag=True,
-    help="Score the export on the validation split beside its network; always with --quantize.",
+    "--score/--no-score",
+    default=None,
+    help="Score the export on the validation split beside its network. Unless given, exports that "
+    "are quantised are scored and, where the dataset of the training is still there, those for "
+    + " and ".join(filter(formats.is_scored, formats.names()))
+    + ".",
 )
 @click.option(
     "--tolerance",
@@ -101,6 +104,11 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     report = json.loads((version / "parity.json").read_text(encoding="utf-8"))
     if "scores" in report:
         print_scores(report["scores"])
+    elif arguments["score"] is None and formats.is_scored(arguments["format"]):
+        options.console().print(
+            "not scored: no dataset of the training is there; --data names one.",
+            soft_wrap=True,
+        )
     options.console().print(f"checked and written to {version}", soft_wrap=True)
 
 

@@ -179,6 +179,25 @@ def test_an_export_that_is_not_quantised_is_scored_if_asked(tiny_run, tiny_data,
     assert told["network"]["mean_iou"] == evaluate.run(run)["mean_iou"]
 
 
+def test_an_openvino_file_is_scored_where_the_dataset_is(
+    tiny_run, openvino_export, run_cli, tmp_path
+):
+    told = report_of(openvino_export)
+    assert told["export"]["mean_iou"] == told["network"]["mean_iou"]
+    assert told["network"]["mean_iou"] == evaluate.run(tiny_run)["mean_iou"]
+    run = shutil.copytree(tiny_run, tmp_path / "moved")
+    description = json.loads((run / "run.json").read_text())
+    description["dataset"]["path"] = str(tmp_path / "gone")
+    (run / "run.json").write_text(json.dumps(description))
+    command = ("export", run, "--format", "openvino", "--output", tmp_path)
+    result = run_cli(*command)
+    assert result.exit_code == 0, result.output
+    assert "not scored: no dataset of the training is there" in result.output
+    assert "scores" not in json.loads((tmp_path / "moved-openvino/1/parity.json").read_text())
+    assert f"{tmp_path / 'gone'}" in run_cli(*command, "--score").output
+    assert "not scored" not in run_cli(*command, "--no-score").output
+
+
 def test_calibration_takes_the_same_training_images_each_time(tiny_data):
     dataset = records.load(tiny_data)
     trained = {
@@ -218,6 +237,10 @@ def test_a_keras_file_needs_data_to_be_quantised(tiny_run, tmp_path):
             "calibration_images must be left out unless quantize is int8, got 3",
         ),
         ({"tolerance": 0.5}, "tolerance must be left out without quantize or score, got 0.5"),
+        (
+            {"quantize": "int8", "format": "onnx", "score": False},
+            "score must be left out with quantize, got False",
+        ),
         ({"name": ""}, "name must be letters, digits, '.', '_' or '-', got ''"),
     ],
 )

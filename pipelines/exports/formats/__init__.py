@@ -18,7 +18,8 @@ name of the format, which is also the name of the extra with its packages. It ha
 
 and, if it is a file, `load(file)`: returns a `portable.Loaded`, for a process that has neither
 TensorFlow nor Keras; and `facts(file)`: returns what `write` stored of `Export.facts` in the file,
-{} in a file of another program.
+{} in a file of another program. If it computes otherwise than TensorFlow even where nothing is
+quantised, it has `IS_SCORED = True`: each export tells its own score.
 """
 
 import importlib
@@ -91,6 +92,11 @@ def names() -> list[str]:
 def module(name: str) -> ModuleType:
     """Imports a format's file."""
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def is_scored(name: str) -> bool:
+    """Tells whether each export of a format is scored, and not only those that are quantised."""
+    return getattr(module(name), "IS_SCORED", False)
 
 
 def of_file(file: Path) -> ModuleType:

@@ -18,6 +18,7 @@ TAKES_CRF = False
 TAKES_VIEWS = False
 NEEDS_SIZE = False
 QUANTIZES = QUANTIZED
+IS_SCORED = True  # the network comes by way of two other formats
 NOTES = (
     "`model.xml` holds the operations and `model.bin` the weights; both are needed.",
     "",
