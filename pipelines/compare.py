@@ -9,9 +9,10 @@ import numpy as np
 from kerasseg import inference, metrics
 
 from . import inputs, records
+from .classes import comparison
 from .errors import InputError
 from .evaluations import resampling
-from .runs import option_differences, run_folder, trained_networks
+from .runs import option_differences, trained_networks
 from .runtime import allocator
 
 
@@ -57,7 +58,7 @@ def run(
     if one.classes != other.classes:
         raise InputError(
             f"{second}: must have the classes of {first}:\n"
-            + run_folder.describe_difference(one.classes, other.classes)
+            + comparison.describe_difference(one.classes, other.classes)
         )
     dataset = one.open_dataset(None if data is None else Path(data))
     other.check_channels(dataset)

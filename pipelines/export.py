@@ -24,7 +24,7 @@ from .exports import (
     training_images,
 )
 from .exports.formats import Export
-from .runs import calibration, run_folder, trained_networks
+from .runs import calibration, network_files, run_folder, trained_networks
 from .runs.crf import CRFParameters, refine
 from .runs.option_fields import check_option
 from .runs.views import WHOLE, View, seen
@@ -154,7 +154,7 @@ def run(
                 raise InputError(str(error).replace(str(writing), str(parent))) from error
             atomic_files.write_json(beside / "classes.json", facts)
             card = beside / "model_card.md"
-            epoch = run_folder.epoch_of(described, chosen)
+            epoch = network_files.epoch_of(described, chosen)
             how = {"view": view, "export": export, "format": format, "temperature": temperature}
             how |= {"quantize": quantize, "measured": report.get("scores")}
             model_card.write(card, name, described, crf, epoch, **how)

@@ -12,7 +12,7 @@ from . import records
 from .errors import InputError
 from .evaluations import learning_rate_picture
 from .inputs import cache
-from .runs import class_weighting, guests, initial_weights, phases, run_folder
+from .runs import class_weighting, guests, initial_weights, network_files, phases, run_folder
 from .runs.state import Position, State, newest_whole
 from .runs.training_options import TrainingOptions
 from .runtime import allocator, interruption, locks
@@ -249,7 +249,7 @@ def _find_state(described: run_folder.Run, on_notice: Callable[[str], None]) -> 
             f"{checkpoints}: must hold an undamaged state to continue from, got damaged ones only: "
             f"{'; '.join(damaged)}. Nothing was changed."
         )
-    if run_folder.has_epochs(described):
+    if network_files.has_epochs(described):
         raise InputError(f"{checkpoints}: must hold a state to continue from, got none.")
     initial = [
         f"{name} {value}"

@@ -17,7 +17,7 @@ from kerasseg.checkpoints import (
 )
 from kerasseg.checkpoints.recognition import Recognized
 
-from .classes import ClassSpace, class_file, colors
+from .classes import ClassSpace, class_file, colors, comparison
 from .datasets import _published
 from .errors import InputError, writing_to
 from .runs import run_folder
@@ -236,7 +236,7 @@ def _classes(
     named = _named_classes(found, count, report)
     if named is None and found.entry is not None:
         named = _published.classes_of(found.entry.dataset, count)
-    return named or run_folder.placeholder_classes(count)
+    return named or comparison.placeholder_classes(count)
 
 
 def _named_classes(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .runs import option_differences, phases, run_folder
+from .runs import network_files, option_differences, phases, run_folder
 from .runtime import locks
 from .training.early_stopping import is_exhausted
 
@@ -57,7 +57,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 def _describe(run: run_folder.Run) -> dict[str, Any]:
     options, epochs = run.options, run_folder.history(run.folder)
-    best = run_folder.epoch_of(run, run_folder.BEST)
+    best = network_files.epoch_of(run, network_files.BEST)
     seconds = [epoch["seconds"] for epoch in epochs if "seconds" in epoch]
     return {
         "model": options.model,

@@ -20,7 +20,7 @@ import kerasseg
 from kerasseg.pipelines import compare, crf_tune, evaluate, fit, records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.evaluations import result_picture
-from kerasseg.pipelines.runs import guests, run_folder, trained_networks
+from kerasseg.pipelines.runs import guests, network_files, run_folder, trained_networks
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.serving import saved_model
 from kerasseg.pipelines.training import compiled_model
@@ -545,7 +545,7 @@ def test_code_that_is_still_missing_is_named(own_run, monkeypatch):
     def fail(run, checkpoint):
         raise InputError("cannot be loaded.")
 
-    monkeypatch.setattr(run_folder, "load_model", fail)
+    monkeypatch.setattr(network_files, "load", fail)
     with pytest.raises(InputError, match=r"loaded\. It was trained with .*model network\.py:build"):
         evaluate.run(own_run, code=[str(LOSS)])
     with pytest.raises(InputError, match=r"cannot be loaded\.$"):

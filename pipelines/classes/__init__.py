@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import class_maps as class_maps
     from . import class_tables as class_tables
     from . import colors as colors
+    from . import comparison as comparison
     from . import entries as entries
     from . import label_maps as label_maps
     from . import label_notes as label_notes

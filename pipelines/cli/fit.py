@@ -194,13 +194,13 @@ def _printing_to(console) -> Callable[[str], None]:
 
 def _report(console, run: Path) -> None:
     from ..evaluations import result_picture
-    from ..runs import run_folder
+    from ..runs import network_files, run_folder
 
     described = run_folder.load(run)
     monitor, patience = described.options.monitor, described.options.early_stop
     if patience and len(run_folder.history(run)) < described.options.epochs:
         console.print(f"ended early: no better {monitor} in {patience} evaluations")
-    if best := run_folder.epoch_of(described, run_folder.BEST):
+    if best := network_files.epoch_of(described, network_files.BEST):
         console.print(
             f"best {monitor} {best[monitor]:.4f} after epoch {best['epoch']}, in {run}",
             soft_wrap=True,

@@ -246,13 +246,13 @@ def code_option(command):
 
 def tell_checkpoint(run: Path | str, wanted: str | None) -> None:
     """Prints a line if the last network of a run is used because none is the best yet."""
-    from ..runs import run_folder, trained_networks
+    from ..runs import network_files, run_folder, trained_networks
 
     is_run = os.path.isfile(Path(run) / run_folder.DESCRIPTION)  # noqa: PTH113 (long names)
-    if wanted is None and is_run and trained_networks.choose(run) == run_folder.LAST:
+    if wanted is None and is_run and trained_networks.choose(run) == network_files.LAST:
         described = run_folder.load(Path(run))
-        file = run_folder.network_file(described, run_folder.LAST)
-        epoch = run_folder.epoch_of(described, run_folder.LAST).get("epoch", "?")
+        file = network_files.path_of(described, network_files.LAST)
+        epoch = network_files.epoch_of(described, network_files.LAST).get("epoch", "?")
         console().print(
             f"{file} is used, the network after epoch {epoch} of {described.options.epochs}: no "
             "network was evaluated yet, so none is the best.",

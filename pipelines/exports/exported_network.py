@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from .. import records
-from ..classes import ClassSpace, class_file
+from ..classes import ClassSpace, class_file, comparison
 from ..errors import InputError
 from ..runs import run_folder
 from . import formats, label_sources, portable
@@ -164,11 +164,11 @@ def opened(
             f"{dataset.classes.count}."
         )
         told = dataset.classes
-    unnamed = run_folder.has_placeholders(told, dataset.classes.count)
+    unnamed = comparison.has_placeholders(told, dataset.classes.count)
     if told != dataset.classes and not unnamed:
         raise InputError(
             f"{dataset.root}: must have the classes of {path}:\n"
-            + run_folder.describe_difference(told, dataset.classes)
+            + comparison.describe_difference(told, dataset.classes)
         )
     _check_channels(path, meaning, dataset)
     with _source(path, model, version) as predict:

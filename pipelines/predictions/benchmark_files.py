@@ -16,12 +16,12 @@ from kerasseg import IGNORE_LABEL, atomic_files
 
 from .. import datasets
 from ..classes import ClassSpace
+from ..classes.comparison import has_placeholders
 from ..datasets import BENCHMARKS
 from ..errors import InputError, writing_to
 from ..images import figures, output_names
 from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
-from ..runs.run_folder import has_placeholders
 from ..runtime import locks
 from .predictor import Predicted
 from .result_files import LABEL

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import initial_weights as initial_weights
     from . import intervals as intervals
     from . import loss_terms as loss_terms
+    from . import network_files as network_files
     from . import optimization_options as optimization_options
     from . import option_combinations as option_combinations
     from . import option_differences as option_differences

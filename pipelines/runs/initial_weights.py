@@ -12,6 +12,7 @@ from kerasseg.checkpoints import forms, imagenet, readers, transfer
 from kerasseg.checkpoints.image_kernels import KernelAdapter, adapted_backbones
 
 from .. import records
+from ..classes import comparison
 from ..errors import InputError
 from . import chosen_encoder, run_folder
 from .training_options import TrainingOptions
@@ -104,13 +105,13 @@ def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool)
     if not (source / run_folder.DESCRIPTION).is_file():
         return True
     known, wanted = run_folder.load(source).classes, dataset.classes
-    unnamed = run_folder.has_placeholders(known, known.count)
+    unnamed = comparison.has_placeholders(known, known.count)
     if known == wanted or unnamed or len(known.names) != len(wanted.names):
         return True
     if not reset_head:
         raise InputError(
             f"{source}: must have the classes of {dataset.root}, or --reset-head:\n"
-            + run_folder.describe_difference(wanted, known)
+            + comparison.describe_difference(wanted, known)
         )
     return False
 

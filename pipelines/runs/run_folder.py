@@ -21,12 +21,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import kerasseg
 from kerasseg import IGNORE_LABEL, atomic_files
 from kerasseg.channels import check, is_default
 
 from .. import records
-from ..classes import ClassSpace, colors
+from ..classes import ClassSpace, comparison
 from ..errors import InputError, writing_to
 from .phases import Phase
 from .training_options import TrainingOptions
@@ -34,8 +33,6 @@ from .training_options import TrainingOptions
 DESCRIPTION = "run.json"
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
-# The networks of a run: the names of their files without the suffix.
-BEST, LAST = "best", "last"
 FORMAT = 1
 # Key of what the initial weights asked of the layers of the encoder.
 FORMS = "encoder_forms"
@@ -111,39 +108,12 @@ class Run:
         Raises:
             InputError: If they differ.
         """
-        unnamed = has_placeholders(self.classes, classes.count)
+        unnamed = comparison.has_placeholders(self.classes, classes.count)
         if classes != self.classes and not unnamed:
             raise InputError(
                 f"{root}: must have the classes that {self.folder} was trained on:\n"
-                + describe_difference(self.classes, classes)
+                + comparison.describe_difference(self.classes, classes)
             )
-
-
-def placeholder_classes(count: int) -> ClassSpace:
-    """Returns the classes of imported weights whose names are not known: class_0 and so on."""
-    names = tuple(f"class_{index}" for index in range(count))
-    return ClassSpace(names, colors.complete(names, {}))
-
-
-def has_placeholders(classes: ClassSpace, count: int) -> bool:
-    """Tells whether classes are `count` placeholders, whose colours depend on the release."""
-    return classes.names == tuple(f"class_{index}" for index in range(count))
-
-
-def describe_difference(expected: ClassSpace, received: ClassSpace) -> str:
-    """Lists the classes in which two class spaces differ, one per line."""
-    lines = []
-    for index in range(max(len(expected.names), len(received.names))):
-        one, other = (_describe_class(classes, index) for classes in (expected, received))
-        if one != other:
-            lines.append(f"  class {index}: must be {one}, got {other}")
-    return "\n".join(lines[:12] + (["  ..."] if len(lines) > 12 else []))
-
-
-def _describe_class(classes: ClassSpace, index: int) -> str:
-    if index >= len(classes.names):
-        return "absent"
-    return f"{classes.names[index]} {classes.colors[index]}"
 
 
 def check_new(folder: Path) -> None:
@@ -308,82 +278,6 @@ def _read_form(stored: Any) -> Mapping[str, Any]:
 def _read_code(stored: Any) -> Mapping[str, str]:
     names = ("option", "source", "name", "file", "sha256")
     return {name: str(stored[name]) for name in names}
-
-
-def choose_network(run: Run, wanted: str | None = None) -> str:
-    """Chooses a network of a run.
-
-    Args:
-        run: The run.
-        wanted: `BEST`, `LAST`, or None for the best, or the last if none was evaluated yet.
-
-    Returns:
-        `BEST` or `LAST`.
-
-    Raises:
-        InputError: If the run does not have this network, or none at all.
-    """
-    found = [name for name in (BEST, LAST) if network_file(run, name).is_file()]
-    best = network_file(run, BEST)
-    if wanted is None and found == [LAST] and _scored_epochs(run):
-        raise InputError(
-            f"{best}: must be there, as the run was evaluated, got no such file; was it removed? "
-            "--checkpoint last takes the network after the last epoch."
-        )
-    if wanted is None and found:
-        return found[0]
-    if wanted in found:
-        return wanted
-    path = network_file(run, wanted or BEST)
-    if found:
-        raise InputError(f"{path}: no such model; the run has {found[0]} only.")
-    if history(run.folder):
-        raise InputError(f"{path}: no such model, though epochs were finished; was it removed?")
-    raise InputError(f"{path}: no such model; the run has not finished its first epoch.")
-
-
-def _scored_epochs(run: Run) -> list[dict[str, Any]]:
-    monitor = run.options.monitor
-    return [epoch for epoch in history(run.folder) if epoch.get(monitor) is not None]
-
-
-def has_epochs(run: Run) -> bool:
-    """Tells whether the run has a finished epoch or imported weights."""
-    networks = [network_file(run, name) for name in (BEST, LAST)]
-    return any(file.exists() for file in (*networks, run.folder / HISTORY))
-
-
-def network_file(run: Run, name: str) -> Path:
-    """Returns the path of a run's network, `BEST` or `LAST`, which may not exist."""
-    return run.folder / CHECKPOINTS / f"{name}.keras"
-
-
-def load_model(run: Run, name: str):
-    """Loads a network of a run, `BEST` or `LAST`, at native resolution.
-
-    Raises:
-        InputError: If the network cannot be read.
-    """
-    try:
-        return kerasseg.load(run.folder, name)
-    except Exception as error:  # Keras raises many kinds of errors for a damaged archive
-        raise InputError(f"{network_file(run, name)}: cannot be loaded ({error}).") from error
-
-
-def epoch_of(run: Run, name: str | None) -> dict[str, Any]:
-    """Returns the epoch of a run's network in its history: loss, and scores if it has any.
-
-    Args:
-        run: The run.
-        name: `BEST`, `LAST`, or None for another network.
-
-    Returns:
-        The epoch, or an empty dict if there is none, for example for imported weights.
-    """
-    if name == LAST:
-        return next(reversed(history(run.folder)), {})
-    scored = _scored_epochs(run) if name else []
-    return max(scored, key=lambda epoch: epoch[run.options.monitor], default={})
 
 
 def versions() -> dict[str, str]:

@@ -10,9 +10,9 @@ import keras
 from kerasseg import inference
 
 from .. import records
-from ..classes import ClassSpace, class_file
+from ..classes import ClassSpace, class_file, comparison
 from ..errors import InputError
-from . import guests, run_folder
+from . import guests, network_files, run_folder
 from .run_folder import Run
 from .training_options import TrainingOptions
 
@@ -59,7 +59,7 @@ def load(
     allowed = guests.allow(code, described.code, run)
     try:
         is_run = run == path
-        model = run_folder.load_model(described, str(checkpoint)) if is_run else _load_file(path)
+        model = network_files.load(described, str(checkpoint)) if is_run else _load_file(path)
     except InputError as error:
         missing = [
             entry
@@ -114,17 +114,17 @@ def choose(path: Path | str, checkpoint: str | None = None) -> str | None:
     path = Path(path)
     _check_path(path)
     if path.is_dir():
-        return run_folder.choose_network(run_folder.load(path), checkpoint)
+        return network_files.choose(run_folder.load(path), checkpoint)
     if checkpoint is not None:
         raise InputError(f"checkpoint must be left out for a .keras file, got {checkpoint!r}.")
-    known = path.stem in (run_folder.BEST, run_folder.LAST) and _run_of(path)
+    known = path.stem in (network_files.BEST, network_files.LAST) and _run_of(path)
     return path.stem if known else None
 
 
 def file_of(path: Path | str, checkpoint: str | None = None) -> Path:
     """Returns the `.keras` file that `load` reads; for its arguments and errors see `choose`."""
     path, chosen = Path(path), choose(path, checkpoint)
-    return run_folder.network_file(run_folder.load(path), str(chosen)) if path.is_dir() else path
+    return network_files.path_of(run_folder.load(path), str(chosen)) if path.is_dir() else path
 
 
 def knows_its_classes(path: Path | str) -> bool:
@@ -154,7 +154,7 @@ def _load_file_alone(
     space = told or (dataset and dataset.classes)
     if space is None:
         try:
-            space = run_folder.placeholder_classes(_count(model))
+            space = comparison.placeholder_classes(_count(model))
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     _check_number(path, model, space, "the class list" if told else "the dataset")

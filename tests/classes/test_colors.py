@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from kerasseg.pipelines.classes import ClassSpace, colors
+from kerasseg.pipelines.classes import ClassSpace, colors, comparison
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.runs import run_folder
 
 
 def to_lab(rgb):
@@ -125,12 +124,12 @@ def test_as_many_classes_as_there_may_be_have_colours_that_differ(count):
 
 
 def test_placeholders_are_known_by_their_names_with_any_colours():
-    made = run_folder.placeholder_classes(3)
+    made = comparison.placeholder_classes(3)
     assert made.colors == tuple(map(colors.color_of, range(3)))
     of_release_0_1 = ClassSpace(made.names, ((0, 60, 120), (37, 157, 37), (74, 254, 210)))
-    assert run_folder.has_placeholders(of_release_0_1, 3)
-    assert not run_folder.has_placeholders(of_release_0_1, 4)
-    assert not run_folder.has_placeholders(ClassSpace(("a", "b", "c"), made.colors), 3)
+    assert comparison.has_placeholders(of_release_0_1, 3)
+    assert not comparison.has_placeholders(of_release_0_1, 4)
+    assert not comparison.has_placeholders(ClassSpace(("a", "b", "c"), made.colors), 3)
 
 
 @pytest.mark.parametrize("color", [(0, 0), (0, 0, 300), (0, 0, -1), (0, 0, 0.5), ("a", "b", "c")])

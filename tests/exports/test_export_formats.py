@@ -33,7 +33,7 @@ from kerasseg.layers import (
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.transformer import MultiHeadAttention, PatchMap, PatchTokens
 from kerasseg.pipelines import export
-from kerasseg.pipelines.classes import ClassSpace
+from kerasseg.pipelines.classes import ClassSpace, comparison
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.exports import formats, parity, portable
 from kerasseg.pipelines.exports.formats import litert
@@ -71,7 +71,7 @@ def make_run(folder, name, model, count=NUM_CLASSES, **training):
     """A run whose network has the weights that it has."""
     options = TrainingOptions(model=name, **training)
     origin = {"name": "none", "path": "", "fingerprint": ""}
-    run_folder.describe(folder, options, run_folder.placeholder_classes(count), origin)
+    run_folder.describe(folder, options, comparison.placeholder_classes(count), origin)
     (folder / "checkpoints").mkdir()
     model.save(folder / "checkpoints" / "best.keras")
     return folder

@@ -17,6 +17,7 @@ import kerasseg
 from kerasseg import models
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.pipelines import export
+from kerasseg.pipelines.classes import comparison
 from kerasseg.pipelines.runs import crf, run_folder
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 
@@ -79,7 +80,7 @@ def make_run(folder, name, options, images):
     balance_classes(model, pixels[np.newaxis])
     origin = {"name": "none", "path": "", "fingerprint": ""}
     training = TrainingOptions(model=name, model_options=options)
-    run_folder.describe(folder, training, run_folder.placeholder_classes(NUM_CLASSES), origin)
+    run_folder.describe(folder, training, comparison.placeholder_classes(NUM_CLASSES), origin)
     (folder / "checkpoints").mkdir()
     model.save(folder / "checkpoints" / "best.keras")
     return folder

@@ -8,7 +8,7 @@ from run_ends import At, assert_same_end
 import kerasseg
 from kerasseg import metrics
 from kerasseg.pipelines import fit, inputs
-from kerasseg.pipelines.runs import run_folder
+from kerasseg.pipelines.runs import network_files, run_folder
 from kerasseg.pipelines.runs.training_options import SCORES
 from kerasseg.pipelines.training.early_stopping import is_exhausted
 
@@ -97,7 +97,7 @@ def test_the_network_with_the_best_monitored_score_and_the_last_one_are_kept(end
     epochs = run_folder.history(ended)
     best = max(epochs, key=lambda entry: entry["mean_accuracy"])
     assert best is not epochs[-1]
-    assert run_folder.epoch_of(run, "best") == best
+    assert network_files.epoch_of(run, "best") == best
     for name, entry in (("best", best), ("last", epochs[-1])):
         model = kerasseg.load(ended / "checkpoints" / f"{name}.keras")
         evaluator = kerasseg.inference.Evaluator(model, 3)
