@@ -152,6 +152,25 @@ def remove_leftovers(folder: Path | str, *, files: bool = True) -> None:
             path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: Path | str) -> Iterator[None]:
+    """Waits until no other process holds a folder, and holds it while the block runs.
+
+    It is for blocks that take moments, such as giving several files their names, and leaves no file
+    in the folder. Where the file system cannot lock folders, nobody waits.
+
+    Raises:
+        OSError: If the folder is not there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def remove_folder(path: Path | str) -> None:
     """Removes a folder in one step, if it exists: a part of it never has its name.
 

@@ -169,7 +169,7 @@ def _write(item: Output, outputs: dict[str, np.ndarray], overwrite: bool = False
                 ending = f"_{name.removesuffix(_PNG)}.png"
             contents[item.file(ending)] = content
     if contents:
-        output_names.write(contents, overwrite=overwrite)
+        output_names.write(contents, overwrite=overwrite, item=item)
     return Answer(name_of(item.image), tuple(contents), values)
 
 

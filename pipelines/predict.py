@@ -9,7 +9,7 @@ from .downloads.download import Limits
 from .errors import ImageFileError, InputError, Problem
 from .images import given_images, words
 from .images.elsewhere import name_of
-from .images.output_names import Output
+from .images.output_names import LABEL, MEASURES, OVERLAY, STRIP, Output
 from .images.source_images import Stretch
 from .images.words import Words
 from .predictions import confidence as confidences
@@ -17,14 +17,7 @@ from .predictions import tiff_results, video_results
 from .predictions.benchmark_files import BenchmarkFiles
 from .predictions.dataset_tree import DatasetTree
 from .predictions.predictor import Predicted, Predictor
-from .predictions.result_files import (
-    LABEL,
-    OVERLAY,
-    STRIP,
-    TIFF_ENDINGS,
-    Pictures,
-    Results,
-)
+from .predictions.result_files import TIFF_ENDINGS, Pictures, Results
 from .predictions.video_results import ENDINGS as VIDEO_ENDINGS
 from .predictions.video_results import Progress, Videos
 from .runs import calibration, trained_networks
@@ -226,7 +219,7 @@ def run(
             writer.finish(written, are_all=not problems)
     if problems:
         raise PredictionError(problems, nouns)
-    others = (STRIP, *confidences.ENDINGS)
+    others = (STRIP, *MEASURES)
     usual = VIDEO_ENDINGS if video else (LABEL, OVERLAY)
     return [
         Prediction(

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import stat
@@ -181,3 +182,12 @@ def test_what_is_durable_is_brought_to_the_disk(tmp_path, monkeypatch, durable):
         assert (file.parent, folder) == (tmp_path, tmp_path)
     else:
         assert not synced
+
+
+def test_a_file_system_that_cannot_lock_folders_makes_nobody_wait(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with atomic_files.one_at_a_time(tmp_path), atomic_files.one_at_a_time(tmp_path):
+        assert not names(tmp_path)

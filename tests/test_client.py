@@ -76,6 +76,9 @@ def test_masks_and_overlays_are_written(run_cli, url, images, tmp_path):
         np.testing.assert_array_equal(decode((out / f"{path.stem}.png").read_bytes()), label)
         with PIL.Image.open(out / f"{path.stem}_overlay.png") as overlay:
             np.testing.assert_array_equal(np.asarray(overlay), np.array(COLORS)[label])
+    # Overlays of earlier label maps do not stay beside new ones.
+    run_cli("client", url, *images, "--model", "street", "--output", out)
+    assert listing(out) == ["one.png", "two.png"]
 
 
 def test_a_folder_of_images_and_a_version_are_taken(url, images, tmp_path):

@@ -25,9 +25,18 @@ from pathlib import Path
 from kerasseg import atomic_files
 
 from ..errors import ImageFileError, InputError, writing_to
-from . import marks
+from . import marks, png
 from .elsewhere import Image
 from .image_files import read_file
+
+# Endings of label maps, of what is drawn over the image, and of the measures of confidence.
+LABEL, OVERLAY, STRIP = ".png", "_overlay.png", "_crf_strip.png"
+MEASURES = ("_confidence.png", "_entropy.png", "_margin.png")
+# What the files beside a label map are, and no label map is: their bits and colours.
+_BESIDE = {
+    **dict.fromkeys((OVERLAY, STRIP), (8, png.RGB)),
+    **dict.fromkeys(MEASURES, (16, png.GRAY)),
+}
 
 _REMEDY = "choose another --output, or give --overwrite"
 
@@ -101,30 +110,59 @@ def plan(
     return outputs
 
 
-def write(contents: Mapping[Path, bytes], *, overwrite: bool = False) -> None:
+def write(
+    contents: Mapping[Path, bytes], *, overwrite: bool = False, item: Output | None = None
+) -> None:
     """Writes either all results of an image or none; each appears when it is complete.
 
     Args:
         contents: Content of each file, by its path.
         overwrite: Whether to replace files that kerasseg did not write, or that were changed since.
+        item: The place of the results, where earlier results that are not replaced are removed, as
+            they would not be of the new label map; None to keep them.
 
     Raises:
         ImageFileError: If the results of this image cannot have their names, for example because a
             file that kerasseg did not write has one.
         InputError: If nothing can be written to the folder.
     """
-    with new_files(list(contents), overwrite=overwrite) as temporary:
+    with new_files(list(contents), overwrite=overwrite, item=item) as temporary:
         for path, content in zip(temporary, contents.values(), strict=True):
             path.write_bytes(marks.mark(content))
 
 
+def _remove_earlier(item: Output, written: Collection[Path], failure: object, *_: object) -> None:
+    """Removes what an earlier prediction of an image left beside its label map.
+
+    Only files of kerasseg's are removed, and no label map: that of `street_entropy.jpg` has the
+    name of a measure of `street.jpg`.
+
+    Args:
+        item: The place of the results.
+        written: The new results.
+        failure: What went wrong with these; None if they are all there.
+    """
+    if failure is not None:
+        return
+    for ending, kind in _BESIDE.items():
+        file = item.file(ending)
+        is_other = file not in written and _is_result(file)
+        if is_other and png.read_kind(file.read_bytes()) == kind:
+            file.unlink()
+
+
 @contextlib.contextmanager
-def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[list[Path]]:
+def new_files(
+    files: Sequence[Path], *, overwrite: bool = False, item: Output | None = None
+) -> Iterator[list[Path]]:
     """Yields temporary paths for all results of an image; they get their names after the block.
+
+    Two processes at once that write the same image leave all results of one of them.
 
     Args:
         files: The results, in one folder.
         overwrite: As for `write`.
+        item: As for `write`.
 
     Raises:
         ImageFileError: As `write` does.
@@ -135,11 +173,14 @@ def new_files(files: Sequence[Path], *, overwrite: bool = False) -> Iterator[lis
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            with contextlib.ExitStack() as stack:
+            with contextlib.ExitStack() as naming, contextlib.ExitStack() as stack:
                 # Results can be made again: waiting for the disk after each would take longer than
                 # making them.
                 new = functools.partial(atomic_files.new_file, durable=False)
                 yield [stack.enter_context(new(file)) for file in files]
+                naming.enter_context(atomic_files.one_at_a_time(folder))
+                if item is not None:
+                    naming.push(functools.partial(_remove_earlier, item, files))
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.EISDIR):
                 raise
@@ -231,12 +272,12 @@ def _refuse_to_overwrite_others(folder: Path, files: list[Path]) -> None:
         )
 
 
-def is_result(file: Path) -> bool:
+def _is_result(file: Path) -> bool:
     """Tells whether a path is an unchanged result, or a link to one."""
     try:
         status = file.stat()
         changed = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        return _is_result(file, changed)
+        return _is_marked(file, changed)
     except (ImageFileError, OSError):
         return False
 
@@ -246,11 +287,11 @@ def _is_foreign(file: Path) -> bool:
 
     A folder does not count, as nothing can be written in its place.
     """
-    return os.path.lexists(file) and not file.is_dir() and not is_result(file)
+    return os.path.lexists(file) and not file.is_dir() and not _is_result(file)
 
 
 @functools.lru_cache(2**16)
-def _is_result(file: Path, changed: tuple[int, ...]) -> bool:
+def _is_marked(file: Path, changed: tuple[int, ...]) -> bool:
     """Reads a file and tells whether it is an unchanged result; once, until the file changes."""
     if file.suffix in marks.AT_END:
         return file.is_file() and marks.is_marked_at_end(file)

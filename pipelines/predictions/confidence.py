@@ -17,7 +17,6 @@ import tensorflow as tf
 from kerasseg import IGNORE_LABEL
 
 MEASURES = ("confidence", "entropy", "margin")
-ENDINGS = tuple(f"_{name}.png" for name in MEASURES)
 SCALE = 65535  # the value of a file that means 1
 
 

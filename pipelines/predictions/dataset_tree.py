@@ -27,11 +27,10 @@ from ..images import figures, output_names, record_images
 from ..images.elsewhere import Image
 from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS
 from ..images.image_files import read_file
-from ..images.output_names import Output
+from ..images.output_names import LABEL, Output
 from ..images.source_images import prepare
 from ..images.treatments import Treatment
 from .predictor import Predicted
-from .result_files import LABEL
 
 _IMAGES, _LABELS, _CLASSES = "images", "labels", "classes.txt"
 _VALIDATION_EVERY = 10

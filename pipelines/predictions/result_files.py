@@ -1,7 +1,7 @@
 """The files that are written for the prediction of an image."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,13 @@ import PIL.Image
 from kerasseg import visualize
 
 from ..classes import ClassSpace
-from ..errors import InputError, writing_to
+from ..errors import InputError
 from ..images import figures, output_names, png
 from ..images.elsewhere import Image
-from ..images.output_names import Output
-from ..runtime import locks
+from ..images.output_names import LABEL, MEASURES, OVERLAY, STRIP, Output
 from . import confidence, tiff_reading
 from .predictor import Predicted
 
-LABEL, OVERLAY, STRIP = ".png", "_overlay.png", "_crf_strip.png"
 TIFF_ENDINGS = (".tif", "_overlay.tif")  # of images that are read in rows
 
 
@@ -101,7 +99,7 @@ class Pictures:
     def plan(self, images: Iterable[tuple[Image, Path]]) -> list[Output]:
         """Names the results; see `Results`."""
         strip = [STRIP] if self.crf_strip else []
-        usual = (LABEL, OVERLAY, *strip, *(confidence.ENDINGS if self.confidence else ()))
+        usual = (LABEL, OVERLAY, *strip, *(MEASURES if self.confidence else ()))
         images = list(images)
         if elsewhere := [image for image, _ in images if not isinstance(image, Path)]:
             self._check_elsewhere(elsewhere[0])
@@ -122,19 +120,14 @@ class Pictures:
     def check(self, classes: ClassSpace) -> None:
         """Accepts all classes."""
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator["Pictures"]:
+    def writing(self) -> contextlib.AbstractContextManager["Pictures"]:
         """Yields itself: the pictures of each image are complete on their own."""
-        with locks.exclusive_results(self.folder):
-            yield self
+        return contextlib.nullcontext(self)
 
     def write(self, item: Output, predicted: Predicted, classes: ClassSpace) -> None:
         """Writes the pictures of an image; see `Results`."""
         contents = self._encode(item, predicted, classes)
-        output_names.write(contents, overwrite=self.overwrite)
-        for ending in (STRIP, *confidence.ENDINGS):
-            if item.file(ending) not in contents:
-                _remove_earlier(item.file(ending))
+        output_names.write(contents, overwrite=self.overwrite, item=item)
 
     def finish(self, items: Sequence[Output], *, are_all: bool) -> None:
         """Writes nothing more."""
@@ -158,19 +151,9 @@ class Pictures:
             row = [image, *(draw(image, step) for step in strip)]
             contents[item.file(STRIP)] = figures.png(_draw_strip(row, self.crf_strip, classes))
         if self.confidence and predicted.measures is not None:
-            for index, ending in enumerate(confidence.ENDINGS):
+            for index, ending in enumerate(MEASURES):
                 contents[item.file(ending)] = confidence.encode(predicted.measures[..., index])
         return contents
-
-
-def _remove_earlier(file: Path) -> None:
-    """Removes what an earlier prediction left, which would not be of the new label map.
-
-    The label map of another image may have the name, such as that of `street_entropy.jpg`.
-    """
-    if output_names.is_result(file) and png.read_kind(file.read_bytes())[1] != png.PALETTE:
-        with writing_to(file.parent):
-            file.unlink()
 
 
 def _draw_strip(

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,6 @@ from ..errors import ImageFileError, InputError, writing_to
 from ..images import figures, marks, output_names
 from ..images.elsewhere import Image, name_of
 from ..images.output_names import Output
-from ..runtime import locks
 from . import confidence, video_reading, video_writing
 from .predictor import Predictor
 from .result_files import Pictures
@@ -91,11 +90,9 @@ class Videos:
                 raise InputError(f"{error.what}; {error.cause}.") from error
         return plan
 
-    @contextmanager
-    def writing(self) -> Iterator["Videos"]:
+    def writing(self) -> AbstractContextManager["Videos"]:
         """Yields itself: the results of each video are complete on their own."""
-        with locks.exclusive_results(self.pictures.folder):
-            yield self
+        return nullcontext(self)
 
     def check_network(self, model: keras.Model) -> None:
         """Refuses a network that does not take RGB.
@@ -134,11 +131,12 @@ class Videos:
                 labels.mkdir()
                 yield overlay, labels
                 _mark(overlay)
-                # Once more, as the prediction may have taken hours.
-                files = [item.file(OVERLAY), item.file(LABELS), *self._inside(item)]
-                output_names.check_replaceable(files, overwrite=self._overwrites)
-                atomic_files.replace(labels, item.file(LABELS))
-                atomic_files.replace(overlay, item.file(OVERLAY))
+                with atomic_files.one_at_a_time(item.folder):
+                    # Once more, as the prediction may have taken hours.
+                    files = [item.file(OVERLAY), item.file(LABELS), *self._inside(item)]
+                    output_names.check_replaceable(files, overwrite=self._overwrites)
+                    atomic_files.replace(labels, item.file(LABELS))
+                    atomic_files.replace(overlay, item.file(OVERLAY))
 
 
 def _mark(video: Path) -> None:

@@ -46,49 +46,15 @@ def exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def exclusive_results(folder: Path) -> Iterator[None]:
-    """Holds a folder of results while the block runs, without a file of its own there.
-
-    Two commands at once would mix their results. The lock is on the folder itself; where the file
-    system cannot lock folders, there is none.
-
-    Args:
-        folder: The folder, which is created if it does not exist.
-
-    Raises:
-        InputError: If another process holds it, or the folder cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}).") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise _in_use(folder, "another process") from error
-    except OSError:
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _lock(folder: Path, descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise _in_use(folder, _read_holder(descriptor) or "another process") from error
-
-
-def _in_use(folder: Path, holder: str) -> InputError:
-    return InputError(
-        f"{folder}: must not be in use, got {holder}, which writes there now; wait until it has "
-        "ended."
-    )
+        holder = _read_holder(descriptor) or "another process"
+        raise InputError(
+            f"{folder}: must not be in use, got {holder}, which writes there now; wait until it "
+            "has ended."
+        ) from error
 
 
 def _read_holder(descriptor: int) -> str:

@@ -1,6 +1,7 @@
 import io
 import itertools
 import os
+import threading
 import unicodedata
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from kerasseg import atomic_files
 from kerasseg.pipelines.errors import ImageFileError, InputError
-from kerasseg.pipelines.images import marks, output_names, png
+from kerasseg.pipelines.images import figures, marks, output_names, png
 
 ENDINGS = (".png", "_overlay.png")
 
@@ -209,6 +211,35 @@ def test_results_of_an_image_are_written_all_or_none(tmp_path):
     with pytest.raises(ImageFileError, match="Is a directory"):
         output_names.write({tmp_path / "a.png": b"x", tmp_path / "a_overlay.png": b"x"})
     assert [path.name for path in tmp_path.iterdir()] == ["a_overlay.png"]
+
+
+def test_earlier_results_beside_a_label_map_are_removed_with_it(tmp_path):
+    item = output_names.Output(Path("a.jpg"), tmp_path, "a")
+    drawn = figures.png(np.zeros((2, 2, 3), np.uint8))
+    label = figures.png(np.zeros((2, 2), np.uint8))
+    # The label map of `a_entropy.jpg`, and a file of the user's.
+    output_names.write({tmp_path / "a_entropy.png": label, tmp_path / "a_overlay.png": drawn})
+    (tmp_path / "a_margin.png").write_bytes(drawn)
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(ImageFileError):
+        output_names.write({item.file(".png"): label}, item=item)
+    assert (tmp_path / "a_overlay.png").exists()  # as nothing replaced it
+    (tmp_path / "a.png").rmdir()
+    output_names.write({item.file(".png"): label}, item=item)
+    left = ["a.png", "a_entropy.png", "a_margin.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_results_of_an_image_get_their_names_together_beside_another_process(tmp_path):
+    contents = {tmp_path / name: b"x" for name in ("a.png", "a_overlay.png")}
+    writer = threading.Thread(target=output_names.write, args=(contents,))
+    with atomic_files.one_at_a_time(tmp_path):
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive()
+        assert not any(path.exists() for path in contents)
+    writer.join()
+    assert all(path.exists() for path in contents)
 
 
 def test_a_name_too_long_concerns_one_image_and_a_full_folder_all(tmp_path):

@@ -1,4 +1,3 @@
-import errno
 import fcntl
 import os
 import signal
@@ -20,8 +19,8 @@ HOLD = (
 )
 
 
-def hold(folder, lock=locks.exclusive):
-    with lock(folder):
+def hold(folder):
+    with locks.exclusive(folder):
         pass
 
 
@@ -57,27 +56,3 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         hold(tmp_path / "file" / "run")
-
-
-def test_a_folder_of_results_is_held_without_a_file_of_its_own(tmp_path):
-    for _ in range(2):
-        with locks.exclusive_results(tmp_path / "out"):
-            with pytest.raises(InputError, match="not be in use, got another process"):
-                hold(tmp_path / "out", locks.exclusive_results)
-            hold(tmp_path / "other", locks.exclusive_results)
-    assert not list((tmp_path / "out").iterdir())
-
-
-def test_a_file_system_that_cannot_lock_folders_takes_results(tmp_path, monkeypatch):
-    def refuse(descriptor, operation):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    hold(tmp_path / "out", locks.exclusive_results)
-
-
-def test_a_folder_of_results_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    for folder in ("file", "file/out"):
-        with pytest.raises(InputError, match="cannot be written"):
-            hold(tmp_path / folder, locks.exclusive_results)
