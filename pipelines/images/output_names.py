@@ -131,26 +131,6 @@ def write(
             path.write_bytes(marks.mark(content))
 
 
-def _remove_earlier(item: Output, written: Collection[Path], failure: object, *_: object) -> None:
-    """Removes what an earlier prediction of an image left beside its label map.
-
-    Only files of kerasseg's are removed, and no label map: that of `street_entropy.jpg` has the
-    name of a measure of `street.jpg`.
-
-    Args:
-        item: The place of the results.
-        written: The new results.
-        failure: What went wrong with these; None if they are all there.
-    """
-    if failure is not None:
-        return
-    for ending, kind in _BESIDE.items():
-        file = item.file(ending)
-        is_other = file not in written and _is_result(file)
-        if is_other and png.read_kind(file.read_bytes()) == kind:
-            file.unlink()
-
-
 @contextlib.contextmanager
 def new_files(
     files: Sequence[Path], *, overwrite: bool = False, item: Output | None = None
@@ -187,6 +167,26 @@ def new_files(
             raise ImageFileError(
                 "results cannot be written", f"{error.strerror}: {files[0]}"
             ) from error
+
+
+def _remove_earlier(item: Output, written: Collection[Path], failure: object, *_: object) -> None:
+    """Removes what an earlier prediction of an image left beside its label map.
+
+    Only files of kerasseg's are removed, and no label map: that of `street_entropy.jpg` has the
+    name of a measure of `street.jpg`.
+
+    Args:
+        item: The place of the results.
+        written: The new results.
+        failure: What went wrong with these; None if they are all there.
+    """
+    if failure is not None:
+        return
+    for ending, kind in _BESIDE.items():
+        file = item.file(ending)
+        is_other = file not in written and _is_result(file)
+        if is_other and png.read_kind(file.read_bytes()) == kind:
+            file.unlink()
 
 
 def _identity(image: Image) -> object:
