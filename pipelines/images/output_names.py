@@ -118,8 +118,8 @@ def write(
     Args:
         contents: Content of each file, by its path.
         overwrite: Whether to replace files that kerasseg did not write, or that were changed since.
-        item: The place of the results, where earlier results that are not replaced are removed, as
-            they would not be of the new label map; None to keep them.
+        item: The place of the results. With a new label map, earlier results that are not replaced
+            are removed there, as they would not be of it; None to keep them.
 
     Raises:
         ImageFileError: If the results of this image cannot have their names, for example because a
@@ -180,7 +180,7 @@ def _remove_earlier(item: Output, written: Collection[Path], failure: object, *_
         written: The new results.
         failure: What went wrong with these; None if they are all there.
     """
-    if failure is not None:
+    if failure is not None or item.file(LABEL) not in written:
         return
     for ending, kind in _BESIDE.items():
         file = item.file(ending)

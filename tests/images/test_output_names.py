@@ -225,6 +225,10 @@ def test_earlier_results_beside_a_label_map_are_removed_with_it(tmp_path):
         output_names.write({item.file(".png"): label}, item=item)
     assert (tmp_path / "a_overlay.png").exists()  # as nothing replaced it
     (tmp_path / "a.png").rmdir()
+    # An array of numbers leaves the label map and what is drawn from it as they were.
+    output_names.write({item.file("_logits.npy"): b"x"}, item=item)
+    assert (tmp_path / "a_overlay.png").exists()
+    (tmp_path / "a_logits.npy").unlink()
     output_names.write({item.file(".png"): label}, item=item)
     left = ["a.png", "a_entropy.png", "a_margin.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == left
