@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from kerasseg import IGNORE_LABEL
 
-MEASURES = ("confidence", "entropy", "margin")
 SCALE = 65535  # the value of a file that means 1
 
 
@@ -28,7 +27,7 @@ def of_scores(temperature: float | None) -> Callable:
             probabilities already.
 
     Returns:
-        A function from float32 (..., classes) to float32 (..., 3), in the order of `MEASURES`.
+        A function from float32 (..., classes) to float32 (..., 3): confidence, entropy, margin.
     """
     if temperature is None:
         return of_probabilities
@@ -53,7 +52,7 @@ def ignore_uncertain(label: np.ndarray, measures: np.ndarray, minimum: float) ->
 
     Args:
         label: uint8 (height, width).
-        measures: float32 (height, width, 3), in the order of `MEASURES`.
+        measures: float32 (height, width, 3): confidence, entropy, margin.
         minimum: Smallest probability of the chosen class at which a pixel keeps it.
     """
     uncertain = measures[..., 0] < minimum

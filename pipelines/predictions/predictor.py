@@ -30,7 +30,7 @@ class Predicted(NamedTuple):
     Attributes:
         image: uint8 or uint16 (height, width, channels).
         labels: uint8 (height, width) label maps: the prediction, then those of a strip.
-        measures: float32 (height, width, 3), see `confidence.MEASURES`; None if not asked for.
+        measures: float32 (height, width, 3), see `confidence`; None if not asked for.
     """
 
     image: np.ndarray
