@@ -15,6 +15,7 @@ from kerasseg.checkpoints import (
     recognition,
     untold,
 )
+from kerasseg.checkpoints.limits import OtherNetworkError
 from kerasseg.checkpoints.recognition import Recognized
 
 from .classes import ClassSpace, class_file, colors, comparison
@@ -47,6 +48,7 @@ def run(
     classes: Path | str | None = None,
     prefix: str | None = None,
     allow_non_finite: bool = False,
+    ignore_configuration: bool = False,
     report: Callable[[str], None] = lambda notice: None,
 ) -> run_folder.Run:
     """Imports a checkpoint into a new run folder.
@@ -71,6 +73,7 @@ def run(
             of the dataset in the catalogue, or else class_0, class_1 and so on.
         prefix: Beginning of the names of the network's tensors; None to find it.
         allow_non_finite: Whether weights may be NaN or infinite.
+        ignore_configuration: Whether the configuration in the file or beside it does not count.
         report: Called with each sentence about what was recognised, removed, left out or
             overridden.
 
@@ -78,9 +81,9 @@ def run(
         The run.
 
     Raises:
-        InputError: If the file cannot be read or recognised, its tensors do not fit, an argument
-            that nothing tells is missing, `checkpoint` contradicts the file's configuration, or the
-            output folder exists.
+        InputError: If the file cannot be read or recognised, its configuration describes a network
+            that kerasseg does not have, its tensors do not fit, an argument that nothing tells is
+            missing, `checkpoint` contradicts the file's configuration, or the output folder exists.
     """
     output = Path(output)
     if output.exists():
@@ -88,7 +91,7 @@ def run(
     file, checkpoint, address = _fetch(file, checkpoint)
     given = _Given(dict(model_options or {}), num_classes, reset_head, prefix, allow_non_finite)
     names = {"source": source, "model": model, "checkpoint": checkpoint}
-    saved, found = _recognize(file, prefix, **names)
+    saved, found = _recognize(file, prefix, ignore_configuration, **names)
     for notice in (*found.notices, *_overridden(found, given)):
         report(notice)
     notices: list[str] = []
@@ -134,14 +137,21 @@ def _fetch(file: Path | str, checkpoint: str | None) -> tuple[Path, str | None, 
 
 
 def _recognize(
-    file: Path, prefix: str | None, **names: str | None
+    file: Path, prefix: str | None, ignore_configuration: bool, **names: str | None
 ) -> tuple[readers.Saved, Recognized]:
     try:
         saved = readers.read_saved(file)
     except readers.CheckpointError as error:
         raise InputError(str(error)) from error
     try:
-        return saved, recognition.recognize(file, saved, prefix=prefix, **names)
+        return saved, recognition.recognize(
+            file, saved, prefix=prefix, ignore_configuration=ignore_configuration, **names
+        )
+    except OtherNetworkError as error:
+        raise InputError(
+            f"{file}: its configuration must describe a network that kerasseg has. {error}\n"
+            "--ignore-configuration imports the tensors nevertheless."
+        ) from error
     except ValueError as error:
         raise InputError(f"{file}: {error}") from error
 

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .limits import CheckpointError
+from ..encoders import _convnext_weights, _mit_weights, _swin_weights, dinov2, dinov3
+from .limits import CheckpointError, OtherNetworkError
 from .openmmlab import Network
-from .openmmlab_checks import whole
+from .openmmlab_checks import check, is_list, numbers, part_of, shown, whole
 
 SOURCE = "huggingface"
 CONFIGURATION = "config.json"
@@ -15,13 +17,7 @@ CONFIGURATION = "config.json"
 _FILES = re.compile(r"(pytorch_)?model(\.[\w-]+)?\.(safetensors|bin)")
 _LARGEST = 2**20
 
-# By `model_type`, our architecture and the arguments that have the configuration's names.
-_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "segformer": ("segformer", ()),
-    "upernet": ("upernet", ()),
-    "eomt": ("eomt", ("image_size", "num_queries", "num_blocks")),
-    "eomt_dinov3": ("eomt", ("image_size", "num_queries", "num_blocks")),
-}
+Part = dict[str, Any]
 
 
 def beside(path: Path) -> Path | None:
@@ -37,11 +33,13 @@ def read(path: Path) -> tuple[Network, tuple[str, ...]]:
         path: The `config.json`.
 
     Returns:
-        The network, without options that tensors show, and the class names; empty if they are only
-        numbered.
+        The network, without options that only tensors show, and the class names; empty if they are
+        only numbered.
 
     Raises:
-        CheckpointError: If it is none, or of an architecture that kerasseg does not have.
+        OtherNetworkError: If the network differs from ours in what tensors do not show.
+        CheckpointError: If it is no configuration, or of an architecture that kerasseg does not
+            have.
     """
     try:
         content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
@@ -54,9 +52,107 @@ def read(path: Path) -> tuple[Network, tuple[str, ...]]:
             f"model_type of {CONFIGURATION} must be one of {', '.join(_MODELS)}, got "
             f"{ascii(kind)[:60]}."
         )
-    model, names = _MODELS[kind]
-    options = {name: whole(found, name) for name in names if name in found}
+    model, describe = _MODELS[kind]
+    try:
+        options = describe({**found, "type": kind})
+    except CheckpointError as error:
+        raise OtherNetworkError(str(error)) from error
     return Network(model, options, ""), _names(found.get("id2label"))
+
+
+def _segformer(part: Part) -> Part:
+    _check_told(
+        part,
+        num_attention_heads=_mit_weights.HEADS,
+        sr_ratios=_mit_weights.REDUCTIONS,
+        patch_sizes=(7, 3, 3, 3),
+        strides=(4, 2, 2, 2),
+        hidden_act="gelu",
+        reshape_last_stage=True,
+    )
+    return _sized(part, _mit_weights.SIZES, "hidden_sizes", "depths")
+
+
+def _upernet(part: Part) -> Part:
+    _check_told(
+        part,
+        pool_scales=(1, 2, 3, 6),
+        auxiliary_num_convs=1,
+        auxiliary_concat_input=False,
+    )
+    if part.get("backbone_config") is None:
+        return {}
+    backbone = part_of("backbone_config", _typed(part["backbone_config"]))
+    kind = backbone["type"]
+    if kind == "convnext":
+        _check_told(backbone, patch_size=4, hidden_act="gelu")
+        return _sized(backbone, _convnext_weights.SIZES, "hidden_sizes", "depths")
+    if kind == "swin":
+        _check_told(backbone, patch_size=4, hidden_act="gelu", use_absolute_embeddings=False)
+        options = _sized(backbone, _swin_weights.SIZES, "embed_dim", "depths")
+        window = whole(backbone, "window_size", 7)
+        if options and window != 7:
+            options["encoder"] += f":{window}"
+        return options
+    raise CheckpointError(f"backbone_config must be of convnext or swin, got {shown(kind)}.")
+
+
+def _eomt(part: Part) -> Part:
+    if part["type"] == "eomt":
+        sizes, gated, activation = dinov2.SIZES, bool(part.get("use_swiglu_ffn")), "gelu"
+    else:
+        sizes, gated = dinov3.SIZES, bool(part.get("use_gated_mlp"))
+        activation = "silu" if gated else "gelu"
+        _check_told(part, rope_theta=100)
+        if isinstance(part.get("rope_parameters"), dict):  # since transformers 5
+            _check_told({"type": part["type"], **part["rope_parameters"]}, rope_theta=100)
+    _check_told(part, patch_size=16, num_upscale_blocks=2, hidden_act=activation)
+    names = ("image_size", "num_queries", "num_blocks")
+    options: Part = {name: whole(part, name) for name in names if name in part}
+    if "hidden_size" not in part or "num_hidden_layers" not in part:
+        return options
+    told = (whole(part, "hidden_size"), whole(part, "num_hidden_layers"), gated)
+    for name, size in sizes.items():
+        if told == (size.width, size.depth, size.gated):
+            _check_told(part, num_attention_heads=size.heads)
+            return {**options, "encoder": name}
+    raise CheckpointError(f"{part['type']} must be of a known size, got {shown(told)}.")
+
+
+# By `model_type`: our architecture, and the function that reads its arguments.
+_MODELS: dict[str, tuple[str, Callable[[Part], Part]]] = {
+    "segformer": ("segformer", _segformer),
+    "upernet": ("upernet", _upernet),
+    "eomt": ("eomt", _eomt),
+    "eomt_dinov3": ("eomt", _eomt),
+}
+
+
+def _check_told(part: Part, **expected: Any) -> None:
+    """Checks what tensors do not show; transformers leaves out what has its usual value."""
+    for key, value in expected.items():
+        check(part, key, value, default=value)
+
+
+def _sized(part: Part, sizes: Mapping[str, tuple[Any, tuple]], widths: str, depths: str) -> Part:
+    """Returns the encoder, if its width and its numbers of blocks are told."""
+    if widths not in part or depths not in part:
+        return {}
+    told = (_first(part[widths]), numbers(part, depths))
+    for name, (width, blocks) in sizes.items():
+        if told == (_first(width), blocks):
+            return {"encoder": name}
+    raise CheckpointError(f"{part['type']} must be of a known size, got {shown(told)}.")
+
+
+def _first(found: Any) -> Any:
+    """Returns the width of the first stage; those of the others follow from it."""
+    return found[0] if is_list(found) and found else found
+
+
+def _typed(found: Any) -> Any:
+    """Returns a configuration inside of another with its `model_type` as type."""
+    return {**found, "type": found.get("model_type")} if isinstance(found, dict) else found
 
 
 def _names(found: Any) -> tuple[str, ...]:

@@ -7,6 +7,13 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be read; the message says which one and why."""
 
 
+class OtherNetworkError(CheckpointError):
+    """A configuration describes a network that kerasseg does not have; the message says why.
+
+    Tensors that fit one of ours would compute other logits in it.
+    """
+
+
 # The tensors of a file may take 64 MiB and 8 times the file's size. Deflate compresses 1000 zeros
 # to 1 byte, but trained weights by 10 %, and pruned and quantised weights to a quarter. A file that
 # exceeds the limit holds hardly any values and can be saved without compression.

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import huggingface_configuration, openmmlab
-from .limits import CheckpointError
+from .limits import CheckpointError, OtherNetworkError
 from .openmmlab_checks import is_list
 
+# Where the configuration is under `meta`, in MMSegmentation 1.x and 0.x.
+_CONFIGURATIONS = ("cfg", "config")
 # A label is a byte, and 255 of its values can be classes.
 _MOST_CLASSES = 255
 _LARGEST_VARIANT = 2**16
@@ -43,17 +45,25 @@ class Notes(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def of(path: Path, meta: Mapping[str, Any]) -> Notes:
+def of(path: Path, meta: Mapping[str, Any], *, ignore_configuration: bool = False) -> Notes:
     """Reads what a file or one beside it says.
 
     Args:
         path: The file.
         meta: What is under `meta` in the file.
+        ignore_configuration: Whether to read nothing but the classes, where both are in one file.
+
+    Raises:
+        OtherNetworkError: If the configuration describes a network that kerasseg does not have.
     """
+    if ignore_configuration:
+        return of_meta({key: value for key, value in meta.items() if key not in _CONFIGURATIONS})
     configuration = huggingface_configuration.beside(path)
     if configuration is not None and not meta:
         try:
             network, names = huggingface_configuration.read(configuration)
+        except OtherNetworkError:
+            raise
         except CheckpointError as error:
             return Notes(problems=(f"the configuration beside the file is not used: {error}",))
         return Notes(huggingface_configuration.SOURCE, network, names)
@@ -70,13 +80,18 @@ def of_meta(meta: Mapping[str, Any]) -> Notes:
 
     Args:
         meta: Plain values from the file, of any kind.
+
+    Raises:
+        OtherNetworkError: If the configuration describes a network that kerasseg does not have.
     """
     problems: list[str] = []
-    text = meta.get("cfg", meta.get("config"))
+    text = next((meta[key] for key in _CONFIGURATIONS if meta.get(key) is not None), None)
     network = None
     if text is not None:
         try:
             network = openmmlab.read(_text(text))
+        except OtherNetworkError:
+            raise
         except CheckpointError as error:
             problems.append(f"the configuration in the file is not used: {error}")
     names, colors = _classes(meta, problems)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from . import configuration_text
 from .configuration_text import inner
-from .limits import CheckpointError
+from .limits import CheckpointError, OtherNetworkError
 from .openmmlab_backbones import BACKBONES
 from .openmmlab_checks import choose, is_list, numbers, part_of, shown, whole
 from .openmmlab_heads import HEADS, WITH_AUXILIARY
@@ -51,8 +51,8 @@ def read(text: str) -> Network:
     """Reads the configuration of a file, of MMSegmentation 0.x or 1.x.
 
     Raises:
-        CheckpointError: If it is not one, is incomplete, or describes a network that kerasseg does
-            not have.
+        OtherNetworkError: If it describes a network that kerasseg does not have.
+        CheckpointError: If it is not a configuration, or incomplete.
     """
     values = configuration_text.read(text)
     if "_base_" in values:
@@ -62,7 +62,11 @@ def read(text: str) -> Network:
         raise CheckpointError("configuration must assign dict(...) to model, got none.")
     # Early releases of MMSegmentation have `test_cfg` beside the model.
     tests = model.get("test_cfg") or values.get("test_cfg") or {}
-    return describe({**model, "test_cfg": tests, "normalization": _normalization(values, model)})
+    normalization = _normalization(values, model)
+    try:
+        return describe({**model, "test_cfg": tests, "normalization": normalization})
+    except CheckpointError as error:
+        raise OtherNetworkError(str(error)) from error
 
 
 def _normalization(values: Mapping[str, Any], model: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -36,7 +36,8 @@ def _resnet(part: Part) -> Part:
 
 
 def _mobilenetv2(part: Part) -> Part:
-    check_known(part, "strides dilations widen_factor out_indices frozen_stages norm_eval")
+    known = "strides dilations widen_factor out_indices frozen_stages norm_eval"
+    check_known(part, known, activation="ReLU6")
     (width,) = numbers({"widen_factor": [part.get("widen_factor", 1.0)]}, "widen_factor")
     output_stride = 2 * product(numbers(part, "strides", (1, 2, 2, 2, 1, 2, 1)))
     rates = {8: (1, 1, 1, 2, 2, 4, 4), 16: (1, 1, 1, 1, 1, 2, 2), 32: (1,) * 7}
@@ -76,7 +77,9 @@ _TRANSFORMER = (
 
 
 def _mit(part: Part) -> Part:
-    check_known(part, _TRANSFORMER + "num_stages num_layers patch_sizes sr_ratios")
+    known = _TRANSFORMER + "num_stages num_layers patch_sizes sr_ratios"
+    check_known(part, known, activation="GELU")
+    check(part, "patch_sizes", (7, 3, 3, 3), default=(7, 3, 3, 3))
     check(part, "num_heads", (1, 2, 5, 8))
     check(part, "sr_ratios", (8, 4, 2, 1), default=(8, 4, 2, 1))
     check(part, "strides", (4, 2, 2, 2), default=(4, 2, 2, 2))
@@ -88,7 +91,9 @@ def _swin(part: Part) -> Part:
         part,
         _TRANSFORMER + "depths window_size patch_size use_abs_pos_embed patch_norm "
         "pretrain_img_size qk_scale",
+        activation="GELU",
     )
+    check(part, "qk_scale", None)
     check(part, "use_abs_pos_embed", False, default=False)
     check(part, "patch_size", 4, default=4)
     check(part, "strides", (4, 2, 2, 2), default=(4, 2, 2, 2))
@@ -101,6 +106,7 @@ def _convnext(part: Part) -> Part:
         part,
         "arch out_indices drop_path_rate layer_scale_init_value gap_before_final_norm "
         "frozen_stages",
+        activation="GELU",
     )
     check(part, "gap_before_final_norm", False)
     return {"encoder": f"convnext_{_named(part, ('tiny', 'small', 'base', 'large', 'xlarge'))}"}
@@ -111,6 +117,7 @@ def _vit(part: Part) -> Part:
         part,
         _TRANSFORMER + "img_size patch_size num_layers final_norm with_cls_token interpolate_mode "
         "norm_eval patch_bias",
+        activation="GELU",
     )
     check(part, "final_norm", True)
     check(part, "with_cls_token", True, default=True)

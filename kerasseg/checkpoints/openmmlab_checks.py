@@ -13,7 +13,6 @@ _HARMLESS = {
     *("type", "norm_cfg", "act_cfg", "conv_cfg", "init_cfg", "pretrained", "with_cp"),
     *("loss_decode", "sampler", "ignore_index", "train_cfg", "test_cfg", "threshold"),
 }
-_ACTIVATIONS = ("ReLU", "GELU", "HSwish")
 _NORMS = {"BN": 1e-5, "SyncBN": 1e-5, "LN": 1e-6, "LN2d": 1e-6}
 
 
@@ -32,12 +31,15 @@ def choose(part: Part, known: Mapping[str, Any], name: str) -> Any:
     return known[kind]
 
 
-def check_known(part: Part, known: str, *, epsilon: float | None = None) -> None:
+def check_known(
+    part: Part, known: str, *, activation: str = "ReLU", epsilon: float | None = None
+) -> None:
     """Checks that a part has no options but the known ones.
 
     Args:
         part: The part.
         known: Names of the options, separated by spaces.
+        activation: Type of the activation, if the part says one.
         epsilon: What the normalisation adds to the variance; None for the kind's usual number.
     """
     for key, value in part.items():
@@ -46,9 +48,13 @@ def check_known(part: Part, known: str, *, epsilon: float | None = None) -> None
                 f"{shown(part['type'])} must have options that kerasseg knows, got {shown(key)}."
             )
     _check_norm(part, epsilon)
-    activation = part.get("act_cfg")
-    if activation is not None and part_of("act_cfg", activation)["type"] not in _ACTIVATIONS:
-        raise CheckpointError(f"act_cfg must be a known activation, got {shown(activation)}.")
+    if part.get("act_cfg") is not None:
+        found = {"inplace": True, **part_of("act_cfg", part["act_cfg"])}
+        if found != {"type": activation, "inplace": found["inplace"]}:
+            raise CheckpointError(
+                f"act_cfg of {shown(part['type'])} must be of type {activation}, got "
+                f"{shown(part['act_cfg'])}."
+            )
     if part.get("conv_cfg") is not None:
         raise CheckpointError(f"conv_cfg must be None, got {shown(part['conv_cfg'])}.")
 

@@ -95,6 +95,7 @@ def _mask_transformer(part: Part, encoder: Part) -> Named:
         part,
         _ANY + "embed_dims num_heads num_layers mlp_ratio drop_path_rate drop_rate attn_drop_rate "
         "num_fcs qkv_bias init_std",
+        activation="GELU",
     )
     check(part, "num_heads", whole(part, "embed_dims") // 64)
     depth = whole(part, "num_layers")

@@ -68,6 +68,7 @@ def recognize(
     model: str | None = None,
     checkpoint: str | None = None,
     prefix: str | None = None,
+    ignore_configuration: bool = False,
 ) -> Recognized:
     """Finds out what a file is.
 
@@ -78,12 +79,15 @@ def recognize(
         model: Name of the architecture; None to recognise it.
         checkpoint: Name in the catalogue; None to recognise the file by its name or hash.
         prefix: Beginning of the names of the network's tensors; None to find it.
+        ignore_configuration: Whether the file's own configuration does not count.
 
     Raises:
+        OtherNetworkError: If the file's configuration describes a network that kerasseg does not
+            have.
         CheckpointError: If `checkpoint` is unknown or contradicts the file's configuration, or
             source and architecture are neither given nor recognised.
     """
-    own = notes.of(path, saved.meta)
+    own = notes.of(path, saved.meta, ignore_configuration=ignore_configuration)
     notices = list(own.problems)
     entry = _entry(path, checkpoint, notices)
     told = _told(own, entry)

@@ -69,6 +69,12 @@ from . import options, startup
     help="Import a file even if some of its weights are NaN or infinite.",
 )
 @click.option(
+    "--ignore-configuration",
+    is_flag=True,
+    help="Do not use the configuration in the file or beside it, and give by --model-option what "
+    "the tensors do not show.",
+)
+@click.option(
     "--output",
     type=options.folder,
     required=True,
@@ -87,6 +93,7 @@ def command(
     classes,
     prefix,
     allow_non_finite,
+    ignore_configuration,
     output,
 ) -> None:
     """Import published weights into a run folder, which evaluate, predict, fit and export take.
@@ -118,6 +125,7 @@ def command(
         classes=classes,
         prefix=prefix,
         allow_non_finite=allow_non_finite,
+        ignore_configuration=ignore_configuration,
         report=lambda notice: console.print(notice, soft_wrap=True, markup=False),
     )
     count = len(described.classes.names)

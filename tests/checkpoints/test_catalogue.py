@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from parity import parameters
 
 from kerasseg import models
 from kerasseg.checkpoints import catalogue, openmmlab, plans, source_module
-from kerasseg.checkpoints.limits import CheckpointError
+from kerasseg.checkpoints.limits import CheckpointError, OtherNetworkError
 
 FILE = Path(catalogue.__file__).with_name("openmmlab.tsv")
 with FILE.open(encoding="utf-8") as opened:
@@ -142,7 +143,12 @@ REFUSED = {
     "dcn": (None, {"type": "DCN"}, "options that kerasseg knows, got 'dcn'"),
     "norm_cfg": ({"type": "BN"}, {"type": "GN", "num_groups": 32}, "norm_cfg must be one of BN"),
     "norm_cfg ": ({"type": "BN"}, {"type": "BN", "eps": 0.001}, "eps of 'ResNetV1c' must be 1e-05"),
-    "act_cfg": ({"type": "ReLU"}, {"type": "Swish"}, "act_cfg must be a known activation"),
+    "act_cfg": ({"type": "ReLU"}, {"type": "GELU"}, "act_cfg of 'ResNetV1c' must be of type ReLU"),
+    "act_cfg ": (
+        {"type": "ReLU", "inplace": False},
+        {"type": "ReLU", "negative_slope": 0.1},
+        "act_cfg of 'ResNetV1c' must be of type ReLU",
+    ),
     "conv_cfg": (None, {"type": "DCNv2"}, "conv_cfg must be None"),
     "type": ("ResNetV1c", "HRNet", "backbone must be one of ResNet,"),
     "dilations": ([1, 1, 2, 4], [1, 1, 1, 4], r"dilations of 'resnet50' must be \(1, 1, 2, 4\)"),
@@ -158,6 +164,31 @@ def test_an_option_that_would_change_the_logits_is_refused(key):
     openmmlab.read(configuration(row, **{key.strip(): honest}))
     with pytest.raises(CheckpointError, match=message):
         openmmlab.read(configuration(row, **{key.strip(): other}))
+
+
+ACTIVATIONS = {
+    "mobilenet-v2-d8_fcn_4xb2-80k_cityscapes-512x1024": ("ReLU6", "ReLU"),
+    "segformer_mit-b0_8xb2-160k_ade20k-512x512": ("GELU", "ReLU"),
+    "swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512": ("GELU", "ReLU"),
+    "convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512": ("GELU", "ReLU"),
+    "segmenter_vit-t_mask_8xb1-160k_ade20k-512x512": ("GELU", "GELU"),
+    "unet-s5-d16_pspnet_4xb4-40k_hrf-256x256": ("ReLU", "ReLU"),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_network_with_another_activation_is_refused(name):
+    """The usual ones are the defaults in MMSegmentation's code."""
+    row = ROWS[name]
+    for part, usual in zip(("backbone", "head"), ACTIVATIONS[name], strict=True):
+        for kind in ("ReLU", "GELU", "ReLU6", "HSwish"):
+            changed = json.dumps({**json.loads(row[part]), "act_cfg": {"type": kind}})
+            text = configuration({**row, part: changed})
+            if kind == usual:
+                openmmlab.read(text)
+            else:
+                with pytest.raises(OtherNetworkError, match=f"must be of type {usual}, got"):
+                    openmmlab.read(text)
 
 
 def test_a_cascade_an_incomplete_text_and_another_normalisation_are_refused():

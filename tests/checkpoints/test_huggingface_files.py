@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from parity import load
 
 from kerasseg.checkpoints import huggingface_configuration, huggingface_files
-from kerasseg.checkpoints.limits import CheckpointError
+from kerasseg.checkpoints.limits import CheckpointError, OtherNetworkError
 from kerasseg.pipelines import import_weights
 from kerasseg.pipelines.runs import run_folder
 
@@ -143,3 +143,84 @@ def test_other_configurations_are_errors(content, tmp_path):
     path.write_text(content, encoding="latin-1")
     with pytest.raises(CheckpointError):
         huggingface_configuration.read(path)
+
+
+EOMT = {
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 6,
+    "patch_size": 16,
+    "num_upscale_blocks": 2,
+}
+B2 = {"hidden_sizes": [64, 128, 320, 512], "depths": [3, 4, 6, 3], "hidden_act": "gelu"}
+SWIN = {"model_type": "swin", "embed_dim": 128, "depths": [2, 2, 18, 2], "window_size": 12}
+CONVNEXT = {"model_type": "convnext", "hidden_sizes": [96, 192, 384, 768], "depths": [3, 3, 9, 3]}
+
+
+@pytest.mark.parametrize(
+    ("content", "encoder"),
+    [
+        ({"model_type": "segformer", **B2}, "mit_b2"),
+        ({"model_type": "upernet", "backbone_config": SWIN}, "swin_base:12"),
+        ({"model_type": "upernet", "backbone_config": CONVNEXT}, "convnext_tiny"),
+        ({"model_type": "eomt", **EOMT}, "dinov2_small"),
+        ({"model_type": "eomt_dinov3", **EOMT}, "dinov3_small"),
+        (
+            {
+                **EOMT,
+                "model_type": "eomt_dinov3",
+                "use_gated_mlp": True,
+                "hidden_act": "silu",
+                "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"},
+            },
+            "dinov3_small_plus",
+        ),
+    ],
+)
+def test_a_configuration_tells_the_encoder(content, encoder, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    assert huggingface_configuration.read(path)[0].options["encoder"] == encoder
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"num_attention_heads": [1, 2, 4, 8]}, r"num_attention_heads .* must be \(1, 2, 5, 8\)"),
+        ({"sr_ratios": [4, 2, 1, 1]}, "sr_ratios of 'segformer' must be"),
+        ({"strides": [2, 2, 2, 2]}, "strides of 'segformer' must be"),
+        ({"hidden_act": "relu"}, "hidden_act of 'segformer' must be 'gelu', got 'relu'"),
+        ({**B2, "depths": [1, 1, 1, 1]}, "segformer must be of a known size"),
+        ({**B2, "depths": "many"}, "depths must be numbers above 0"),
+        ({"model_type": "upernet", "pool_scales": [1, 2, 4, 8]}, "pool_scales of 'upernet'"),
+        ({"model_type": "upernet", "backbone_config": 7}, "backbone_config must be a dict"),
+        (
+            {"model_type": "upernet", "backbone_config": {"model_type": "beit"}},
+            "backbone_config must be of convnext or swin, got 'beit'",
+        ),
+        (
+            {"model_type": "upernet", "backbone_config": {**SWIN, "hidden_act": "relu"}},
+            "hidden_act of 'swin' must be 'gelu'",
+        ),
+        ({"model_type": "eomt", **EOMT, "num_attention_heads": 12}, "num_attention_heads of"),
+        ({"model_type": "eomt_dinov3", **EOMT, "rope_theta": 10}, "rope_theta of 'eomt_dinov3'"),
+        ({"model_type": "eomt_dinov3", "rope_parameters": {"rope_theta": 10}}, "rope_theta of"),
+    ],
+)
+def test_a_configuration_of_another_network_is_an_error(content, message, tmp_path):
+    """Its tensors could fit, and would compute other logits."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "segformer", **content}))
+    with pytest.raises(OtherNetworkError, match=message):
+        huggingface_configuration.read(path)
+
+
+def test_a_configuration_that_contradicts_the_tensors_is_said(tmp_path):
+    _, tensors, _ = load("segformer_b0_hf")
+    path = tmp_path / "model.safetensors"
+    tensors = {name: np.ascontiguousarray(values) for name, values in tensors.items()}
+    safetensors.numpy.save_file(tensors, path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "segformer", **B2}))
+    said = []
+    import_weights.run(path, tmp_path / "run", report=said.append)
+    assert said == ["encoder is mit_b0 by the tensors, and not mit_b2"]

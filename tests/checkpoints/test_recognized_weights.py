@@ -196,6 +196,37 @@ def test_tensors_do_not_tell_the_stride_which_is_then_asked_for(tmp_path, run_cl
     assert "--model-option output_stride=8, 16 or 32" in words(result.output)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv_cfg": {"type": "DCNv2"}}, "conv_cfg must be None, got"),
+        ({"act_cfg": {"type": "ReLU"}}, "act_cfg of 'MobileNetV2' must be of type ReLU6, got"),
+        ({"type": "HRNet"}, "backbone must be one of ResNet"),
+    ],
+)
+def test_a_configuration_of_another_network_is_an_error(changes, message, tmp_path, run_cli):
+    """The tensors alone would fit, and compute other logits."""
+    path = write(tmp_path / "a.pth", narrow_fcn(3), {
+        "cfg": narrow_configuration(**changes), "dataset_meta": {"classes": ["a", "b", "c"]},
+    })  # fmt: skip
+    arguments = ("import-weights", path, "--output", tmp_path / "run")
+    result = run_cli(*arguments)
+    assert result.exit_code == 1
+    assert f"its configuration must describe a network that kerasseg has. {message}" in words(
+        result.output
+    )
+    assert not (tmp_path / "run").exists()
+    result = run_cli(*arguments, "--ignore-configuration")
+    assert result.exit_code == 1
+    assert "--model-option output_stride=8, 16 or 32" in words(result.output)
+    given = ("output_stride=16", "align_corners=true", "head_dilation=1")
+    given = [word for option in given for word in ("--model-option", option)]
+    result = run_cli(*arguments, "--ignore-configuration", *given)
+    assert result.exit_code == 0, result.output
+    assert run_folder.load(tmp_path / "run").classes.names == ("a", "b", "c")
+    assert kerasseg.load(tmp_path / "run").get_layer("resize_logits").align_corners
+
+
 def test_objects_in_place_of_texts_are_not_made_and_said(tmp_path):
     import datetime
 
@@ -223,7 +254,7 @@ def test_objects_in_place_of_texts_are_not_made_and_said(tmp_path):
         ({"CLASSES": ["a", "b"], "PALETTE": [[0, 0, 256]] * 2}, "colours in the file are not used"),
         ({"CLASSES": ["a", "b"], "PALETTE": [[0, 0, 0]]}, "colours in the file are not used"),
         ({"config": "import os"}, "the configuration in the file is not used: configuration must"),
-        ({"cfg": "model = dict(type='HRNet')"}, "not used: backbone must be a dict"),
+        ({"cfg": "_base_ = 'a.py'"}, "not used: configuration must be complete"),
         ({"config": 7}, "configuration must be text, got an object"),
     ],
 )
