@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from . import huggingface_files as huggingface_files
     from . import image_kernels as image_kernels
     from . import imagenet as imagenet
+    from . import json_configuration as json_configuration
     from . import keras_applications as keras_applications
     from . import keras_deeplab as keras_deeplab
     from . import largefov_pytorch as largefov_pytorch
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from . import segmenter as segmenter
     from . import semseg as semseg
     from . import smp as smp
+    from . import smp_configuration as smp_configuration
     from . import storages as storages
     from . import timm as timm
     from . import torchvision as torchvision

@@ -1,67 +1,37 @@
-"""The `config.json` beside a file of Hugging Face's: architecture, options and class names."""
+"""Configurations of Hugging Face's transformers: architecture, options and class names."""
 
-import json
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..encoders import _convnext_weights, _mit_weights, _swin_weights, dinov2, dinov3
-from .limits import CheckpointError, OtherNetworkError
+from .limits import CheckpointError
 from .openmmlab import Network
-from .openmmlab_checks import check, is_list, numbers, part_of, shown, whole
+from .openmmlab_checks import Part, check_told, is_list, numbers, part_of, shown, whole
 
 SOURCE = "huggingface"
-CONFIGURATION = "config.json"
-# Names of files that come with such a configuration.
-_FILES = re.compile(r"(pytorch_)?model(\.[\w-]+)?\.(safetensors|bin)")
-_LARGEST = 2**20
-
-Part = dict[str, Any]
 
 
-def beside(path: Path) -> Path | None:
-    """Returns the configuration that lies beside a file with a name of Hugging Face's, if any."""
-    place = path.with_name(CONFIGURATION)
-    return place if _FILES.fullmatch(path.name) and place.is_file() else None
-
-
-def read(path: Path) -> tuple[Network, tuple[str, ...]]:
-    """Reads a configuration.
+def describe(configuration: Part) -> Network:
+    """Returns the network that a configuration describes, without what only tensors show.
 
     Args:
-        path: The `config.json`.
-
-    Returns:
-        The network, without options that only tensors show, and the class names; empty if they are
-        only numbered.
+        configuration: The content of the `config.json`, of a `model_type` in `MODEL_TYPES`.
 
     Raises:
-        OtherNetworkError: If the network differs from ours in what tensors do not show.
-        CheckpointError: If it is no configuration, or of an architecture that kerasseg does not
-            have.
+        CheckpointError: If the network differs from ours in what tensors do not show.
     """
-    try:
-        content = path.read_bytes() if path.stat().st_size <= _LARGEST else b""
-        found = json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{CONFIGURATION} must be JSON of at most 1 MiB.") from error
-    kind = found.get("model_type") if isinstance(found, dict) else None
-    if not isinstance(kind, str) or kind not in _MODELS:
-        raise CheckpointError(
-            f"model_type of {CONFIGURATION} must be one of {', '.join(_MODELS)}, got "
-            f"{ascii(kind)[:60]}."
-        )
-    model, describe = _MODELS[kind]
-    try:
-        options = describe({**found, "type": kind})
-    except CheckpointError as error:
-        raise OtherNetworkError(str(error)) from error
-    return Network(model, options, ""), _names(found.get("id2label"))
+    kind = configuration["model_type"]
+    model, describe_options = _MODELS[kind]
+    return Network(model, describe_options({**configuration, "type": kind}), "")
+
+
+def class_names(configuration: Part) -> tuple[str, ...]:
+    """Returns the class names of a configuration; empty if they are only numbered."""
+    return _names(configuration.get("id2label"))
 
 
 def _segformer(part: Part) -> Part:
-    _check_told(
+    check_told(
         part,
         num_attention_heads=_mit_weights.HEADS,
         sr_ratios=_mit_weights.REDUCTIONS,
@@ -74,7 +44,7 @@ def _segformer(part: Part) -> Part:
 
 
 def _upernet(part: Part) -> Part:
-    _check_told(
+    check_told(
         part,
         pool_scales=(1, 2, 3, 6),
         auxiliary_num_convs=1,
@@ -85,10 +55,10 @@ def _upernet(part: Part) -> Part:
     backbone = part_of("backbone_config", _typed(part["backbone_config"]))
     kind = backbone["type"]
     if kind == "convnext":
-        _check_told(backbone, patch_size=4, hidden_act="gelu")
+        check_told(backbone, patch_size=4, hidden_act="gelu")
         return _sized(backbone, _convnext_weights.SIZES, "hidden_sizes", "depths")
     if kind == "swin":
-        _check_told(backbone, patch_size=4, hidden_act="gelu", use_absolute_embeddings=False)
+        check_told(backbone, patch_size=4, hidden_act="gelu", use_absolute_embeddings=False)
         options = _sized(backbone, _swin_weights.SIZES, "embed_dim", "depths")
         window = whole(backbone, "window_size", 7)
         if options and window != 7:
@@ -103,10 +73,10 @@ def _eomt(part: Part) -> Part:
     else:
         sizes, gated = dinov3.SIZES, bool(part.get("use_gated_mlp"))
         activation = "silu" if gated else "gelu"
-        _check_told(part, rope_theta=100)
+        check_told(part, rope_theta=100)
         if isinstance(part.get("rope_parameters"), dict):  # since transformers 5
-            _check_told({"type": part["type"], **part["rope_parameters"]}, rope_theta=100)
-    _check_told(part, patch_size=16, num_upscale_blocks=2, hidden_act=activation)
+            check_told({"type": part["type"], **part["rope_parameters"]}, rope_theta=100)
+    check_told(part, patch_size=16, num_upscale_blocks=2, hidden_act=activation)
     names = ("image_size", "num_queries", "num_blocks")
     options: Part = {name: whole(part, name) for name in names if name in part}
     if "hidden_size" not in part or "num_hidden_layers" not in part:
@@ -114,7 +84,7 @@ def _eomt(part: Part) -> Part:
     told = (whole(part, "hidden_size"), whole(part, "num_hidden_layers"), gated)
     for name, size in sizes.items():
         if told == (size.width, size.depth, size.gated):
-            _check_told(part, num_attention_heads=size.heads)
+            check_told(part, num_attention_heads=size.heads)
             return {**options, "encoder": name}
     raise CheckpointError(f"{part['type']} must be of a known size, got {shown(told)}.")
 
@@ -126,12 +96,7 @@ _MODELS: dict[str, tuple[str, Callable[[Part], Part]]] = {
     "eomt": ("eomt", _eomt),
     "eomt_dinov3": ("eomt", _eomt),
 }
-
-
-def _check_told(part: Part, **expected: Any) -> None:
-    """Checks what tensors do not show; transformers leaves out what has its usual value."""
-    for key, value in expected.items():
-        check(part, key, value, default=value)
+MODEL_TYPES = tuple(_MODELS)
 
 
 def _sized(part: Part, sizes: Mapping[str, tuple[Any, tuple]], widths: str, depths: str) -> Part:

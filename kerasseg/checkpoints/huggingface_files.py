@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .huggingface_configuration import CONFIGURATION
+from .json_configuration import CONFIGURATION
 from .limits import CheckpointError
 
 SCHEME = "hf://"

@@ -1,8 +1,8 @@
 """What a file says of itself beside its tensors: its configuration, classes and colours.
 
 OpenMMLab's training code keeps these under `meta`: MMSegmentation 0.x as `config`, `CLASSES` and
-`PALETTE`, 1.x as `cfg` and `dataset_meta`. Hugging Face's files lie beside a `config.json`, and
-those of the authors' Segmenter beside a `variant.yml`.
+`PALETTE`, 1.x as `cfg` and `dataset_meta`. A `config.json` lies beside the files of transformers
+and segmentation_models.pytorch, and a `variant.yml` beside those of the authors' Segmenter.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import huggingface_configuration, openmmlab
+from . import json_configuration, openmmlab
 from .limits import CheckpointError, OtherNetworkError
 from .openmmlab_checks import is_list
 
@@ -58,15 +58,15 @@ def of(path: Path, meta: Mapping[str, Any], *, ignore_configuration: bool = Fals
     """
     if ignore_configuration:
         return of_meta({key: value for key, value in meta.items() if key not in _CONFIGURATIONS})
-    configuration = huggingface_configuration.beside(path)
+    configuration = json_configuration.beside(path)
     if configuration is not None and not meta:
         try:
-            network, names = huggingface_configuration.read(configuration)
+            told = json_configuration.read(configuration)
         except OtherNetworkError:
             raise
         except CheckpointError as error:
             return Notes(problems=(f"the configuration beside the file is not used: {error}",))
-        return Notes(huggingface_configuration.SOURCE, network, names)
+        return Notes(*told)
     variant = path.with_name("variant.yml")
     if not meta and variant.is_file() and variant.stat().st_size <= _LARGEST_VARIANT:
         found = set(_NORMALIZATION.findall(variant.read_bytes()))

@@ -84,6 +84,12 @@ def check(part: Part, key: str, expected: Any, *, default: Any = None) -> None:
         )
 
 
+def check_told(part: Part, **expected: Any) -> None:
+    """Checks options that have their usual value where they are left out."""
+    for key, value in expected.items():
+        check(part, key, value, default=value)
+
+
 def sized(part: Part, known: Mapping[tuple, str], depths: str) -> str:
     """Returns the name of a transformer's size, which its width and numbers of blocks tell."""
     key = (whole(part, "embed_dims"), *numbers(part, depths))

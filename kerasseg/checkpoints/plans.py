@@ -18,6 +18,7 @@ class Plan:
         source: The module of the source, with its rename tables, or a `BareEncoder`. It may have a
             function `adapt(state, network)` that returns the tensors in the form of our layers,
             such as queries, keys and values in one array; it is called before they are renamed.
+            Its function `respell(state)`, if any, undoes what a library does to names.
         model: Name of the architecture.
         num_classes: Number of classes; None to read it from the tensors.
         reset_head: Whether the classifier may keep its initial weights if it has another number of
@@ -47,6 +48,9 @@ class Plan:
     def choose(self, state: State, prefix: str | None) -> Chosen:
         """Chooses the network's tensors among those of a file; see `prefixes.choose`."""
         clean = getattr(self._source, "clean", None)
+        respell = getattr(self._source, "respell", None)
+        if respell is not None:
+            state = respell(state)
         try:
             if clean is not None:
                 return choose(clean(state), self._is_alike, self._fits, prefix)

@@ -13,11 +13,13 @@ from .mmseg import resnet_name
 from .within import Within
 
 MODELS = (
+    "deeplabv3",
     "deeplabv3plus",
     "fpn",
     "linknet",
     "manet",
     "pan",
+    "segformer",
     "unet",
     "unetplusplus",
     "upernet",
@@ -27,7 +29,14 @@ RESIZES_LOGITS = True
 
 # One encoder of each family; MobileNetV2 has its own table below.
 _OWN = Within("smp", "encoder.", ("efficientnet_b0", "mit_b0", "resnet34"))
-_OF_TIMM = Within("timm", "encoder.model.", ("resnet50",))
+# The families of timm use some names for different things, so each gets a prefix of its own.
+_OF_TIMM = tuple(
+    Within("timm", f"encoder.timm.{name}.", (name,))
+    for name in ("convnext_tiny", "efficientnet_b0", "resnet50")
+)
+_IN_TIMM = re.compile(r"(?<![^.])encoder\.model\.")
+# timm writes "stages_0" for "stages.0" where it takes the features of parts of a network.
+_FLAT = re.compile(r"(stem|stages)_(\d+)\.")
 _MOBILENET = "encoder.features."
 _LEVELS = range(5)
 
@@ -45,17 +54,41 @@ def infer(state: dict, model: str) -> dict:
 def untold(model: str, options: dict) -> dict[str, str]:
     """Lists what neither the tensors nor the options tell; see `kerasseg.checkpoints.untold`."""
     asked = {
+        "deeplabv3": {"output_stride": "8 or 16", "atrous_rates": "12,24,36 or others"},
         "deeplabv3plus": {"output_stride": "8 or 16", "atrous_rates": "12,24,36 or others"},
         "pan": {"output_stride": "16 or 32"},
     }
-    return {name: values for name, values in asked.get(model, {}).items() if name not in options}
+    missing = dict(asked.get(model, {}))
+    if options.get("timm_encoder"):
+        missing["encoder"] = "efficientnet_b0 or another"
+    return {name: values for name, values in missing.items() if name not in options}
+
+
+def respell(state: dict) -> dict:
+    """Returns the tensors of timm's encoders by timm's names, after the prefix of their family."""
+    parts = {name: _IN_TIMM.split(name, maxsplit=1) for name in state}
+    inside = {name: _FLAT.sub(r"\1.\2.", rest[0]) for name, (_, *rest) in parts.items() if rest}
+    needed = {
+        short: state[name]
+        for name, short in inside.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    family = next((each for each in _OF_TIMM if needed and each.knows(needed)), None)
+    if family is None:
+        return state
+    return {
+        f"{parts[name][0]}{family.prefix}{inside[name]}" if name in inside else name: values
+        for name, values in state.items()
+    }
 
 
 def _encoder(state: dict) -> dict:
     """Recognises the encoder; nothing if only the caller can name it."""
-    for each in (_OWN, _OF_TIMM):
-        if f"{each.prefix}layer1.0.conv1.weight" in state:
-            return {"encoder": resnet_name(state, each.prefix)}
+    for each in _OF_TIMM:
+        if any(name.startswith(each.prefix) for name in state):
+            return {"timm_encoder": True, **_timm_encoder(state, each)}
+    if f"{_OWN.prefix}layer1.0.conv1.weight" in state:
+        return {"encoder": resnet_name(state, _OWN.prefix)}
     if f"{_MOBILENET}0.0.weight" in state:
         return {"encoder": "mobilenetv2"}
     if "encoder._conv_stem.weight" in state:
@@ -63,6 +96,15 @@ def _encoder(state: dict) -> dict:
     if "encoder.patch_embed1.proj.weight" in state:
         return {"encoder": _mit_weights.name_in_nvidia(state, _OWN.prefix)}
     return {}
+
+
+def _timm_encoder(state: dict, of_timm: Within) -> dict:
+    """Recognises an encoder of timm, as `_encoder` does."""
+    if f"{of_timm.prefix}layer1.0.conv1.weight" in state:
+        deep_stem = f"{of_timm.prefix}conv1.0.weight" in state
+        return {"encoder": resnet_name(state, of_timm.prefix) + ("d" if deep_stem else "")}
+    told = of_timm.infer(state)
+    return {"encoder": told["encoder"]} if "encoder" in told else {}
 
 
 def adapt(state: dict, network: Any) -> dict:
@@ -74,7 +116,7 @@ def adapt(state: dict, network: Any) -> dict:
     if begin(_MOBILENET):
         return state
     try:
-        return (_OF_TIMM if begin(_OF_TIMM.prefix) else _OWN).adapt(state, network)
+        return next((each for each in _OF_TIMM if begin(each.prefix)), _OWN).adapt(state, network)
     except ValueError:
         return state  # what does not fit is listed later
 
@@ -99,6 +141,11 @@ def _infer_manet(state: dict) -> dict:
     }
 
 
+def _infer_pan(state: dict) -> dict:
+    last = state.get(f"{_MOBILENET}18.0.weight")
+    return {} if last is None else {"last_filters": len(last)}
+
+
 def _infer_unet(state: dict) -> dict:
     return {"decoder_filters": _widths(state, "decoder.blocks.{}.conv2.0.weight")}
 
@@ -115,10 +162,16 @@ def _infer_upernet(state: dict) -> dict:
     return {"auxiliary": False, "filters": len(state["decoder.fusion_block.0.weight"])}
 
 
+def _infer_segformer(state: dict) -> dict:
+    return {"filters": len(state["decoder.fuse_stage.0.weight"])}
+
+
 _INFER = {
     "fpn": _infer_fpn,
     "linknet": _infer_linknet,
     "manet": _infer_manet,
+    "pan": _infer_pan,
+    "segformer": _infer_segformer,
     "unet": _infer_unet,
     "unetplusplus": _infer_unetplusplus,
     "upernet": _infer_upernet,
@@ -128,7 +181,7 @@ _INFER = {
 def renames(model: str) -> list[tuple[str, str]]:
     """Returns the rename table of an architecture."""
     return [
-        *_OF_TIMM.renames(),
+        *(rename for each in _OF_TIMM for rename in each.renames()),
         *_OWN.renames(),
         *mobilenet_renames(re.escape(_MOBILENET)),
         (r"segmentation_head\.0", "logits"),
@@ -228,6 +281,25 @@ _HEADS = {
         (r"decoder\.fpa\.conv(\d)\.(conv|bn)", r"fpa_up\1_\2"),
         (r"decoder\.gau(\d)\.conv1\.1\.(conv|bn)", r"gau\1_weights_\2"),
         (r"decoder\.gau(\d)\.conv2\.(conv|bn)", r"gau\1_low_\2"),
+    ],
+    "segformer": [
+        # From coarse to fine, as they are concatenated.
+        *(
+            (rf"decoder\.mlp_stage\.{index}\.linear\.{theirs}", f"decoder_fuse/{ours}{index}")
+            for index in range(4)
+            for theirs, ours in (("weight", "kernel"), ("bias", "bias"))
+        ),
+        (r"decoder\.fuse_stage\.0", "decoder_fuse"),
+        (r"decoder\.fuse_stage\.1", "decoder_fuse_bn"),
+    ],
+    "deeplabv3": [
+        (r"decoder\.aspp\.convs\.4\.1", "aspp_pool_conv"),
+        (r"decoder\.aspp\.convs\.4\.2", "aspp_pool_bn"),
+        (r"decoder\.aspp\.convs\.(\d)\.0", r"aspp\1_conv"),
+        (r"decoder\.aspp\.convs\.(\d)\.1", r"aspp\1_bn"),
+        (r"decoder\.aspp\.project\.0", "aspp_project_conv"),
+        (r"decoder\.aspp\.project\.1", "aspp_project_bn"),
+        (r"decoder\.(conv|bn)", r"head_\1"),
     ],
     "deeplabv3plus": [
         (r"decoder\.aspp\.0\.convs\.4\.1", "aspp_pool_conv"),

@@ -32,6 +32,10 @@ class Within(NamedTuple):
             for pattern, becomes in files.renames
         ]
 
+    def knows(self, inside: State) -> bool:
+        """Tells whether tensors, named without the prefix, are those of one of the families."""
+        return any(assign.have_places(inside, files.renames) for files in self._files())
+
     def infer(self, state: State) -> dict:
         """Reads the arguments of the encoder's `features`, and its name as "encoder".
 

@@ -32,13 +32,16 @@ def _table(downsample: str, block: str, parts: dict[str, str]) -> Renames:
     )
 
 
-def _infer(stem: str, third_stage: str, norm: str | None = None) -> Callable[[dict], dict]:
+def _infer(
+    stem: str, third_stage: str, norm: str | None = None, *, pad_evenly: bool = False
+) -> Callable[[dict], dict]:
     """Returns a function that reads the arguments of `features` from tensors.
 
     Args:
         stem: Name of the stem's kernel.
         third_stage: Pattern of the beginning of a block of the third stage; its group is the block.
         norm: Name of a tensor that is there if the features are normalised; None if they never are.
+        pad_evenly: Argument of `features` that tensors do not tell.
     """
 
     def told(state: dict) -> dict:
@@ -47,7 +50,8 @@ def _infer(stem: str, third_stage: str, norm: str | None = None) -> Callable[[di
         blocks = len({place[1] for place in places if place})
         for name, (channels, depths) in SIZES.items():
             if (channels, depths[2]) == (width, blocks):
-                return {"encoder": name, "pad_patches": False, "output_norms": norm in state}
+                form = {"pad_patches": False, "pad_evenly": pad_evenly}
+                return {"encoder": name, "output_norms": norm in state, **form}
         raise ValueError(
             "state must hold a ConvNeXt from tiny to xlarge, got a first stage of "
             f"{width} channels and a third one of {blocks} blocks."
@@ -152,7 +156,7 @@ WEIGHTS = (
         "timm",
         _TIMM,
         sources=("timm",),
-        infer=_infer("stem.0.weight", r"stages\.2\.blocks\.(\d+)\."),
+        infer=_infer("stem.0.weight", r"stages\.2\.blocks\.(\d+)\.", pad_evenly=True),
     ),
     TorchFiles(
         "torchvision",

@@ -20,6 +20,9 @@ class Group(NamedTuple):
         strides: Step of the first block.
         activation: Keras' name of the activation.
         squeeze: How channels are weighed by squeeze and excitation; None if they are not.
+        padding: That of the depthwise convolution that has the stride; None for that of all others.
+        of_next_stride: Number of its last blocks that count to the next stride: they are dilated
+            where its blocks are, and are not what is found at their own stride.
     """
 
     expansion: float
@@ -29,6 +32,8 @@ class Group(NamedTuple):
     strides: int
     activation: str = "relu6"
     squeeze: "Squeeze | None" = None
+    padding: str | None = None
+    of_next_stride: int = 0
 
 
 class Squeeze(NamedTuple):
@@ -98,10 +103,11 @@ def apply_groups(
         if stride * step > output_stride:
             dilation, step = dilation * step, 1
         stride *= step
+        after = dilation * 2 if stride * 2 > output_stride else dilation
         for index in range(group.repeats):
             block += 1
-            first = index == 0
-            rate = before if first and halve_first_dilation else dilation
+            first, is_late = index == 0, index >= group.repeats - group.of_next_stride
+            rate = before if first and halve_first_dilation else after if is_late else dilation
             features, depthwise = _apply_block(
                 features,
                 group,
@@ -111,7 +117,8 @@ def apply_groups(
                 form=form,
             )
             of_stride = found[nominal].first if nominal in found else features
-            found[nominal] = Found(features, depthwise, of_stride)
+            if not is_late:
+                found[nominal] = Found(features, depthwise, of_stride)
     return found
 
 
@@ -131,6 +138,9 @@ def _apply_block(
     activation = group.activation
     if expanded != inputs:
         result = conv_bn(result, expanded, 1, activation=activation, name=f"{name}_expand", **form)
+    own: dict[str, Any] = {}
+    if group.padding is not None and strides > 1:
+        own["padding"] = group.padding
     depthwise = depthwise_bn(
         result,
         kernel_size=group.kernel_size,
@@ -138,7 +148,7 @@ def _apply_block(
         dilation_rate=dilation_rate,
         activation=activation,
         name=f"{name}_depthwise",
-        **form,
+        **(form | own),
     )
     result = depthwise
     if group.squeeze is not None:

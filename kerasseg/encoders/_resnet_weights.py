@@ -17,6 +17,8 @@ def stage_renames(prefix: str = "") -> list[tuple[str, str]]:
     ]
 
 
+# Options of `features` that make a dilated ResNet equal to timm's.
+TIMM_FORM = {"halve_first_dilation": True, "halve_second": False}
 _POOLED_SHORTCUT = re.compile(r"(layer\d\.\d+\.downsample\.)([12])(\..+)")
 
 
@@ -89,9 +91,13 @@ WEIGHTS = (
         demands=_hub_demands,
     ),
     TorchFiles(
-        "torchvision or timm",
+        "torchvision",
         _TORCH,
-        number_as_plain,
-        sources=("torchvision", "timm", "smp"),
+        sources=("torchvision",),
+        infer=lambda state: {"halve_first_dilation": True},
+    ),
+    TorchFiles("segmentation_models.pytorch", _TORCH, sources=("smp",)),
+    TorchFiles(
+        "timm", _TORCH, number_as_plain, sources=("timm",), infer=lambda state: dict(TIMM_FORM)
     ),
 )

@@ -24,6 +24,8 @@ SIZES = _convnext_weights.SIZES
 NAMES = tuple(SIZES)
 
 _EPSILON = 1e-6
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"timm": {"pad_patches": False, "pad_evenly": True, "output_norms": False}}
 
 
 def features(
@@ -32,6 +34,7 @@ def features(
     *,
     output_stride: int = 32,
     pad_patches: bool = True,
+    pad_evenly: bool = False,
     output_norms: bool = True,
     drop_path: float = 0.1,
 ) -> dict:
@@ -44,6 +47,8 @@ def features(
         pad_patches: Whether zeros at the bottom and right complete the patches of 4 x 4 pixels, and
             later of 2 x 2, so that sizes are rounded up. Otherwise rows and columns that fill no
             patch are left out, as in the published networks.
+        pad_evenly: Whether convolutions between stages that lost their stride pad all sides, as in
+            timm, and not only bottom and right, where the patches would have been.
         output_norms: Whether each of the features is normalised once more, as OpenMMLab's heads
             need it. These layers are no part of ImageNet's networks.
         drop_path: Share of the images for which the last block drops its branch in training; in the
@@ -74,7 +79,8 @@ def features(
             step = f"encoder_stage{stage}_downsample"
             result = _normalize(result, step)
             if 4 * 2**stage > output_stride:
-                result = _without_stride(result, width * 2**stage, dilation, step)
+                before = dilation // 2 if pad_evenly else 0
+                result = _without_stride(result, width * 2**stage, dilation, before, step)
                 dilation *= 2
             else:
                 result = _patches(result, width * 2**stage, 2, pad_patches, step)
@@ -109,10 +115,10 @@ def _patches(features, filters: int, side: int, pad: bool, name: str):
     return _convolution(filters, side, name, strides=side)(features)
 
 
-def _without_stride(features, filters: int, rate: int, name: str):
-    """Applies the 2 x 2 convolution everywhere: what has no stride is at every other place."""
-    margins = ((0, rate), (0, rate))
-    features = keras.layers.ZeroPadding2D(margins, name=f"{name}_pad")(features)
+def _without_stride(features, filters: int, rate: int, before: int, name: str):
+    """Applies the 2 x 2 convolution everywhere, with a margin before and after the map."""
+    margin = (before, rate - before)
+    features = keras.layers.ZeroPadding2D((margin, margin), name=f"{name}_pad")(features)
     return _convolution(filters, 2, name, dilation_rate=rate)(features)
 
 

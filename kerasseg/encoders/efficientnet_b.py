@@ -37,8 +37,17 @@ _SCALES = {
 # Those of TensorFlow, which timm and keras.applications have as well.
 FORMS = {f"tf_efficientnet_{size}": {"padding": "same", "epsilon": 1e-3} for size in _SCALES}
 NAMES = (*(f"efficientnet_{size}" for size in _SCALES), *FORMS)
+# Sides of the images that each was published for.
+_SIDES = dict(zip(_SCALES, (224, 240, 260, 300, 380, 456, 528, 600), strict=True))
 # Options of `features` that make it equal to a library's.
-LIBRARY_FORMS = {"smp": {"padding": "same", "epsilon": 1e-3, "stem_features": True}}
+LIBRARY_FORMS = {
+    "smp": {
+        "padding": "published",
+        "epsilon": 1e-3,
+        "halve_first_dilation": False,
+        "smp_features": True,
+    }
+}
 
 _SQUEEZE = Squeeze(of_input=True, activation="silu", gate="sigmoid")
 
@@ -50,7 +59,8 @@ def features(
     output_stride: int = 32,
     padding: str | None = None,
     epsilon: float | None = None,
-    stem_features: bool = False,
+    halve_first_dilation: bool = True,
+    smp_features: bool = False,
 ) -> dict:
     """Applies an EfficientNet without its last convolution, which has 1280 or more channels.
 
@@ -60,13 +70,18 @@ def features(
         images: Normalised images `(batch, height, width, 3)`.
         name: One of `NAMES`: "efficientnet_b0" for the form of PyTorch, "tf_efficientnet_b0" for
             that of TensorFlow.
-        output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead, the
-            first of them from its second convolution on.
-        padding: "symmetric" as in PyTorch, or "same" as in TensorFlow; None for what the name says.
+        output_stride: 8, 16 or 32: blocks beyond it keep their resolution and dilate instead.
+        padding: "symmetric" as in PyTorch, "same" as in TensorFlow, or "published" for TensorFlow's
+            at the size of image that the network was published for, whatever the images' size is;
+            None for what the name says.
         epsilon: Epsilon of the batch normalisation; None for 1e-3 in TensorFlow's form and 1e-5 in
             PyTorch's.
-        stem_features: Whether the features of stride 2 are those of the stem, and not of the blocks
-            after it.
+        halve_first_dilation: Whether the block that would have had the stride keeps the dilation
+            from before.
+        smp_features: Whether the features of a stride are not always those of its last block, but
+            those that segmentation_models.pytorch takes: at stride 2 those of the stem, and at
+            stride 16 of a B0 those of the first of the three last blocks. The two blocks after it
+            then count to stride 32, where these are dilated.
 
     Returns:
         `{stride: features}` for the strides 2, 4, 8, 16 and 32, each key being the stride that its
@@ -82,19 +97,22 @@ def features(
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride must be 8, 16 or 32, got {output_stride!r}.")
     form = FORMS.get(name, {"padding": "symmetric", "epsilon": 1e-5})
-    form = {
-        "padding": form["padding"] if padding is None else padding,
-        "epsilon": form["epsilon"] if epsilon is None else epsilon,
-    }
-    width, depth = _SCALES[name.rpartition("_")[2]]
+    epsilon = form["epsilon"] if epsilon is None else epsilon
+    padding = form["padding"] if padding is None else padding
+    size = name.rpartition("_")[2]
+    width, depth = _SCALES[size]
+    # Padding changes nothing but where there are strides.
+    stem_padding, *paddings = _published_paddings(size) if padding == "published" else [padding] * 8
+    padding = "same" if padding == "published" else padding
     stem = conv_bn(
         images,
         round_channels(STEM_FILTERS, width),
         3,
         strides=2,
+        padding=stem_padding,
+        epsilon=epsilon,
         activation="silu",
         name="encoder_stem",
-        **form,
     )
     groups = [
         group._replace(
@@ -102,19 +120,35 @@ def features(
             repeats=math.ceil(depth * group.repeats),
             activation="silu",
             squeeze=_SQUEEZE,
+            padding=own,
         )
-        for group in GROUPS
+        for group, own in zip(GROUPS, paddings, strict=True)
     ]
+    if smp_features and size == "b0":
+        groups[4] = groups[4]._replace(of_next_stride=2)
     found = apply_groups(
         stem,
         groups,
         output_stride=output_stride,
-        halve_first_dilation=True,
+        halve_first_dilation=halve_first_dilation,
         count_in_groups=True,
-        **form,
+        padding=padding,
+        epsilon=epsilon,
     )
     results = {stride: group.result for stride, group in found.items()}
-    return {**results, 2: stem} if stem_features else results
+    return {**results, 2: stem} if smp_features else results
+
+
+def _published_paddings(size: str) -> list[str]:
+    """Returns the padding of the stem and of each group's stride.
+
+    TensorFlow pads a map of an odd side symmetrically, and one of an even side more at the end.
+    """
+    side, found = _SIDES[size], []
+    for stride in (2, *(group.strides for group in GROUPS)):
+        found.append("symmetric" if side % 2 else "same")
+        side = math.ceil(side / stride)
+    return found
 
 
 def _torchvision_form(state: dict) -> dict:

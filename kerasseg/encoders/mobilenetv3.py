@@ -65,6 +65,7 @@ def features(
     first_blocks: bool = False,
     padding: str = "symmetric",
     epsilon: float = 1e-3,
+    halve_first_dilation: bool = False,
 ) -> dict:
     """Applies MobileNetV3 with its last 1 x 1 convolution, which has 960 or 576 channels.
 
@@ -77,6 +78,8 @@ def features(
         padding: "symmetric" as in PyTorch, or "same" as in TensorFlow and OpenMMLab.
         epsilon: Epsilon of the batch normalisation: 1e-3 in TensorFlow, torchvision and OpenMMLab,
             1e-5 in timm.
+        halve_first_dilation: Whether a block that loses its stride keeps the dilation of the block
+            before, as in timm.
 
     Returns:
         `{stride: features}` for the strides 2, 4, 8, 16 and 32. Each key is the stride that the
@@ -96,7 +99,11 @@ def features(
         images, _STEM_FILTERS, 3, strides=2, activation="hard_silu", name="encoder_stem", **form
     )
     groups = apply_groups(
-        stem, _groups(blocks), output_stride=output_stride, halve_first_dilation=False, **form
+        stem,
+        _groups(blocks),
+        output_stride=output_stride,
+        halve_first_dilation=halve_first_dilation,
+        **form,
     )
     found = {2: stem} | {stride: group.result for stride, group in groups.items()}
     if first_blocks:
@@ -168,7 +175,7 @@ WEIGHTS = (
         TIMM_COUNTED,
         count_timm_blocks,
         sources=("timm",),
-        infer=lambda state: {"epsilon": 1e-5},
+        infer=lambda state: {"epsilon": 1e-5, "halve_first_dilation": True},
     ),
     HubPresets(
         "MobileNetBackbone",

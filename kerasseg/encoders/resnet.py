@@ -28,6 +28,8 @@ WEIGHTS = _resnet_weights.WEIGHTS
 
 DEEP_STEM = (64, 64, 128)  # of the official PSPNet
 V1C_STEM = (32, 32, 64)  # of OpenMMLab's ResNetV1c, and of ResNet-D
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"timm": _resnet_weights.TIMM_FORM}
 
 
 def features(
@@ -39,6 +41,7 @@ def features(
     stride_in_first: bool = False,
     halve_first_dilation: bool = False,
     dilate_second: bool = True,
+    halve_second: bool = True,
     dilations: Sequence[int] | None = None,
     last_dilations: Sequence[int] | None = None,
     ceil_pooling: bool = False,
@@ -58,6 +61,8 @@ def features(
             stage before, as in torchvision and OpenMMLab.
         dilate_second: Whether the second 3 x 3 convolution of a basic block has the dilation of the
             first; OpenMMLab's has none.
+        halve_second: Whether that is so in the first block of a dilated stage, too, where timm's
+            has the dilation of the stage.
         dilations: Dilation of each of the four stages; None for those that make up for the strides
             beyond the output stride. With `halve_first_dilation`, the first block has half of it.
         last_dilations: Dilation of each block of the last stage; None for that of the stage.
@@ -103,15 +108,15 @@ def features(
         if stage == 4 and last_dilations is not None:
             rates = list(last_dilations)
         for index, rate in enumerate(rates):
+            second_rate = rate if halve_second or index > 0 else dilation
             result = _apply_block(
                 result,
                 filters * 2 ** (stage - 1),
                 step if index == 0 else 1,
-                rate,
+                (rate, second_rate if dilate_second else 1),
                 bottleneck=bottleneck,
                 stride_in_first=stride_in_first,
-                dilate_second=dilate_second,
-                pools_shortcut=pools_shortcut,
+                pool=pools_shortcut and stage > 1 and index == 0,
                 name=f"encoder_layer{stage}_{index}",
             )
         found[2 ** (stage + 1)] = result
@@ -139,35 +144,32 @@ def _apply_block(
     features,
     filters: int,
     strides: int,
-    rate: int,
+    rates: tuple[int, int],
     *,
     bottleneck: bool,
     stride_in_first: bool,
-    dilate_second: bool,
-    pools_shortcut: bool,
+    pool: bool,
     name: str,
 ):
+    """Applies a block; the second rate is that of the second 3 x 3 convolution of a basic one."""
     if bottleneck:
         first, second = (strides, 1) if stride_in_first else (1, strides)
         result = conv_bn(features, filters, 1, strides=first, name=f"{name}_1")
-        result = _convolve(result, filters, second, rate, f"{name}_2")
+        result = _convolve(result, filters, second, rates[0], f"{name}_2")
         result = conv_bn(result, 4 * filters, 1, activation=None, name=f"{name}_3")
     else:
-        result = _convolve(features, filters, strides, rate, f"{name}_1")
+        result = _convolve(features, filters, strides, rates[0], f"{name}_1")
         result = conv_bn(
             result,
             filters,
             3,
-            dilation_rate=rate if dilate_second else 1,
+            dilation_rate=rates[1],
             activation=None,
             name=f"{name}_2",
         )
     channels = result.shape[-1]
-    if strides > 1 and pools_shortcut:
-        # At the border, "same" leaves out the padding, as PyTorch's `count_include_pad=False` does.
-        features = keras.layers.AveragePooling2D(
-            strides, padding="same", name=f"{name}_downsample_pool"
-        )(features)
+    if pool:
+        features = _pool_shortcut(features, strides, f"{name}_downsample_pool")
         strides = 1
     if strides > 1 or features.shape[-1] != channels:
         features = conv_bn(
@@ -175,6 +177,15 @@ def _apply_block(
         )
     result = keras.layers.Add(name=f"{name}_add")([result, features])
     return keras.layers.ReLU(name=f"{name}_relu")(result)
+
+
+def _pool_shortcut(features, strides: int, name: str):
+    """Averages 2 x 2 pixels, as timm does: without its padding where there is a stride."""
+    if strides > 1:
+        # At the border, "same" leaves out the padding, as PyTorch's `count_include_pad=False` does.
+        return keras.layers.AveragePooling2D(2, padding="same", name=name)(features)
+    features = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_pad")(features)
+    return keras.layers.AveragePooling2D(2, strides=1, name=name)(features)
 
 
 def _convolve(features, filters: int, strides: int, rate: int, name: str):

@@ -47,6 +47,8 @@ FORMS = {
     "torchvision": _Form(still="axis", pad_patches=False),
     "timm": _Form(pad_first=False, shift_last=False),
 }
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"timm": {"form": "timm", "output_norms": False}}
 
 
 def features(

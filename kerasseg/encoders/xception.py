@@ -80,10 +80,12 @@ def features(images, name: str, *, output_stride: int = 32, width: float = 1.0) 
     found = {2: result}
     stride, dilation = 2, 1
     for index, (channels, step) in enumerate(_ENTRY, start=1):
-        step, stride, dilation = _next_stride(step, stride, dilation, output_stride)
+        # As in the authors' code, a block that loses its stride is not yet dilated for it.
+        step, stride, after = _next_stride(step, stride, dilation, output_stride)
         result, before_last = _block(
             result, scaled(channels), step, dilation, f"encoder_block{index}", shortcut="conv"
         )
+        dilation = after
         if index == 2:
             found[4] = before_last
             found[8] = result

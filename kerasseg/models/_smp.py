@@ -49,6 +49,7 @@ def encode(
     encoder: str | Callable[..., dict],
     needs: encoders.Needs,
     preprocessing: str | None,
+    timm_encoder: bool,
 ) -> tuple[Any, dict]:
     """Normalises images, pads them to multiples of 32 and applies the encoder in smp's form.
 
@@ -57,6 +58,7 @@ def encode(
         encoder: Name of an encoder, or a function of images.
         needs: What the architecture needs of it.
         preprocessing: As for `kerasseg.layers.preprocessing.preprocess`.
+        timm_encoder: Whether the encoder is timm's, and not smp's own of that name.
 
     Returns:
         The padded images and `{stride: features}`.
@@ -66,8 +68,18 @@ def encode(
     """
     chosen = encoders.choose(encoder, needs, output_stride=_OUTPUT_STRIDE)
     normalized = preprocess(images, preprocessing, chosen.preprocessing)
-    padded = PadToMultiple(_OUTPUT_STRIDE, name="pad_image")(normalized)
-    return padded, chosen.features(padded, **chosen.form("smp"))
+    padded = pad(normalized)
+    return padded, chosen.features(padded, **encoder_form(chosen, timm_encoder))
+
+
+def pad(images):
+    """Pads images `(batch, height, width, channels)` to sides that are multiples of 32."""
+    return PadToMultiple(_OUTPUT_STRIDE, name="pad_image")(images)
+
+
+def encoder_form(chosen: encoders.Chosen, timm_encoder: bool) -> dict:
+    """Returns the options of an encoder's `features` that make it smp's, or timm's."""
+    return chosen.form("timm" if timm_encoder else "smp")
 
 
 def decode(found: dict, decoder_filters: Sequence[int]):

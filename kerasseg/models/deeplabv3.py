@@ -11,12 +11,16 @@ from ..layers import Conv2D, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling
 from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
-from . import _mmseg, check_options, check_output_stride, check_unused
+from . import _mmseg, _smp, check_options, check_output_stride, check_unused
 
 PAPER = "https://arxiv.org/abs/1706.05587"
-VARIANTS = ("paper", "official", "torchvision", "mmseg", "deeplab-pytorch")
+VARIANTS = ("paper", "official", "torchvision", "mmseg", "deeplab-pytorch", "smp")
 OUTPUT_STRIDES = (8, 16, 32)
 NEEDS = encoders.Needs((32,), OUTPUT_STRIDES, auxiliary=16)
+
+_OF_STRIDE_8 = ("torchvision", "mmseg", "smp")
+# They have one more 3 x 3 convolution before the classifier.
+_WITH_HEAD = ("torchvision", "smp")
 
 
 def build(
@@ -33,6 +37,7 @@ def build(
     auxiliary: bool = False,
     auxiliary_filters: int | None = None,
     align_corners: bool | None = None,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -55,6 +60,9 @@ def build(
             factors.
         deeplab-pytorch: As `paper`, but on a ResNet as in Caffe, and with the mean last in the
             pyramid's concatenation.
+        smp: The network of segmentation_models.pytorch. As `torchvision`, but on the library's
+            encoders, in which all blocks of a dilated stage have its dilation. Resizing aligns the
+            corners.
 
     Args:
         num_classes: Number of output channels; the ignored label is not one.
@@ -75,6 +83,8 @@ def build(
         auxiliary_filters: Channels of the auxiliary head; None for 256 or, on ResNet-18 and 34 in
             variant `mmseg`, 64.
         align_corners: Whether resizing aligns the corners; None for the variant's default.
+        timm_encoder: Whether the encoder of variant `smp` is the one that the library takes from
+            timm and calls tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -105,7 +115,7 @@ def build(
     )
     mobile = variant == "torchvision" and str(encoder) in mobilenetv3.NAMES
     if output_stride is None:
-        output_stride = 8 if variant in ("torchvision", "mmseg") and not mobile else 16
+        output_stride = 8 if variant in _OF_STRIDE_8 and not mobile else 16
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride, auxiliary=auxiliary)
     if atrous_rates is None:
@@ -113,24 +123,27 @@ def build(
     images = keras.Input(input_shape, name="image")
     normalized = preprocess(images, preprocessing, chosen.preprocessing)
     official = variant == "official"
-    align_corners = official if align_corners is None else align_corners
+    align_corners = variant in ("official", "smp") if align_corners is None else align_corners
     padded = None
     if official and align_corners:
         padded = pad_for_aligned_corners(normalized, output_stride)
-    found = chosen.features(
-        normalized if padded is None else padded,
-        **_encoder_form(chosen, variant, deep_stem, multi_grid),
-    )
+    if variant == "smp":
+        check_unused("variant smp", None, deep_stem=deep_stem, multi_grid=multi_grid)
+        form = _smp.encoder_form(chosen, timm_encoder)
+    else:
+        check_unused(f"variant {variant}", None, timm_encoder=timm_encoder or None)
+        form = _encoder_form(chosen, variant, deep_stem, multi_grid)
+    found = chosen.features(normalized if padded is None else padded, **form)
     auxiliary_filters = auxiliary_filters or auxiliary_width(chosen, variant)
     filters = filters or (_mmseg.head_filters(chosen) if variant == "mmseg" else 256)
     features = atrous_spatial_pyramid_pooling(
         found[32],
         atrous_rates,
         filters=filters,
-        pool_first=variant not in ("torchvision", "deeplab-pytorch"),
+        pool_first=variant not in (*_WITH_HEAD, "deeplab-pytorch"),
         project_kernel=3 if variant == "mmseg" else 1,
     )
-    if variant == "torchvision":
+    if variant in _WITH_HEAD:
         features = layers.Dropout(0.5, name="aspp_dropout")(features)
         features = conv_bn(features, filters, 3, name="head")
     else:
@@ -204,6 +217,6 @@ def last_dilations(chosen: encoders.Chosen, multi_grid: Sequence[int] | None) ->
 def _atrous_rates(variant: str, output_stride: int, family) -> tuple[int, ...]:
     if variant == "official" and family is mobilenet:
         return ()
-    if variant == "torchvision":
+    if variant in _WITH_HEAD:
         return (12, 24, 36)
     return tuple(max(1, rate * 16 // output_stride) for rate in (6, 12, 18))

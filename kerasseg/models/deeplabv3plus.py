@@ -11,7 +11,7 @@ from ..layers import Conv2D, ResizeLike, conv_bn
 from ..layers.aspp import atrous_spatial_pyramid_pooling, separable_conv_bn
 from ..layers.outputs import end, pad_for_aligned_corners
 from ..layers.preprocessing import preprocess
-from . import _mmseg, check_options, check_output_stride, check_unused
+from . import _mmseg, _smp, check_options, check_output_stride, check_unused
 from .deeplabv3 import auxiliary_head, auxiliary_width, last_dilations
 
 PAPER = "https://arxiv.org/abs/1802.02611"
@@ -36,6 +36,7 @@ def build(
     auxiliary: bool = False,
     auxiliary_filters: int | None = None,
     align_corners: bool | None = None,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -83,6 +84,8 @@ def build(
         auxiliary_filters: Channels of the auxiliary head; None for 256 or, on ResNet-18 and 34 in
             variant `mmseg`, 64.
         align_corners: Whether resizing aligns the corners; None for the variant's default.
+        timm_encoder: Whether the encoder of variant `smp` is the one that the library takes from
+            timm and calls tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -127,7 +130,7 @@ def build(
         padded = pad_for_aligned_corners(normalized, output_stride)
     found = chosen.features(
         normalized if padded is None else padded,
-        **_encoder_form(chosen, variant, deep_stem, multi_grid),
+        **_encoder_form(chosen, variant, deep_stem, multi_grid, timm_encoder),
     )
     auxiliary_filters = auxiliary_filters or auxiliary_width(chosen, variant)
     filters = filters or (_mmseg.head_filters(chosen) if of_mmseg else 256)
@@ -203,13 +206,18 @@ def _encoder_form(
     variant: str,
     deep_stem: bool | None,
     multi_grid: Sequence[int] | None,
+    timm_encoder: bool,
 ) -> dict:
+    """Returns the encoder's options in the form of a variant."""
+    if variant != "smp":
+        check_unused(f"variant {variant}", None, timm_encoder=timm_encoder or None)
     if variant == "mmseg":
         return _mmseg.encoder_form(chosen, deep_stem=deep_stem, multi_grid=multi_grid)
     check_unused(f"variant {variant}", chosen.name, deep_stem=deep_stem)
+    form = _smp.encoder_form(chosen, timm_encoder) if variant == "smp" else {}
     if chosen.family is resnet:
-        return {"last_dilations": last_dilations(chosen, multi_grid)}
+        return {**form, "last_dilations": last_dilations(chosen, multi_grid)}
     check_unused("", chosen.name, multi_grid=multi_grid)
     if chosen.family is mobilenet and variant == "paper":
         return {"halve_first_dilation": True, "depthwise_low_level": True}
-    return chosen.form(variant) if chosen.family is mobilenet else {}
+    return form

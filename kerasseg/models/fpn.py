@@ -25,6 +25,7 @@ def build(
     filters: int = 256,
     head_filters: int = 128,
     dropout: float = 0.2,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -48,6 +49,8 @@ def build(
         filters: Channels of the pyramid.
         head_filters: Channels of the heads.
         dropout: Fraction of the channels dropped before the classifier, in [0, 1).
+        timm_encoder: Whether the encoder is the one that the library takes from timm and calls
+            tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width. Images whose sides
             are no multiples of 32 are padded with zeros after their normalisation.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
@@ -78,7 +81,7 @@ def build(
         head_filters=head_filters,
     )
     images = keras.Input(input_shape, name="image")
-    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing)
+    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing, timm_encoder)
     pyramid = _pyramid(found, filters)
     heads = [_head(pyramid[stride], head_filters, stride) for stride in pyramid]
     features = layers.Add(name="merge_add")(heads)

@@ -20,6 +20,7 @@ def build(
     encoder: str | Callable[..., dict] = "resnet34",
     variant: str = "smp",
     filters: int = 32,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -40,6 +41,8 @@ def build(
             `kerasseg models linknet` lists them. Or your own function of images.
         variant: One of `VARIANTS`.
         filters: Channels before the classifier.
+        timm_encoder: Whether the encoder is the one that the library takes from timm and calls
+            tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width. Images whose sides
             are no multiples of 32 are padded with zeros after their normalisation.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
@@ -66,7 +69,7 @@ def build(
         filters=filters,
     )
     images = keras.Input(input_shape, name="image")
-    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing)
+    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing, timm_encoder)
     features = found[32]
     for index, stride in enumerate((16, 8, 4, 2)):
         name = f"decoder{index}"

@@ -23,6 +23,7 @@ def build(
     decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
     attention_filters: int = 64,
     reduction: int = 16,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -47,6 +48,8 @@ def build(
         decoder_filters: Channels of the decoder at the strides 16, 8, 4, 2 and 1.
         attention_filters: Channels of the vectors that the attention between pixels compares.
         reduction: The excitations have this many times fewer channels than what they weight.
+        timm_encoder: Whether the encoder is the one that the library takes from timm and calls
+            tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width. Images whose sides
             are no multiples of 32 are padded with zeros after their normalisation.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
@@ -75,7 +78,7 @@ def build(
     )
     _smp.check_decoder_filters(decoder_filters)
     images = keras.Input(input_shape, name="image")
-    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing)
+    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing, timm_encoder)
     features = _attend(found[32], attention_filters)
     for index, filters in enumerate(decoder_filters):
         name, skip = f"decoder{index}", found.get(16 >> index) if index < 4 else None

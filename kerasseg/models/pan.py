@@ -6,10 +6,11 @@ import keras
 from keras import layers
 
 from .. import encoders
+from ..encoders import mobilenet
 from ..layers import AdaptiveAveragePooling2D, Conv2D, MaxPooling2D, ResizeLike, conv_bn
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
-from . import check_options, check_output_stride
+from . import _smp, check_options, check_output_stride, check_unused
 
 PAPER = "https://arxiv.org/abs/1805.10180"
 VARIANTS = ("smp", "paper")
@@ -27,6 +28,8 @@ def build(
     variant: str = "smp",
     output_stride: int = 16,
     filters: int | None = None,
+    last_filters: int | None = None,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -49,6 +52,11 @@ def build(
         variant: One of `VARIANTS`.
         output_stride: Input size / feature size of the encoder: 16 or 32.
         filters: Channels of the decoder; None for the variant's default.
+        last_filters: Channels of MobileNetV2's last 1 x 1 convolution, for all of that encoder as
+            in segmentation_models.pytorch, where it is 1280; None for an encoder without it. Other
+            encoders do not take it.
+        timm_encoder: Whether the encoder of variant `smp` is the one that the library takes from
+            timm and calls tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -74,16 +82,37 @@ def build(
         variant=variant,
         variants=VARIANTS,
         filters=filters,
+        last_filters=last_filters,
     )
     check_output_stride(output_stride, OUTPUT_STRIDES)
     chosen = encoders.choose(encoder, NEEDS, output_stride=output_stride)
     images = keras.Input(input_shape, name="image")
-    found = chosen.features(preprocess(images, preprocessing, chosen.preprocessing))
+    found = chosen.features(
+        preprocess(images, preprocessing, chosen.preprocessing),
+        **_encoder_form(chosen, variant, last_filters, timm_encoder),
+    )
     features = _fpa(found[32], filters, variant)
     for index, stride in ((3, 16), (2, 8), (1, 4)):
         features = _gau(found[stride], features, filters, variant, f"gau{index}")
     logits = Conv2D(num_classes, 3, dtype="float32", name="logits")(features)
     return end(images, logits, resize_logits=resize_logits, align_corners=True, name="pan")
+
+
+def _encoder_form(
+    chosen: encoders.Chosen, variant: str, last_filters: int | None, timm_encoder: bool
+) -> dict:
+    """Returns the encoder's options in the form of a variant."""
+    if variant != "smp":
+        unused = {"last_filters": last_filters, "timm_encoder": timm_encoder or None}
+        check_unused(f"variant {variant}", None, **unused)
+        return {}
+    if chosen.family is mobilenet:
+        # Release 0.1 has no other.
+        if last_filters is None:
+            return {}
+        return {**chosen.form("smp"), "last_filters": last_filters}
+    check_unused("", chosen.name, last_filters=last_filters)
+    return _smp.encoder_form(chosen, timm_encoder)
 
 
 def _fpa(features, filters: int, variant: str):

@@ -44,6 +44,7 @@ def build(
     head_filters: int | None = None,
     atrous_rates: Sequence[int] = (12, 24, 36),
     auxiliary: bool = False,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -87,6 +88,8 @@ def build(
             quarter of them with "psp" and "aspp".
         atrous_rates: Dilations of the 3 x 3 convolutions of the head "aspp".
         auxiliary: Whether to add a head at half the resolution for training (`mmseg` only).
+        timm_encoder: Whether the encoder of variant `smp` is the one that the library takes from
+            timm and calls tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], with ImageNet's mean and deviation or, in
             variant `smp`, the encoder's own; or the name of a preset; None for already normalised
@@ -129,10 +132,10 @@ def build(
         check_unused("variant smp", None, dropout=dropout, **unused)
         chosen = encoder if encoder is not None else ENCODER_VARIANT[1]
         filters_of_levels = decoder_filters if decoder_filters is not None else _smp.DECODER_FILTERS
-        return _build_on(
-            chosen, images, num_classes, filters_of_levels, preprocessing, resize_logits
-        )
-    check_unused(f"variant {variant}", None, encoder=encoder, decoder_filters=decoder_filters)
+        padded, found = _smp.encode(images, chosen, _smp.NEEDS, preprocessing, timm_encoder)
+        return _build_on(found, images, padded, num_classes, filters_of_levels, resize_logits)
+    unused = {"encoder": encoder, "decoder_filters": decoder_filters}
+    check_unused(f"variant {variant}", None, **unused, timm_encoder=timm_encoder or None)
     filters, depth = filters or 64, depth or 4
     valid = variant == "paper"
     if dropout is None:
@@ -178,11 +181,10 @@ def build(
 
 
 def _build_on(
-    encoder, images, num_classes: int, decoder_filters, preprocessing, resize_logits: bool
+    found: dict, images, padded, num_classes: int, decoder_filters, resize_logits: bool
 ) -> keras.Model:
-    """Builds the variant with an encoder of choice."""
+    """Builds the variant with an encoder of choice, on the features of the padded images."""
     _smp.check_decoder_filters(decoder_filters, may_end_early=True)
-    padded, found = _smp.encode(images, encoder, _smp.NEEDS, preprocessing)
     features = _smp.decode(found, decoder_filters)
     stride = 32 >> len(decoder_filters)
     return end(

@@ -19,6 +19,7 @@ def build(
     encoder: str | Callable[..., dict] = "resnet34",
     variant: str = "smp",
     decoder_filters: Sequence[int] = (256, 128, 64, 32, 16),
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -42,6 +43,8 @@ def build(
         variant: One of `VARIANTS`.
         decoder_filters: Channels of the decoder of stride 32 at the strides 16, 8, 4, 2 and 1. The
             others have those of the encoder.
+        timm_encoder: Whether the encoder is the one that the library takes from timm and calls
+            tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width. Images whose sides
             are no multiples of 32 are padded with zeros after their normalisation.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
@@ -65,7 +68,7 @@ def build(
     )
     _smp.check_decoder_filters(decoder_filters)
     images = keras.Input(input_shape, name="image")
-    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing)
+    padded, found = _smp.encode(images, encoder, NEEDS, preprocessing, timm_encoder)
     features = _decode(found, decoder_filters)
     return end(
         images,

@@ -12,7 +12,7 @@ from ..encoders._feature_norms import normalize_features
 from ..layers import ResizeLike, conv_bn
 from ..layers.outputs import end
 from ..layers.preprocessing import preprocess
-from . import check_options, check_output_stride, check_unused
+from . import _smp, check_options, check_output_stride, check_unused
 from .pspnet import classify, pyramid_pooling
 
 PAPER = "https://arxiv.org/abs/1807.10221"
@@ -37,6 +37,7 @@ def build(
     align_corners: bool = False,
     auxiliary: bool = True,
     auxiliary_filters: int = 256,
+    timm_encoder: bool = False,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
     preprocessing: str | None = "encoder",
     resize_logits: bool = True,
@@ -75,6 +76,8 @@ def build(
         auxiliary: Whether to add the head on the encoder's third stage for training (its loss has
             weight 0.4).
         auxiliary_filters: Channels of the auxiliary head.
+        timm_encoder: Whether the encoder of variant `smp` is the one that the library takes from
+            timm and calls tu-NAME, and not its own of that name.
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
@@ -113,7 +116,7 @@ def build(
     images = keras.Input(input_shape, name="image")
     found = chosen.features(
         preprocess(images, preprocessing, chosen.preprocessing),
-        **_encoder_form(chosen, smp, deep_stem, drop_path),
+        **_encoder_form(chosen, smp, deep_stem, drop_path, timm_encoder),
     )
     if smp:
         found = normalize_features({stride: found[stride] for stride in NEEDS.strides}, 1e-6)
@@ -133,10 +136,17 @@ def build(
 
 
 def _encoder_form(
-    chosen: encoders.Chosen, smp: bool, deep_stem: bool | None, drop_path: float | None
+    chosen: encoders.Chosen,
+    smp: bool,
+    deep_stem: bool | None,
+    drop_path: float | None,
+    timm_encoder: bool,
 ) -> dict:
     """Returns the encoder's options in the form of a variant."""
-    family, name, form = chosen.family, chosen.name, {}
+    family, name = chosen.family, chosen.name
+    if not smp:
+        check_unused("variant paper", None, timm_encoder=timm_encoder or None)
+    form = _smp.encoder_form(chosen, timm_encoder) if smp else {}
     if "drop_path" in inspect.signature(family.features).parameters:
         usual = _DROP_PATH.get(name, _DROP_PATH.get(family, 0.1))
         form["drop_path"] = usual if drop_path is None else drop_path

@@ -19,6 +19,7 @@ with FILE.open(encoding="utf-8") as opened:
         row["name"]: row for row in csv.DictReader(opened, delimiter="\t", quoting=csv.QUOTE_NONE)
     }
 OURS = [entry for entry in catalogue.entries() if entry.source == "mmseg"]
+SOURCES = ("deeplab-pytorch", "huggingface", "segmenter", "semseg", "smp", "torchvision")
 OTHERS = [entry for entry in catalogue.entries() if entry.source != "mmseg"]
 
 
@@ -231,7 +232,7 @@ def test_a_file_is_recognised_by_its_name_and_by_its_hash(tmp_path, monkeypatch)
 def test_other_sources_say_where_and_under_which_licence(entry):
     assert entry.url.startswith("https://")
     assert entry.license
-    assert entry.source in ("deeplab-pytorch", "huggingface", "segmenter", "semseg", "torchvision")
+    assert entry.source in SOURCES
     assert (entry.mean_iou is None) == (entry.scores_from == "")
     assert entry.num_classes >= 19
     assert ("non-commercial" in entry.license) == entry.name.startswith("nvidia/")

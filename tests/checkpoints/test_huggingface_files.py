@@ -11,7 +11,7 @@ from hub_server import COMMIT, serving
 from huggingface_hub import constants
 from parity import load
 
-from kerasseg.checkpoints import huggingface_configuration, huggingface_files
+from kerasseg.checkpoints import huggingface_files, json_configuration
 from kerasseg.checkpoints.limits import CheckpointError, OtherNetworkError
 from kerasseg.pipelines import import_weights
 from kerasseg.pipelines.runs import run_folder
@@ -66,7 +66,7 @@ def test_the_configuration_comes_with_the_weights(hub):
     fetched = huggingface_files.fetch("hf://someone/net@main")
     assert fetched.name == "someone/net"
     assert fetched.path.name == "pytorch_model.bin"
-    beside = huggingface_configuration.beside(fetched.path)
+    beside = json_configuration.beside(fetched.path)
     assert beside is not None
     assert beside.read_bytes() == b'{"model_type": "x"}'
 
@@ -125,12 +125,12 @@ def test_a_configuration_tells_the_architecture_and_the_class_names(tmp_path):
             "id2label": {"1": "building ", "0": "wall"},
         })
     )  # fmt: skip
-    network, names = huggingface_configuration.read(path)
+    _, network, names = json_configuration.read(path)
     assert network.model == "eomt"
     assert network.options == {"image_size": 512, "num_queries": 100, "num_blocks": 4}
     assert names == ("wall", "building")
     path.write_text('{"model_type": "segformer", "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}')
-    assert huggingface_configuration.read(path)[1] == ()
+    assert json_configuration.read(path).class_names == ()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_other_configurations_are_errors(content, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(CheckpointError):
-        huggingface_configuration.read(path)
+        json_configuration.read(path)
 
 
 EOMT = {
@@ -180,7 +180,7 @@ CONVNEXT = {"model_type": "convnext", "hidden_sizes": [96, 192, 384, 768], "dept
 def test_a_configuration_tells_the_encoder(content, encoder, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(content))
-    assert huggingface_configuration.read(path)[0].options["encoder"] == encoder
+    assert json_configuration.read(path).network.options["encoder"] == encoder
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_configuration_of_another_network_is_an_error(content, message, tmp_pa
     path = tmp_path / "config.json"
     path.write_text(json.dumps({"model_type": "segformer", **content}))
     with pytest.raises(OtherNetworkError, match=message):
-        huggingface_configuration.read(path)
+        json_configuration.read(path)
 
 
 def test_a_configuration_that_contradicts_the_tensors_is_said(tmp_path):

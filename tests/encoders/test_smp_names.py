@@ -51,9 +51,24 @@ def test_efficientnet_is_read_with_the_library_s_names_and_is_in_tensorflow_s_fo
     )
     images = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
     found, expected = found(images), other(images)
-    for stride in (4, 8, 16, 32):
+    for stride in (4, 8, 32):
         np.testing.assert_allclose(found[stride], expected[stride], rtol=1e-4, atol=1e-5)
-    assert found[2].shape == (1, 32, 48, 32)  # of the stem, and not the 16 channels after it
+    # The library takes the features of stride 16 of a B0 two blocks earlier, and those of stride 2
+    # from the stem, and not from the 16 channels after it.
+    assert np.abs(found[16] - expected[16]).max() > 0.1
+    assert found[2].shape == (1, 32, 48, 32)
+
+
+def test_padding_is_that_of_the_size_of_image_that_an_efficientnet_was_published_for():
+    # 224, 240 and 260, halved and rounded up: of the stem, and of the strides 4 to 32.
+    for size, sides in (
+        ("b0", (224, 112, 56, 28, 14)),
+        ("b1", (240, 120, 60, 30, 15)),
+        ("b2", (260, 130, 65, 33, 17)),
+    ):
+        expected = ["symmetric" if side % 2 else "same" for side in sides]
+        stem, _, *found = efficientnet_b._published_paddings(size)
+        assert [stem, found[0], found[1], found[2], found[4]] == expected
 
 
 def test_a_network_on_a_mix_transformer_is_read_which_has_no_features_of_stride_2(monkeypatch):
