@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from .. import encoders
+from ..encoders._needs import listed
 from ..encoders._weights import Application, HubPresets, TorchFiles, TorchPackages
 from . import assign, forms, hub_presets, keras_applications, packages, prefixes, readers
 from .image_kernels import KernelAdapter, order_of_encoder
@@ -118,8 +119,7 @@ def _torch_files(family: Any) -> list[TorchFiles]:
 
 
 def _a_file(files: list[TorchFiles]) -> str:
-    writers = " or ".join(each.writers for each in files)
-    return f"a file of {writers}" if files else "hub:PRESET"
+    return f"a file of {listed((each.writers for each in files), 'or')}" if files else "hub:PRESET"
 
 
 def _preset(family: Any, source: HubPresets, encoder: str) -> str:

@@ -235,4 +235,6 @@ def test_other_sources_say_where_and_under_which_licence(entry):
     assert entry.source in SOURCES
     assert (entry.mean_iou is None) == (entry.scores_from == "")
     assert entry.num_classes >= 19
-    assert ("non-commercial" in entry.license) == entry.name.startswith("nvidia/")
+    assert ("non-commercial" in entry.license) == entry.name.startswith(
+        ("nvidia/", "smp-hub/segformer-")
+    )

@@ -154,7 +154,11 @@ def test_position_embeddings_of_the_same_grid_stay():
 @pytest.mark.parametrize(
     ("encoder", "weights", "message"),
     [
-        ("resnet34", "imagenet", "must be a file of torchvision or timm, got 'imagenet'"),
+        (
+            "resnet34",
+            "imagenet",
+            "must be a file of torchvision, segmentation_models.pytorch or timm, got",
+        ),
         ("vit_tiny", "imagenet", "must be a file of timm, got 'imagenet'"),
         ("resnet18", "hub:absent", "must be a preset of keras-hub.*got 'absent'"),
         ("xception65", "hub:absent", "imagenet or a file, got 'hub:absent': keras-hub has no net"),
