@@ -5,7 +5,6 @@ same dataset always gets the same report. Each pair costs 16 bytes of memory and
 """
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from .checks.sums import Duplicates, StrangeValues, Sums, judge
 from .classes import class_maps
 from .errors import ImageFileError, InputError
 from .images.treatments import Stretch, Treatment
+from .runtime import cores
 
 _MANIFESTS = tuple(f"{folders}{records.MANIFEST}" for folders in ("", "*/", "*/*/"))
 _SUSPECTS = 50  # that are listed
@@ -99,7 +99,7 @@ def run(
     findings: list[Finding] = []
     total = sum(pairs for pairs, _ in source.sizes.values()) * (1 if doubter is None else 3)
     done = 0
-    for done, pair in enumerate(_examine(source, workers or os.cpu_count() or 1), 1):
+    for done, pair in enumerate(_examine(source, workers or cores.count()), 1):
         for looker in (
             *(sums[pair.split], galleries[pair.split]),
             *(duplicates, strange, label_colors),

@@ -27,7 +27,7 @@ from .conversion.pairs import Encoding
 from .conversion.shards import ShardResult, ShardSpec, convert_or_keep
 from .datasets import REQUIRED_SPLITS
 from .errors import InputError, Problem, writing_to
-from .runtime import locks
+from .runtime import cores, locks
 
 RUNNERS = ("local", "beam")
 ALREADY_CONVERTED = "already converted, nothing done"
@@ -214,7 +214,7 @@ def _convert_shards(
     pending: list[ShardSpec], workers: int | None, on_progress: Callable[[int, int], None]
 ) -> dict[Path, ShardResult]:
     progress = _Progress(sum(len(spec.examples) for spec in pending), on_progress)
-    workers = min(workers or os.cpu_count() or 1, len(pending))
+    workers = min(workers or cores.count(), len(pending))
     if workers == 1:
         return {spec.path: convert_or_keep(spec, progress.advance) for spec in pending}
     return processes.convert_shards(pending, workers, progress.advance)

@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from .runs import run_folder
+from .runtime import cores
 
 _FOR_DEVELOPERS = ("dev", "bench", "docs")
 
@@ -68,7 +69,7 @@ def _devices() -> list[Finding]:
     remedy = "" if gpus else "training uses the CPU; for NVIDIA GPUs: pip install 'kerasseg[cuda]'"
     return [
         Finding("GPUs", ", ".join(found) or "none", remedy),
-        Finding("CPU cores", str(os.cpu_count())),
+        Finding("CPU cores", f"{cores.count()} of {os.cpu_count()}"),
     ]
 
 
