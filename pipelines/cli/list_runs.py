@@ -17,8 +17,8 @@ _COLUMNS = ("run", "model", "status", "epochs", "score", "best epoch", "loss", "
     default="run",
     show_default=True,
     metavar="COLUMN",
-    help="Column to sort by, the highest score first, and other columns from the lowest value "
-    "upwards.",
+    help="Column to sort by: by score, runs of one --monitor come together, the highest score "
+    "first; by other columns, the lowest value comes first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def command(folder, sort, as_json) -> None:
@@ -41,6 +41,8 @@ def command(folder, sort, as_json) -> None:
             f"must be one of {', '.join(columns)}, got {sort!r}.", param_hint="'--sort'"
         )
     found.sort(key=lambda each: _order(_value(each, sort), descending=sort == "score"))
+    if sort == "score":
+        found.sort(key=lambda each: each["monitor"])
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
