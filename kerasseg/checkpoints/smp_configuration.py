@@ -1,6 +1,8 @@
 """Configurations of segmentation_models.pytorch: what `save_pretrained` writes beside weights."""
 
-from .. import encoders
+import re
+
+from ..encoders import convnext, efficientnet_b, resnet
 from .limits import CheckpointError
 from .openmmlab import Network
 from .openmmlab_checks import Part, check_told, numbers, shown, whole
@@ -30,6 +32,8 @@ _HARMLESS = {
     *("decoder_pyramid_channels", "decoder_segmentation_channels", "upsampling"),
 }
 _RESIZED_BY = {"pan": "bilinear"}
+# Encoders of the library itself that are here.
+_OWN = re.compile(r"resnet(18|34|50|101|152)|mobilenet_v2|efficientnet-b[0-7]|mit_b[0-5]")
 
 
 def describe(configuration: Part) -> Network:
@@ -62,9 +66,25 @@ def describe(configuration: Part) -> Network:
             raise CheckpointError(
                 f"{part['type']} must have options that kerasseg knows, got {shown(key)}."
             )
+    return Network(model, options | _encoder(part), "")
+
+
+def _encoder(part: Part) -> Part:
+    """Returns the encoder that `encoder_name` says; an own one is one that tensors tell."""
     name = part.get("encoder_name")
-    if isinstance(name, str) and name.startswith("tu-"):
-        options["timm_encoder"] = True
-        if name[3:] in encoders.names():
-            options["encoder"] = name[3:]
-    return Network(model, options, "")
+    if name is None or (isinstance(name, str) and _OWN.fullmatch(name)):
+        return {}
+    of_timm = name.removeprefix("tu-") if isinstance(name, str) and name.startswith("tu-") else ""
+    # Names of timm go on with how the weights were trained.
+    known = [
+        each
+        for family in (convnext, efficientnet_b, resnet)
+        for each in family.NAMES
+        if re.fullmatch(rf"{each}([._].+)?", of_timm)
+    ]
+    if not known:
+        raise CheckpointError(
+            "encoder_name must be a ResNet, MobileNetV2, EfficientNet or mix transformer, or one "
+            f"of timm's ResNets, ConvNeXts or EfficientNets after tu-, got {shown(name)}."
+        )
+    return {"timm_encoder": True, "encoder": max(known, key=len)}

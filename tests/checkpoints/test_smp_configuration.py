@@ -76,6 +76,9 @@ def test_a_configuration_tells_what_tensors_do_not(tmp_path):
         ({"encoder_depth": 4}, "encoder_depth of 'DeepLabV3Plus' must be 5, got 4"),
         ({"decoder_use_batchnorm": "inplace"}, "decoder_use_batchnorm of 'DeepLabV3Plus'"),
         ({"decoder_use_norm": {"type": "groupnorm"}}, "decoder_use_norm of 'DeepLabV3Plus'"),
+        ({"encoder_name": "tu-swin_tiny_patch4_window7_224"}, "encoder_name must be a ResNet, Mob"),
+        ({"encoder_name": "vgg16_bn"}, "encoder_name must be .* got 'vgg16_bn'"),
+        ({"encoder_name": 7}, "encoder_name must be .* got 7"),
         ({"img_size": 512}, "must have options that kerasseg knows, got 'img_size'"),
         ({"encoder_output_stride": "8"}, "encoder_output_stride must be a whole number"),
         ({"decoder_atrous_rates": 12}, "decoder_atrous_rates must be numbers"),
@@ -84,6 +87,27 @@ def test_a_configuration_tells_what_tensors_do_not(tmp_path):
 def test_a_configuration_of_another_network_is_an_error(changes, message, tmp_path):
     with pytest.raises(OtherNetworkError, match=message):
         json_configuration.read(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        ("tu-tf_efficientnet_b1.ns_jft_in1k", "tf_efficientnet_b1"),
+        ("tu-efficientnet_b1", "efficientnet_b1"),
+        ("tu-convnext_base.fb_in22k_ft_in1k_384", "convnext_base"),
+        ("tu-resnet50d", "resnet50d"),
+        ("tu-resnet50.a1_in1k", "resnet50"),
+    ],
+)
+def test_names_of_timm_are_read_with_what_they_say_of_the_training(name, encoder, tmp_path):
+    options = json_configuration.read(write(tmp_path, encoder_name=name)).network.options
+    assert (options["timm_encoder"], options["encoder"]) == (True, encoder)
+
+
+@pytest.mark.parametrize("name", ["resnet34", "mobilenet_v2", "efficientnet-b3", "mit_b5"])
+def test_the_library_s_own_encoders_are_told_by_their_tensors(name, tmp_path):
+    options = json_configuration.read(write(tmp_path, encoder_name=name)).network.options
+    assert options.keys() == {"output_stride", "atrous_rates"}
 
 
 def test_a_class_that_is_not_here_is_said(tmp_path):
