@@ -13,6 +13,9 @@ PARTS_OF_ANOTHER = ("fcn32s_vgg16", "fcn16s_vgg16")
 # Large networks whose parts are in others: a pyramid in U-Net, a dilation after the last stride.
 PARTS_OF_ANOTHER += ("unet_s5d16_psp_mmseg", "pspnet_resnet50b_d32_mmseg")
 PARTS_OF_ANOTHER += ("fpn_convnext_tiny_timm_smp", "convnext_tiny_os8_timm", "xception65_os8_timm")
+# The same architecture from the same source has a smaller encoder in another reference.
+PARTS_OF_ANOTHER += ("deeplabv3plus_resnet50_mmseg", "fcn_resnet50_mmseg", "pan_resnet50_smp")
+PARTS_OF_ANOTHER += ("pspnet_resnet50_mmseg",)
 # Beginnings of the names of classifiers, with the layers before them that only they use.
 CLASSIFIER = re.compile(
     r"(head|fc|classifier|conv_head|norm|bn2|encoder\._conv_head|encoder\._bn1)\."
