@@ -29,10 +29,11 @@ RESIZES_LOGITS = True
 
 # One encoder of each family; MobileNetV2 has its own table below.
 _OWN = Within("smp", "encoder.", ("efficientnet_b0", "mit_b0", "resnet34"))
-# The families of timm use some names for different things, so each gets a prefix of its own.
+# The families of timm use some names for different things, so each gets a prefix of its own. The
+# table of MobileNetV3 knows the names of EfficientNets, too.
 _OF_TIMM = tuple(
     Within("timm", f"encoder.timm.{name}.", (name,))
-    for name in ("convnext_tiny", "efficientnet_b0", "resnet50")
+    for name in ("convnext_tiny", "efficientnet_b0", "mobilenetv3_large", "resnet50")
 )
 _IN_TIMM = re.compile(r"(?<![^.])encoder\.model\.")
 # timm writes "stages_0" for "stages.0" where it takes the features of parts of a network.

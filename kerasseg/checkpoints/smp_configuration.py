@@ -2,7 +2,7 @@
 
 import re
 
-from ..encoders import convnext, efficientnet_b, resnet
+from ..encoders import convnext, efficientnet_b, mobilenetv3, resnet
 from .limits import CheckpointError
 from .openmmlab import Network
 from .openmmlab_checks import Part, check_told, numbers, shown, whole
@@ -32,6 +32,8 @@ _HARMLESS = {
     *("decoder_pyramid_channels", "decoder_segmentation_channels", "upsampling"),
 }
 _RESIZED_BY = {"pan": "bilinear"}
+# timm's names of the networks of the usual width end in 100 %.
+_MOBILENETV3 = re.compile(r"^mobilenetv3_(large|small)_100(?=\.|$)")
 # Encoders of the library itself that are here.
 _OWN = re.compile(r"resnet(18|34|50|101|152)|mobilenet_v2|efficientnet-b[0-7]|mit_b[0-5]")
 
@@ -75,16 +77,18 @@ def _encoder(part: Part) -> Part:
     if name is None or (isinstance(name, str) and _OWN.fullmatch(name)):
         return {}
     of_timm = name.removeprefix("tu-") if isinstance(name, str) and name.startswith("tu-") else ""
+    of_timm = _MOBILENETV3.sub(r"mobilenetv3_\1", of_timm)
     # Names of timm go on with how the weights were trained.
     known = [
         each
-        for family in (convnext, efficientnet_b, resnet)
+        for family in (convnext, efficientnet_b, mobilenetv3, resnet)
         for each in family.NAMES
         if re.fullmatch(rf"{each}([._].+)?", of_timm)
     ]
     if not known:
         raise CheckpointError(
             "encoder_name must be a ResNet, MobileNetV2, EfficientNet or mix transformer, or one "
-            f"of timm's ResNets, ConvNeXts or EfficientNets after tu-, got {shown(name)}."
+            "of timm's ResNets, ConvNeXts, EfficientNets or MobileNetV3s after tu-, got "
+            f"{shown(name)}."
         )
     return {"timm_encoder": True, "encoder": max(known, key=len)}

@@ -1,5 +1,7 @@
 """MobileNetV3, large and small (Howard et al. 2019), dilated or not."""
 
+import re
+
 from ..layers import conv_bn
 from ._inverted_residuals import Group, Squeeze, apply_groups
 from ._mobile_weights import (
@@ -21,6 +23,9 @@ OUTPUT_STRIDES = (8, 16, 32)
 _STEM_FILTERS = 16
 # Kernel, channels of the depthwise convolution, channels, whether channels are weighed by squeeze
 # and excitation, activation, and stride of each block (tables 1 and 2).
+# Options of `features` that make it equal to a library's.
+LIBRARY_FORMS = {"timm": {"epsilon": 1e-5, "halve_first_dilation": True}}
+
 _BLOCKS = {
     "large": (
         (3, 16, 16, False, "relu", 1),
@@ -164,6 +169,18 @@ def _hub_demands(encoder: str) -> dict:
     }
 
 
+def _told_by_timm(state: dict) -> dict:
+    """Reads the size, which the last convolution tells, and adds what is always so in timm."""
+    widths = {6 * blocks[-1][2]: f"mobilenetv3_{size}" for size, blocks in _BLOCKS.items()}
+    last = (
+        len(values)
+        for name, values in state.items()
+        if re.fullmatch(r"blocks\.\d\.0\.conv\.weight", name)
+    )
+    name = widths.get(next(last, 0))
+    return {**LIBRARY_FORMS["timm"], **({} if name is None else {"encoder": name})}
+
+
 WEIGHTS = (
     TorchFiles(
         "torchvision",
@@ -175,7 +192,7 @@ WEIGHTS = (
         TIMM_COUNTED,
         count_timm_blocks,
         sources=("timm",),
-        infer=lambda state: {"epsilon": 1e-5, "halve_first_dilation": True},
+        infer=_told_by_timm,
     ),
     HubPresets(
         "MobileNetBackbone",

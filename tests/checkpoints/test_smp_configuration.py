@@ -95,6 +95,7 @@ def test_a_configuration_of_another_network_is_an_error(changes, message, tmp_pa
         ("tu-tf_efficientnet_b1.ns_jft_in1k", "tf_efficientnet_b1"),
         ("tu-efficientnet_b1", "efficientnet_b1"),
         ("tu-convnext_base.fb_in22k_ft_in1k_384", "convnext_base"),
+        ("tu-mobilenetv3_large_100.ra_in1k", "mobilenetv3_large"),
         ("tu-resnet50d", "resnet50d"),
         ("tu-resnet50.a1_in1k", "resnet50"),
     ],
