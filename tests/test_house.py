@@ -338,6 +338,13 @@ def test_submodules_are_there_after_importing_the_package_alone():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("package", ["layers", "losses", "metrics"])
+def test_a_package_can_be_the_first_that_is_imported(package):
+    """Keras is then imported in the middle of it, and our classes in the middle of that."""
+    code = f"from kerasseg.{package} import *\nfrom kerasseg.losses import LovaszSoftmax"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("package", LAZY)
 def test_a_submodule_that_does_not_exist_is_an_attribute_error(package):
     module = importlib.import_module(package)

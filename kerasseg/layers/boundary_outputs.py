@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from .. import IGNORE_LABEL
-from ..losses import BoundaryCrossEntropy
+from ..losses.boundary_cross_entropy import BoundaryCrossEntropy
 from .outputs import SegmentationModel, of_head
 
 _BOUNDARY = "boundary"
