@@ -16,7 +16,7 @@ RESIZES_LOGITS = False
 def infer(state: dict, model: str) -> dict:
     """Reads the arguments of an encoder from its tensors."""
     if model == "encoders.resnet":
-        return {"encoder": resnet_name(state, "")}
+        return {**_files(model).infer(state), "encoder": resnet_name(state, "")}
     if model == "encoders.vit":
         return _files(model).infer(state)
     return {"encoder": "xception65"}
