@@ -15,7 +15,7 @@ def describe(configuration: Part) -> Network:
     """Returns the network that a configuration describes, without what only tensors show.
 
     Args:
-        configuration: The content of the `config.json`, of a `model_type` in `MODEL_TYPES`.
+        configuration: The content of the `config.json`, of a `model_type` in `KINDS`.
 
     Raises:
         CheckpointError: If the network differs from ours in what tensors do not show.
@@ -96,7 +96,7 @@ _MODELS: dict[str, tuple[str, Callable[[Part], Part]]] = {
     "eomt": ("eomt", _eomt),
     "eomt_dinov3": ("eomt", _eomt),
 }
-MODEL_TYPES = tuple(_MODELS)
+KINDS = tuple(_MODELS)
 
 
 def _sized(part: Part, sizes: Mapping[str, tuple[Any, tuple]], widths: str, depths: str) -> Part:

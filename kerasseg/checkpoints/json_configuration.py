@@ -52,15 +52,16 @@ def read(path: Path) -> Told:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{CONFIGURATION} must be JSON of at most 1 MiB.") from error
     found = found if isinstance(found, dict) else {}
-    key, kinds, module = "model_type", huggingface_configuration.MODEL_TYPES, None
+    key, module = "model_type", huggingface_configuration
     if "_model_class" in found:
-        key, kinds, module = "_model_class", smp_configuration.MODEL_CLASSES, smp_configuration
+        key, module = "_model_class", smp_configuration
+    kinds = module.KINDS
     kind = found.get(key)
     if not isinstance(kind, str) or kind not in kinds:
         raise CheckpointError(
             f"{key} of {CONFIGURATION} must be one of {', '.join(kinds)}, got {ascii(kind)[:60]}."
         )
-    return _told(found, module or huggingface_configuration)
+    return _told(found, module)
 
 
 def _told(found: dict[str, Any], module: Any) -> Told:

@@ -22,7 +22,7 @@ _MODELS = {
     "Unet": "unet",
     "UnetPlusPlus": "unetplusplus",
 }
-MODEL_CLASSES = tuple(_MODELS)
+KINDS = tuple(_MODELS)
 
 # What tensors show, what matters only in training, and what follows the logits.
 _HARMLESS = {
@@ -42,7 +42,7 @@ def describe(configuration: Part) -> Network:
     """Returns the network that a configuration describes, without what only tensors show.
 
     Args:
-        configuration: The content of the `config.json`, of a `_model_class` in `MODEL_CLASSES`.
+        configuration: The content of the `config.json`, of a `_model_class` in `KINDS`.
 
     Raises:
         CheckpointError: If the network differs from ours in what tensors do not show.
