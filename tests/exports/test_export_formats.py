@@ -310,6 +310,22 @@ def test_what_tf2onnx_alone_gets_wrong_is_right(tmp_path):
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
 
 
+def test_convolutions_are_not_transposed_one_by_one(tmp_path):
+    """One transposition at the start, whatever constants are added between two convolutions."""
+    inputs = features = keras.Input((None, None, 3))
+    for filters in (4, 1, 4):
+        features = Conv2D(filters, 3, use_bias=False)(features)
+        features = keras.layers.Activation("hard_swish")(5 + features) + 7
+    model = keras.Model(inputs, Conv2D(2, 1)(features))
+    file = export_onnx.write(model, tmp_path, exported()) / export_onnx.FILE
+    kinds = [node.op_type for node in onnx.load(file).graph.node]
+    assert kinds.count("Transpose") <= 2
+    image = random_images(1, 8, 9)
+    (answer,) = portable.predict_in_clean_process(file, [image])
+    expected = tf.nn.softmax(model(image.astype(np.float32)))
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
+
+
 def test_what_openvino_reads_wrongly_in_other_forms_is_right(tmp_path):
     """Squares of equal pixels, dilated depthwise convolutions, heads after a layer without bias."""
     keras.utils.set_random_seed(0)

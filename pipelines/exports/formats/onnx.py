@@ -52,7 +52,7 @@ def write(model, folder: Path, export: Export) -> Path:
 
     sides = export.size or (None, None)
     function = single_file.signature(model, (None, *sides, export.channels), export)
-    handlers = {"FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
+    handlers = {"AddV2": _add, "FloorMod": _floor_mod, "FloorDiv": _floor_div, "Erfc": _erfc}
     # tf2onnx logs each unknown node as an error; one message below names them all.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with _reshapes_kept():
@@ -136,6 +136,17 @@ def _replace(ctx, node, operation: str, inputs: list[str]) -> None:
     shapes, dtypes, outputs = node.output_shapes, node.output_dtypes, node.output
     ctx.remove_node(node.name)
     ctx.make_node(operation, inputs, name=node.name, outputs=outputs, shapes=shapes, dtypes=dtypes)
+
+
+def _add(ctx, node, name: str, args: Any) -> None:
+    # tf2onnx's optimizer of transposes fails at a sum of a convolution and a constant without an
+    # axis, as in hard swish, without a word. It then leaves two transposes at each convolution.
+    for index, (term, other) in enumerate(zip(node.inputs, reversed(node.input), strict=True)):
+        if term.is_const() and term.output_shapes[0] == [] and ctx.get_shape(other):
+            value = term.get_tensor_value(as_list=False).reshape(1)
+            constant = ctx.make_const(f"{node.name}_term", value)
+            ctx.replace_input(node, node.input[index], constant.output[0], index)
+    node.type = "Add"
 
 
 def _floor_mod(ctx, node, name: str, args: Any) -> None:
