@@ -100,7 +100,7 @@ def make_exports(options, scratch: Path) -> dict[str, Path | None]:
             format=form,
             quantize=quantize,
             calibration_images=options.calibration_images if quantize == "int8" else None,
-            score=options.score,
+            score=options.score or None,
             tolerance=1.0 if quantize or options.score else None,  # it is printed
         )
         print(f"exported {name}", flush=True)
