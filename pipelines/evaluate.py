@@ -63,6 +63,7 @@ def run(
     version: int | None = None,
     output: Path | str | None = None,
     on_notice: Callable[[str], None] = lambda sentence: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Scores the network of a run or of a `.keras` file, or an export.
 
@@ -94,6 +95,7 @@ def run(
         output: Folder to write to; None for that of the run or the export.
         on_notice: Called with a sentence if the classes of an export cannot be compared with those
             of the dataset.
+        on_progress: Called with the number of finished images and of all images.
 
     Returns:
         The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
@@ -125,7 +127,7 @@ def run(
         )
     with strategy.scope(), opened as subject:
         extremes = ExtremeImages(0 if report is None else _SHOWN)
-        scores = _score(folder, subject, split, batch_size, extremes)
+        scores = _score(folder, subject, split, batch_size, extremes, on_progress)
     dataset = subject.dataset
     found = {
         "dataset": dataset.name,
@@ -180,20 +182,29 @@ def _export_opened(folder: Path | str, **arguments: Any) -> Iterator[Subject]:
 
 
 def _score(
-    folder: Path | str, subject: Subject, split: str, batch_size: int, extremes: ExtremeImages
+    folder: Path | str,
+    subject: Subject,
+    split: str,
+    batch_size: int,
+    extremes: ExtremeImages,
+    on_progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Evaluates in one pass; returns all scores, the time and the confusion matrix."""
     dataset, has_confidence = subject.dataset, subject.temperature is not None
-    observer = SplitScores(dataset.classes.count, extremes, has_confidence)
+    files, total = dataset.files(split), dataset.splits[split].examples
+    observer = SplitScores(
+        dataset.classes.count,
+        extremes,
+        has_confidence,
+        on_counted=lambda done: on_progress(done, total),
+    )
     evaluator = inference.Evaluator(
         subject.network,
         dataset.classes.count,
         observer=observer,
         temperature=subject.temperature or 1.0,
     )
-    batches = inputs.evaluation_batches(
-        dataset.files(split), batch_size, named=True, **dataset.image_form
-    )
+    batches = inputs.evaluation_batches(files, batch_size, named=True, **dataset.image_form)
     begun = time.perf_counter()
     try:
         with observer, records.reading(dataset):
@@ -213,7 +224,7 @@ def _score(
         "class_names": list(names),
         "absent_classes": [name for name, row in zip(names, matrix, strict=True) if not row.any()],
         "seconds": seconds,
-        "images_per_second": dataset.splits[split].examples / seconds,
+        "images_per_second": total / seconds,
         "confusion_matrix": matrix,
     }
 

@@ -33,7 +33,9 @@ def test_the_scores_are_those_of_a_confusion_matrix_counted_by_hand(run, tiny_da
 
 
 def test_the_files_say_what_the_report_says(run):
-    report = evaluate.run(run)
+    calls = []
+    report = evaluate.run(run, on_progress=lambda *numbers: calls.append(numbers))
+    assert calls == [(done, report["images"]) for done in range(1, report["images"] + 1)]
     folder = run / "evaluation" / "validation"
     stored = json.loads((folder / "metrics.json").read_text())
     assert stored == {k: v for k, v in report.items() if k != "confusion_matrix"}

@@ -71,7 +71,15 @@ def command(run, crf, crf_iterations, **arguments) -> None:
     options.tell_checkpoint(run, arguments["checkpoint"])
     if not exported_network.is_export(run):
         options.tell_calibration(run, arguments["checkpoint"], parameters, view)
-    scores = evaluate.run(run, view=view, crf=parameters, on_notice=options.tell, **arguments)
+    with options.progress_bar(f"evaluating {run}") as on_progress:
+        scores = evaluate.run(
+            run,
+            view=view,
+            crf=parameters,
+            on_notice=options.tell,
+            on_progress=on_progress,
+            **arguments,
+        )
     print_scores(scores)
     folder = evaluate.output_folder(run, arguments["split"], parameters, view, arguments["output"])
     for written in filter(None, (folder, arguments["report"])):

@@ -79,23 +79,42 @@ def _is_number(text: str) -> bool:
 class Bar:
     """A progress bar, which is called with the done and total numbers.
 
+    Without a terminal, as in the log of a cluster, a line per minute stands for the bar. It goes to
+    the standard error, as another program may read what the command prints.
+
     Args:
+        text: What is being done.
         progress: Rich's display.
         task: Its task.
     """
 
-    def __init__(self, progress, task):
-        self._progress, self._task = progress, task
+    def __init__(self, text: str, progress, task):
+        self._text, self._progress, self._task = text, progress, task
+        self._begun = self._printed = time.monotonic()
+        self._done = 0.0
 
     def __call__(self, done: float, total: float) -> None:
         """Moves the bar."""
         self._progress.update(self._task, completed=done, total=total)
+        now = time.monotonic()
+        if done < self._done:  # another pass over the same images
+            self._begun = now
+        elif 0 < done < total:
+            left = describe_duration((now - self._begun) / done * (total - done))
+            self.tell(f"{self._text}: {done / total:.0%}, {left} left")
+        self._done = done
 
     def describe(self, text: str) -> None:
         """Changes the text before the bar."""
         from rich.markup import escape
 
         self._progress.update(self._task, description=escape(printable(text)))
+
+    def tell(self, text: str) -> None:
+        """Prints a line, unless there is a terminal or the last line was less than a minute ago."""
+        if not is_for_people() and time.monotonic() - self._printed >= _LINE_EVERY:
+            self._printed = time.monotonic()
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -107,20 +126,18 @@ def progress_bar(text: str):
     shown = console()
     with Progress(console=shown, transient=True, disable=not shown.is_terminal) as progress:
         task = progress.add_task(escape(printable(text)))
-        yield Bar(progress, task)
+        yield Bar(text, progress, task)
 
 
 class FramesReport:
     """Shows the frames per second of a video: at the bar, and in a line when it is finished.
-
-    Without a terminal, as in the log of a cluster, a line per minute stands for the bar.
 
     Args:
         bar: The bar.
     """
 
     def __init__(self, bar: Bar):
-        self._bar, self._printed = bar, time.monotonic()
+        self._bar = bar
 
     def __call__(self, progress) -> None:
         """Shows how far a `video_results.Progress` is."""
@@ -134,9 +151,7 @@ class FramesReport:
         if progress.count and progress.rate:
             frames += f", {describe_duration(left / progress.rate)} left"
         self._bar.describe(f"{progress.video.name}: {frames}")
-        if not is_for_people() and time.monotonic() - self._printed >= _LINE_EVERY:
-            self._printed = time.monotonic()
-            console().print(f"{progress.video}: {frames}", soft_wrap=True)
+        self._bar.tell(f"{progress.video}: {frames}")
 
 
 def print_problems(problems) -> None:

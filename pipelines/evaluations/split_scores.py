@@ -1,6 +1,7 @@
 """Everything that one pass over a split counts beside the confusion matrix."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -25,13 +26,21 @@ class SplitScores:
         extremes: Keeps images that are to be shown.
         has_confidence: Whether predictions come with their probability. Without it, no score of
             calibration is defined.
+        on_counted: Called with the number of images so far.
 
     Attributes:
         extremes: The same.
     """
 
-    def __init__(self, num_classes: int, extremes: ExtremeImages, has_confidence: bool = True):
+    def __init__(
+        self,
+        num_classes: int,
+        extremes: ExtremeImages,
+        has_confidence: bool = True,
+        on_counted: Callable[[int], None] = lambda done: None,
+    ):
         self.extremes = extremes
+        self._on_counted = on_counted
         self._num_classes = num_classes
         self._has_confidence = has_confidence
         self._overlaps: list[np.ndarray] = []
@@ -116,6 +125,7 @@ class SplitScores:
             if self._has_confidence:
                 self._calibration += counts.calibration
             self.extremes.add(image.name, _scores_of(counts.overlap), *image[1:])
+            self._on_counted(len(self._overlaps))
 
 
 class _Image(NamedTuple):

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -150,3 +151,19 @@ def test_a_closed_output_is_no_error(folder_tree):
     command = f"exec {sys.executable} -m kerasseg check '{folder_tree}' >&-"
     done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_line_a_minute_stands_for_the_bar_where_there_is_no_terminal(capsys, monkeypatch):
+    clock = {"now": 0.0}
+    monkeypatch.setattr(tables, "time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    with tables.progress_bar("predicting a\nb") as bar:
+        # The fourth begins another pass over the same images, the last ends it.
+        for clock["now"], done in ((60, 1), (90, 2), (130, 3), (140, 1), (200, 2), (260, 4)):
+            bar(done, 4)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        "predicting a\\nb: 25%, 3 min left",
+        "predicting a\\nb: 75%, 43 s left",
+        "predicting a\\nb: 50%, 60 s left",
+    ]
