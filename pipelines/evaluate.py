@@ -36,6 +36,9 @@ class Subject(NamedTuple):
         checkpoint: "best", "last" or None.
         temperature: Temperature of the probabilities; None if there are labels only.
         results: Folder in which `evaluation` is made.
+        view: The attributes of its view; None for none, or if nothing tells it.
+        crf: The attributes of its CRF; for an export, whether it has one. None for none, or if
+            nothing tells it.
     """
 
     dataset: records.Dataset
@@ -44,6 +47,8 @@ class Subject(NamedTuple):
     checkpoint: str | None
     temperature: float | None
     results: Path
+    view: dict[str, Any] | None
+    crf: dict[str, Any] | bool | None
 
 
 def run(
@@ -101,9 +106,9 @@ def run(
         The scores of `metrics.scores` and of `SplitScores.scores` (boundary IoU, means over
         images, 95 % intervals, objects by size, calibration), with `class_names`,
         `absent_classes` (those without a pixel in the labels), `images`, `split`, `dataset`,
-        `fingerprint`, `checkpoint` ("best", "last" or None), `view` and `crf` (their attributes, or
-        None), the `temperature` of the probabilities, `seconds` and `images_per_second` of this
-        evaluation and the `devices` that it ran on, and the `confusion_matrix` as an array.
+        `fingerprint`, `checkpoint` ("best", "last" or None), `view` and `crf` (see `Subject`), the
+        `temperature` of the probabilities, `seconds` and `images_per_second` of this evaluation
+        and the `devices` that it ran on, and the `confusion_matrix` as an array.
 
     Raises:
         InputError: If the run or the dataset cannot be used, their classes differ, or a file
@@ -135,8 +140,8 @@ def run(
         "split": split,
         "images": dataset.splits[split].examples,
         "checkpoint": subject.checkpoint,
-        "view": view.facts(),
-        "crf": crf and asdict(crf),
+        "view": subject.view,
+        "crf": subject.crf,
         "temperature": subject.temperature,
         **scores,
         "devices": descriptions(strategy),
@@ -170,7 +175,8 @@ def _run_opened(
     network = model if crf is None else refine(model, crf)
     temperature = calibration.of_network(folder, checkpoint, crf, view).temperature
     results = trained_networks.results_folder(folder)
-    yield Subject(dataset, network, described, chosen, temperature, results)
+    told = view.facts(), crf and asdict(crf)
+    yield Subject(dataset, network, described, chosen, temperature, results, *told)
 
 
 @contextmanager
@@ -178,7 +184,8 @@ def _export_opened(folder: Path | str, **arguments: Any) -> Iterator[Subject]:
     with exported_network.opened(folder, **arguments) as (dataset, network):
         # An export gives labels only.
         results = exported_network.results_folder(folder)
-        yield Subject(dataset, network, None, None, None, results)
+        told = network.facts.get("view"), network.facts.get("crf")
+        yield Subject(dataset, network, None, None, None, results, *told)
 
 
 def _score(

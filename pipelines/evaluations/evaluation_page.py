@@ -261,7 +261,9 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _settings(values: Mapping[str, Any] | None) -> str:
+def _settings(values: Mapping[str, Any] | bool | None) -> str:
+    if values is True:
+        return "inside the export"
     return ", ".join(f"{k} {v}" for k, v in values.items()) if values else "none"
 
 

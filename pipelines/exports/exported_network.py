@@ -35,15 +35,25 @@ class ExportedNetwork:
         name: What the export is called in messages.
         num_classes: Number of classes.
         bits: Bits of a channel of the images that it is called with, 8 or 16.
+        facts: What the export says of itself, as `classes.json` has it.
 
     Attributes:
+        facts: The same.
         failure: The error that ended the last call; None if it succeeded. TensorFlow, which calls
             this within graphs, makes another one of it.
     """
 
-    def __init__(self, predict: LabelSource, name: str, num_classes: int, bits: int = 8):
+    def __init__(
+        self,
+        predict: LabelSource,
+        name: str,
+        num_classes: int,
+        bits: int = 8,
+        facts: dict[str, Any] | None = None,
+    ):
         self._predict, self._name, self._num_classes = predict, name, num_classes
         self._bits = bits
+        self.facts = facts or {}
         # Interpreters of files take one image after the other, and replicas call at once.
         self._lock = threading.Lock()
         self.failure: InputError | None = None
@@ -172,7 +182,8 @@ def opened(
         )
     _check_channels(path, meaning, dataset)
     with _source(path, model, version) as predict:
-        yield dataset, ExportedNetwork(predict, str(path), dataset.classes.count, dataset.bits)
+        count, bits = dataset.classes.count, dataset.bits
+        yield dataset, ExportedNetwork(predict, str(path), count, bits, meaning)
 
 
 def _check_channels(

@@ -123,7 +123,7 @@ def write(
 
     Raises:
         ImageFileError: If the results of this image cannot have their names, for example because a
-            file that kerasseg did not write has one.
+            file that kerasseg did not write has one, or an earlier result of another image.
         InputError: If nothing can be written to the folder.
     """
     with new_files(list(contents), overwrite=overwrite, item=item) as temporary:
@@ -149,6 +149,8 @@ def new_files(
         InputError: As `write` does.
     """
     check_replaceable(files, overwrite=overwrite)
+    if item is not None and not overwrite:
+        _refuse_to_replace_another_image_s(item, files)
     folder = files[0].parent
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,6 +189,23 @@ def _remove_earlier(item: Output, written: Collection[Path], failure: object, *_
         is_other = file not in written and _is_result(file)
         if is_other and png.read_kind(file.read_bytes()) == kind:
             file.unlink()
+
+
+def _refuse_to_replace_another_image_s(item: Output, files: Iterable[Path]) -> None:
+    """Refuses a label map in the place of another file beside one, and the other way round.
+
+    `street_entropy.png` is the label map of `street_entropy.jpg`, or a measure of `street.jpg`.
+    """
+    for file in files:
+        ending = file.name.removeprefix(item.name)
+        if (ending != LABEL and ending not in _BESIDE) or not _is_result(file):
+            continue
+        with file.open("rb") as content:
+            kind = png.read_kind(content.read(marks.HEAD))
+        if kind in _BESIDE.values() if ending == LABEL else kind != _BESIDE[ending]:
+            raise ImageFileError(
+                f"result must not replace one of another image, got {file}", _REMEDY
+            )
 
 
 def _identity(image: Image) -> object:

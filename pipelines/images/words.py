@@ -32,6 +32,7 @@ from .image_folders import NO_IMAGE, has_image_ending, readable_images
 
 _INPUT = "-"  # standard input
 _LIST = "@"
+_MOST_OF_LIST = 2**28  # bytes: some million paths
 _RESULT = "a result of an earlier prediction"
 _VIDEO, _NO_VIDEO = "a video", "not the ending of a video"
 Words = Iterable[Path | str] | Path | str
@@ -288,10 +289,16 @@ def _lines(name: str, shown: str) -> list[str]:
     if name == _INPUT:
         check_standard_input()
     try:
-        content = sys.stdin.buffer.read() if name == _INPUT else Path(name).read_bytes()
+        if name == _INPUT:
+            content = sys.stdin.buffer.read(_MOST_OF_LIST + 1)
+        else:
+            with Path(name).open("rb") as file:
+                content = file.read(_MOST_OF_LIST + 1)
     except (OSError, ValueError) as error:  # a name with a NUL raises a ValueError
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{shown}: list cannot be read ({reason}).") from error
+    if len(content) > _MOST_OF_LIST:
+        raise InputError(f"{shown}: list must have at most {_MOST_OF_LIST:,} bytes, got more.")
     lines = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
     decoded = []
     for number, line in enumerate(lines, 1):

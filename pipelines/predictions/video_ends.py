@@ -28,8 +28,6 @@ def check(path: Path) -> None:
         ImageFileError: If it is.
         OSError: If it cannot be read.
     """
-    if not path.is_file():  # what a pipe holds can be read once only
-        return
     with path.open("rb") as file:
         for start, check_rest in _CHECKS.items():
             file.seek(0)

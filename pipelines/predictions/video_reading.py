@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import ImageFileError, InputError
+from ..images.image_folders import special_kind
 from . import video_ends
 from .video_ends import REPAIR
 
@@ -57,6 +58,8 @@ def opened(path: Path) -> Iterator["VideoFrames"]:
 
     with contextlib.ExitStack() as stack:
         try:
+            if kind := special_kind(path.stat().st_mode):
+                raise ImageFileError(f"video must be a file, got a {kind}", "no video is in it")
             video_ends.check(path)
             container = stack.enter_context(
                 av.open(str(path.absolute()), metadata_errors="replace")

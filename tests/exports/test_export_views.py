@@ -8,7 +8,7 @@ from served_models import decode, encode
 
 import kerasseg
 from kerasseg import serving
-from kerasseg.pipelines import export
+from kerasseg.pipelines import evaluate, export
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.exports import formats
 from kerasseg.pipelines.exports.parity import labels_agree
@@ -22,7 +22,7 @@ VIEWS = [
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_saved_model_gives_the_labels_of_the_view(tiny_run, tmp_path, view):
+def test_a_saved_model_gives_the_labels_of_the_view(tiny_run, tiny_data, tmp_path, view):
     version = export.run(tiny_run, output=tmp_path, view=view, probabilities=True)
     served = saved_model.SavedModel(version)
     model = seen(kerasseg.load(tiny_run), view)
@@ -38,6 +38,10 @@ def test_a_saved_model_gives_the_labels_of_the_view(tiny_run, tmp_path, view):
     assert json.loads((version / "parity.json").read_text())["view"] == facts
     card = (version / "assets.extra/model_card.md").read_text()
     assert f"The network sees {view}, which the scores above do not include." in card
+    scores = evaluate.run(version, data=tiny_data)
+    assert scores["view"] == facts
+    assert scores["crf"] is False
+    assert scores["mean_iou"] == pytest.approx(evaluate.run(tiny_run, view=view)["mean_iou"], 0.01)
 
 
 @pytest.mark.parametrize("format", [name for name in formats.names() if name != "savedmodel"])

@@ -234,6 +234,23 @@ def test_earlier_results_beside_a_label_map_are_removed_with_it(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
+def test_label_maps_and_what_lies_beside_them_do_not_replace_each_other(tmp_path):
+    label = figures.png(np.zeros((2, 2), np.uint8))
+    measure = figures.png(np.zeros((2, 2), np.uint16))
+    one = output_names.Output(Path("a.jpg"), tmp_path, "a")
+    other = output_names.Output(Path("a_entropy.jpg"), tmp_path, "a_entropy")
+    of_one = {one.file(".png"): label, one.file("_entropy.png"): measure}
+    of_other = {other.file(".png"): label}
+    output_names.write(of_other, item=other)
+    with pytest.raises(ImageFileError, match=r"one of another image, got .*a_entropy.png"):
+        output_names.write(of_one, item=one)
+    assert [path.name for path in tmp_path.iterdir()] == ["a_entropy.png"]
+    output_names.write(of_one, item=one, overwrite=True)
+    output_names.write(of_one, item=one)  # its own earlier results
+    with pytest.raises(ImageFileError, match=r"one of another image, got .*a_entropy.png"):
+        output_names.write(of_other, item=other)
+
+
 def test_results_of_an_image_get_their_names_together_beside_another_process(tmp_path):
     contents = {tmp_path / name: b"x" for name in ("a.png", "a_overlay.png")}
     writer = threading.Thread(target=output_names.write, args=(contents,))

@@ -102,6 +102,14 @@ def test_a_list_that_cannot_be_read_is_refused(shots):
             words.find(f"@{name}")
 
 
+def test_a_list_without_an_end_is_refused(shots, monkeypatch):
+    monkeypatch.setattr(words, "_MOST_OF_LIST", 1000)
+    with pytest.raises(InputError, match=r"/dev/zero: list must have at most 1,000 bytes"):
+        words.find("@/dev/zero")
+    (shots / "list.txt").write_bytes(b"a.png" + b"\n" * 995)
+    assert places(words.find("@shots/list.txt")) == ["a.png"]
+
+
 def test_addresses_are_named_safely_and_those_of_one_name_are_numbered(shots):
     given = [
         "https://example.org/x/a.png",

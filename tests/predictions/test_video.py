@@ -1,4 +1,5 @@
 import importlib
+import os
 import sys
 
 import av
@@ -209,6 +210,17 @@ def test_files_without_a_video_are_refused(tiny_run, tmp_path):
     assert found == "file must hold a video (only audio is in it)"
     (tmp_path / "empty.y4m").write_bytes(b"YUV4MPEG2 W48 H32 F25:1 Ip A1:1 C420jpeg\n")
     assert "must have a frame, got none" in problem(tiny_run, tmp_path / "empty.y4m", tmp_path)
+
+
+def test_a_pipe_in_a_folder_of_videos_is_passed_by(tiny_run, tmp_path):
+    (tmp_path / "films").mkdir()
+    make_video(tmp_path / "films" / "z.mp4", 2)
+    os.mkfifo(tmp_path / "films" / "a.mp4")  # nobody will ever write to it
+    with pytest.raises(predict.PredictionError) as caught:
+        predict.run(tiny_run, tmp_path / "films", video=True, output=tmp_path / "out")
+    (told,) = caught.value.problems
+    assert told.what == "video must be a file, got a named pipe"
+    assert len(labels_in(tmp_path / "out" / "z_labels")) == 2
 
 
 def test_own_results_are_replaced_and_foreign_ones_only_if_asked(tiny_run, tmp_path):
