@@ -93,7 +93,7 @@ class Limit:
         """
         if self._box is None:
             return None
-        height, width = self._seen(size, max(1.0, *self._view.scales))
+        height, width = self._seen(size, 1.0)
         self._refuse(size, [self._computing((height, width))])
         return height, width
 

@@ -193,11 +193,13 @@ class Predictor:
                 read, size, self._logits, tiling, self._classes, self._decide
             )
         else:
-            if self._crf:
+            # At another scale the network would see what is made from the small image.
+            scales = "" if tuple(self._view.scales) == (1.0,) else "scales"
+            if asked := "a CRF" if self._crf else scales:
                 raise ImageFileError(
-                    "image must fit into the memory as a whole for a CRF behind a network that "
+                    f"image must fit into the memory as a whole for {asked} behind a network that "
                     "resizes images, got a larger one",
-                    "leave --crf out, or give a larger --memory",
+                    f"leave {'--crf' if self._crf else '--scales'} out, or give a larger --memory",
                 )
             self._tell(path, size, f"at {small_size[0]} x {small_size[1]}, as {why}")
             rows = lambda top, end: _to_float(read(top, end))  # noqa: E731

@@ -126,9 +126,12 @@ def test_an_image_that_is_resized_to_the_training_s_size_is_enlarged_in_rows(
     np.testing.assert_array_equal(label_of(rows), label_of(whole))
     found, expected = (np.asarray(PIL.Image.open(w.confidence), int) for w in (rows, whole))
     np.testing.assert_allclose(found, expected, atol=2)
-    with pytest.raises(predict.PredictionError) as refused:
-        predict.run(tmp_path / "m.keras", image, output=tmp_path / "o", crf=CRFParameters())
-    assert "for a CRF behind a network that resizes" in refused.value.problems[0].what
+    scales = {"view": View(scales=(1.5,))}
+    for asked, options in (("a CRF", {"crf": CRFParameters()}), ("scales", scales)):
+        with pytest.raises(predict.PredictionError) as refused:
+            predict.run(tmp_path / "m.keras", image, output=tmp_path / "o", **options)
+        (problem,) = refused.value.problems
+        assert f"for {asked} behind a network that resizes images, got a larger" in problem.what
 
 
 def test_an_image_that_did_not_fit_after_all_gets_a_remedy(tiny_run, image, tmp_path, monkeypatch):
