@@ -187,7 +187,7 @@ def _remove_earlier(item: Output, written: Collection[Path], failure: object, *_
     for ending, kind in _BESIDE.items():
         file = item.file(ending)
         is_other = file not in written and _is_result(file)
-        if is_other and png.read_kind(file.read_bytes()) == kind:
+        if is_other and _kind_of(file) == kind:
             file.unlink()
 
 
@@ -200,12 +200,17 @@ def _refuse_to_replace_another_image_s(item: Output, files: Iterable[Path]) -> N
         ending = file.name.removeprefix(item.name)
         if (ending != LABEL and ending not in _BESIDE) or not _is_result(file):
             continue
-        with file.open("rb") as content:
-            kind = png.read_kind(content.read(marks.HEAD))
+        kind = _kind_of(file)
         if kind in _BESIDE.values() if ending == LABEL else kind != _BESIDE[ending]:
             raise ImageFileError(
                 f"result must not replace one of another image, got {file}", _REMEDY
             )
+
+
+def _kind_of(result: Path) -> tuple[int, int]:
+    """Returns the bits and the colour type of a result in PNG."""
+    with result.open("rb") as file:
+        return png.read_kind(file.read(marks.HEAD))
 
 
 def _identity(image: Image) -> object:
