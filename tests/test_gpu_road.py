@@ -7,11 +7,11 @@ import keras
 import pytest
 import tensorflow as tf
 from gpu_placement import stops
+from shallow import make_networks_shallow
 
 import kerasseg
 from kerasseg import inference, layers, losses, metrics, models
-from kerasseg.encoders import _tokens, dinov2, mit, resnet
-from kerasseg.models import ddrnet, pidnet
+from kerasseg.models import pidnet
 
 CLASSES = 5
 IMAGES = tf.TensorSpec((None, None, None, 3))
@@ -50,13 +50,10 @@ every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shallow_resnet():
-    """Gives encoders few blocks: the operations of the others are the same."""
+def shallow_networks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
-        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
-        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
-        patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
+        make_networks_shallow(patch)
+        # The variant with branches of every kind.
         patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=True))
         yield
 

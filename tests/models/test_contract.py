@@ -13,15 +13,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from shallow import make_networks_shallow
 
 import kerasseg
 from kerasseg import models, serving
 from kerasseg.checkpoints import transfer
-from kerasseg.encoders import _tokens, convnext, dinov2, mit, mobilenetv3, resnet, swin
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
 from kerasseg.layers.resize import resize_bilinear
-from kerasseg.models import ddrnet, pidnet
 from kerasseg.pipelines.exports.parity import labels_agree
 from kerasseg.pipelines.serving import saved_model
 
@@ -146,19 +145,9 @@ def balance_classes(model, images):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def shallow_encoders():
-    """Makes networks of several sizes shallow and thin; `test_parity.py` has whole networks."""
+def shallow_networks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(resnet._STAGES, "resnet18", ((1, 1, 1, 1), False))
-        patch.setitem(mit.SIZES, "mit_b0", ((8, 8, 10, 16), (1, 1, 1, 1)))
-        patch.setitem(convnext.SIZES, "convnext_tiny", (8, (1, 1, 1, 1)))
-        patch.setitem(swin.SIZES, "swin_tiny", (8, (1, 2, 1, 1)))
-        # The first block of each stride.
-        first_blocks = [mobilenetv3._BLOCKS["small"][index] for index in (0, 1, 3, 8)]
-        patch.setitem(mobilenetv3._BLOCKS, "small", first_blocks)
-        patch.setitem(ddrnet.SIZES, "23_slim", ddrnet.Size(4, 4, 4))
-        patch.setitem(pidnet.SIZES, "s", pidnet.Size(4, 4, 4, 1, 1, heavy=False))
-        patch.setitem(dinov2.SIZES, "dinov2_small", _tokens.Size(32, 3, 2, 64))
+        make_networks_shallow(patch)
         yield
 
 
