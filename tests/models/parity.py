@@ -13,6 +13,11 @@ FOLDER = Path(__file__).parents[1] / "parity"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
+def describe(name):
+    """Returns what the reference's .json file says."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
 def load(name):
     """Returns the reference's description, its drawn tensors by name, and (input, arrays) cases.
 
@@ -22,7 +27,7 @@ def load(name):
     spec = importlib.util.spec_from_file_location("parity_state", FOLDER / "state.py")
     state = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(state)
-    reference = json.loads((FOLDER / f"{name}.json").read_text())
+    reference = describe(name)
     # The bilinear kernels of FCN are not drawn: the network makes its own.
     tensors = {
         entry[0]: state.tensor(*entry) for entry in reference["tensors"] if entry[2] != "fixed"

@@ -4,28 +4,31 @@ import math
 import re
 
 import pytest
-from parity import NAMES, assert_equal_logits, load, parameters
+from parity import NAMES, assert_equal_logits, describe, load, parameters
 
 from kerasseg import checkpoints, inference
 
-# Of 140 million weights each, all of which FCN-8s has as well: with them it is drawn in every run.
-PARTS_OF_ANOTHER = ("fcn32s_vgg16", "fcn16s_vgg16")
-# Large networks whose parts are in others: a pyramid in U-Net, a dilation after the last stride.
-PARTS_OF_ANOTHER += ("unet_s5d16_psp_mmseg", "pspnet_resnet50b_d32_mmseg")
-PARTS_OF_ANOTHER += ("fpn_convnext_tiny_timm_smp", "convnext_tiny_os8_timm", "xception65_os8_timm")
-# The same architecture from the same source has a smaller encoder in another reference.
-PARTS_OF_ANOTHER += ("deeplabv3plus_resnet50_mmseg", "fcn_resnet50_mmseg", "pan_resnet50_smp")
-PARTS_OF_ANOTHER += ("pspnet_resnet50_mmseg",)
+# References with more parameters are only in the slow tests where a smaller one of the same
+# architecture is in every run: their weights take seconds to draw.
+LARGE = 30_000_000
 # Beginnings of the names of classifiers, with the layers before them that only they use.
 CLASSIFIER = re.compile(
     r"(head|fc|classifier|conv_head|norm|bn2|encoder\._conv_head|encoder\._bn1)\."
 )
-CASES = [
-    pytest.param(name, marks=pytest.mark.slow if name in PARTS_OF_ANOTHER else ()) for name in NAMES
-]
 
 
-@pytest.mark.parametrize("name", CASES)
+def cases():
+    references = {name: describe(name) for name in NAMES}
+    size = {name: reference["parameters"] for name, reference in references.items()}
+    smallest = {}
+    for name in sorted(NAMES, key=lambda name: size[name]):
+        smallest.setdefault(references[name]["model"], name)
+    for name in NAMES:
+        is_slow = size[name] > LARGE and name not in smallest.values()
+        yield pytest.param(name, marks=pytest.mark.slow if is_slow else ())
+
+
+@pytest.mark.parametrize("name", list(cases()))
 def test_the_network_equals_its_reference(name):
     reference, tensors, cases = load(name)
     early = reference.get("output_is") == "before the last resize"
