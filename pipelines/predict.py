@@ -80,7 +80,7 @@ def run(
     confidence: bool = False,
     min_confidence: float | None = None,
     format: str | None = None,
-    zip_file: Path | str | None = None,
+    zip: Path | str | None = None,
     as_dataset: Path | str | None = None,
     checkpoint: str | None = None,
     code: Sequence[str] = (),
@@ -131,7 +131,7 @@ def run(
             255, ignored; None for none.
         format: Benchmark whose server takes the files, one of `datasets.BENCHMARKS`; None for
             pictures. Only the files of the benchmark are written.
-        zip_file: Archive that the files of a benchmark are put into as well; None for none.
+        zip: Archive that the files of a benchmark are put into as well; None for none.
         as_dataset: New folder to write a dataset into, images with their predictions as labels, in
             the layout that `kerasseg convert --dataset folder` takes; None for pictures.
         checkpoint: Network of the run, "best" or "last"; None for the best, or the last if no
@@ -172,7 +172,7 @@ def run(
     shown = 0.5 if opacity is None else opacity
     pictures = Pictures(target, shown, draw_background, crf_strip, confidence, overwrite, tiff)
     results = _choose_results(
-        pictures, output, opacity, format, zip_file, as_dataset, min_confidence, stretch, video
+        pictures, output, opacity, format, zip, as_dataset, min_confidence, stretch, video
     )
     if data is not None and trained_networks.knows_its_classes(folder):
         raise InputError(f"data must be left out for a run, which knows its classes, got {data}.")
@@ -264,7 +264,7 @@ def _choose_results(
     output: Path | str | None,
     opacity: float | None,
     format: str | None,
-    zip_file: Path | str | None,
+    zip: Path | str | None,
     as_dataset: Path | str | None,
     min_confidence: float | None,
     stretch: Stretch | None,
@@ -276,23 +276,23 @@ def _choose_results(
         "confidence": pictures.confidence,
     }
     if video:
-        excluded |= {"format": format, "zip_file": zip_file, "as_dataset": as_dataset}
+        excluded |= {"format": format, "zip": zip, "as_dataset": as_dataset}
         _refuse(excluded | {"tiff": pictures.tiff, "stretch": stretch}, "video")
         return Videos(pictures)
     excluded |= {"opacity": opacity is not None, "draw_background": pictures.draw_background}
     excluded |= {"tiff": pictures.tiff}
     if as_dataset is not None:
-        excluded |= {"output": output, "format": format, "zip_file": zip_file}
+        excluded |= {"output": output, "format": format, "zip": zip}
         # The folder must be new: there is nothing to replace.
         _refuse(excluded | {"overwrite": pictures.overwrite}, "as_dataset")
         return DatasetTree(Path(as_dataset))
     if format is not None:
         _refuse(excluded, "format")
-        archive = None if zip_file is None else Path(zip_file)
+        archive = None if zip is None else Path(zip)
         uncertain = min_confidence is not None
         return BenchmarkFiles(pictures.folder, format, archive, uncertain, pictures.overwrite)
-    if zip_file is not None:
-        raise InputError(f"zip_file must come with the format of a benchmark, got {zip_file}.")
+    if zip is not None:
+        raise InputError(f"zip must come with the format of a benchmark, got {zip}.")
     return pictures
 
 

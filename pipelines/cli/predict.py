@@ -47,7 +47,6 @@ from . import options, startup, stopping
 )
 @click.option(
     "--zip",
-    "zip_file",
     type=options.file,
     help="Zip file to put the files of --format into as well, ready for the server.",
 )
@@ -148,5 +147,5 @@ def command(run, images, crf, crf_iterations, **arguments) -> None:
     noun += "" if len(written) == 1 else "s"
     folder = arguments["as_dataset"] or predict.output_folder(run, arguments["output"])
     console.print(f"{len(written)} {noun} predicted into {folder}", soft_wrap=True)
-    if arguments["zip_file"]:
-        console.print(f"archive for the server: {arguments['zip_file']}", soft_wrap=True)
+    if arguments["zip"]:
+        console.print(f"archive for the server: {arguments['zip']}", soft_wrap=True)

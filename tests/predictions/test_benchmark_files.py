@@ -129,7 +129,7 @@ def test_cityscapes_own_code_scores_the_files_as_evaluate_does(cityscapes, tmp_p
         data=data,
         output=tmp_path / "out",
         format="cityscapes",
-        zip_file=tmp_path / "results.zip",
+        zip=tmp_path / "results.zip",
     )
     # Unpacked as a server does, and found by its own search.
     zipfile.ZipFile(tmp_path / "results.zip").extractall(tmp_path / "unpacked")
@@ -174,7 +174,7 @@ def test_another_archive_is_not_replaced_and_an_earlier_one_is(tmp_path):
     with zipfile.ZipFile(empty, "w") as opened:
         opened.writestr("thesis.txt", "all of it")
     other.write_bytes(empty.getvalue())
-    with pytest.raises(InputError, match="zip_file must be a new file or an earlier archive"):
+    with pytest.raises(InputError, match="zip must be a new file or an earlier archive"):
         BenchmarkFiles(tmp_path, "voc", other)
     BenchmarkFiles(tmp_path, "voc", other, overwrite=True)
     own = tmp_path / "own.zip"
@@ -187,7 +187,7 @@ def test_another_archive_is_not_replaced_and_an_earlier_one_is(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"zip_file": "a.zip"}, "zip_file must come with the format of a benchmark"),
+        ({"zip": "a.zip"}, "zip must come with the format of a benchmark"),
         ({"format": "kitti"}, "format must be one of ade20k, cityscapes, mapillary, voc, got 'kit"),
         ({"format": "voc", "confidence": True}, "confidence must be left out with format"),
         ({"format": "voc", "opacity": 0.2}, "opacity must be left out with format"),
