@@ -1,5 +1,6 @@
 """The sum of losses that `--loss` asks for, such as "ce + 0.5*lovasz"."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ CLASSES = {
     "ohem": "OnlineHardExamples",
     "tversky": "Tversky",
 }
+# They complete "must be".
+WORDS = (
+    f"a sum such as ce + 0.5*lovasz of {', '.join(CLASSES)}; auto; or FILE.py:CLASS or "
+    "package.module:CLASS"
+)
 _NUMBER = r"[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?"
 _TERM = re.compile(rf"(?:({_NUMBER})\s*\*\s*)?([a-z-]+)\s*(?:\(([^()]*)\))?", re.IGNORECASE)
 # The classes refuse negative numbers, and say why.
@@ -48,7 +54,8 @@ def parse(text: str) -> list[Term]:
         text: Such as "ce", "ce + 0.5*lovasz" or "0.3*focal(gamma=3) + tversky(alpha=0.2,beta=0.8)".
 
     Raises:
-        ValueError: If the text is no such sum, names an unknown loss, or has a weight of 0.
+        ValueError: If the text is no such sum, names an unknown loss, or has a weight of 0 or
+            one that is not finite.
     """
     # A plus sign inside of a number, as in 1e+2, is no sum.
     return [_parse_term(part.strip()) for part in re.split(r"(?<!\d[eE])\+", text)]
@@ -57,26 +64,20 @@ def parse(text: str) -> list[Term]:
 def _parse_term(text: str) -> Term:
     found = _TERM.fullmatch(text)
     if found is None or found[2] not in CLASSES:
-        raise ValueError(f"loss must be a sum of {', '.join(CLASSES)}, got {text!r}.")
+        raise ValueError(f"loss must be {WORDS}, got {text!r}.")
     weight = float(found[1] or 1)
-    if weight == 0:
-        raise ValueError(f"weight of a loss must be above 0, got {text!r}.")
+    if weight == 0 or math.isinf(weight):
+        raise ValueError(f"weight of a loss must be above 0 and finite, got {text!r}.")
     arguments: dict[str, float] = {}
     for part in (found[3] or "").split(",") if (found[3] or "").strip() else ():
         argument = _ARGUMENT.fullmatch(part.strip())
         if argument is None or argument[1] in arguments:
-            raise ValueError(f"arguments of a loss must be NAME=NUMBER each, got {text!r}.")
+            raise ValueError(
+                f"arguments of a loss must be NAME=NUMBER each, a name once, got {text!r}."
+            )
         arguments[argument[1]] = _number(argument[2])
     return Term(weight, found[2], arguments)
 
 
 def _number(text: str) -> float:
     return int(text) if text.isdecimal() else float(text)
-
-
-def is_sum(text: str) -> bool:
-    """Tells whether a text is a sum of losses that `parse` reads."""
-    try:
-        return bool(parse(text))
-    except ValueError:
-        return False

@@ -52,18 +52,26 @@ _MODEL = Range(
     tuple(models.names()),
     "FILE.py:FUNCTION",
 )
-_LOSSES = Range(
-    f"a sum such as ce + 0.5*lovasz of {', '.join(loss_terms.CLASSES)}; auto; or FILE.py:CLASS or "
-    "package.module:CLASS",
-    lambda text: text == loss_terms.AUTO or is_named(text) or loss_terms.is_sum(text),
-)
+
+
+def _is_loss(text: str) -> bool:
+    if text == loss_terms.AUTO or is_named(text):
+        return True
+    try:
+        return bool(loss_terms.parse(text))
+    except ValueError as error:  # it tells which term is wrong
+        raise InputError(str(error)) from error
+
+
+_LOSSES = Range(loss_terms.WORDS, _is_loss)
 _CLASS_WEIGHTS = Range(
     f"one of {', '.join(class_weighting.METHODS)}, effective-number(beta=B) with B in [0, 1), or a "
     "file of weights",
     class_weighting.is_valid,
     class_weighting.METHODS,
     "FILE",
-    class_weighting.is_valid,
+    # Of numbers in brackets the check of the range tells what is wrong.
+    lambda text: class_weighting.is_valid(text) or "(" in text,
 )
 
 

@@ -215,6 +215,7 @@ def _build_loss(
     weights = class_weights.of(options, dataset)
     parts = [_build_term(term, weights) for term in terms]
     _check_class_weights(options, parts, text)
+    _check_queries(options, parts, model)
     if len(parts) == 1 and terms[0].weight == 1:
         return parts[0]
     return losses.WeightedSum(parts, [term.weight for term in terms])
@@ -250,3 +251,13 @@ def _check_class_weights(
         requirement = f"none with loss {text}, which has no class weights"
         value = options.class_weights
         check_option("class_weights", value == "none", requirement, value)
+
+
+def _check_queries(
+    options: TrainingOptions, parts: list[keras.losses.Loss], model: keras.Model
+) -> None:
+    """Refuses a loss of queries for a network without them: it would be a cross-entropy."""
+    takes_queries = any(getattr(part, "takes_queries", False) for part in parts)
+    fits = isinstance(model, MaskClassificationModel) or not takes_queries
+    requirement = f"without mask-classification for {options.model}, which has no queries"
+    check_option("loss", fits, requirement, options.loss)

@@ -73,6 +73,13 @@ def test_arguments_that_a_loss_does_not_take_are_refused(tiny_data, text, messag
         loss_of(tiny_data, loss=text)
 
 
+@pytest.mark.parametrize("text", ["mask-classification", "ce + 0.5*mask-classification"])
+def test_a_loss_of_queries_is_refused_for_a_network_without_them(tiny_data, text):
+    message = r"loss must be without mask-classification for unet, which has no queries, got "
+    with pytest.raises(InputError, match=message):
+        loss_of(tiny_data, loss=text)
+
+
 def test_inverse_frequency_weights_give_every_class_the_same_total_weight():
     pixels = [600, 0, 300, 100]
     weights = class_weights.inverse_frequency_weights(SimpleNamespace(class_pixels=pixels))
