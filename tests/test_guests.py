@@ -316,6 +316,20 @@ def test_two_replicas_train_with_a_loss_of_ones_own(tiny_data, tmp_path, two_cpu
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
+@pytest.mark.parametrize("size", [(), ("--image-size", "32,48")])
+def test_the_networks_of_a_run_need_no_loss(alone, tiny_data, tmp_path, size):
+    run = tmp_path / "run"
+    loss = ("--loss", f"{LOSS}:Focal", "--loss-option", "gamma=1")
+    unet = ("--model", "unet", "--model-option", "filters=4")
+    result = alone("fit", "--data", tiny_data, "--run", run, *SHORT, *unet, *loss, *size)
+    assert result.exit_code == 0, result.output
+    with forgetting():
+        # With what `compile` has set, if it was saved.
+        model = keras.models.load_model(run / "checkpoints" / "last.keras")
+    assert not model.compiled
+    assert alone("evaluate", run).exit_code == 0
+
+
 def test_the_focal_loss_of_gamma_0_is_the_cross_entropy():
     focal = guests.load(options_of(loss=f"{LOSS}:Focal"))["loss"].value
     random = np.random.default_rng(0)

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -28,6 +29,27 @@ def test_an_image_size_is_a_resize_before_and_one_after(model):
 
 
 def test_without_image_size_the_network_is_used_as_it_is(model):
+    assert inference_model(model) is model
+
+
+@pytest.mark.parametrize("size", [None, (25, 40)])
+def test_a_training_leaves_nothing_in_the_saved_network(model, size, tmp_path):
+    inference_model(model, size).save(tmp_path / "before.keras")
+    model.compile("adamw", "mse")
+    model.optimizer.build(model.trainable_variables)
+    inference_model(model, size).save(tmp_path / "after.keras")
+    before, after = (tmp_path / f"{name}.keras" for name in ("before", "after"))
+    assert after.stat().st_size == pytest.approx(before.stat().st_size, rel=0.01)
+    assert "optimizer" not in zipfile.ZipFile(after).read("config.json").decode()
+
+
+def test_a_model_of_a_class_of_its_own_is_not_taken_apart():
+    class Doubled(keras.Model):
+        def call(self, images):
+            return 2 * images
+
+    model = Doubled()
+    model.compile("sgd", "mse")
     assert inference_model(model) is model
 
 

@@ -144,15 +144,29 @@ def inference_model(model: keras.Model, image_size: tuple[int, int] | None = Non
             the logits are resized back. None for images that are not resized.
 
     Returns:
-        A model that shares the network's weights, without an auxiliary head, or the network itself.
+        A model that shares the network's weights, without an auxiliary head and without what
+        `compile` has set, or the network itself.
     """
-    model = without_auxiliary(model)
+    model = _without_training(without_auxiliary(model))
     if image_size is None:
         return model
     images = keras.Input((None, None, model.input_shape[-1]), name="image")
     fitted = FitWithin(image_size, dtype="float32", name="fit_within")(images)
     logits = ResizeLike(dtype="float32", name="resize_logits")(model(fitted), images)
     return keras.Model(images, logits, name=f"{model.name}_inference")
+
+
+def _without_training(model: keras.Model) -> keras.Model:
+    """Returns a model of layers as it was before `compile`, with shared weights.
+
+    Keras saves an optimizer and a loss with the model: twice the weights again, and a class that
+    only the training may know.
+    """
+    if not (model.compiled and getattr(model, "inputs", None)):
+        return model
+    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    # A class of its own may do more than its layers.
+    return bare if isinstance(model, keras.Sequential) or type(model) is type(bare) else model
 
 
 def refined(model: keras.Model, crf: DenseCRF) -> keras.Model:
