@@ -98,7 +98,7 @@ def command(
     console = options.console()
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
-    settings = None if resume else settings_of(training, encoder, output_stride)
+    settings = None if resume else settings_of(ctx, training, encoder, output_stride)
     places = {"service": data_service, "track": track, "time_limit": time_limit}
     try:
         startup.load_tensorflow()

@@ -3,11 +3,15 @@
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..runs.option_fields import Field, fields_of
 from ..runs.training_options import TrainingOptions
 from .option_groups import GroupedOption
 from .parameter_types import Assignment, type_of
+
+# The options that are arguments, and what they are arguments of.
+_ARGUMENTS = {"model_options": "model", "loss_options": "loss"}
 
 
 def training_options(command):
@@ -39,12 +43,24 @@ def network_options(command):
 
 
 def settings_of(
-    training: dict[str, Any], encoder: str | None, output_stride: int | None
+    ctx: click.Context, training: dict[str, Any], encoder: str | None, output_stride: int | None
 ) -> TrainingOptions:
     """Makes the options of the training; --encoder and --output-stride go to the model's."""
     chosen = {"encoder": encoder, "output_stride": output_stride}
     given = {name: value for name, value in chosen.items() if value is not None}
-    return TrainingOptions(**{**training, "model_options": {**training["model_options"], **given}})
+    arguments = {name: _joined(ctx, name, of, training) for name, of in _ARGUMENTS.items()}
+    arguments["model_options"] |= given
+    return TrainingOptions(**{**training, **arguments})
+
+
+def _joined(ctx: click.Context, name: str, of: str, training: dict[str, Any]) -> dict[str, Any]:
+    """Joins the arguments on the command line to those in the recipe, which are of its network."""
+    recipe = ctx.default_map or {}
+    given = training[name] if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE else {}
+    if training[of] != recipe.get(of, training[of]):
+        return dict(given)
+    (option,) = (param for param in ctx.command.params if param.name == name)
+    return {**dict(option.type_cast_value(ctx, recipe.get(name, ()))), **given}
 
 
 def _option(field: Field):

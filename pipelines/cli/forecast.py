@@ -16,7 +16,8 @@ from .option_groups import GroupedCommand
 @click.option("--json", "as_json", is_flag=True, help="Print the forecast as JSON.")
 @training_options
 @network_options
-def command(recipe, data, as_json, encoder, output_stride, **training) -> None:
+@click.pass_context
+def command(ctx, recipe, data, as_json, encoder, output_stride, **training) -> None:
     """Forecast the time and memory of a training from some of its steps.
 
     Takes the options of fit. At least ten real steps, the evaluation of some
@@ -26,7 +27,7 @@ def command(recipe, data, as_json, encoder, output_stride, **training) -> None:
     """
     if not data:
         raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
-    settings = settings_of(training, encoder, output_stride)
+    settings = settings_of(ctx, training, encoder, output_stride)
     startup.load_tensorflow()
     from .. import forecast
 

@@ -84,6 +84,37 @@ def test_a_recipe_gives_the_defaults_and_the_command_line_wins(
     assert found.model_options == {"variant": "milesial", "filters": 4, "depth": 2}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--model-option", "filters=6"), {"variant": "milesial", "filters": 6}),
+        (
+            ("--model", "unet", "--model-option", "depth=2"),
+            {"variant": "milesial", "filters": 4, "depth": 2},
+        ),
+        # Those of another network mean nothing to this one.
+        (("--model", "segnet"), {}),
+        (("--model", "segnet", "--model-option", "filters=6"), {"filters": 6}),
+    ],
+)
+def test_arguments_join_those_of_the_recipe_for_the_same_network(
+    run_cli, monkeypatch, tmp_path, arguments, expected
+):
+    given = []
+
+    def stop(options, *more, **others):
+        given.append(options.model_options)
+        raise InputError("as far as this")
+
+    monkeypatch.setattr(fit, "run", stop)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "unet"\nmodel-option = ["variant=milesial", "filters=4"]\n')
+    arguments = ("--recipe", recipe, "--data", tmp_path, "--run", tmp_path / "r", *arguments)
+    fails(run_cli("fit", *arguments), "as far as this")
+    (found,) = given
+    assert found == expected
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(recipe, run_cli, tmp_path):
     # The data is missing: whatever comes before that error was accepted.
