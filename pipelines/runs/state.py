@@ -49,8 +49,9 @@ class State:
     Attributes:
         position: Position of the training.
         content: `best`, the best score or None; `history`, one dict per epoch; `last`, the checksum
-            of the last network; `metrics`, the sums of the metrics over the epoch's steps, by
-            replica; `seconds`, the time that the unfinished epoch has taken.
+            of the last network; `learning_rate`, that of the last step, None if it was not
+            recorded; `metrics`, the sums of the metrics over the epoch's steps, by replica;
+            `seconds`, the time that the unfinished epoch has taken.
         variables: Prefix of the files of variables.
         best: File of the best network; None if there is none yet.
     """
@@ -169,7 +170,9 @@ def _read(folder: Path, position: Position) -> State:
                 )
         stored = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
         content = {name: stored[name] for name in ("best", "history", "last", "metrics")}
-        content["seconds"] = stored.get("seconds", 0.0)  # older releases did not measure it
+        # Older releases did not record them.
+        content |= {"seconds": stored.get("seconds", 0.0)}
+        content |= {"learning_rate": stored.get("learning_rate")}
         if (stored["epoch"], stored["step"]) != position or f"{VARIABLES}.index" not in files:
             raise _DamagedError("is not the state that its name says")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -197,5 +200,5 @@ def _read_release_0_1(checkpoints: Path) -> State:
     if not variables.with_suffix(".index").is_file():
         raise _DamagedError(f"must name a folder with a state, got {stored['folder']!r}")
     best = checkpoints / BEST
-    content |= {"metrics": [], "seconds": 0.0}
+    content |= {"learning_rate": None, "metrics": [], "seconds": 0.0}
     return State(position, content, variables, best if best.is_file() else None)

@@ -6,6 +6,7 @@ the training continues, so that they fit together wherever the process was kille
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ..errors import InputError, why_not_written
 from ..runs import state
 from ..runs.state import Position, State
 from ..workers.team import Team
+from . import learning_rates
 
 LAST = "last.keras"
 
@@ -117,6 +119,7 @@ class Checkpoints(keras.callbacks.Callback):
             "best": self._best_score,
             "history": self.history,
             "last": self._last_checksum,
+            "learning_rate": learning_rates.of_last_step(self._trained().optimizer),
             "metrics": sums,
             "seconds": seconds,
         }
@@ -148,7 +151,8 @@ class Checkpoints(keras.callbacks.Callback):
             InputError: If the state is not one of this network.
         """
         try:
-            self._checkpoint().read(str(found.variables)).assert_consumed()
+            with _plain_path(found.variables) as path:
+                self._checkpoint().read(path).assert_consumed()
         except (ValueError, AssertionError, tf.errors.OpError) as error:
             reason, folder = str(error).splitlines()[0], found.variables.parent
             raise InputError(
@@ -223,3 +227,12 @@ class Checkpoints(keras.callbacks.Callback):
 
 def _is_same(one: Path, other: Path) -> bool:
     return other.is_file() and one.samefile(other)
+
+
+@contextlib.contextmanager
+def _plain_path(path: Path) -> Iterator[str]:
+    """Yields another name of a path, as TensorFlow reads brackets in it as a pattern of names."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "state")
+        link.symlink_to(path.parent.absolute(), target_is_directory=True)
+        yield str(link / path.name)

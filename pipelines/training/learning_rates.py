@@ -44,6 +44,14 @@ def schedule(
     return schedules.Later(schedule, first_step) if first_step else schedule
 
 
+def of_last_step(optimizer: Any) -> float:
+    """Returns the learning rate of the optimizer's last step, or of its first one before it."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    # Keras' own property gives that of the next step.
+    step = max(int(optimizer.iterations.numpy()) - 1, 0)
+    return float(optimizer._learning_rate(step).numpy())
+
+
 def layer_factors(options: TrainingOptions, layers: Iterable[str]) -> dict[str, float]:
     """Returns the factors of the layers that learn more slowly, the deeper they lie.
 
@@ -66,8 +74,9 @@ def layer_factors(options: TrainingOptions, layers: Iterable[str]) -> dict[str, 
     name = chosen_encoder.name_of(options)
     family: Any = encoders.family(name) if name is not None and encoders.is_known(name) else None
     numbered = hasattr(family, "depths")
+    network = options.model if name is None else f"encoder {name}"
     requirement = (
-        f"left out with encoder {name}, which does not number its layers as "
+        f"left out with {network}, which does not number its layers as "
         f"{encoders.listed(_names_with_depths())} do"
     )
     check_option("layer_decay", numbered, requirement, options.layer_decay)

@@ -11,6 +11,7 @@ from ..runs.state import Position, State
 from ..runs.training_options import TrainingOptions
 from ..runtime.interruption import Stop
 from ..workers.team import Agreement, Team
+from . import learning_rates
 from .checkpoints import Checkpoints
 from .early_stopping import is_exhausted
 from .timing import Clock, Pace, TimedBatches
@@ -65,7 +66,9 @@ class Loop:
                 clock.add(found.content["seconds"])
             self.callbacks.on_epoch_begin(epoch)
             self._run_steps(epoch, first_step, batches, clock, pace)
-            self._end_epoch(epoch, clock)
+            # A phase that begins between an epoch's steps and its end has made no step of them.
+            rate = found.content["learning_rate"] if found and first_step == self.steps else None
+            self._end_epoch(epoch, clock, rate)
             if self.model.stop_training or self.is_exhausted(self.checkpoints.history):
                 break
             if epoch + 1 < self.options.epochs:
@@ -94,11 +97,13 @@ class Loop:
                 self.model.stop_training = True
                 break
 
-    def _end_epoch(self, epoch: int, clock: Clock) -> None:
+    def _end_epoch(self, epoch: int, clock: Clock, rate: float | None) -> None:
+        if rate is None:
+            rate = learning_rates.of_last_step(self.model.optimizer)
         seconds = clock.seconds
         logs = {
             **self.model.get_metrics_result(),
-            "learning_rate": _learning_rate(self.model.optimizer),
+            "learning_rate": rate,
             "seconds": seconds,
             "waiting": clock.waiting,
         }
@@ -108,11 +113,3 @@ class Loop:
             # During the evaluation, before anything of the epoch is written.
             self.checkpoints.save(Position(epoch, self.steps), seconds)
             raise
-
-
-def _learning_rate(optimizer: Any) -> float:
-    """Returns the learning rate of the last step."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
-    # Keras' own property gives that of the next step.
-    step = max(int(optimizer.iterations.numpy()) - 1, 0)
-    return float(optimizer._learning_rate(step).numpy())

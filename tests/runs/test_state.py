@@ -11,6 +11,7 @@ CONTENT = {
     "best": 0.1 + 0.2,
     "history": [{"epoch": 1, "loss": 1.5}],
     "last": None,
+    "learning_rate": 0.01,
     "metrics": [],
     "seconds": 12.5,
 }

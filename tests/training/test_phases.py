@@ -25,7 +25,8 @@ def rates(run):
 @pytest.fixture(scope="module")
 def extended(tiny_run, tmp_path_factory):
     """A finished run of two epochs that was extended to three, and what was said of it."""
-    run, notices = tmp_path_factory.mktemp("extended") / "run", []
+    # A name that TensorFlow reads as a pattern of names.
+    run, notices = tmp_path_factory.mktemp("extended") / "run [1]\\*", []
     shutil.copytree(tiny_run, run)
     fit.resume(run, epochs=3, on_notice=notices.append)
     return run, notices
@@ -56,6 +57,19 @@ def test_more_epochs_stretch_the_schedule(extended, tiny_run, tiny_training):
     ]
     (listed,) = list_runs.run(run)
     assert (listed["status"], listed["epochs"], listed["epochs_planned"]) == ("finished", 3, 3)
+
+
+def test_an_epoch_keeps_the_rate_of_its_steps_if_a_phase_begins_before_its_evaluation(
+    tiny_training, tiny_data, tmp_path
+):
+    run = tmp_path / "run"
+    training = dataclasses.replace(tiny_training, epochs=2, checkpoint_every="1", keep=2)
+    fit.run(training, tiny_data, run)
+    before = rates(run)
+    shutil.rmtree(run / "checkpoints" / "epoch-2-step-0")
+    assert (run / "checkpoints" / "epoch-1-step-3").is_dir()
+    fit.resume(run, epochs=3)
+    assert rates(run)[:2] == before
 
 
 def test_the_same_epochs_again_change_nothing(extended):
