@@ -143,7 +143,8 @@ def _refuse_new_options(ctx: click.Context) -> None:
         ):
             raise click.UsageError(
                 f"{param.opts[-1]} must not be given with --resume: the run keeps its own; only "
-                "--epochs and --learning-rate can be changed, and --strategy for this time."
+                "--epochs and --learning-rate can be changed, and for this time --data, "
+                "--data-service, --code, --strategy, --time-limit and --track."
             )
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from kerasseg import atomic_files
 
@@ -113,6 +114,7 @@ def _draw_curves(axes: Sequence[Axes], history: Sequence[dict[str, Any]]) -> Non
     for each, title in zip(axes, ("Loss", "Scores on validation", "Learning rate"), strict=True):
         each.set_title(title)
         each.set_xlabel("epoch")
+        each.xaxis.set_major_locator(MaxNLocator(integer=True))
         each.grid(alpha=0.3)
         if each.lines:
             each.legend()
