@@ -240,6 +240,13 @@ def test_an_output_that_cannot_be_written_is_a_clear_error(tiny_run, tmp_path):
         export.run(tiny_run, output=tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["served [1]", "served\\1"])
+def test_a_folder_that_tensorflow_reads_as_a_pattern_is_refused(tiny_run, tmp_path, name):
+    with pytest.raises(InputError, match=r"must have no \[ and no \\ in its path, .*load"):
+        export.run(tiny_run, output=tmp_path / name)
+    assert not list(tmp_path.glob("*/*/*"))
+
+
 def test_a_folder_without_a_saved_model_is_a_clear_error(tmp_path):
     with pytest.raises(InputError, match="does not run in a separate process"):
         saved_model.predict_in_clean_process(tmp_path, [b""])

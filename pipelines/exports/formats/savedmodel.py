@@ -45,7 +45,7 @@ def write(model, folder: Path, export: Export) -> Path:
         The folder for the files that describe the model.
 
     Raises:
-        InputError: If the SavedModel cannot be written.
+        InputError: If the SavedModel cannot be written, or not be loaded from this folder.
     """
     import tensorflow as tf
 
@@ -53,6 +53,11 @@ def write(model, folder: Path, export: Export) -> Path:
 
     from .. import warmup_requests
 
+    if any(sign in str(folder.absolute()) for sign in "[\\"):
+        raise InputError(
+            f"{folder}: must have no [ and no \\ in its path, which TensorFlow reads as a pattern "
+            "of names: no server could load the SavedModel from there."
+        )
     try:
         serving.save(
             model,
