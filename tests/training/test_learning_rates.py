@@ -68,15 +68,15 @@ def test_layers_of_a_vision_transformer_decay_as_in_beit(tiny_data):
 @pytest.mark.parametrize(
     ("model", "encoder", "named"),
     [
-        ("deeplabv3plus", None, "mobilenetv2|resnet50"),
-        ("unet", None, "None"),
-        ("fcn", "vgg16", "vgg"),
+        ("deeplabv3plus", None, "encoder (mobilenetv2|resnet50)"),
+        ("unet", None, "unet"),
+        ("fcn", "vgg16", "encoder vgg"),
     ],
 )
 def test_encoders_without_numbered_layers_do_not_decay(model, encoder, named):
     given = {} if encoder is None else {"encoder": encoder}
     options = TrainingOptions(model=model, model_options=given, layer_decay=0.9)
-    told = rf"layer_decay must be left out with encoder ({named})\w*, .*vit_tiny, .* got 0.9"
+    told = rf"layer_decay must be left out with {named}\w*, .*vit_tiny, .* got 0.9"
     with pytest.raises(InputError, match=told):
         learning_rates.layer_factors(options, ["encoder_conv"])
 
