@@ -162,7 +162,7 @@ def _without_training(model: keras.Model) -> keras.Model:
     Keras saves an optimizer and a loss with the model: twice the weights again, and a class that
     only the training may know.
     """
-    if not (model.compiled and getattr(model, "inputs", None)):
+    if not (model.compiled and len(getattr(model, "outputs", None) or ()) == 1):
         return model
     bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     # A class of its own may do more than its layers.
