@@ -61,7 +61,7 @@ class BenchmarkFiles:
             )
         if self.archive is not None and not self.overwrite and _is_foreign(self.archive):
             raise InputError(
-                f"zip must be a new file or an earlier archive of predictions, got "
+                "zip must be a new file or an earlier archive of predictions, got "
                 f"{self.archive}; choose another name, or give --overwrite."
             )
 

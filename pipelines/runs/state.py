@@ -171,8 +171,8 @@ def _read(folder: Path, position: Position) -> State:
         stored = json.loads((folder / _CONTENT).read_text(encoding="utf-8"))
         content = {name: stored[name] for name in ("best", "history", "last", "metrics")}
         # Older releases did not record them.
-        content |= {"seconds": stored.get("seconds", 0.0)}
-        content |= {"learning_rate": stored.get("learning_rate")}
+        content["seconds"] = stored.get("seconds", 0.0)
+        content["learning_rate"] = stored.get("learning_rate")
         if (stored["epoch"], stored["step"]) != position or f"{VARIABLES}.index" not in files:
             raise _DamagedError("is not the state that its name says")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
