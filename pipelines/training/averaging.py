@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from kerasseg.layers.query_attention import QueryAttention
 
+from .freezing import trainable_as_built
+
 
 class WeightAverages(keras.callbacks.Callback):
     """Averages the weights of a network exponentially, in a second network of the same layers.
@@ -37,7 +39,10 @@ class WeightAverages(keras.callbacks.Callback):
         super().__init__()
         with strategy.scope():
             self.network = type(trained).from_config(trained.get_config())
-        for layer, copied in zip(trained.layers, self.network.layers, strict=True):
+        for layer, copied in zip(
+            trained._flatten_layers(), self.network._flatten_layers(), strict=True
+        ):
+            copied.trainable = trainable_as_built(layer)
             if isinstance(layer, QueryAttention) and isinstance(copied, QueryAttention):
                 copied.annealing = layer.annealing
         self.variables = self.network.variables

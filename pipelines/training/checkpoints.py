@@ -21,7 +21,7 @@ from ..errors import InputError, why_not_written
 from ..runs import state
 from ..runs.state import Position, State
 from ..workers.team import Team
-from . import learning_rates
+from . import freezing, learning_rates
 
 LAST = "last.keras"
 
@@ -84,9 +84,14 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save_epoch(self, position: Position, better: bool) -> None:
         with self._writing(), atomic_files.new_file(self._folder / LAST) as last:
-            self._scoring.inference_model.save(last)
+            self._save_network(last)
             self._last_checksum = state.checksum(last)
             self._save(position, last if better else None, [])
+
+    def _save_network(self, file: Path) -> None:
+        network = self._scoring.inference_model
+        with freezing.as_built(network):
+            network.save(file)
 
     def save(self, position: Position, seconds: float = 0.0) -> None:
         """Saves the state at the beginning of the training or within an epoch.
@@ -173,7 +178,7 @@ class Checkpoints(keras.callbacks.Callback):
         last = self._folder / LAST
         if not found.position.step and state.checksum(last) != self._last_checksum:
             with atomic_files.new_file(last) as temporary:
-                self._scoring.inference_model.save(temporary)
+                self._save_network(temporary)
 
     def restore_sums(self, found: State) -> None:
         """Restores the sums of the metrics over the steps of the epoch, after they were reset."""

@@ -21,7 +21,7 @@ from ..runs.guests import Guest
 from ..runs.option_fields import check_option
 from ..runs.state import Position
 from ..runs.training_options import TrainingOptions
-from . import batch_norm, class_weights, guest_parts, learning_rates
+from . import batch_norm, class_weights, freezing, guest_parts, learning_rates
 
 
 def build(
@@ -124,7 +124,7 @@ def set_batch_norm(
             if options.batch_norm == "frozen" or (
                 options.batch_norm == "frozen-encoder" and encoder
             ):
-                layer.trainable = False  # else as it is: someone may have frozen a part of theirs
+                freezing.freeze(layer)  # else as it is: someone may have frozen a part of theirs
             layer.momentum = options.batch_norm_momentum
             layer.synchronized |= options.batch_norm == "sync"
             if isinstance(layer, BatchNormalization):

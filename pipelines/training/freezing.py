@@ -1,11 +1,38 @@
-"""The phase of a training in which the encoder keeps its weights."""
+"""Layers that keep their weights in a training: always, or in a phase of it."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from ..runs.training_options import TrainingOptions
+
+
+def freeze(layer: keras.layers.Layer) -> None:
+    """Freezes a layer, and those inside of it, for this training: see `as_built`."""
+    for each in layer._flatten_layers():
+        as_built: Any = each
+        as_built.trainable_as_built = trainable_as_built(each)
+    layer.trainable = False
+
+
+def trainable_as_built(layer: keras.layers.Layer) -> bool:
+    """Tells whether a layer was trainable before this training froze it."""
+    return getattr(layer, "trainable_as_built", layer.trainable)
+
+
+@contextlib.contextmanager
+def as_built(model: keras.Model) -> Iterator[None]:
+    """Takes back in the block what `freeze` did, so that a saved model can be trained as it was."""
+    now = [(layer, layer.trainable) for layer in model._flatten_layers()]
+    try:
+        for layer, _ in now:  # the outer ones first, which change the inner ones
+            layer.trainable = trainable_as_built(layer)
+        yield
+    finally:
+        for layer, trainable in now:
+            layer.trainable = trainable
 
 
 def build_optimizer(
@@ -22,7 +49,7 @@ def build_optimizer(
         The callback that ends the phase, if there is such a phase.
     """
     if options.freeze == "encoder" and options.unfreeze_after is None:
-        _freeze(model)
+        _freeze_encoder(model)
         on_notice("the encoder is frozen: its weights and its statistics stay as they are")
     # Without the variables of an encoder that is frozen for good, which saves memory.
     model.optimizer.build(model.trainable_variables)
@@ -48,7 +75,7 @@ class Unfreezing(keras.callbacks.Callback):
         self._network = model
         self._epochs = epochs
         self._on_notice = on_notice
-        self._frozen = _freeze(model)
+        self._frozen = _freeze_encoder(model)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Ends the phase, also where the training continues after its end."""
@@ -66,7 +93,7 @@ class Unfreezing(keras.callbacks.Callback):
         self._on_notice(f"epoch {epoch + 1}: the encoder is trained from here on")
 
 
-def _freeze(model: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
+def _freeze_encoder(model: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
     """Freezes the encoder; returns its layers with what they were, the outer ones first.
 
     Batch normalisation that is not trainable uses its moving statistics and keeps them.
@@ -75,7 +102,7 @@ def _freeze(model: keras.Model) -> list[tuple[keras.layers.Layer, bool]]:
     for layer in model.layers:
         if layer.name.startswith("encoder_"):
             before += [(each, each.trainable) for each in layer._flatten_layers()]
-            layer.trainable = False
+            freeze(layer)
     return before
 
 

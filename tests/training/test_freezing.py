@@ -26,7 +26,10 @@ def build(*, num_classes, input_shape):
     with keras.name_scope("encoder_own"):
         for index in range(3):
             features = layers.Conv2D(4, 3, padding="same")(features)
-            features = layers.BatchNormalization(momentum=0.5, trainable=index > 0)(features)
+            norm = layers.BatchNormalization(
+                momentum=0.5, trainable=index > 0, name=f"norm_{index}"
+            )
+            features = norm(features)
             features = layers.ReLU()(features)
     features = keras.Model(inner, features, name="encoder_own")(image)
     features = layers.BatchNormalization(name="head_bn")(features)
@@ -110,6 +113,33 @@ def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
     fit.resume(run, code=[str(tmp_path / "own.py")], on_notice=notices.append)
     assert notices[2:] == ["epoch 2: the encoder is trained from here on"]
     assert_same_end(run, whole.folder)
+
+
+def test_a_frozen_encoder_stays_frozen_after_a_network_is_saved(training, tiny_data, tmp_path):
+    recorder = Recorder()
+    fit.run(replace(training, epochs=2), tiny_data, tmp_path / "run", extra_callbacks=[recorder])
+    before, _, after = recorder.seen
+    assert moved(before, after, encoder=True)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ema": 0.5},
+        {"epochs": 2, "unfreeze_after": 1, "ema": 0.5},
+        {"freeze": "none", "batch_norm": "frozen-encoder"},
+        {"freeze": "none", "batch_norm": "frozen", "image_size": (32, 32)},
+    ],
+)
+def test_saved_networks_can_be_trained_as_they_were_built(training, tiny_data, tmp_path, changes):
+    folder = fit.run(replace(training, **changes), tiny_data, tmp_path / "run").folder
+    for name in ("best.keras", "last.keras"):
+        saved = keras.models.load_model(folder / "checkpoints" / name, compile=False)
+        layers = [layer for layer in saved._flatten_layers() if layer.weights]
+        assert [layer.name for layer in layers if not layer.trainable] == ["norm_0"]
+        # Of four convolutions and of the three other normalisations, two weights each.
+        assert len(saved.trainable_weights) == 2 * (4 + 3)
 
 
 def test_a_network_without_an_encoder_is_not_frozen(tiny_data, tiny_training, tmp_path):
