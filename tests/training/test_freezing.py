@@ -75,11 +75,20 @@ def moved(before, after, *, encoder):
     return sum(before[p].tobytes() != after[p].tobytes() for p in part), len(part)
 
 
+def assert_trainable_as_built(run):
+    for name in ("best.keras", "last.keras"):
+        saved = keras.models.load_model(run / "checkpoints" / name, compile=False)
+        layers = [layer for layer in saved._flatten_layers() if layer.weights]
+        assert [layer.name for layer in layers if not layer.trainable] == ["norm_0"]
+        # Of four convolutions and of the three other normalisations, two weights each.
+        assert len(saved.trainable_weights) == 2 * (4 + 3)
+
+
 def test_nothing_of_a_frozen_encoder_moves(training, tiny_data, tmp_path):
     recorder, notices = Recorder(), []
     more = {"extra_callbacks": [recorder], "on_notice": notices.append}
-    run = fit.run(replace(training, ema=0.5), tiny_data, tmp_path / "run", **more)
-    before, after = recorder.seen
+    run = fit.run(replace(training, epochs=2, ema=0.5), tiny_data, tmp_path / "run", **more)
+    before, _, after = recorder.seen
     assert moved(before, after, encoder=True)[0] == 0
     changed, count = moved(before, after, encoder=False)
     assert changed == count > 0
@@ -88,6 +97,7 @@ def test_nothing_of_a_frozen_encoder_moves(training, tiny_data, tmp_path):
     for (path, value), average in zip(before.items(), averages, strict=True):
         if path.startswith("encoder_"):
             np.testing.assert_array_equal(average, value)
+    assert_trainable_as_built(run.folder)
 
 
 def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
@@ -115,31 +125,10 @@ def test_the_encoder_is_trained_from_an_epoch_on_also_after_an_interruption(
     assert_same_end(run, whole.folder)
 
 
-def test_a_frozen_encoder_stays_frozen_after_a_network_is_saved(training, tiny_data, tmp_path):
-    recorder = Recorder()
-    fit.run(replace(training, epochs=2), tiny_data, tmp_path / "run", extra_callbacks=[recorder])
-    before, _, after = recorder.seen
-    assert moved(before, after, encoder=True)[0] == 0
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"ema": 0.5},
-        {"epochs": 2, "unfreeze_after": 1, "ema": 0.5},
-        {"freeze": "none", "batch_norm": "frozen-encoder"},
-        {"freeze": "none", "batch_norm": "frozen", "image_size": (32, 32)},
-    ],
-)
-def test_saved_networks_can_be_trained_as_they_were_built(training, tiny_data, tmp_path, changes):
-    folder = fit.run(replace(training, **changes), tiny_data, tmp_path / "run").folder
-    for name in ("best.keras", "last.keras"):
-        saved = keras.models.load_model(folder / "checkpoints" / name, compile=False)
-        layers = [layer for layer in saved._flatten_layers() if layer.weights]
-        assert [layer.name for layer in layers if not layer.trainable] == ["norm_0"]
-        # Of four convolutions and of the three other normalisations, two weights each.
-        assert len(saved.trainable_weights) == 2 * (4 + 3)
+def test_layers_of_a_saved_network_are_trainable_as_built(training, tiny_data, tmp_path):
+    options = replace(training, batch_norm="frozen", image_size=(32, 32))
+    run = fit.run(options, tiny_data, tmp_path / "run")
+    assert_trainable_as_built(run.folder)
 
 
 def test_a_network_without_an_encoder_is_not_frozen(tiny_data, tiny_training, tmp_path):
