@@ -430,9 +430,9 @@ class EoMT(nn.Module):
         features = self.upscale(patches.transpose(1, 2).reshape(batch, width, *grid))
         masks = torch.einsum("bqc,bchw->bqhw", self.embed(queries), features)
         classes = self.classify(queries).softmax(-1)[..., :-1]
-        scores = torch.einsum("bqk,bqhw->bkhw", classes, masks.sigmoid())
         size = images.shape[2:]
-        scores = nn.functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+        masks = nn.functional.interpolate(masks, size, mode="bilinear", align_corners=False)
+        scores = torch.einsum("bqk,bqhw->bkhw", classes, masks.sigmoid())
         return scores.clamp_min(1e-20).log()
 
 

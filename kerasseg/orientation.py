@@ -33,6 +33,8 @@ def upright(content, image):
     return image
 
 
+# A function of its own, so that the signatures of a SavedModel share one copy of it.
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 def _orientation(content):
     """Reads the orientation as an int32 scalar; 1 if there is none."""
     found = tf.constant(1)

@@ -89,8 +89,8 @@ def build(
         input_shape: `(height, width, channels)`; None for any height or width.
         preprocessing: "encoder" for images in [0, 255], or the name of a preset; None for already
             normalised input.
-        resize_logits: Whether to resize the scores to the input's resolution and take their
-            logarithms.
+        resize_logits: Whether to resize the logits of the masks to the input's resolution before
+            the scores are computed, and to take the logarithms of these.
 
     Returns:
         A functional model, a `layers.mask_classification.MaskClassificationModel`, from images
@@ -106,8 +106,7 @@ def build(
         https://arxiv.org/abs/2503.19108
 
     Differs from the paper:
-        Scores are resized, where the authors resize the logits of the masks: there are fewer
-        classes than queries. Images are padded to whole patches.
+        Images are padded to whole patches.
     """
     check_options(
         num_classes=num_classes,
@@ -140,10 +139,13 @@ def build(
         outputs[f"class_queries{of_block}"] = classes
         crop = CropLike(0, _STRIDE, dtype="float32", name=f"masks{of_block}")
         outputs[f"masks_queries{of_block}"] = crop(masks, images)
-    scores = QueryScores(name="scores")(outputs["class_queries"], outputs["masks_queries"])
+    masks = outputs["masks_queries"]
     if resize_logits:
-        scores = Upsample(_STRIDE, dtype="float32", name="resize_logits")(scores)
-        scores = CropLike(0, dtype="float32", name="crop_logits")(scores, images)
+        _, masks = found[0]
+        masks = Upsample(_STRIDE, dtype="float32", name="resize_masks")(masks)
+        masks = CropLike(0, dtype="float32", name="crop_masks")(masks, images)
+    scores = QueryScores(name="scores")(outputs["class_queries"], masks)
+    if resize_logits:
         scores = LogarithmOfScores(name="logarithm")(scores)
     return MaskClassificationModel(images, {"logits": scores, **outputs}, name="eomt")
 

@@ -20,6 +20,7 @@ from kerasseg import models, serving
 from kerasseg.checkpoints import transfer
 from kerasseg.layers import MaxPoolingWithIndices, SegmentationModel
 from kerasseg.layers.outputs import without_auxiliary
+from kerasseg.layers.queries import QueryScores
 from kerasseg.layers.resize import resize_bilinear
 from kerasseg.pipelines.exports.parity import labels_agree
 from kerasseg.pipelines.serving import saved_model
@@ -203,18 +204,19 @@ def test_preprocessing_and_resizing_can_be_left_out(name, variant):
     inner.set_weights(model.get_weights())
     layer = model.get_layer("preprocessing")
     channels = images[..., ::-1] if layer.channel_order == "bgr" else images
-    normalised = (channels - np.array(layer.mean)) / np.array(layer.std)
-    logits, expected = inner(normalised.astype(np.float32)), model(images)
+    normalised = ((channels - np.array(layer.mean)) / np.array(layer.std)).astype(np.float32)
+    logits, expected = inner(normalised), model(images)
     height, width = logits.shape[1:3]
     # A power of two along both sides, though Caffe's pooling rounds up, to a row more.
     assert round(math.log2(64 / height)) == round(math.log2(96 / width))
-    if name == "eomt":
-        expected = np.exp(expected)  # its logits are the logarithms of the resized scores
-    of_patches = name in ("eomt", "segmenter")
-    if "pad_corners" in [layer.name for layer in model.layers]:
+    if name == "eomt":  # the scores of resized masks
+        found = inner(normalised, training=True)
+        masks = resize_bilinear(found["masks_queries"], (64, 96), False)
+        logits, expected = QueryScores()(found["class_queries"], masks), np.exp(expected)
+    elif "pad_corners" in [layer.name for layer in model.layers]:
         # Padded so that features lie on every n-th pixel, which resizing leaves as they are.
         expected = expected[:, :: 64 // height, :: 96 // width]
-    elif height < 64 and not of_patches:
+    elif height < 64 and name != "segmenter":
         aligned = model.get_layer("resize_logits").align_corners
         logits = resize_bilinear(logits, (64, 96), aligned)
     elif height < 64:

@@ -103,15 +103,25 @@ def test_what_queries_find_is_an_output_of_training_at_a_quarter_of_the_size():
         assert outputs[f"masks_queries{block}"].shape == (2, 10, 13, QUERIES)
 
 
-def test_logits_are_the_logarithms_of_the_scores():
-    model, images = small(num_blocks=1), np.zeros((1, 16, 16, 3), np.float32)
+def test_logits_are_the_logarithms_of_the_scores_of_enlarged_masks():
+    model = small(num_blocks=1)
+    images = np.random.default_rng(0).uniform(0, 255, (1, 16, 32, 3)).astype(np.float32)
     outputs = model(images, training=True)
     classes = np.exp(outputs["class_queries"])
     classes = (classes / classes.sum(-1, keepdims=True))[..., :-1]
-    shares = 1 / (1 + np.exp(-outputs["masks_queries"].numpy()))
-    expected = np.einsum("bqc,bhwq->bhwc", classes, shares)
-    expected = resize_bilinear(expected.astype(np.float32), (16, 16), False)
+    masks = resize_bilinear(outputs["masks_queries"], (16, 32), False).numpy()
+    expected = np.einsum("bqc,bhwq->bhwc", classes, 1 / (1 + np.exp(-masks)))
     np.testing.assert_allclose(np.exp(outputs["logits"]), expected, rtol=1e-5)
+
+
+def test_an_image_is_part_of_one_of_whole_patches():
+    model = small()
+    images = np.empty((1, 48, 64, 3), np.float32)
+    images[:] = model.get_layer("preprocessing").mean  # 0 when it is normalised
+    image = np.random.default_rng(0).uniform(0, 255, (37, 50, 3))
+    images[0, :37, :50] = image
+    logits = model(images[:, :37, :50])
+    np.testing.assert_allclose(logits, model(images)[:, :37, :50], rtol=1e-5)
 
 
 def test_the_number_of_blocks_follows_the_depth():
