@@ -137,6 +137,8 @@ def free_port():
 
 def pytest_configure(config):
     """Splits the CPU into two logical devices, which must precede TensorFlow's first operation."""
+    if getattr(config.option, "dist", "no") != "no":
+        return  # this process hands the tests out to others
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]

@@ -31,6 +31,12 @@ SMALL = {
     "ddrnet": {},
     "pidnet": {},
 }
+# Each has operations that the others lack; together they have those of all.
+OFTEN = ("eomt", "fpn", "lraspp", "pidnet", "pspnet", "segformer", "segnet", "unet", "upernet")
+every_architecture = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in models.names()],
+)
 # Keras' dropout draws its seed on the GPU and reads it on the host: two numbers per layer.
 KERAS_DROPOUT = {"Cast -> StatelessRandomGetKeyCounter (int32)"}
 OF_CLASSES = [1.0, 2.0, 1.0, 0.5, 1.0]
@@ -116,7 +122,7 @@ def test_metrics_stay_on_the_gpu(weighted):
 
 # The dtype for which TensorFlow has the fewest kernels.
 @pytest.mark.parametrize("policy", ["mixed_bfloat16"], indirect=True)
-@pytest.mark.parametrize("name", models.names())
+@every_architecture
 def test_an_architecture_and_its_gradients_stay_on_the_gpu(name, policy):
     with layers.native_operations():
         options = SMALL.get(name, {"encoder": "resnet18"})
@@ -132,7 +138,7 @@ def test_an_architecture_and_its_gradients_stay_on_the_gpu(name, policy):
         assert stops(step.get_concrete_function(of_one_size)) <= KERAS_DROPOUT
 
 
-@pytest.mark.parametrize("name", models.names())
+@every_architecture
 def test_evaluation_and_prediction_at_any_size_stay_on_the_gpu(name):
     with layers.native_operations():
         options = SMALL.get(name, {"encoder": "resnet18"})

@@ -363,6 +363,8 @@ def test_versions_in_turn_take_no_more_memory_than_one(untried, tmp_path):
     assert max(sizes[4:]) - sizes[3] < 20, sizes
 
 
+# Also in the slow soak test, beside hostile clients; four clients take all processors for seconds.
+@pytest.mark.slow
 def test_nobody_waits_while_a_version_is_loaded(tmp_path):
     publish(tmp_path / "street", 1, 0)
     image = encode(PIXELS)
