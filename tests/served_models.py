@@ -81,7 +81,8 @@ class Brightest(tf.Module):
             output_types=[tf.int32],
             output_shapes=[()],
         )
-        waited = tf.data.experimental.from_variant(late, one.element_spec)
+        # Of one element: at the end it would wait once more.
+        waited = tf.data.experimental.from_variant(late, one.element_spec).take(1)
         with tf.control_dependencies([waited.reduce(0, lambda _, element: element)]):
             ended = tf.timestamp()
         return {"waited": seconds, "ended": tf.fill(tf.shape(seconds), ended)}

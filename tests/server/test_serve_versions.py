@@ -300,7 +300,7 @@ def test_a_version_stays_until_its_last_request_has_been_answered(untried, tmp_p
     with serving(tmp_path) as url:
 
         def wait():
-            body = {"signature_name": "slow", "instances": [6.0]}
+            body = {"signature_name": "slow", "instances": [8.0]}
             answers.append(requests.post(f"{url}/v1/models/street:predict", json=body, timeout=60))
 
         thread = threading.Thread(target=wait)
@@ -312,7 +312,7 @@ def test_a_version_stays_until_its_last_request_has_been_answered(untried, tmp_p
         assert offset_of(url) == 1
         assert answers == []
         thread.join()
-        assert answers[0].json()["predictions"][0]["waited"] == 6
+        assert answers[0].json()["predictions"][0]["waited"] == 8
         until(lambda: state_of_version(url, "street", 1) == ("START", ""))
 
 
