@@ -31,11 +31,23 @@ SMALL = {
     "ddrnet": {},
     "pidnet": {},
 }
-# Each has operations that the others lack; together they have those of all.
-OFTEN = ("eomt", "fpn", "lraspp", "pidnet", "pspnet", "segformer", "segnet", "unet", "upernet")
+# All their operations are those of the others, too.
+SELDOM = (
+    "ddrnet",
+    "deeplab",
+    "deeplabv3",
+    "deeplabv3plus",
+    "fcn",
+    "linknet",
+    "manet",
+    "pan",
+    "refinenet",
+    "segmenter",
+    "unetplusplus",
+)
 every_architecture = pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in OFTEN else pytest.mark.slow) for n in models.names()],
+    [pytest.param(n, marks=pytest.mark.slow if n in SELDOM else ()) for n in models.names()],
 )
 # Keras' dropout draws its seed on the GPU and reads it on the host: two numbers per layer.
 KERAS_DROPOUT = {"Cast -> StatelessRandomGetKeyCounter (int32)"}

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasseg.layers.query_attention import QueryAttention
 
-from .freezing import trainable_as_built
+from . import freezing
 
 
 class WeightAverages(keras.callbacks.Callback):
@@ -37,12 +37,9 @@ class WeightAverages(keras.callbacks.Callback):
 
     def __init__(self, trained: keras.Model, decay: float, strategy: tf.distribute.Strategy):
         super().__init__()
-        with strategy.scope():
+        with strategy.scope(), freezing.as_built(trained):
             self.network = type(trained).from_config(trained.get_config())
-        for layer, copied in zip(
-            trained._flatten_layers(), self.network._flatten_layers(), strict=True
-        ):
-            copied.trainable = trainable_as_built(layer)
+        for layer, copied in zip(trained.layers, self.network.layers, strict=True):
             if isinstance(layer, QueryAttention) and isinstance(copied, QueryAttention):
                 copied.annealing = layer.annealing
         self.variables = self.network.variables

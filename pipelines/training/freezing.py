@@ -11,24 +11,24 @@ from ..runs.training_options import TrainingOptions
 
 def freeze(layer: keras.layers.Layer) -> None:
     """Freezes a layer, and those inside of it, for this training: see `as_built`."""
-    for each in layer._flatten_layers():
-        as_built: Any = each
-        as_built.trainable_as_built = trainable_as_built(each)
+    inner: list[Any] = layer._flatten_layers()
+    for each in inner:
+        each.trainable_as_built = _trainable_as_built(each)
     layer.trainable = False
 
 
-def trainable_as_built(layer: keras.layers.Layer) -> bool:
+def _trainable_as_built(layer: keras.layers.Layer) -> bool:
     """Tells whether a layer was trainable before this training froze it."""
     return getattr(layer, "trainable_as_built", layer.trainable)
 
 
 @contextlib.contextmanager
 def as_built(model: keras.Model) -> Iterator[None]:
-    """Takes back in the block what `freeze` did, so that a saved model can be trained as it was."""
+    """Takes back in the block what `freeze` did, so that a copy can be trained as it was built."""
     now = [(layer, layer.trainable) for layer in model._flatten_layers()]
     try:
         for layer, _ in now:  # the outer ones first, which change the inner ones
-            layer.trainable = trainable_as_built(layer)
+            layer.trainable = _trainable_as_built(layer)
         yield
     finally:
         for layer, trainable in now:

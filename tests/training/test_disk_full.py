@@ -26,8 +26,8 @@ def test_a_full_disk_keeps_the_state_before(small_disk, tiny_data, tiny_training
     run = small_disk / "run"
     begin = functools.partial(fit.run, tiny_training, tiny_data, run)
     resume = functools.partial(fit.resume, run)
-    # Room for half of the network; for the network, but not for the state.
-    for train, left in ((begin, 130_000), (resume, 420_000)):
+    # Room for nothing; for half of the network; for the network, but not for the state.
+    for train, left in ((begin, 0), (resume, 130_000), (resume, 420_000)):
         full = At(1, 0, functools.partial(fill, small_disk, left))
         with pytest.raises(InputError, match="cannot be written") as refusal:
             train(extra_callbacks=[full])
