@@ -178,6 +178,14 @@ def usual_precision():
 
 
 @pytest.fixture
+def untried(monkeypatch):
+    """Servers load versions without trying each in a process before."""
+    from kerasseg.pipelines.server import trial
+
+    monkeypatch.setattr(trial.Trials, "run", lambda self, folder: None)
+
+
+@pytest.fixture
 def two_cpus() -> list[str]:
     """Two devices that stand in for two GPUs."""
     return ["CPU:0", "CPU:1"]

@@ -210,6 +210,7 @@ def test_an_option_of_another_dataset_is_refused(folder_tree):
         check.run(folder_tree, coarse=True)
 
 
+@pytest.mark.slow
 def test_a_dataset_that_is_drawn_can_be_checked(tmp_path):
     report = check.run(tmp_path, "scenes", samples=1)
     assert [(split.name, split.pairs) for split in report.splits] == [

@@ -185,6 +185,7 @@ def test_an_export_that_fails_its_check_leaves_no_version(tiny_run, tmp_path, mo
     assert list((tmp_path / "tiny").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_tf_module_that_holds_the_model_fails_in_the_c_loader(tiny_run, tmp_path):
     """The way of saving that this project must not take: it would pass a check in Python."""
     model = kerasseg.load(tiny_run)
@@ -208,6 +209,7 @@ def test_a_tf_module_that_holds_the_model_fails_in_the_c_loader(tiny_run, tmp_pa
         saved_model.predict_in_clean_process(tmp_path, [image])
 
 
+@pytest.mark.slow
 def test_a_network_of_mixed_precision_passes_its_check(tiny_run, tmp_path):
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16")

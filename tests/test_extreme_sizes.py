@@ -65,6 +65,7 @@ def test_predict(file, photos, tmp_path):
         assert read(item.overlay).shape == read(item.image).shape
 
 
+@pytest.mark.slow  # tracing the CRF
 @pytest.mark.parametrize("file", ["within a box"], indirect=True)
 def test_predict_with_a_crf(file, photos, tmp_path):
     crf = CRFParameters(num_iterations=1)

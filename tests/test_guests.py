@@ -305,6 +305,7 @@ def test_a_module_that_python_finds_may_be_named(run_cli, tiny_data, tmp_path, m
     assert run_cli("fit", "--resume", "--run", run, *again).exit_code == 0
 
 
+@pytest.mark.slow
 def test_two_replicas_train_with_a_loss_of_ones_own(tiny_data, tmp_path, two_cpus):
     options = replace(
         options_of(f"{NETWORK}:build", f"{LOSS}:Focal", filters=4), augment="none", flip=False
@@ -316,7 +317,9 @@ def test_two_replicas_train_with_a_loss_of_ones_own(tiny_data, tmp_path, two_cpu
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
-@pytest.mark.parametrize("size", [(), ("--image-size", "32,48")])
+@pytest.mark.parametrize(
+    "size", [(), pytest.param(("--image-size", "32,48"), marks=pytest.mark.slow)]
+)
 def test_the_networks_of_a_run_need_no_loss(alone, tiny_data, tmp_path, size):
     run = tmp_path / "run"
     loss = ("--loss", f"{LOSS}:Focal", "--loss-option", "gamma=1")

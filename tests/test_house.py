@@ -338,7 +338,10 @@ def test_submodules_are_there_after_importing_the_package_alone():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("package", ["layers", "losses", "metrics"])
+@pytest.mark.parametrize(
+    "package",
+    ["losses", *(pytest.param(name, marks=pytest.mark.slow) for name in ("layers", "metrics"))],
+)
 def test_a_package_can_be_the_first_that_is_imported(package):
     """Keras is then imported in the middle of it, and our classes in the middle of that."""
     code = f"from kerasseg.{package} import *\nfrom kerasseg.losses import LovaszSoftmax"

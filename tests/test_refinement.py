@@ -49,6 +49,7 @@ def test_predictions_are_those_of_network_and_crf(run, image, tmp_path):
     assert (refined != np.asarray(PIL.Image.open(tmp_path / "plain" / "a.png"))).any()
 
 
+@pytest.mark.slow
 def test_the_strip_shows_the_image_and_each_number_of_iterations(run, image, tmp_path, run_cli):
     result = run_cli("predict", run, image, "--output", tmp_path, "--crf-strip", "0,1,2")
     assert result.exit_code == 0, result.output
@@ -154,6 +155,7 @@ def test_the_boundary_is_where_another_class_is_within_five_pixels():
     assert np.flatnonzero(near).tolist() == list(range(7, 17))
 
 
+@pytest.mark.slow
 def test_the_saved_model_has_the_crf_inside(run, image, tmp_path):
     crf.save(run, PARAMETERS, {})
     version = export.run(run, output=tmp_path / "served", crf=PARAMETERS, probabilities=True)

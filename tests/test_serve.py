@@ -50,6 +50,9 @@ from tensorflow_serving.apis import (  # noqa: E402
 
 from kerasseg.pipelines.server import warmup  # noqa: E402
 
+# `test_serve_versions.py` is about trials.
+pytestmark = pytest.mark.usefixtures("untried")
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -491,7 +494,9 @@ def process(models):
         yield process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_lets_the_running_request_end(process, number):
     assert "street, versions 11, 2\nstreet-crf, versions 1\n" in process.said
     (url,) = re.findall(r"serving at (http://127\.0\.0\.1:\d+) and grpc://127", process.said)

@@ -105,6 +105,7 @@ def test_imagenet_means_the_preset_of_keras_hub_for_a_resnet(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_resnet_of_another_depth_fills_nothing(tmp_path):
     resnet_of_keras_hub(50).save_to_preset(tmp_path / "preset")
     model = kerasseg.build("deeplabv3plus", num_classes=2, encoder="resnet18", filters=8)

@@ -17,7 +17,13 @@ def images(*shape):
 
 
 # Flatten and three dense layers; global pooling; the same with channel attention inside.
-@pytest.mark.parametrize("name", ["VGG16", "MobileNetV2", "ResNet50", "EfficientNetB0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("VGG16", "MobileNetV2", "EfficientNetB0"),
+        pytest.param("ResNet50", marks=pytest.mark.slow),
+    ],
+)
 def test_the_scores_are_the_classifier_s_on_images_of_its_size(name):
     dense = classifier(name)
     convolutional = encoders.convolutionalize(dense)

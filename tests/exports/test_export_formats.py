@@ -87,7 +87,13 @@ def network(tiny_run):
     return kerasseg.load(tiny_run)
 
 
-@pytest.mark.parametrize(("name", "variant"), [("unet", "milesial"), ("segnet", "pytorch-semseg")])
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param("unet", "milesial", marks=pytest.mark.slow),
+        ("segnet", "pytorch-semseg"),
+    ],
+)
 def test_files_take_images_smaller_than_the_poolings(name, variant, tmp_path):
     keras.utils.set_random_seed(0)
     model = kerasseg.build(name, num_classes=3, variant=variant, filters=2)

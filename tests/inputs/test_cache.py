@@ -114,6 +114,7 @@ def test_the_available_memory_is_a_sensible_number():
     assert available is None or 2**20 < available < 2**50
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_with_and_without_the_cache_resumed_or_not(
     tiny_data, tiny_training, tiny_run, tmp_path
 ):

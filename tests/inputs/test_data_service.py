@@ -74,7 +74,7 @@ def assert_same(ours, others):
         np.testing.assert_array_equal(label, other_label)
 
 
-@pytest.mark.parametrize("policy", ["standard", "rand"])
+@pytest.mark.parametrize("policy", ["standard", pytest.param("rand", marks=pytest.mark.slow)])
 def test_one_worker_gives_the_same_stream(tiny_data, one_worker, policy):
     here = epochs(tiny_data, 0, 3, policy=policy)
     served = epochs(tiny_data, 0, 3, policy=policy, service=one_worker)

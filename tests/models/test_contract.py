@@ -67,6 +67,8 @@ FIRST_CASES = [next(case for case in CASES if case[0] == name) for name in model
 # Those whose own layers depend on the image's size when it is known at last, each in its way: the
 # window of a pooling, a grid of position embeddings, places to unpool to, and padding.
 DYNAMIC = ("pspnet", "segmenter", "segnet", "deeplabv3plus")
+# Those whose layers all are in others, too.
+PLAIN = ("ddrnet", "deeplab", "deeplabv3", "fpn", "linknet", "manet", "refinenet", "unetplusplus")
 # What is added to the last features of DDRNet and PIDNet, which only normalisations read. At these
 # sizes the border of their poolings does not tell it either.
 SHIFT = re.compile(r"context5_\d_(3|downsample)_bn/beta")
@@ -164,8 +166,8 @@ def same_weights_in_every_run():
 
 
 @every_model
-# Odd sides, even ones and sides of a pixel.
-@pytest.mark.parametrize("size", [(47, 64), (1, 1), (7, 1)])
+# An odd side and an even one, and sides of a pixel.
+@pytest.mark.parametrize("size", [(47, 64), (1, 1), pytest.param((7, 1), marks=pytest.mark.slow)])
 def test_logits_have_the_image_s_size_whatever_it_is(name, variant, size):
     logits = built(name, variant)(random_images(2, *size, 3))
     assert logits.shape == (2, *size, NUM_CLASSES)
@@ -327,7 +329,9 @@ def test_mixed_precision_gives_float32_logits_near_those_of_float32(
     assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in model.layers)
 
 
-@every_architecture
+@pytest.mark.parametrize(
+    ("name", "variant"), slow_unless([case for case in FIRST_CASES if case[0] not in PLAIN])
+)
 def test_images_of_several_sizes_run_through_one_graph(name, variant):
     model = built(name, variant)
     run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
@@ -339,7 +343,7 @@ def test_images_of_several_sizes_run_through_one_graph(name, variant):
 @pytest.mark.parametrize(
     ("name", "variant"),
     # Tracing an export takes as long as all other tests of a variant together. The others have
-    # layers of these; and each goes as a graph through several sizes in the test above.
+    # layers of these, which go as graphs through several sizes in the test above.
     slow_unless([case for case in FIRST_CASES if case[0] in DYNAMIC]),
 )
 def test_the_export_gives_the_model_s_labels_through_the_c_loader(name, variant, tmp_path):

@@ -9,7 +9,8 @@ from parity import NAMES, assert_equal_logits, describe, load, parameters
 from kerasseg import checkpoints, inference
 
 # References with more parameters are only in the slow tests where a smaller one of the same
-# architecture is in every run: their weights take seconds to draw.
+# architecture is in every run: their weights take seconds to draw. Of the same architecture from
+# the same source, too, only the smallest is in every run.
 LARGE = 30_000_000
 # Beginnings of the names of classifiers, with the layers before them that only they use.
 CLASSIFIER = re.compile(
@@ -20,11 +21,15 @@ CLASSIFIER = re.compile(
 def cases():
     references = {name: describe(name) for name in NAMES}
     size = {name: reference["parameters"] for name, reference in references.items()}
-    smallest = {}
+    smallest, smallest_of_source = {}, {}
     for name in sorted(NAMES, key=lambda name: size[name]):
-        smallest.setdefault(references[name]["model"], name)
+        model, source = references[name]["model"], references[name]["source"]
+        smallest.setdefault(model, name)
+        # Encoders have no architecture in common.
+        smallest_of_source.setdefault((model, name if model == "encoder" else source), name)
     for name in NAMES:
-        is_slow = size[name] > LARGE and name not in smallest.values()
+        is_large = size[name] > LARGE and name not in smallest.values()
+        is_slow = is_large or name not in smallest_of_source.values()
         yield pytest.param(name, marks=pytest.mark.slow if is_slow else ())
 
 

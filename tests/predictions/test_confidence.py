@@ -63,7 +63,10 @@ def test_with_a_crf_they_are_those_of_its_marginals(tiny_run, photo, tmp_path):
     np.testing.assert_allclose(read(written.confidence), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("crf", [None, CRFParameters(num_iterations=1)])
+SLOW_CRF = pytest.param(CRFParameters(num_iterations=1), marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("crf", [None, SLOW_CRF])
 def test_pixels_below_the_minimum_are_ignored_and_not_coloured(crf, tiny_run, photo, tmp_path):
     (usual,) = predict.run(tiny_run, photo, output=tmp_path / "usual", crf=crf, confidence=True)
     sure = read(usual.confidence)

@@ -127,6 +127,7 @@ def test_several_videos_of_a_folder_are_predicted_and_results_are_no_videos(tiny
         assert found == ["a.mkv_overlay.mp4", "a.mp4_overlay.mp4", "sub/b_overlay.mp4"]
 
 
+@pytest.mark.slow
 def test_views_a_crf_and_a_least_confidence_work_as_for_images(tiny_run, tmp_path, monkeypatch):
     video = make_video(tmp_path / "film.mkv", 1, codec="ffv1", form="bgr0")
     ((pixels, _),) = decoded(video)

@@ -36,6 +36,10 @@ PREDICT = "/v1/models/street:predict"
 IMAGE = encode(random_pixels(7))
 
 
+# `test_serve_versions.py` is about trials.
+pytestmark = pytest.mark.usefixtures("untried")
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     return write_models(tmp_path_factory.mktemp("served"))
@@ -335,7 +339,7 @@ def test_a_slow_answer_is_not_cut_off(server, impatient):
     assert answer.json()["predictions"][0]["waited"] == 1.5
 
 
-@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("reads", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_answer_is_given_up_if_nothing_of_it_is_read(models, impatient, reads):
     ones = np.ones((1, 700, 700, 3), int)
     body = {"signature_name": "probabilities", "inputs": ones.tolist()}

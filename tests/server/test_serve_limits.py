@@ -28,6 +28,10 @@ PIXELS = random_pixels(8)
 GOOD = json.dumps({"instances": [{"b64": base64.b64encode(encode(PIXELS)).decode()}]}).encode()
 
 
+# `test_serve_versions.py` is about trials.
+pytestmark = pytest.mark.usefixtures("untried")
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     return write_models(tmp_path_factory.mktemp("served"))

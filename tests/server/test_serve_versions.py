@@ -46,12 +46,6 @@ def _hurry(monkeypatch):
     monkeypatch.setattr(versions, "_FIRST_RETRY", 0.5)
 
 
-@pytest.fixture
-def untried(monkeypatch):
-    """Trials, each of which takes a process, are left out."""
-    monkeypatch.setattr(trial.Trials, "run", lambda self, folder: None)
-
-
 @contextlib.contextmanager
 def serving(folder):
     with Server(folder, rest_port=0, grpc_port=0) as server:
@@ -346,6 +340,7 @@ def test_a_changed_file_has_its_version_loaded_again(untried, tmp_path):
         assert offset_of(url) == 1
 
 
+@pytest.mark.slow
 def test_versions_in_turn_take_no_more_memory_than_one(untried, tmp_path):
     ballast = {"ballast": 5_000_000}
     write_version(tmp_path / "street" / "1", 0, **ballast)

@@ -109,6 +109,7 @@ def training(tiny_training):
     return replace(tiny_training, model_options=options, epochs=1, batch_size=2, accumulate=2)
 
 
+@pytest.mark.slow
 def test_a_run_of_small_batches_is_a_run_of_large_ones(training, tiny_data, tmp_path, two_cpus):
     # Without dropout and statistics of batches; the padding of the crops is ignored. In an epoch of
     # 12 images, the last 2 do not fill a step of 10.

@@ -62,7 +62,7 @@ def averaged(training, tiny_data, tmp_path_factory):
     return run_on
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_saved_network_is_the_average_and_the_state_keeps_the_weights(
     averaged, two_cpus, replicas
 ):
@@ -99,6 +99,7 @@ def test_a_decay_above_that_of_the_step_does_not_count_yet():
     np.testing.assert_allclose(found, 1 - distances, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_average_is_resumed_bit_for_bit(training, averaged, two_cpus, tiny_data, tmp_path):
     stopped = At(1, 1, signalled(signal.SIGTERM))
     with pytest.raises(Interrupted):

@@ -100,6 +100,7 @@ def test_runs_on_rgb_images_of_8_bits_record_nothing_new(tiny_run):
     assert "channels" not in content["options"]
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_as_the_one_that_was_not_interrupted(run, data, tmp_path):
     with pytest.raises(Interrupted):
         fit.run(

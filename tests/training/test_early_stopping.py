@@ -80,6 +80,7 @@ def test_a_training_ends_early_and_is_not_continued(ended):
     assert run_folder.history(ended) == epochs
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_after_the_same_epoch(ruinous, ended, tiny_data, tmp_path):
     def stop():
         raise KeyboardInterrupt

@@ -88,6 +88,7 @@ def test_a_run_killed_in_its_first_epoch_ends_as_one_that_was_not(fit_arguments,
     goes_on_to_the_same_end(run, whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_a_state_is_written_ends_as_one_that_was_not(
     fit_arguments, whole, tmp_path
 ):

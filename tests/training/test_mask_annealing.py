@@ -39,6 +39,7 @@ class Recorder(keras.callbacks.Callback):
         self.shares = [*getattr(self, "shares", []), float(attention(self.model).annealing())]
 
 
+@pytest.mark.slow
 def test_fit_trains_with_masks_that_end_and_saves_a_plain_transformer(tiny_data, tmp_path):
     options = TrainingOptions(
         model="eomt", model_options=SMALL, epochs=3, batch_size=2, crop_size=(32, 32)

@@ -59,6 +59,7 @@ def test_more_epochs_stretch_the_schedule(extended, tiny_run, tiny_training):
     assert (listed["status"], listed["epochs"], listed["epochs_planned"]) == ("finished", 3, 3)
 
 
+@pytest.mark.slow
 def test_an_epoch_keeps_the_rate_of_its_steps_if_a_phase_begins_before_its_evaluation(
     tiny_training, tiny_data, tmp_path
 ):

@@ -61,7 +61,7 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on_from_there_again_and_
 ):
     run, before = tmp_path / "run", signal.getsignal(signal.SIGTERM)
     train = functools.partial(fit.run, training, tiny_data, run)
-    for epoch, step in ((0, 0), (1, 1), (1, 2), (2, 2)):
+    for epoch, step in ((0, 0), (1, 1), (2, 2)):
         at = At(epoch, step, signalled(signal.SIGTERM))
         with pytest.raises(Interrupted):
             train(extra_callbacks=[at])

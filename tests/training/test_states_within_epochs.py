@@ -50,6 +50,7 @@ def positions(folder):
     return sorted(path.name for path in (folder / "checkpoints").glob("epoch-*"))
 
 
+@pytest.mark.slow
 def test_a_kill_loses_only_the_steps_since_the_last_state(training, whole, tiny_data, tmp_path):
     options = dataclasses.replace(training, checkpoint_every="1", keep=3)
     with pytest.raises(KilledError):

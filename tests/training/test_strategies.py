@@ -41,6 +41,7 @@ def test_one_device_without_mirroring_trains_as_one_that_is_mirrored(
     assert_same_end(run, tiny_run)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_strategy_and_keeps_its_own(tiny_run, tmp_path):
     run, notices = tmp_path / "run", []
     shutil.copytree(tiny_run, run)
