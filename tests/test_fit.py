@@ -245,6 +245,7 @@ def test_a_dataset_whose_pixels_were_not_counted_is_not_cached(
     assert uncounted_run.options.cache == "auto"
 
 
+@pytest.mark.slow
 def test_few_steps_with_a_high_momentum_have_averages_to_evaluate_by(
     tiny_data, tiny_training, tmp_path
 ):

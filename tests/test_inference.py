@@ -75,7 +75,10 @@ def test_a_missing_model_is_an_error_that_names_it(tmp_path):
         kerasseg.load(tmp_path)
 
 
-@pytest.mark.parametrize("order", ["import kerasseg, keras", "import keras, kerasseg"])
+@pytest.mark.parametrize(
+    "order",
+    ["import kerasseg, keras", pytest.param("import keras, kerasseg", marks=pytest.mark.slow)],
+)
 def test_keras_loads_a_run_in_a_fresh_process_after_import_kerasseg(tiny_run, order):
     path = tiny_run / inference.BEST_MODEL
     code = f"{order}; print(keras.models.load_model({str(path)!r}, compile=False).output_shape)"

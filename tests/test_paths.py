@@ -112,6 +112,7 @@ def test_a_model_file_and_a_class_list(path, image, tmp_path):
     assert written.label == Path("m", "predictions", "a.png")
 
 
+@pytest.mark.slow
 def test_crf_tune(path, tiny_run, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(crf_tune, "_search", lambda start, score: start)
     shutil.copytree(tiny_run, tmp_path / "run")

@@ -179,6 +179,7 @@ def test_an_export_that_is_not_quantised_is_scored_if_asked(tiny_run, tiny_data,
     assert told["network"]["mean_iou"] == evaluate.run(run)["mean_iou"]
 
 
+@pytest.mark.slow
 def test_an_openvino_file_is_scored_where_the_dataset_is(
     tiny_run, openvino_export, run_cli, tmp_path
 ):

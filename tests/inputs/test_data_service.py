@@ -114,6 +114,7 @@ def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
         )
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_with_and_without_a_service(
     tiny_data, tiny_training, tiny_run, tmp_path, one_worker
 ):

@@ -264,7 +264,9 @@ def test_a_loss_is_the_same_again_from_its_configuration(batch, loss):
 
 
 @every_loss
-def test_two_replicas_train_as_one(batch, weights, loss, two_cpus):
+# `test_losses.py` has graphs of two losses in every run.
+@pytest.mark.parametrize("eagerly", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_two_replicas_train_as_one(batch, weights, loss, eagerly, two_cpus):
     labels, images = batch
     labels[0, 2:] = 255  # far fewer pixels count in one replica than in the other
     found = []
@@ -275,8 +277,6 @@ def test_two_replicas_train_as_one(batch, weights, loss, two_cpus):
             model = keras.Model(
                 inputs, keras.layers.Conv2D(3, 1, kernel_initializer=kernel)(inputs)
             )
-            # One replica eagerly: tracing takes longer than the step.
-            eagerly = strategy.num_replicas_in_sync == 1
             model.compile(keras.optimizers.SGD(0.1), loss, run_eagerly=eagerly)
         history = model.fit(images, labels, sample_weight=weights, batch_size=2, verbose=0)
         found.append((history.history["loss"][0], model.layers[1].kernel.numpy()))

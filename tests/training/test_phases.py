@@ -90,6 +90,7 @@ def test_a_new_learning_rate_begins_a_schedule_over_the_remaining_epochs(slowed,
     assert [phase.position for phase in run_folder.load(run).phases] == [(2, 0), (3, 0)]
 
 
+@pytest.mark.slow
 def test_a_phase_that_is_interrupted_is_continued_bit_for_bit(extended, slowed, tmp_path):
     def stop():
         raise KeyboardInterrupt
