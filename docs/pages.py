@@ -42,7 +42,7 @@ _COMMANDS = "reference/commands"
 _PYTHON = "reference/python"
 # Modules whose page documents all that is public in them.
 _MODULES = (
-    *("losses", "metrics", "optimizers", "schedules", "callbacks", "inference"),
+    *("metrics", "optimizers", "schedules", "callbacks", "inference"),
     *("checkpoints", "serving", "visualize"),
 )
 
@@ -212,6 +212,7 @@ def _python_pages() -> dict[str, str]:
         ],
         "models": [f"kerasseg.models.{name}.build" for name in models.names()],
         "layers": _exported("layers"),
+        "losses": _exported("losses"),
         "encoders": [
             *(f"kerasseg.encoders.{family}.features" for family in encoders.families()),
             "kerasseg.encoders._convolutionalize.convolutionalize",
@@ -261,7 +262,8 @@ def _documented(name: str, page: str) -> str:
     *_, parent, own = name.split(".")
     labels = {"models": parent, "encoders": parent, "pipelines": f"{parent}.{own}"}
     label = labels.get(page, own) if own in ("build", "features", "run", "resume") else own
-    headings = {"kerasseg": f"kerasseg.{own}", "layers": f"kerasseg.layers.{own}"}
+    headings = {"kerasseg": f"kerasseg.{own}"}
+    headings |= {package: f"kerasseg.{package}.{own}" for package in ("layers", "losses")}
     heading = headings.get(page, re.sub(r"\._\w+", "", name))
     options = f"      toc_label: {label}\n      heading: {heading}"
     return f"::: {name}\n    options:\n{options}"

@@ -149,7 +149,7 @@ def _mean_of_present(values):
     return total / tf.cast(tf.math.count_nonzero(present, -1), values.dtype)
 
 
-# The scores in history, evaluation and model card, in this order: a score is one line here.
+# The scores in history, evaluation and model card; `scores.MEANINGS` says what they mean.
 OVERALL = {
     "mean_iou": mean_iou,
     "pixel_accuracy": pixel_accuracy,

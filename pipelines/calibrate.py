@@ -71,7 +71,9 @@ def run(
             number. There are three or four passes.
 
     Returns:
-        What `calibration.json` holds: `temperature`; `network`, the checkpoint and its SHA-256;
+        What `calibration.json` holds: `temperature`; `limit`, whether it is the lowest or the
+        highest that is tried, as the loss falls further there; `network`, the checkpoint and its
+        SHA-256;
         `view`, its attributes or None;
         `dataset`, `fingerprint`, `split`, `images` and `pixels`; and `before` and `after`, each
         `expected_calibration_error`, `negative_log_likelihood` and the `bins`.
@@ -97,6 +99,7 @@ def run(
         ) from error
     report = {
         "temperature": temperature,
+        "limit": temperature in (_TEMPERATURES[0], _TEMPERATURES[-1]),
         "network": {"file": network.name, "sha256": calibration.hash_of(network)},
         "view": view.facts(),
         "dataset": dataset.name,

@@ -50,7 +50,8 @@ def run(
         devices: Names of the devices, with one replica each; None for those of the strategy.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
-        track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
+        track: Where the options and the scores of each epoch are sent, mlflow or wandb; None for
+            nowhere.
         time_limit: Seconds after which the training stops and saves its state, as after SIGTERM;
             None for no limit.
         extra_callbacks: Keras callbacks that are called after those of the run.
@@ -154,7 +155,8 @@ def resume(
         devices: Names of the devices, with one replica each; None for those of the strategy.
         service: HOST:PORT of a tf.data service that makes the training batches; None to make them
             here.
-        track: Tracker of experiments that is told each epoch, mlflow or wandb; None for none.
+        track: Where the options and the scores of each epoch are sent, mlflow or wandb; None for
+            nowhere.
         code: Files or modules with your own code that the run uses. They are executed only if they
             are those that it was trained with.
         strategy: How the training is distributed from here on, until it is resumed again; None for

@@ -32,7 +32,8 @@ def run(options: TrainingOptions, data: Path | str) -> dict[str, Any]:
         spent waiting for batches; `steps_per_epoch`; `seconds` of the whole training, of which are
         `start_seconds`, `training_seconds`, `evaluation_seconds` and `saving_seconds`; `memory`,
         the largest number of bytes in use; `available_memory`, None if unknown; `largest_batch`,
-        at most all training images, None if unknown; and `advice`, a list of sentences.
+        at most `training_images`, their number, or None if unknown; and `advice`, a list of
+        sentences.
 
     Raises:
         InputError: If the training cannot be run with these options on this dataset.
@@ -51,6 +52,7 @@ def run(options: TrainingOptions, data: Path | str) -> dict[str, Any]:
         "memory": measured.memory,
         "available_memory": available,
         "largest_batch": largest,
+        "training_images": dataset.splits["train"].examples,
     }
     return {**report, "advice": _advice(options, report)}
 

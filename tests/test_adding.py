@@ -1,4 +1,4 @@
-"""What DESIGN promises to those who add something: how many files it takes.
+"""What is promised to those who add something: how many files it takes.
 
 Each toy is added to a copy of the source, which a process of its own imports.
 """
@@ -144,14 +144,19 @@ def test_an_export_format_is_one_file(copy, tiny_run):
     assert json.loads((version / "parity.json").read_text())["format"] == "npz"
 
 
-def test_a_score_is_a_function_and_a_line(copy, tiny_run, tiny_data):
+def test_a_score_is_a_function_and_two_lines(copy, tiny_run, tiny_data):
     file = copy / "kerasseg" / "metrics.py"
     text = file.read_text()
     formula = "def half_accuracy(matrix):\n    return pixel_accuracy(matrix) / 2\n\n\nOVERALL = {\n"
     text = text.replace("OVERALL = {\n", formula + '    "half_accuracy": half_accuracy,\n')
     file.write_text(text)
+    file = copy / "kerasseg" / "scores.py"
+    line = 'MEANINGS = {\n    "half_accuracy": "A half.",\n'
+    file.write_text(file.read_text().replace("MEANINGS = {\n", line))
+    assert "[half_accuracy|mean_iou|" in kerasseg(copy, "fit", "--help").replace(" ", "")
     run = shutil.copytree(tiny_run, copy / "run")
-    said = kerasseg(copy, "evaluate", run, "--data", tiny_data)
+    said = kerasseg(copy, "evaluate", run, "--data", tiny_data, "--report", copy / "page.html")
+    assert "A half." in (copy / "page.html").read_text()
     scores = json.loads((run / "evaluation" / "validation" / "metrics.json").read_text())
     assert scores["half_accuracy"] == scores["pixel_accuracy"] / 2
     assert f"half_accuracy {scores['half_accuracy']:.4f}" in said

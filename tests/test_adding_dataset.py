@@ -1,4 +1,4 @@
-"""What DESIGN promises to those who add a dataset: it is one file, options of its own included.
+"""What is promised to those who add a dataset: it is one file, options of its own included.
 
 The toy is added to a copy of the source, which processes of their own import.
 """

@@ -148,6 +148,29 @@ def predict_one(run, folder, **options):
     return image, written
 
 
+@pytest.mark.parametrize(
+    ("factor", "temperature", "said"),
+    [(1e4, 16, "still too high"), (1e-4, 1 / 16, "still too low"), (1.0, None, None)],
+)
+def test_the_command_says_that_the_temperature_is_at_a_limit(
+    run_cli, tiny_run, tiny_data, tmp_path, factor, temperature, said
+):
+    model = kerasseg.load(tiny_run)
+    layer = model.get_layer("logits")
+    layer.set_weights([factor * weight for weight in layer.get_weights()])
+    model.save(tmp_path / "scaled.keras")
+    result = run_cli("calibrate", tmp_path / "scaled.keras", "--data", tiny_data)
+    assert result.exit_code == 0, result.output
+    (file,) = tmp_path.rglob("calibration.json")
+    report = json.loads(file.read_text())
+    assert report["limit"] is (said is not None)
+    if said is None:
+        assert "that is tried" not in result.output
+    else:
+        assert report["temperature"] == temperature
+        assert f"and the probabilities are {said}" in " ".join(result.output.split())
+
+
 def test_predictions_take_the_temperature_and_keep_their_labels(calibrated, tiny_run, tmp_path):
     run, report = calibrated
     image, scaled = predict_one(run, tmp_path / "scaled")

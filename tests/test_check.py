@@ -210,15 +210,15 @@ def test_an_option_of_another_dataset_is_refused(folder_tree):
         check.run(folder_tree, coarse=True)
 
 
-@pytest.mark.slow
-def test_a_dataset_that_is_drawn_can_be_checked(tmp_path):
-    report = check.run(tmp_path, "scenes", samples=1)
-    assert [(split.name, split.pairs) for split in report.splits] == [
-        ("train", 240),
-        ("validation", 40),
-    ]
-    assert report.errors == 0
-    assert len(report.pictures) == 2
+def test_a_dataset_that_is_drawn_is_in_no_folder(tmp_path, run_cli):
+    message = "dataset scenes must have no source folder, since code draws it, got"
+    with pytest.raises(InputError, match=message):
+        check.run(tmp_path, "scenes")
+    command = ("--dataset", "scenes", "--source", tmp_path, "--output", tmp_path / "data")
+    result = run_cli("convert", *command)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "data").exists()
 
 
 def test_every_dataset_that_convert_takes_can_be_named(tmp_path):

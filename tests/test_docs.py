@@ -4,6 +4,7 @@ import configparser
 import functools
 import html.parser
 import importlib
+import inspect
 import json
 import os
 import re
@@ -327,6 +328,23 @@ def test_the_reference_has_every_command_option_and_architecture(site):
     assert {f"kerasseg.models.{model}.build" for model in models.names()} <= architectures
     functions = parsed(site / "reference/python/pipelines.html").ids
     assert {f"kerasseg.pipelines.{verb}.run" for verb in ("convert", "fit", "export")} <= functions
+
+
+@pytest.mark.parametrize(
+    "module", [*("layers", "losses", "metrics", "optimizers", "schedules", "callbacks")]
+)
+def test_the_reference_has_every_public_name_of_a_module(site, module):
+    found = importlib.import_module(f"kerasseg.{module}")
+    names = {
+        name
+        for name, value in vars(found).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__.startswith(f"kerasseg.{module}")
+    }
+    assert names
+    ids = parsed(site / f"reference/python/{module}.html").ids
+    assert names <= {each.rpartition(".")[2] for each in ids if each}
 
 
 # The notebooks.

@@ -187,10 +187,14 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """Returns the numbers of errors and warnings in words."""
-        if not self.findings:
+        """Returns the numbers of errors, warnings and suspected label errors in words."""
+        suspected = self.suspects.total if self.suspects else 0
+        if not self.findings and not suspected:
             return "nothing wrong"
-        return f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}"
+        counts = [_count(self.errors, "error"), _count(self.warnings, "warning")]
+        if suspected:
+            counts.append(_count(suspected, "suspected label error"))
+        return ", ".join(counts)
 
     def by_kind(self) -> dict[tuple[str, str], list[Finding]]:
         """Groups the findings by severity and kind, errors first."""

@@ -212,7 +212,10 @@ def _check_ignored(path: Path, position: int, entry: Entry) -> None:
     if entry.color is not None or entry.value is not None:
         return
     if not entry.is_labelme_ignored:
-        raise InputError(f"{path}, {entry.place}: ignore must have a colour, as in 'ignore 0 0 0'.")
+        raise InputError(
+            f"{path}, {entry.place}: ignore must have a colour, as in 'ignore 0 0 0', or a number "
+            "like all classes, as in '0: road' and '11: ignore'."
+        )
     if position:
         raise InputError(
             f"{path}, {entry.place}: {entry.name} must be the first name, since it takes no "

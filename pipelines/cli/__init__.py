@@ -74,6 +74,12 @@ class _Group(click.Group):
         """Lists the commands in the order of use."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes what each command does as a whole sentence, which click would cut."""
+        rows = [(name, command.get_short_help_str(1000)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 @contextlib.contextmanager
 def _printable_errors():

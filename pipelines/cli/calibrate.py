@@ -5,6 +5,14 @@ import click
 from ..datasets import SPLITS
 from . import options, startup
 
+_AT_LIMIT = {
+    True: "This is the highest temperature that is tried, and the probabilities are still too "
+    "high: was the network trained, and are its classes those of the dataset?",
+    False: "This is the lowest temperature that is tried, and the probabilities are still too "
+    "low: the network is right almost everywhere, as on images that it was trained on, or its "
+    "logits are all close to 0.",
+}
+
 
 @click.command("calibrate")
 @click.argument("run", type=options.run_or_model_file)
@@ -59,5 +67,7 @@ def command(run, **arguments) -> None:
     )
     console = options.console()
     console.print(f"temperature {report['temperature']:.4f}")
+    if report["limit"]:
+        console.print(_AT_LIMIT[report["temperature"] > 1], soft_wrap=True)
     written = calibrate.output_folder(run)
     console.print(f"written to {written}: calibration.json, {calibrate.PICTURE}", soft_wrap=True)

@@ -8,6 +8,7 @@ from . import options, startup, stopping
 
 MOST_FINDINGS = 20  # of a kind
 _MOST_VALUES = 20
+_SAMPLES = 6
 
 
 @click.command("check", cls=options.DatasetCommand)
@@ -48,9 +49,7 @@ _MOST_VALUES = 20
 @click.option(
     "--samples",
     type=click.IntRange(0),
-    default=6,
-    show_default=True,
-    help="Number of images per split that the page of --html shows.",
+    help="Number of images per split that the page of --html shows; 6 unless given.",
 )
 @click.option(
     "--with",
@@ -77,6 +76,8 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
     in two splits, and classes that cannot be learned. The exit code is 1 if there are errors, and 0
     if there are only warnings or suspected label errors.
     """
+    if samples is not None and html_file is None:
+        raise click.UsageError("--samples must be given with --html.")
     if more["network"] is not None:
         startup.load_tensorflow()
     from .. import check
@@ -94,7 +95,7 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
         report = check.run(
             path,
             dataset,
-            samples=samples if html_file else 0,
+            samples=_samples(html_file, samples),
             on_progress=on_progress,
             **options.given_dataset_options(more),
         )
@@ -107,6 +108,13 @@ def command(path, dataset, json_file, html_file, samples, **more) -> None:
     console.print(report.verdict)
     if report.errors:
         raise click.exceptions.Exit(1)
+
+
+def _samples(html_file, samples: int | None) -> int:
+    """Returns the number of images per split to draw: none without a page to show them."""
+    if html_file is None:
+        return 0
+    return _SAMPLES if samples is None else samples
 
 
 def print_report(report) -> None:
@@ -141,8 +149,9 @@ def _print_suspects(report) -> None:
     if report.suspects is None:
         return
     if report.suspects.regions:
-        regions = report.suspects.regions[:MOST_FINDINGS]
-        options.print_table(*suspects_table(regions), title="suspected label errors")
+        options.print_table(
+            *suspects_table(report.suspects.regions), title="suspected label errors"
+        )
     options.console().print(suspects_text(report.suspects), soft_wrap=True)
 
 

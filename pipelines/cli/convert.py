@@ -159,9 +159,8 @@ def command(
     console = options.console()
     for split in converted.splits.values():
         size = sum(shard["bytes"] for shard in split.shards) / 2**20
-        console.print(
-            f"{split.name}: {split.examples} images, {len(split.shards)} shards, {size:.1f} MiB"
-        )
+        shards = "1 shard" if len(split.shards) == 1 else f"{len(split.shards)} shards"
+        console.print(f"{split.name}: {split.examples} images, {shards}, {size:.1f} MiB")
     console.print(f"{len(converted.classes.names)} classes in {converted.root}", soft_wrap=True)
 
 

@@ -20,6 +20,12 @@ from . import options, startup
 )
 @click.option("--name", help="Name of the model; the name of the run folder or file unless given.")
 @options.class_options
+@click.option(
+    "--data",
+    type=options.folder,
+    help="Converted dataset that names the classes of a .keras file, and that --quantize and "
+    "--score read; the dataset of the run's training unless given.",
+)
 @options.checkpoint_option
 @options.code_option
 @options.view_options
@@ -67,10 +73,10 @@ from . import options, startup
 @click.option(
     "--score/--no-score",
     default=None,
-    help="Score the export on the validation split beside its network. Unless given, exports that "
-    "are quantised are scored and, where the dataset of the training is still there, those for "
+    help="Score the export and its network on the validation split. Unless given, quantised "
+    "exports are scored, and so are exports of format "
     + " and ".join(filter(formats.is_scored, formats.names()))
-    + ".",
+    + " if the dataset of the training still exists.",
 )
 @click.option(
     "--tolerance",
@@ -81,8 +87,7 @@ from . import options, startup
 def command(run, crf, crf_iterations, **arguments) -> None:
     """Export the network of RUN as OUTPUT/NAME/VERSION.
 
-    RUN is a run folder, or a .keras file, whose classes --classes or --data names. --quantize and
-    --score read the dataset of the run's training, or --data.
+    RUN is a run folder, or a .keras file, whose classes --classes or --data names.
 
     A SavedModel takes encoded images of any size and returns label maps of the same size as PNG.
     The other formats are one file in NAME-FORMAT/VERSION/; they take and return uint8 pixels.

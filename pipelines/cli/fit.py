@@ -52,8 +52,8 @@ _PHASE = ("epochs", "learning_rate")
 @click.option(
     "--track",
     type=click.Choice(TRACKERS),
-    help="Tracker of experiments that is told each epoch: MLflow or Weights & Biases. Each is an "
-    "extra of the package. Where it keeps the run is set by its own environment variables.",
+    help="Send the options, and the scores of each epoch, to MLflow or Weights & Biases. Each is "
+    "an extra of the package. Its own environment variables say where it keeps the run.",
 )
 @click.option(
     "--time-limit",

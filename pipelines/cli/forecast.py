@@ -41,19 +41,28 @@ def command(ctx, recipe, data, as_json, encoder, output_stride, **training) -> N
 
 
 def _rows(report, epochs: int) -> list[tuple[str, str]]:
-    available, largest = report["available_memory"], report["largest_batch"]
+    available = report["available_memory"]
     return [
         ("images/s", f"{report['images_per_second']:.2f}"),
         ("waiting for data", f"{report['waiting']:.0%}"),
         ("steps per epoch", str(report["steps_per_epoch"])),
         (f"time of {epochs} epochs", describe_duration(report["seconds"])),
+        ("  of which the start", describe_duration(report["start_seconds"])),
         ("  of which steps", describe_duration(report["training_seconds"])),
         ("  of which evaluations", describe_duration(report["evaluation_seconds"])),
         ("  of which saved states", describe_duration(report["saving_seconds"])),
         ("memory", _gibibytes(report["memory"])),
         ("available memory", "-" if available is None else _gibibytes(available)),
-        ("largest batch that fits", "-" if largest is None else f"about {largest}"),
+        ("largest batch that fits", _largest_text(report)),
     ]
+
+
+def _largest_text(report) -> str:
+    if report["largest_batch"] is None:
+        return "-"
+    if report["largest_batch"] == report["training_images"]:
+        return f"all {report['training_images']} training images"
+    return f"about {report['largest_batch']}"
 
 
 def _gibibytes(count: int) -> str:

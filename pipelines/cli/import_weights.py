@@ -100,8 +100,8 @@ def command(
 
     Reads .pth (without PyTorch, executing nothing), .safetensors, .h5 and .npz. A published
     checkpoint is recognised by its name or content, or by the configuration inside it: its options,
-    preprocessing and classes are then set. An option that nothing tells must be given. A prefix of
-    the tensors' names, such as model., is removed if all tensors fit then.
+    preprocessing and classes are then set. What cannot be read from these must be given as an
+    option. A prefix of the tensors' names, such as model., is removed if all tensors fit then.
     """
     weights = address if file is None else file
     if weights is None or (file is not None and address is not None):

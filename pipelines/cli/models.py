@@ -10,9 +10,7 @@ from . import options, startup
 @click.option(
     "--image-size",
     type=options.Numbers(int, "HEIGHT,WIDTH"),
-    default=(512, 512),
-    show_default="512,512",
-    help="Size of the image for which the costs of MODEL are given, in pixels.",
+    help="Size of the image in pixels for which MODEL's costs are given; 512,512 unless given.",
 )
 @click.option(
     "--measure",
@@ -20,8 +18,7 @@ from . import options, startup
     help="Run MODEL with each encoder or size on this machine, for three seconds on one image at a "
     "time, and list images per second.",
 )
-@click.pass_context
-def command(ctx, model, image_size, measure) -> None:
+def command(model, image_size, measure) -> None:
     """List the architectures, or what MODEL costs with each encoder or in each size.
 
     Without MODEL, each line shows the variants, encoders, output strides, parameters and paper of
@@ -34,8 +31,7 @@ def command(ctx, model, image_size, measure) -> None:
     memory depends on the device. The last columns hold the best published mean IoU in percent,
     without several scales or flipping, of the checkpoints that 'kerasseg checkpoints' lists.
     """
-    given = ctx.get_parameter_source("image_size") is not click.core.ParameterSource.DEFAULT
-    if model is None and (measure or given):
+    if model is None and (measure or image_size is not None):
         raise click.UsageError("--image-size and --measure need MODEL.")
     startup.load_tensorflow()
     from .. import models
@@ -43,6 +39,7 @@ def command(ctx, model, image_size, measure) -> None:
     if model is None:
         options.print_table(models.COLUMNS, models.rows())
         return
+    image_size = image_size or (512, 512)
     with options.progress_bar(f"{model} with each encoder") as advance:
         rows = models.encoder_rows(model, image_size=image_size, measure=measure, on_row=advance)
     columns = (*models.columns_of(model), *((models.SPEED_COLUMN,) if measure else ()))

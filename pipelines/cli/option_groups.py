@@ -47,7 +47,8 @@ class GroupedCommand(click.Command):
         groups: dict[str, list[tuple[str, str]]] = {"Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            # Arguments are in the usage, and the text above says what they are.
+            if isinstance(parameter, click.Option) and record is not None:
                 groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
         for title, records in groups.items():
             with formatter.section(title):

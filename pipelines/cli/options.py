@@ -45,7 +45,8 @@ def image_options(command):
     upright_option = click.option(
         "--upright",
         is_flag=True,
-        help="Turn photographs upright as their EXIF says, if the labels are upright.",
+        help="Turn photographs upright as their EXIF says. Use it only if the labels are upright "
+        "already.",
     )
     channels_option = click.option(
         "--channels",
@@ -72,12 +73,12 @@ def served_model_options(command):
     model = click.option(
         "--model",
         metavar="NAME",
-        help="Name of the model to ask; may be left out if the server has only one model.",
+        help="Name of the server's model to ask; may be left out if the server has only one model.",
     )
     version = click.option(
         "--version",
         type=int,
-        help="Version of the model to ask; the server chooses unless given.",
+        help="Version of the server's model to ask; the server chooses unless given.",
     )
     return model(version(command))
 

@@ -196,6 +196,10 @@ def _check_source(found: ModuleType, dataset: str, source: Path | str | None) ->
         if not (hasattr(found, "IS_DRAWN") or hasattr(found, "SOURCE_IS_OPTIONAL")):
             raise InputError(f"dataset {dataset} must have a source folder, got none.")
         return Path()
+    if hasattr(found, "IS_DRAWN"):
+        raise InputError(
+            f"dataset {dataset} must have no source folder, since code draws it, got {source}."
+        )
     if not Path(source).is_dir():
         raise InputError(
             f"{source}: no such folder; --source must be the folder of the raw dataset."

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kerasseg.scores import MEANINGS
+
 from ..classes import ClassSpace
 from ..pages import charts, document
 from ..pages.document import table, text
@@ -19,17 +21,12 @@ _COMMAND = "evaluate"
 START = document.start(_COMMAND)
 _CURVES = {
     "Loss": ("loss", "validation_loss"),
-    "Scores on validation": (
-        *("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou"),
-    ),
+    "Scores on validation": tuple(MEANINGS),
     "Learning rate": ("learning_rate",),
 }
 # Scores of the whole split, and what they mean.
 _SCORES = {
-    "mean_iou": "Mean over the classes of intersection / union, of all pixels of the split.",
-    "pixel_accuracy": "Share of the labelled pixels that are right.",
-    "mean_accuracy": "Mean over the classes of the share of their pixels that is right.",
-    "frequency_weighted_iou": "IoU of the classes, weighted by their share of the labels.",
+    **MEANINGS,
     "mean_boundary_iou": "Mean IoU of the pixels near the boundaries of the classes (Cheng et al., "
     "2021): within 2 % of the image's diagonal.",
     "image_mean_iou": "Mean over the images of the mean IoU of the classes in their label "

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from kerasseg import atomic_files
+from kerasseg.scores import MEANINGS
 
 from ..classes import ClassSpace
 from ..errors import InputError, writing_to
@@ -25,7 +26,6 @@ _WIDTH = 16.0  # inches, at 100 pixels each
 _CURVES_HEIGHT = 4.0
 _LEAST_CLASSES_HEIGHT = 5.0
 _CLASS_HEIGHT = 0.17
-_SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 
 def write(folder: Path | str) -> Path | None:
@@ -107,7 +107,7 @@ def _draw_curves(axes: Sequence[Axes], history: Sequence[dict[str, Any]]) -> Non
     loss, scores, rate = axes
     for name in ("loss", "validation_loss"):
         _draw_curve(loss, history, name)
-    for name in _SCORES:
+    for name in MEANINGS:
         _draw_curve(scores, history, name)
     scores.set_ylim(0, 1)
     _draw_curve(rate, history, "learning_rate")

@@ -10,7 +10,7 @@
     https://host/a.jpg an address, fetched when its turn comes
     -                  one image on standard input
 
-An existing file or folder of exactly the given name is always meant itself.
+If a file or folder of exactly the given name exists, it is taken.
 """
 
 import glob

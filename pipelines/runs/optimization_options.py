@@ -44,9 +44,9 @@ HEAD_LEARNING_RATE_FACTOR = Option(
     above(0),
 )
 LAYER_DECAY = Option(
-    "Factor from each layer of a vision transformer to the one below it, such as 0.9, in learning "
-    "rate and weight decay: layers near the image learn more slowly. Unless given, layers learn "
-    "alike.",
+    "Factor such as 0.9 that multiplies the learning rate and weight decay once more for each "
+    "layer of a vision transformer, from its last layer to its first. Layers near the image then "
+    "learn more slowly. Unless given, all layers learn alike.",
     OPTIMIZER,
     _SHARE,
 )

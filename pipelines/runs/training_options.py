@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
-from kerasseg import models
+from kerasseg import models, scores
 from kerasseg.channels import MAX_CHANNELS
 
 from ..errors import InputError
@@ -27,8 +27,6 @@ from .option_fields import (
 
 AUGMENT = ("none", "standard", "rand")
 STRATEGIES = ("auto", "one", "mirrored", "multi-worker")
-# Those of kerasseg.metrics, which would load TensorFlow; of each, more is better.
-SCORES = ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
 
 # Titles in the help of the command line, in its order.
 _NETWORK = "Network"
@@ -140,11 +138,12 @@ class TrainingOptions:
     batch_norm: Annotated[
         str,
         Option(
-            "How the network is normalised. With batch normalisation over the batch on all GPUs, "
-            "parts may keep their initial values: none (train); the moving statistics of all "
-            "layers (frozen-statistics); statistics, scale and offset of the encoder's layers "
-            "(frozen-encoder) or of all layers (frozen). With sync, layers of Keras in your own "
-            "network use all GPUs as well. With group, group normalisation replaces it.",
+            "How the network is normalised. train: batch normalisation over the batch on all "
+            "GPUs. frozen-statistics: it uses its initial moving statistics instead of the "
+            "batch's. frozen-encoder: also its scale and offset stay as they are, in the encoder. "
+            "frozen: the same in the whole network. sync: as train, and batch normalisation "
+            "layers of Keras in your own network use the batch on all GPUs, too. group: group "
+            "normalisation replaces batch normalisation.",
             _NORMALISATION,
             one_of("train", "frozen-statistics", "frozen-encoder", "frozen", "sync", "group"),
         ),
@@ -168,7 +167,8 @@ class TrainingOptions:
         int,
         Option(
             "Number of batches of --batch-size images whose gradients make one step of the "
-            "optimizer, as if they were one batch.",
+            "optimizer. With the losses ce and focal the gradient is that of one large batch; "
+            "losses of whole regions, such as dice and lovasz, see each batch by itself.",
             _STEPS,
             at_least(1),
         ),
@@ -304,7 +304,7 @@ class TrainingOptions:
         Option(
             "Score of the validation images that decides which network is the best.",
             _SAVING,
-            one_of(*SCORES),
+            one_of(*scores.MEANINGS),
         ),
     ] = "mean_iou"
     early_stop: Annotated[
@@ -355,10 +355,10 @@ class TrainingOptions:
     strategy: Annotated[
         str,
         Option(
-            "How the training is distributed: over all GPUs, or on the CPU without one (auto); on "
-            "the first device alone (one); over all GPUs, or all logical CPUs without one "
-            "(mirrored); or over the GPUs of several hosts (multi-worker), each of which runs this "
-            "command and learns of the others from TF_CONFIG, Slurm or Kubernetes.",
+            "How the training is distributed. auto: over all GPUs, or on the CPU if there is no "
+            "GPU. one: on the first device only. mirrored: over all GPUs, or over all logical CPUs "
+            "if there is no GPU. multi-worker: over the GPUs of several hosts, each of which runs "
+            "this command and finds the others through TF_CONFIG, Slurm or Kubernetes.",
             _COMPUTATION,
             one_of(*STRATEGIES),
         ),

@@ -34,8 +34,8 @@ def test_a_conversion_ends_with_the_splits_and_the_place(convert_camvid, tmp_pat
     dataset = records.load(tmp_path / "data")
     sizes = [sum(s["bytes"] for s in split.shards) / 2**20 for split in dataset.splits.values()]
     assert result.stdout.splitlines() == [
-        f"train: 5 images, 1 shards, {sizes[0]:.1f} MiB",
-        f"validation: 3 images, 1 shards, {sizes[1]:.1f} MiB",
+        f"train: 5 images, 1 shard, {sizes[0]:.1f} MiB",
+        f"validation: 3 images, 1 shard, {sizes[1]:.1f} MiB",
         f"11 classes in {tmp_path / 'data' / 'camvid' / '1.0.0'}",
     ]
     assert result.stderr == ""

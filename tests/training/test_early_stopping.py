@@ -9,8 +9,8 @@ import kerasseg
 from kerasseg import metrics
 from kerasseg.pipelines import fit, inputs
 from kerasseg.pipelines.runs import network_files, run_folder
-from kerasseg.pipelines.runs.training_options import SCORES
 from kerasseg.pipelines.training.early_stopping import is_exhausted
+from kerasseg.scores import MEANINGS
 
 
 def history(*scores):
@@ -49,7 +49,7 @@ def test_another_score_is_monitored():
 
 
 def test_the_scores_that_can_be_monitored_are_those_of_an_evaluation():
-    assert set(SCORES) == set(metrics.OVERALL)
+    assert tuple(MEANINGS) == tuple(metrics.OVERALL)
 
 
 @pytest.fixture(scope="module")
