@@ -1,7 +1,7 @@
 """A list of runs: what each is, how far it is, and its best score."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,17 @@ from .runtime import locks
 from .training.early_stopping import is_exhausted
 
 
-def run(folder: Path | str) -> list[dict[str, Any]]:
+def _refuse(text: str) -> None:
+    raise InputError(text)
+
+
+def run(folder: Path | str, *, on_damaged: Callable[[str], None] = _refuse) -> list[dict[str, Any]]:
     """Describes the runs in a folder and its subfolders.
 
     Args:
         folder: The folder, or a run.
+        on_damaged: Called with what is wrong with each damaged run, which is left out then; by
+            default the first one is an error.
 
     Returns:
         One dict per run, in the order of their paths: `run`, its path below the folder; `model`;
@@ -25,12 +31,22 @@ def run(folder: Path | str) -> list[dict[str, Any]]:
         (None for runs of older releases); and `options`, those that are not the same in all runs.
 
     Raises:
-        InputError: If there is no such folder, no run in it, or a run is damaged.
+        InputError: If there is no such folder, or no sound run in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: must be a folder with runs, got no such folder.")
-    found = [run_folder.load(path) for path in _folders(folder)]
+    found, described, damaged = [], [], []
+    for path in _folders(folder):
+        try:
+            opened = run_folder.load(path)
+            described.append(_describe(opened))
+            found.append(opened)
+        except InputError as error:
+            damaged.append(error)
+            on_damaged(str(error))
+    if damaged and not found:
+        raise damaged[0]
     if not found:
         raise InputError(
             f"{folder}: must hold a run, got no {run_folder.DESCRIPTION} in it or its subfolders."
@@ -39,7 +55,7 @@ def run(folder: Path | str) -> list[dict[str, Any]]:
     return [
         {
             "run": str(each.folder.relative_to(folder)),
-            **_describe(each),
+            **described[index],
             "options": {name: values[index] for name, values in differences.items()},
         }
         for index, each in enumerate(found)

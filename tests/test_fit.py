@@ -101,7 +101,7 @@ def test_a_diverging_run_stops_with_an_error_and_keeps_its_state(
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0, or auto, got 0.0"),
         ({"scale": (2.0, 1.0)}, r"scale must be MIN,MAX above 0, got \(2.0, 1.0\)"),
-        ({"crop_size": (4, 32)}, r"crop_size must be HEIGHT,WIDTH of 8 or more, got \(4, 32\)"),
+        ({"crop_size": (4, 32)}, r"crop_size must be HEIGHT,WIDTH from 8 to 16384, got \(4, 32\)"),
         ({"optimizer": "lion"}, "optimizer must be one of adamw, sgd, got 'lion'"),
         ({"augment": "auto"}, "augment must be one of none, standard, rand, got 'auto'"),
     ],

@@ -1,8 +1,10 @@
 """A network, an encoder and a loss of a user's own, named on the command line."""
 
 import contextlib
+import importlib.util
 import io
 import json
+import py_compile
 import shutil
 import sys
 from dataclasses import replace
@@ -305,6 +307,82 @@ def test_a_module_that_python_finds_may_be_named(run_cli, tiny_data, tmp_path, m
     assert run_cli("fit", "--resume", "--run", run, *again).exit_code == 0
 
 
+def test_the_bytes_of_the_hash_are_executed_and_no_compiled_file(tmp_path, monkeypatch):
+    (tmp_path / "compiled_elsewhere.py").write_text(PLAIN)
+    other = tmp_path / "other.txt"
+    other.write_text("raise SystemExit('a compiled file was executed')")
+    py_compile.compile(
+        str(other),
+        importlib.util.cache_from_source(str(tmp_path / "compiled_elsewhere.py")),
+        # Python's own import does not look whether it is of this source.
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with forgetting():
+        assert len(guests.allow(["compiled_elsewhere"], None, tmp_path)) == 1
+        assert sys.modules["compiled_elsewhere"].constant == 3
+
+
+def test_packages_around_a_module_with_another_hash_are_not_executed(tmp_path, monkeypatch):
+    package = tmp_path / "around"
+    (package / "deeper").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit('executed')")
+    (package / "network.py").write_text(PLAIN)
+    (package / "deeper" / "network.py").write_text(PLAIN)  # in a folder without __init__.py
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = {
+        "option": "model",
+        "source": "around.network",
+        "name": "build",
+        "file": "code/model.py",
+    }
+    for module in ("around.network", "around.deeper.network"):
+        with pytest.raises(InputError, match=r"got another SHA-256 .* It was not executed"):
+            guests.allow([module], [{**entry, "sha256": "0" * 64}], tmp_path)
+        with pytest.raises(InputError, match=r"cannot be imported \(SystemExit: executed"):
+            guests.allow([module], None, tmp_path)
+    with pytest.raises(InputError, match="or a module that Python finds"):
+        guests.allow(["around.absent.network"], None, tmp_path)
+
+
+def test_a_package_and_its_module_are_imported_as_python_does_it(tmp_path, monkeypatch):
+    package = tmp_path / "whole"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .parts import width\n" + PLAIN)
+    (package / "parts.py").write_text("width = 5")
+    (package / "network.py").write_text("from . import width\nfrom .parts import width as same")
+    monkeypatch.syspath_prepend(tmp_path)
+    with forgetting():
+        guests.allow(["whole.network", "whole"], None, tmp_path)
+        found = sys.modules["whole"]
+        assert found.network is sys.modules["whole.network"]
+        assert found.network.width == found.network.same == 5
+        assert found.__path__ == [str(package)]
+
+
+def test_a_recipe_executes_no_code(run_cli, tiny_data, tmp_path, plain):
+    marker = tmp_path / "executed"
+    with plain.open("a") as file:
+        file.write(f"open({str(marker)!r}, 'w').close()")
+    recipe, place = tmp_path / "own.toml", ("--data", tiny_data, "--run", tmp_path / "run")
+    for option in ("model", "encoder", "loss"):
+        recipe.write_text(f"{option} = '{plain}:build'\nbatch-size = 4")
+        for command in (("fit", *place), ("plan", *place[:2])):
+            result = run_cli(*command, "--recipe", recipe)
+            assert result.exit_code == 2
+            assert f"--{option} must be on the command line for your own code, got" in " ".join(
+                result.output.split()
+            )
+    assert not marker.exists()
+    assert not (tmp_path / "run").exists()
+    # What the command line names is executed, whatever the recipe says.
+    recipe.write_text("model = 'absent.py:build'\nbatch-size = 4\nepochs = 1\ncrop-size = [32, 32]")
+    with forgetting():
+        result = run_cli("fit", *place, "--recipe", recipe, "--model", f"{plain}:build")
+    assert result.exit_code == 0, result.output
+    assert marker.exists()
+
+
 @pytest.mark.slow
 def test_two_replicas_train_with_a_loss_of_ones_own(tiny_data, tmp_path, two_cpus):
     options = replace(
@@ -424,7 +502,7 @@ def test_a_layer_that_fails_on_unknown_sizes_is_found_before_the_training(
         (["--loss", "FILE:Endless"], "must give one finite number for labels in [0, 3) and 255"),
         (["--loss", "FILE:Steps"], "must change with the logits, got a gradient of zero"),
         (["--loss", "FILE:Apart"], "which is ignored, got [["),
-        (["--loss", "absent.module:Loss"], "absent.module: cannot be imported"),
+        (["--loss", "absent.module:Loss"], "absent.module: must be a Python file"),
         (["--loss", "absent:Loss"], "absent: must be a Python file whose name ends in .py"),
     ],
 )
@@ -576,7 +654,7 @@ def test_a_name_with_a_colon_is_not_always_ones_own():
         assert not guests._named_in(options_of("pspnet", encoder=encoder))
 
 
-def test_the_examples_are_in_their_readme():
-    text = (EXAMPLES / "README.md").read_text()
+def test_the_examples_are_in_their_guide():
+    text = (EXAMPLES.parent / "guides" / "own-code.md").read_text()
     for file in EXAMPLES.glob("*.py"):
         assert f"{file.name}:" in text

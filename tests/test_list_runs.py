@@ -108,6 +108,23 @@ def test_a_folder_without_runs_is_refused(tmp_path, run_cli):
     assert "must be a folder with runs, got no such folder" in result.output
 
 
+def test_a_damaged_run_does_not_hide_the_others(runs, run_cli, tmp_path):
+    folder = tmp_path / "more"
+    shutil.copytree(runs, folder)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "run.json").write_text("{")
+    result = run_cli("runs", folder)
+    assert result.exit_code == 1
+    for run in list_runs.run(runs):
+        assert f"{run['run']}\t" in result.stdout
+    assert f"{folder / 'broken' / 'run.json'}: damaged run description" in result.stderr
+    with pytest.raises(InputError, match="damaged run description"):
+        list_runs.run(folder)
+    alone = run_cli("runs", folder / "broken")
+    assert alone.exit_code == 1
+    assert "damaged run description" in alone.stderr
+
+
 def test_a_run_of_release_0_1_and_a_single_run_are_listed(tmp_path):
     release = tmp_path / "old"
     shutil.copytree(Path(__file__).parent / "release_0_1/run", release)

@@ -110,8 +110,9 @@ def check_unused(form: str, encoder: Any, /, **options: Any) -> None:
     form = " on ".join(filter(None, (form, encoder)))
     for name, value in options.items():
         if value is not None:
+            got = getattr(value, "__name__", repr(value))
             raise ValueError(
-                f"{name} must be left out for {form}, which does not use it, got {value!r}."
+                f"{name} must be left out for {form}, which does not use it, got {got}."
             )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..runs.guests import is_own
 from ..runs.option_fields import Field, fields_of
 from ..runs.training_options import TrainingOptions
 from .option_groups import GroupedOption
-from .parameter_types import Assignment, type_of
+from .parameter_types import Assignment, assignments, type_of
 
 # The options that are arguments, and what they are arguments of.
 _ARGUMENTS = {"model_options": "model", "loss_options": "loss"}
@@ -46,6 +47,16 @@ def settings_of(
     ctx: click.Context, training: dict[str, Any], encoder: str | None, output_stride: int | None
 ) -> TrainingOptions:
     """Makes the options of the training; --encoder and --output-stride go to the model's."""
+    for name, text in (
+        ("model", training["model"]),
+        ("encoder", encoder),
+        ("loss", training["loss"]),
+    ):
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP and is_own(name, text):
+            raise click.UsageError(
+                f"--{name} must be on the command line for your own code, got {text!r} in the "
+                "recipe, which executes nothing."
+            )
     chosen = {"encoder": encoder, "output_stride": output_stride}
     given = {name: value for name, value in chosen.items() if value is not None}
     arguments = {name: _joined(ctx, name, of, training) for name, of in _ARGUMENTS.items()}
@@ -93,4 +104,4 @@ def _option(field: Field):
 
 
 def _make_dict(ctx: click.Context, param: click.Parameter, value) -> dict[str, Any]:
-    return dict(value)
+    return assignments(param, value)

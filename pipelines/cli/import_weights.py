@@ -38,6 +38,7 @@ from . import options, startup
 @click.option(
     "--model-option",
     type=options.Assignment(),
+    callback=lambda ctx, param, value: options.assignments(param, value),
     multiple=True,
     help="Argument of the architecture, such as output_stride=16. May be repeated.",
 )
@@ -119,7 +120,7 @@ def command(
         model=model,
         source=source,
         checkpoint=checkpoint,
-        model_options={**dict(model_option), **given},
+        model_options={**model_option, **given},
         num_classes=num_classes,
         reset_head=reset_head,
         classes=classes,

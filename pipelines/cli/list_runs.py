@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ..errors import InputError
 from . import options
 
 _COLUMNS = ("run", "model", "status", "epochs", "score", "best epoch", "loss", "minutes")
@@ -31,7 +32,8 @@ def command(folder, sort, as_json) -> None:
     """
     from .. import list_runs
 
-    found = list_runs.run(folder)
+    damaged: list[str] = []
+    found = list_runs.run(folder, on_damaged=damaged.append)
     differing = [
         _option_column(name) for name in found[0]["options"] if name not in ("model", "epochs")
     ]
@@ -47,6 +49,8 @@ def command(folder, sort, as_json) -> None:
         click.echo(json.dumps(found, indent=2))
     else:
         options.print_table(columns, [[_text(each, name) for name in columns] for each in found])
+    if damaged:
+        raise InputError("\n".join(damaged))
 
 
 def _value(run: dict[str, Any], column: str) -> Any:

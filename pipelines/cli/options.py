@@ -15,6 +15,7 @@ from .parameter_types import (  # noqa: F401 (commands declare by these names)
     Numbers,
     RunOrExport,
     StretchType,
+    assignments,
     existing_file,
     existing_folder,
     file,

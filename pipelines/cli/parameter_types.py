@@ -227,6 +227,17 @@ class Assignment(click.ParamType):
         return name, _parse_value(text)
 
 
+def assignments(param: click.Parameter, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the values of `Assignment` by name; a name that is given twice is an error."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise click.BadParameter(
+                f"must give {name} once, got it {names.count(name)} times.", param=param
+            )
+    return dict(pairs)
+
+
 def type_of(field: Field) -> Any:
     """Returns the type of the parameter that an option's declaration makes."""
     must_be, metavar = field.option.must_be, field.option.metavar

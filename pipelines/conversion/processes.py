@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from kerasseg import atomic_files
 
 from ..errors import InputError
-from ..runtime import interruption
+from ..runtime import clean_process, interruption
 from .shards import ShardResult, ShardSpec, convert_or_keep
 
 _SECONDS_BETWEEN_REPORTS = 0.05
@@ -85,7 +85,7 @@ class _Process:
 
     def __init__(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            clean_process.command(__name__), stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     def convert(self, spec: ShardSpec, advance: Callable[[int], None]) -> ShardResult:

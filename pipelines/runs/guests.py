@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,12 @@ class Guest:
 def is_named(text: str) -> bool:
     """Tells whether a text has the form `FILE.py:NAME` or `package.module:NAME`."""
     return _NAMED.fullmatch(text) is not None
+
+
+def is_own(option: str, text: str | None) -> bool:
+    """Tells whether the value of the option model, encoder or loss names the user's own code."""
+    named = _NAMED.fullmatch(str(text)) is not None
+    return named and not (option == "encoder" and _is_own_encoder(str(text)))
 
 
 def sources_of(options: Any) -> list[str]:
@@ -234,9 +241,9 @@ def _named_in(options: Any) -> dict[str, tuple[str, str]]:
     }
     found = {}
     for option, text in texts.items():
-        named = _NAMED.fullmatch(str(text))
-        if named and not (option == "encoder" and _is_own_encoder(str(text))):
-            found[option] = (named[1], named[2])
+        if is_own(option, text):
+            source, _, name = str(text).rpartition(":")
+            found[option] = (source, name)
     return found
 
 
@@ -304,10 +311,7 @@ def _read(source: str) -> bytes:
 
 
 def _file_of(module: str) -> Path:
-    try:
-        found = importlib.util.find_spec(module)
-    except Exception as error:  # Python imports the package around it first
-        raise InputError(f"{module}: cannot be imported ({place(error, '')}).") from error
+    found = _find(module)
     if found is None or not (found.origin or "").endswith(".py"):
         raise InputError(
             f"{module}: must be a Python file whose name ends in .py, or a module that Python "
@@ -316,20 +320,40 @@ def _file_of(module: str) -> Path:
     return Path(str(found.origin))
 
 
+def _find(module: str) -> ModuleSpec | None:
+    """Finds a module as Python's import does, but imports none of the packages around it."""
+    if loaded := sys.modules.get(module):
+        return loaded.__spec__
+    folders: Sequence[str] | None = None
+    found, names = None, module.split(".")
+    for depth in range(1, len(names) + 1):
+        name = ".".join(names[:depth])
+        finders = (finder.find_spec for finder in sys.meta_path if hasattr(finder, "find_spec"))
+        try:
+            found = next(filter(None, (find(name, folders) for find in finders)), None)
+            folders = list((found and found.submodule_search_locations) or ())
+        except KeyError:  # a folder without __init__.py, in a package that is not imported
+            found = None
+            folders = [str(Path(each, names[depth - 1])) for each in folders or sys.path]
+        if depth < len(names) and not folders:
+            return None
+    return found
+
+
 def _execute(source: str, content: bytes) -> ModuleType:
-    """Imports a source; a file is imported only once.
+    """Imports a source, once.
 
     Raises:
         InputError: If the import fails.
     """
     # A file may have the name of an existing module; saved networks record the name used here.
     name = f"guest_{Path(source).stem}_{_hash(content)[:8]}" if source.endswith(".py") else source
-    if name not in sys.modules or not source.endswith(".py"):
+    if name not in sys.modules:
         try:
             if source.endswith(".py"):
-                _execute_file(source, content, name)
+                _execute_file(ModuleType(name), source, content)
             else:
-                importlib.import_module(name)
+                _execute_module(name, content)
         except (Exception, SystemExit) as error:
             raise InputError(
                 f"{source}: cannot be imported ({place(error, source)}); a file must be complete, "
@@ -340,12 +364,26 @@ def _execute(source: str, content: bytes) -> ModuleType:
     return module
 
 
-def _execute_file(source: str, content: bytes, name: str) -> None:
-    module = ModuleType(name)
-    module.__file__ = source
+def _execute_module(name: str, content: bytes) -> None:
+    """Executes the bytes that were read: Python itself may take a compiled file instead of them."""
+    package, _, own = name.rpartition(".")
+    parent = importlib.import_module(package) if package else None
+    if name in sys.modules:  # imported by its package
+        return
+    spec = _find(name)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    _execute_file(module, str(spec.origin), content)
+    if parent is not None:
+        setattr(parent, own, module)
+
+
+def _execute_file(module: ModuleType, file: str, content: bytes) -> None:
+    module.__file__ = file
+    name = module.__name__
     sys.modules[name] = module  # first, as Python's import does: classes look up their module
     try:
-        exec(compile(content, source, "exec"), vars(module))
+        exec(compile(content, file, "exec"), vars(module))
     except BaseException:
         del sys.modules[name]
         raise

@@ -15,6 +15,7 @@ code/               copies of a model, encoder or loss of the user's own; never 
 
 import json
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -34,6 +35,14 @@ DESCRIPTION = "run.json"
 HISTORY = "history.json"
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
+_CODE_FILE = re.compile(r"code/\w+\.py")
+# What a training and the later commands write, beside the description. Files of these names that
+# were there before would be replaced, or taken for those of the new run.
+_WRITTEN = (
+    *(CHECKPOINTS, "code", "evaluation*", "tensorboard", "history.csv", HISTORY, "overlays.png"),
+    *("confusion_matrix.csv", "results.png", "learning_rate.png", "learning_rate.csv"),
+    *("tracking.json", "calibration.json", "calibration.png", "crf.json"),
+)
 # Key of what the initial weights asked of the layers of the encoder.
 FORMS = "encoder_forms"
 
@@ -117,19 +126,24 @@ class Run:
 
 
 def check_new(folder: Path) -> None:
-    """Checks that a folder holds no run yet.
+    """Checks that a folder holds no run yet, and no file that a run would replace.
 
     Raises:
-        InputError: If it holds a run or remains of one.
+        InputError: If it does.
     """
+    _refuse_a_run(folder)
+    there = sorted(path.name for name in _WRITTEN for path in folder.glob(name))
+    if there:
+        raise InputError(
+            f"{folder}: must be new or empty, got {', '.join(there)} without {DESCRIPTION}, which "
+            "a training would replace; remove what is not needed, or give another --run."
+        )
+
+
+def _refuse_a_run(folder: Path) -> None:
     if (folder / DESCRIPTION).exists():
         raise InputError(
             f"{folder}: holds a run already; give --resume to continue it, or another --run."
-        )
-    if (folder / CHECKPOINTS).exists():
-        raise InputError(
-            f"{folder}: must be new or empty, got {CHECKPOINTS}/ without {DESCRIPTION}, of another "
-            "run; remove it, or give another --run."
         )
 
 
@@ -151,7 +165,7 @@ def create(folder: Path, options: TrainingOptions, dataset: records.Dataset, **f
     Raises:
         InputError: If there is a run already, or the folder cannot be written.
     """
-    check_new(folder)
+    _refuse_a_run(folder)  # which another process has made since `check_new`
     images = form_of_images(**dataset.image_form, stretch=dataset.stretch)
     return describe(folder, options, dataset.classes, _origin(dataset), **images, **facts)
 
@@ -254,9 +268,12 @@ def load(folder: Path) -> Run:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        _check_format(path, content)
         classes = ClassSpace(
             tuple(content["class_names"]), tuple(tuple(color) for color in content["colors"])
         )
+        if content["classes_fingerprint"] != classes.fingerprint:
+            raise ValueError("classes_fingerprint is that of other classes")
         options = TrainingOptions.from_json(content["options"])
         # Release 0.1 trained its own networks only.
         code = [_read_code(entry) for entry in content.get("code", ())]
@@ -265,10 +282,30 @@ def load(folder: Path) -> Run:
         form = (images.get("channels", 3), images.get("bits", 8), images.get("stretch"))
         check(*form[:2])
         forms = [_read_form(entry) for entry in content.get(FORMS, ())]
-        facts = (content["dataset"], code, phases, *form, forms)
+        facts = (_read_origin(content["dataset"]), code, phases, *form, forms)
         return Run(Path(folder), options, classes, *facts)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: damaged run description ({error!r}).") from error
+
+
+def _check_format(path: Path, content: Any) -> None:
+    """Refuses what a newer release has written, which this one could misunderstand."""
+    found = content["format"]
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise TypeError(f"format must be a whole number, got {found!r}")
+    if found != FORMAT:
+        raise InputError(
+            f"{path}: format must be {FORMAT}, which this version of kerasseg reads, got {found}; "
+            "a newer version wrote it."
+        )
+    if content["ignore_label"] != IGNORE_LABEL:
+        raise ValueError(f"ignore_label must be {IGNORE_LABEL}, got {content['ignore_label']!r}")
+
+
+def _read_origin(stored: Any) -> dict[str, Any]:
+    if not all(isinstance(stored[name], str) for name in ("name", "path", "fingerprint")):
+        raise TypeError("name, path and fingerprint of the dataset must be texts")
+    return stored
 
 
 def _read_form(stored: Any) -> Mapping[str, Any]:
@@ -277,7 +314,10 @@ def _read_form(stored: Any) -> Mapping[str, Any]:
 
 def _read_code(stored: Any) -> Mapping[str, str]:
     names = ("option", "source", "name", "file", "sha256")
-    return {name: str(stored[name]) for name in names}
+    code = {name: str(stored[name]) for name in names}
+    if not _CODE_FILE.fullmatch(code["file"]):  # messages say that a copy of the code is there
+        raise ValueError(f"file of code must be code/NAME.py, got {code['file']!r}")
+    return code
 
 
 def versions() -> dict[str, str]:

@@ -41,7 +41,9 @@ _INPUT = "Input"
 _COMPUTATION = "Computation"
 
 _HEIGHT_WIDTH = "HEIGHT,WIDTH"
-_SIZE = Range(f"{_HEIGHT_WIDTH} of 8 or more", lambda size: min(size) >= 8)
+_SIZE = Range(
+    f"{_HEIGHT_WIDTH} from 8 to 16384", lambda size: min(size) >= 8 and max(size) <= 16384
+)
 _FACTORS = Range("MIN,MAX above 0", lambda scale: 0 < scale[0] <= scale[1])
 # What a network of no run has is the name of its file.
 _MODEL = Range(
@@ -390,6 +392,8 @@ class TrainingOptions:
             InputError: If they are not options of this version.
         """
         known = fields_of(cls)
+        if not isinstance(stored, dict):
+            raise InputError(f"options must be an object, got {stored!r}.")
         if stored.keys() - known.keys() or "model" not in stored:
             raise InputError(f"options must be among {', '.join(known)}, got {', '.join(stored)}.")
         values: dict[str, Any] = {

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime import allocator
+from ..runtime import allocator, clean_process
 from ..serving.signatures import Signature
 from . import json_tensors
 from .refusals import DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, ServingError
@@ -95,8 +95,7 @@ class Processes:
 
 class _Process:
     def __init__(self, most: int):
-        # -P: modules in the current folder must not be imported.
-        command = [sys.executable, "-P", "-m", __name__, str(most)]
+        command = clean_process.command(__name__, most)
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=-1)
         ends: Any = self._process.stdin, self._process.stdout

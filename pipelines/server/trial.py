@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..runtime import clean_process
 from ..runtime import environment as tensorflow_environment
 from ..serving.saved_model import SavedModel
 from . import warmup
@@ -60,7 +61,7 @@ class Trials:
 
     def _try(self, folder: Path, niceness: int, seconds: float) -> tuple[int, str]:
         """Runs a trial, for at most some seconds; returns its exit code and its output."""
-        command = [sys.executable, "-m", __name__, str(folder), str(niceness)]
+        command = clean_process.command(__name__, folder, niceness)
         with self._starter.submit(_start, command).result() as process:
             self._process = process
             if self._stopped:

@@ -85,7 +85,10 @@ def build(
 def _build_network(
     options: TrainingOptions, dataset: records.Dataset, own: Mapping[str, Guest]
 ) -> keras.Model:
-    arguments = {"num_classes": len(dataset.classes.names), **options.model_options}
+    count = len(dataset.classes.names)
+    arguments = {"num_classes": count, **options.model_options}
+    given = arguments["num_classes"]
+    check_option("num_classes", given == count, f"{count}, as the dataset has classes", given)
     if "encoder" in own:
         arguments["encoder"] = own["encoder"].value
     if "model" in own:

@@ -12,11 +12,12 @@ import tensorflow as tf
 from kerasseg import callbacks
 
 from .. import inputs, records
-from ..errors import writing_to
+from ..errors import InputError, writing_to
 from ..inputs import cache
 from ..runs import option_differences, run_folder
 from ..runs.phases import first_epoch
 from ..runs.state import Position, State
+from ..runs.training_options import TrainingOptions
 from ..runtime.interruption import Stop
 from ..workers.team import Team
 from . import freezing, step_logs
@@ -26,6 +27,24 @@ from .checkpoints import Checkpoints
 from .loop import Loop
 from .loss_guard import LossGuard
 from .timing import TimedBatches
+
+
+def _crop_size(options: TrainingOptions) -> tuple[int, int]:
+    return options.crop_size or options.image_size or (512, 512)
+
+
+@contextlib.contextmanager
+def _needing_memory(options: TrainingOptions) -> Iterator[None]:
+    """Turns TensorFlow's error for too little memory into one that names the options to change."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        height, width = _crop_size(options)
+        raise InputError(
+            f"memory must be enough for {options.batch_size} images of {height} x {width} pixels "
+            "per step, got less; give a smaller --batch-size, with --accumulate, or a smaller "
+            "--crop-size."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -97,11 +116,16 @@ class Training:
         """Yields the parts of the training, with the network's initial weights.
 
         Raises:
-            InputError: If the block meets a damaged record, or cannot write into the run.
+            InputError: If the block meets a damaged record, has too little memory, or cannot write
+                into the run.
         """
-        folder = self.described.folder
-        with self.team.strategy.scope(), records.reading(self.dataset), writing_to(folder):
-            options = self.described.options
+        folder, options = self.described.folder, self.described.options
+        with (
+            self.team.strategy.scope(),
+            records.reading(self.dataset),
+            writing_to(folder),
+            _needing_memory(options),
+        ):
             phases = freezing.build_optimizer(self.model, options, self.on_notice)
             accumulations, averages = self._accumulations(), self._averages()
             step_logs.prepare(self.model, self.team)
@@ -208,7 +232,7 @@ class Training:
             self.dataset.files("train"),
             examples=self.dataset.splits["train"].examples,
             batch_size=options.batch_size,
-            crop_size=options.crop_size or options.image_size or (512, 512),
+            crop_size=_crop_size(options),
             image_size=options.image_size,
             scale=options.scale,
             flip=options.flip,

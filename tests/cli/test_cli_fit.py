@@ -73,6 +73,17 @@ def history(run):
     return json.loads(file.read_text()) if file.exists() else []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [("fit", "--model-option"), ("fit", "--loss-option"), ("import-weights", "--model-option")],
+)
+def test_an_argument_of_the_network_is_given_once(run_cli, tmp_path, command):
+    verb, option = command
+    place = ("--data", tmp_path, "--run", tmp_path / "run") if verb == "fit" else (__file__,)
+    result = run_cli(verb, *place, option, "a=4", option, "b=1", option, "a=8")
+    fails(result, f"'{option}': must give a once, got it 2 times.", code=2)
+
+
 def test_a_stopped_fit_continues_with_the_command_that_it_prints(tiny_data, tmp_path):
     run = tmp_path / "run"
     command = ["kerasseg", "fit", *TINY, "--epochs", "1000", "--data", tiny_data, "--run", run]

@@ -14,6 +14,7 @@ from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.runs import guests
 from kerasseg.pipelines.runs.training_options import TrainingOptions
 from kerasseg.pipelines.training import compiled_model
+from kerasseg.pipelines.training.loop import Loop
 
 ENCODER = Path(__file__).parents[2] / "docs" / "examples" / "encoder.py"
 
@@ -157,6 +158,27 @@ def test_weights_that_cannot_be_had_leave_no_run(
     with pytest.raises(InputError, match=message):
         fit.run(replace(pspnet_training, **options), tiny_data, tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_number_of_classes_is_that_of_the_dataset(tiny_training, tiny_data, tmp_path):
+    given = {**tiny_training.model_options, "num_classes": 5}
+    with pytest.raises(
+        InputError, match="num_classes must be 3, as the dataset has classes"
+    ):
+        fit.run(replace(tiny_training, model_options=given), tiny_data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_for_a_step_is_said_with_its_remedy(
+    tiny_training, tiny_data, tmp_path, monkeypatch
+):
+    def exhausted(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(Loop, "run", exhausted)
+    message = r"memory must be enough for 4 images of 32 x 32 pixels per step, got less; give a sm"
+    with pytest.raises(InputError, match=message):
+        fit.run(tiny_training, tiny_data, tmp_path / "run")
 
 
 def test_encoder_weights_of_an_architecture_without_encoder_are_refused(
