@@ -218,7 +218,6 @@ def _python_pages() -> dict[str, str]:
             "kerasseg.encoders._convolutionalize.convolutionalize",
         ],
         **{name: [f"kerasseg.{name}"] for name in _MODULES},
-        "inference": ["kerasseg.inference", "kerasseg.inference.evaluator"],
         "pipelines": [
             *_run_functions(),
             "kerasseg.pipelines.errors",

@@ -71,12 +71,11 @@ def run(
             number. There are three or four passes.
 
     Returns:
-        What `calibration.json` holds: `temperature`; `limit`, whether it is the lowest or the
-        highest that is tried, as the loss falls further there; `network`, the checkpoint and its
-        SHA-256;
-        `view`, its attributes or None;
-        `dataset`, `fingerprint`, `split`, `images` and `pixels`; and `before` and `after`, each
-        `expected_calibration_error`, `negative_log_likelihood` and the `bins`.
+        The content of `calibration.json`, with `temperature`; `limit`, whether it is the lowest or
+        the highest that is tried, as the loss falls further there; `network`, the checkpoint and
+        its SHA-256; `view`, its attributes or None; `dataset`, `fingerprint`, `split`, `images` and
+        `pixels`; and `before` and `after`, each `expected_calibration_error`,
+        `negative_log_likelihood` and the `bins`.
 
     Raises:
         InputError: If the run or the dataset cannot be used, or all pixels are ignored.
