@@ -162,9 +162,7 @@ def test_weights_that_cannot_be_had_leave_no_run(
 
 def test_the_number_of_classes_is_that_of_the_dataset(tiny_training, tiny_data, tmp_path):
     given = {**tiny_training.model_options, "num_classes": 5}
-    with pytest.raises(
-        InputError, match="num_classes must be 3, as the dataset has classes"
-    ):
+    with pytest.raises(InputError, match="num_classes must be 3, as the dataset has classes"):
         fit.run(replace(tiny_training, model_options=given), tiny_data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
