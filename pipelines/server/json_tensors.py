@@ -44,7 +44,15 @@ def read(body: bytes | bytearray, signatures: Mapping[str, Signature]) -> Asked:
     name = request.get("signature_name") or "serving_default"
     if name not in signatures:
         raise no_signature(name, signatures)
-    return Asked(name, _read_inputs(request, signatures[name]), "instances" in request)
+    columns = _read_columns(request, signatures[name])
+    # Few requests hold such a word at all.
+    if b"true" in body or b"false" in body:
+        _refuse_booleans(columns, signatures[name])
+    inputs = {
+        input_: _to_array(input_, values, signatures[name].inputs[input_].dtype)
+        for input_, values in columns.items()
+    }
+    return Asked(name, inputs, "instances" in request)
 
 
 def _parse(body: bytes | bytearray) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def _parse(body: bytes | bytearray) -> dict[str, Any]:
     return request
 
 
-def _read_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
+def _read_columns(request: Mapping[str, Any], signature: Signature) -> Mapping[str, Any]:
     if "instances" in request:
         columns = _columns(request["instances"], signature)
     else:
@@ -74,10 +82,25 @@ def _read_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, 
     for name in columns:
         if name not in signature.inputs:
             raise invalid(f"JSON object: does not have named input: {name}")
-    return {
-        name: _to_array(name, values, signature.inputs[name].dtype)
-        for name, values in columns.items()
-    }
+    return columns
+
+
+def _refuse_booleans(columns: Mapping[str, Any], signature: Signature) -> None:
+    """Refuses true and false where numbers are wanted; NumPy would take them for 1 and 0."""
+    for name, values in columns.items():
+        dtype = signature.inputs[name].dtype
+        try:
+            refused = DTYPES.get(dtype) != np.bool_ and _holds_boolean(values)
+        except RecursionError as error:
+            raise invalid(f"{name}: {error}") from error
+        if refused:
+            raise invalid(f"values of {name} must be of type {NAMES.get(dtype, dtype)}.")
+
+
+def _holds_boolean(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_boolean, value))
+    return isinstance(value, bool)
 
 
 def _columns(instances: Any, signature: Signature) -> dict[str, list]:

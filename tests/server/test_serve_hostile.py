@@ -189,6 +189,8 @@ def image_of(number):
         *((image_of(n), "values of image must be") for n in (b"1e400", b"-1e400", b"NaN", b"1e-9")),
         *((image_of(n), "values of image must be") for n in (b"Infinity", b"9" * 4000)),
         (image_of(b"18446744073709551616"), "values of image must be"),
+        *((image_of(n), "values of image must be") for n in (b"true", b"1, true", b"false, 1, 0")),
+        *((image_of(b"[" * n + b"true" + b"]" * n), "image") for n in (50, 500, 900)),
         (image_of(b"9" * 900_000), "JSON Parse error"),
         (b'{"instances": ["\\ud800"]}', "surrogates not allowed"),
         (b'{"signature_name": "\\ud800", "instances": ["a"]}', '"\\ud800" not found'),
@@ -201,7 +203,7 @@ def image_of(number):
         (b"", "JSON Parse error"),
         (b"\0" * 100, "JSON Parse error"),
     ],
-    ids=range(28),
+    ids=range(34),
 )
 def test_json_that_is_meant_to_harm_is_refused(server, body, message):
     answer = requests.post(server.rest_address + PREDICT, body, timeout=30)
