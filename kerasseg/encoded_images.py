@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from . import channels as channels_rule
 
+# As Pillow and OpenCV decode a JPEG. TensorFlow's own choice is up to 15 off, and hardly faster.
+JPEG_METHOD = "INTEGER_ACCURATE"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ANY_TEXT = b"tEXtchannels\0"
 _AFTER_HEADER = 33  # bytes of signature and header
@@ -41,7 +43,11 @@ def decode(content, channels: int = 3, bits: int = 8):
     """
     channels_rule.check(channels, bits)
     if channels_rule.is_default(channels, bits):
-        image = tf.io.decode_image(content, channels=3, expand_animations=False)
+        image = tf.cond(
+            tf.image.is_jpeg(content),
+            lambda: tf.io.decode_jpeg(content, channels=3, dct_method=JPEG_METHOD),
+            lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+        )
     else:
         image = _decode_png(content, channels, tf.uint8 if bits == 8 else tf.uint16)
     return tf.ensure_shape(image, (None, None, channels))

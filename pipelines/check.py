@@ -210,8 +210,9 @@ def _detect(path: Path) -> str:
     if found is None:
         raise InputError(
             f"{path}: must hold a converted dataset ({records.MANIFEST}) or have the layout of "
-            "exactly one raw dataset, got neither or several layouts; name the dataset with "
-            f"--dataset: {', '.join(datasets.choices())}."
+            "exactly one raw dataset, such as images/, labels/ and classes.txt of your own, got "
+            "neither or several layouts; name the dataset with --dataset: "
+            f"{', '.join(datasets.choices())}."
         )
     return found
 

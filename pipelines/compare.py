@@ -55,7 +55,7 @@ def run(
         for path, own in zip(paths, trained_networks.divide_code(paths, code), strict=True)
     ]
     (one, _), (other, _) = networks
-    if one.classes != other.classes:
+    if not comparison.are_same(one.classes, other.classes):
         raise InputError(
             f"{second}: must have the classes of {first}:\n"
             + comparison.describe_difference(one.classes, other.classes)

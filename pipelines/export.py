@@ -112,7 +112,9 @@ def run(
     )
     name = described.name + ("-crf" if crf else "") if name is None else name
     if not _NAME.fullmatch(name):
-        raise InputError(f"name must be letters, digits, '.', '_' or '-', got {name!r}.")
+        raise InputError(
+            f"name must be letters, digits, '.', '_' or '-', got {name!r}; --name gives another."
+        )
     form = formats.module(format)
     if form.NEEDS_SIZE:
         size = size or adapters.only_size(model) or _trained_size(described)

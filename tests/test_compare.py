@@ -5,8 +5,9 @@ import shutil
 import keras
 import pytest
 
-from kerasseg.pipelines import compare, evaluate, fit
+from kerasseg.pipelines import check, compare, evaluate, fit
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.runs import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,19 @@ def test_other_classes_are_refused(tiny_run, tmp_path):
     (other / "run.json").write_text(json.dumps(description))
     with pytest.raises(InputError, match=r"other: must have the classes of .*\n.*class 1"):
         compare.run(tiny_run, other)
+
+
+def test_classes_of_other_colours_are_the_same_classes(tiny_run, tiny_data, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    content = json.loads((run / "run.json").read_text())
+    content["colors"] = [[9, 8, 7], [6, 5, 4], [3, 2, 1]]
+    (run / "run.json").write_text(json.dumps(content))
+    assert compare.run(tiny_run, run)["images"] == 5
+    assert evaluate.run(run)["mean_iou"] == evaluate.run(tiny_run, output=tmp_path)["mean_iou"]
+    assert check.run(tiny_data, network=run).suspects is not None
+    options = dataclasses.replace(run_folder.load(tiny_run).options, epochs=1, init_from=str(run))
+    started = fit.run(options, tiny_data, tmp_path / "started").folder
+    assert not json.loads((started / "run.json").read_text()).get("layers_started_anew")
 
 
 def test_files_are_compared_on_a_dataset(tiny_run, tiny_data, tmp_path):

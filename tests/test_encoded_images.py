@@ -40,6 +40,24 @@ def test_three_channels_of_8_bits_take_every_format_and_become_rgb():
     np.testing.assert_array_equal(decoded, np.full((3, 5, 3), 100, np.uint8))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}])
+def test_a_jpeg_has_the_pixels_that_other_programs_see(mode, options):
+    # Smooth, as photographs are, and of odd sides.
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8))
+    buffer = io.BytesIO()
+    small.resize((95, 71), Image.Resampling.BICUBIC).convert(mode).save(buffer, "jpeg", **options)
+    decode = tf.function(encoded_images.decode)
+    for function in (decode, decode.python_function):
+        decoded = function(tf.constant(buffer.getvalue())).numpy()
+        if mode == "CMYK":  # whose conversion to RGB rounds in other ways
+            difference = decoded.astype(int) - np.asarray(Image.open(buffer).convert("RGB"))
+            assert np.abs(difference).max() <= 1
+        else:
+            expected = np.asarray(Image.open(buffer).convert("RGB"))
+            np.testing.assert_array_equal(decoded, expected)
+
+
 def test_a_png_of_8_bits_has_257_times_its_values_in_16_bits():
     image = image_of(4, 8)
     decoded = encoded_images.decode(encode(image), 4, 16)

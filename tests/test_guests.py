@@ -365,8 +365,14 @@ def test_a_recipe_executes_no_code(run_cli, tiny_data, tmp_path, plain):
     with plain.open("a") as file:
         file.write(f"open({str(marker)!r}, 'w').close()")
     recipe, place = tmp_path / "own.toml", ("--data", tiny_data, "--run", tmp_path / "run")
-    for option in ("model", "encoder", "loss"):
-        recipe.write_text(f"{option} = '{plain}:build'\nbatch-size = 4")
+    named = {
+        f"model = '{plain}:build'": "model",
+        f"encoder = '{plain}:build'": "encoder",
+        f"model-option = ['encoder={plain}:build']": "encoder",
+        f"loss = '{plain}:build'": "loss",
+    }
+    for line, option in named.items():
+        recipe.write_text(f"{line}\nbatch-size = 4")
         for command in (("fit", *place), ("plan", *place[:2])):
             result = run_cli(*command, "--recipe", recipe)
             assert result.exit_code == 2

@@ -1,3 +1,4 @@
+import dataclasses
 import http.server
 import io
 import json
@@ -11,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import tifffile
 
 import kerasseg
-from kerasseg.pipelines import predict
+from kerasseg.pipelines import convert, export, fit, predict
 from kerasseg.pipelines.downloads.download import Limits
 from kerasseg.pipelines.errors import InputError
+from kerasseg.pipelines.images.source_images import Stretch
+from kerasseg.pipelines.runs import run_folder
 
 
 @pytest.fixture
@@ -129,6 +133,33 @@ def test_a_tiff_with_an_orientation_is_predicted_upright(tiny_run, tmp_path):
     images = [tmp_path / "turned.tif", tmp_path / "upright.png"]
     turned, upright = predict.run(tiny_run, images, output=tmp_path / "out")
     assert turned.overlay.read_bytes() == upright.overlay.read_bytes()
+
+
+def test_images_are_stretched_as_those_of_the_training(tiny_training, tmp_path):
+    random, source = np.random.default_rng(0), tmp_path / "source"
+    for split in ("train", "validation"):
+        (source / "images" / split).mkdir(parents=True)
+        (source / "labels" / split).mkdir(parents=True)
+        for index in range(4):
+            deep = random.integers(0, 4096, (40, 48, 3), np.uint16)
+            tifffile.imwrite(source / f"images/{split}/{index}.tif", deep, photometric="rgb")
+            label = (deep[..., 0] > 2000).astype(np.uint8)
+            PIL.Image.fromarray(label).save(source / f"labels/{split}/{index}.png")
+    (source / "classes.txt").write_text("dark\nbright\n")
+    encoding = convert.Encoding(stretch=Stretch.parse("0,4095"))
+    convert.run("folder", source, tmp_path / "data", encoding=encoding)
+    options = dataclasses.replace(tiny_training, epochs=1)
+    run = fit.run(options, tmp_path / "data" / "folder", tmp_path / "run").folder
+    assert run_folder.load(run).stretch == "0,4095"
+    image = source / "images/validation/0.tif"
+    (own,) = predict.run(run, image, output=tmp_path / "own")
+    shallow = np.rint(tifffile.imread(image) * (255 / 4095)).astype(np.uint8)
+    PIL.Image.fromarray(shallow).save(tmp_path / "shallow.png")
+    (expected,) = predict.run(run, tmp_path / "shallow.png", output=tmp_path / "out")
+    assert own.label.read_bytes() == expected.label.read_bytes()
+    version = export.run(run, output=tmp_path / "served")
+    card = (version / "assets.extra" / "model_card.md").read_text()
+    assert "Images must be stretched as those of the training: `--stretch 0,4095`." in card
 
 
 def test_an_image_of_16_bits_is_stretched_or_refused(tiny_run, run_cli, tmp_path):

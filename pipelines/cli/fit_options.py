@@ -5,7 +5,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ..runs.guests import is_own
+from ..runs import guests
 from ..runs.option_fields import Field, fields_of
 from ..runs.training_options import TrainingOptions
 from .option_groups import GroupedOption
@@ -47,21 +47,29 @@ def settings_of(
     ctx: click.Context, training: dict[str, Any], encoder: str | None, output_stride: int | None
 ) -> TrainingOptions:
     """Makes the options of the training; --encoder and --output-stride go to the model's."""
-    for name, text in (
-        ("model", training["model"]),
-        ("encoder", encoder),
-        ("loss", training["loss"]),
-    ):
-        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP and is_own(name, text):
-            raise click.UsageError(
-                f"--{name} must be on the command line for your own code, got {text!r} in the "
-                "recipe, which executes nothing."
-            )
     chosen = {"encoder": encoder, "output_stride": output_stride}
     given = {name: value for name, value in chosen.items() if value is not None}
     arguments = {name: _joined(ctx, name, of, training) for name, of in _ARGUMENTS.items()}
     arguments["model_options"] |= given
-    return TrainingOptions(**{**training, **arguments})
+    settings = TrainingOptions(**{**training, **arguments})
+    _refuse_code_of_a_recipe(ctx, settings, training)
+    return settings
+
+
+def _refuse_code_of_a_recipe(
+    ctx: click.Context, settings: TrainingOptions, training: dict[str, Any]
+) -> None:
+    """Refuses the user's own code that the command line does not name: a recipe may be anyone's."""
+    for option, text in guests.named_in(settings).items():
+        is_given = ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+        if option == "encoder" and not is_given:
+            source = ctx.get_parameter_source("model_options")
+            is_given = source is ParameterSource.COMMANDLINE and option in training["model_options"]
+        if not is_given:
+            raise click.UsageError(
+                f"--{option} must be on the command line for your own code, got {text!r} in the "
+                "recipe, which executes nothing."
+            )
 
 
 def _joined(ctx: click.Context, name: str, of: str, training: dict[str, Any]) -> dict[str, Any]:

@@ -191,8 +191,10 @@ class Layout:
                 self._count("no label, which --skip-unlabelled accepts", pair.image)
             else:
                 yield stem, pair
+        lists = {str(path) for path in _splits.find_lists(self._root).values()}
         for entry in others.values():
-            self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
+            if entry.path not in lists:  # which may stand beside the images
+                self._count(HIDDEN if entry.is_hidden else NO_IMAGE, entry.path)
 
     def _find(self, images: Path, labels: Path) -> tuple[Files, Files, dict[str, Entry]]:
         """Finds the images, the labels and, by their paths, the other files below their folders.
@@ -294,6 +296,8 @@ class Layout:
 
     def _left(self, folder: Path) -> Iterator[tuple[Path, str]]:
         """Yields the files and folders that were not used, each with the reason."""
+        if str(folder) in self._walked:  # the source itself, if it is the folder of the images
+            return
         for path in sorted(folder.iterdir()):
             if str(path) in self._walked:
                 continue

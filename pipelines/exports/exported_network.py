@@ -175,7 +175,7 @@ def opened(
         )
         told = dataset.classes
     unnamed = comparison.has_placeholders(told, dataset.classes.count)
-    if told != dataset.classes and not unnamed:
+    if not comparison.are_same(told, dataset.classes) and not unnamed:
         raise InputError(
             f"{dataset.root}: must have the classes of {path}:\n"
             + comparison.describe_difference(told, dataset.classes)

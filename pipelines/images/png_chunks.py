@@ -58,7 +58,10 @@ def walk(content: bytes) -> set[bytes]:
     if b"IDAT" not in kinds or (color_type == PALETTE and b"PLTE" not in kinds):
         raise _disordered("it must hold pixels, and their palette")
     if not _ANIMATION.isdisjoint(kinds):
-        raise ImageFileError("PNG must hold one picture, got an animation", "save its first one")
+        raise ImageFileError(
+            "PNG must hold one picture, got an animation",
+            "save its first one, or let 'kerasseg predict --video' predict them all",
+        )
     return kinds
 
 

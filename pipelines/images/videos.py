@@ -13,6 +13,8 @@ ENDINGS = (
 _FILMS = (".gif", ".apng")
 _PICTURES = tuple(ending for ending in IMAGE_ENDINGS if ending not in _FILMS)
 _HEAD = 12
+# The chunk that makes a PNG animated stands before its pixels, mostly right after the header.
+_ANIMATED_PNG, _FAR = b"acTL", 4096
 # First bytes of Matroska, FLV, Ogg, MPEG program streams, ASF and YUV4MPEG.
 _STARTS = (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\0\0\1\xba", b"0&\xb2u", b"YUV4MPEG2")
 # Brands of ISO files that hold images.
@@ -29,9 +31,9 @@ def has_film_ending(name: str) -> bool:
     return has_ending(name) or name.lower().endswith(_FILMS)
 
 
-def has_picture_ending(name: str) -> bool:
-    """Tells whether a name has the ending of an image that holds no film."""
-    return name.lower().endswith(_PICTURES)
+def is_picture(file: Path) -> bool:
+    """Tells whether a file is an image by its ending, and no animated PNG, which holds a film."""
+    return file.name.lower().endswith(_PICTURES) and _ANIMATED_PNG not in _beginning(file, _FAR)
 
 
 def starts_as_video(content: bytes) -> bool:
@@ -43,14 +45,16 @@ def starts_as_video(content: bytes) -> bool:
 
 def is_video(file: Path) -> bool:
     """Tells whether a regular file is a video by its name or first bytes."""
-    if has_ending(file.name):
-        return True
+    return has_ending(file.name) or starts_as_video(_beginning(file, _HEAD))
+
+
+def _beginning(file: Path, size: int) -> bytes:
+    """Reads the first bytes of a file without waiting; none if it cannot be read."""
     try:
-        # A part of the file only, and without waiting.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return starts_as_video(os.read(descriptor, _HEAD))
+            return os.read(descriptor, size)
         finally:
             os.close(descriptor)
     except (OSError, ValueError):  # the function that decodes the file reports the error
-        return False
+        return b""

@@ -199,7 +199,7 @@ class _Search:
         return Found([(address, address.place)])
 
     def _file(self, path: Path) -> Found:
-        if self.are_videos and videos.has_picture_ending(path.name):
+        if self.are_videos and videos.is_picture(path):
             raise InputError(f"{path}: must be a video, got an image; leave --video out.")
         if not self.are_videos and videos.is_video(path):
             raise InputError(

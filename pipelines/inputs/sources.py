@@ -130,7 +130,10 @@ def decode_window(content, image_size, corner, size, channels: int = 3, bits: in
         begin = tf.maximum(corner - _JPEG_MARGIN, 0)
         end = tf.minimum(corner + size + _JPEG_MARGIN, image_size)
         around = tf.concat([begin, end - begin], axis=0)
-        return _slice(tf.io.decode_and_crop_jpeg(content, around, channels=3), corner - begin, size)
+        decoded = tf.io.decode_and_crop_jpeg(
+            content, around, channels=3, dct_method=encoded_images.JPEG_METHOD
+        )
+        return _slice(decoded, corner - begin, size)
 
     def from_other():
         return _slice(encoded_images.decode(content, channels, bits), corner, size)

@@ -223,7 +223,7 @@ class _Packets:
         if self._count < self._stream.frames:
             raise ImageFileError(
                 f"video must have {self._stream.frames} frames as it says, got {self._count}",
-                REPAIR,
+                f"frames without a duration, or {REPAIR}",
             )
         said = self._said_duration()
         if said - self._end > max(1.5 * self._frame, said * _TOLERANCE):

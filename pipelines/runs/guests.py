@@ -57,10 +57,18 @@ def is_named(text: str) -> bool:
     return _NAMED.fullmatch(text) is not None
 
 
-def is_own(option: str, text: str | None) -> bool:
-    """Tells whether the value of the option model, encoder or loss names the user's own code."""
-    named = _NAMED.fullmatch(str(text)) is not None
-    return named and not (option == "encoder" and _is_own_encoder(str(text)))
+def named_in(options: Any) -> dict[str, str]:
+    """Returns what names the user's own code: the options model, encoder and loss that do."""
+    texts = {
+        "model": options.model,
+        "encoder": options.model_options.get("encoder"),
+        "loss": options.loss,
+    }
+    return {
+        option: str(text)
+        for option, text in texts.items()
+        if is_named(str(text)) and not (option == "encoder" and _is_own_encoder(str(text)))
+    }
 
 
 def sources_of(options: Any) -> list[str]:
@@ -234,17 +242,8 @@ def place(error: BaseException, source: str) -> str:
 
 def _named_in(options: Any) -> dict[str, tuple[str, str]]:
     """Returns source and name of each option that names the user's own code."""
-    texts = {
-        "model": options.model,
-        "encoder": options.model_options.get("encoder"),
-        "loss": options.loss,
-    }
-    found = {}
-    for option, text in texts.items():
-        if is_own(option, text):
-            source, _, name = str(text).rpartition(":")
-            found[option] = (source, name)
-    return found
+    found = {option: text.rpartition(":") for option, text in named_in(options).items()}
+    return {option: (source, name) for option, (source, _, name) in found.items()}
 
 
 def _is_own_encoder(text: str) -> bool:

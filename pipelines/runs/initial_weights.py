@@ -106,7 +106,7 @@ def _has_classes_of(source: Path, dataset: records.Dataset, *, reset_head: bool)
         return True
     known, wanted = run_folder.load(source).classes, dataset.classes
     unnamed = comparison.has_placeholders(known, known.count)
-    if known == wanted or unnamed or len(known.names) != len(wanted.names):
+    if comparison.are_same(known, wanted) or unnamed or len(known.names) != len(wanted.names):
         return True
     if not reset_head:
         raise InputError(

@@ -60,8 +60,7 @@ class Run:
         phases: What was changed when the training was resumed, oldest first.
         channels: Number of channels of the images that the network takes.
         bits: Bits of each channel of the training's images, 8 or 16.
-        stretch: `--stretch` of the conversion of images that are not RGB of 8 bits, in words; None
-            without it.
+        stretch: `--stretch` of the conversion, in words; None without it.
         forms: What the initial weights asked of the layers of the encoder, such as another epsilon,
             as `kerasseg.checkpoints.forms.to_json` gives it.
     """
@@ -89,7 +88,9 @@ class Run:
             InputError: If it is not there, or its classes or channels differ from the run's.
         """
         if data is None and not self.dataset["path"]:
-            raise InputError(f"{self.folder}: imported weights need --data.")
+            raise InputError(
+                f"{self.folder}: has no dataset of its training; name a converted one with --data."
+            )
         dataset = records.load(data or self.dataset["path"])
         self.check_classes(dataset.classes, dataset.root)
         self.check_channels(dataset)
@@ -118,7 +119,7 @@ class Run:
             InputError: If they differ.
         """
         unnamed = comparison.has_placeholders(self.classes, classes.count)
-        if classes != self.classes and not unnamed:
+        if not comparison.are_same(classes, self.classes) and not unnamed:
             raise InputError(
                 f"{root}: must have the classes that {self.folder} was trained on:\n"
                 + comparison.describe_difference(self.classes, classes)
@@ -177,14 +178,14 @@ def unwritten(folder: Path, options: TrainingOptions, dataset: records.Dataset) 
 
 
 def form_of_images(channels: int, bits: int = 8, stretch: str | None = None) -> dict[str, Any]:
-    """Returns what a run records of its images; nothing for RGB images of 8 bits.
+    """Returns what a run records of its images; nothing for RGB images that had 8 bits.
 
     Args:
         channels: Number of channels of the images that the network takes.
         bits: Bits of each channel of the training's images.
         stretch: `--stretch` of their conversion, in words; None without it.
     """
-    if is_default(channels, bits):
+    if is_default(channels, bits) and stretch is None:
         return {}
     return {"images": {"channels": channels, "bits": bits, "stretch": stretch}}
 
@@ -272,8 +273,6 @@ def load(folder: Path) -> Run:
         classes = ClassSpace(
             tuple(content["class_names"]), tuple(tuple(color) for color in content["colors"])
         )
-        if content["classes_fingerprint"] != classes.fingerprint:
-            raise ValueError("classes_fingerprint is that of other classes")
         options = TrainingOptions.from_json(content["options"])
         # Release 0.1 trained its own networks only.
         code = [_read_code(entry) for entry in content.get("code", ())]
@@ -298,6 +297,8 @@ def _check_format(path: Path, content: Any) -> None:
             f"{path}: format must be {FORMAT}, which this version of kerasseg reads, got {found}; "
             "a newer version wrote it."
         )
+    if not isinstance(content["class_names"], list):
+        raise TypeError(f"class_names must be a list, got {content['class_names']!r}")
     if content["ignore_label"] != IGNORE_LABEL:
         raise ValueError(f"ignore_label must be {IGNORE_LABEL}, got {content['ignore_label']!r}")
 

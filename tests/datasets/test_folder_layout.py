@@ -244,6 +244,26 @@ def test_images_and_masks_may_share_a_folder(tree):
     ]
 
 
+def test_images_and_masks_may_be_the_source_itself(tree):
+    for name in "abc":
+        add(tree, f"{name}_img.jpg", f"{name}_mask.png")
+    add(tree, "deeper/d_img.jpg", "deeper/d_mask.png")
+    (tree / "notes.md").write_text("x")
+    options = {"images": ".", "labels": ".", "image_suffix": "_img", "label_suffix": "_mask"}
+    fractions = {**options, "split_fractions": (0.5, 0.5, 0.0)}
+    assert sum(map(len, names(tree, **fractions).values())) == 4
+    notes = "1 passed over (not the ending of an image): notes.md"
+    assert passed_over(tree, **fractions) == [notes]
+    # Lists beside the images are read, and no images of another ending.
+    (tree / "train.txt").write_text("a_img.jpg\nb_img.jpg\n")
+    (tree / "val.txt").write_text("c_img.jpg\n")
+    assert names(tree, **options) == {
+        "train": ["a_img.jpg", "b_img.jpg"],
+        "validation": ["c_img.jpg"],
+    }
+    assert passed_over(tree, **options) == [notes, "1 passed over (in no list): deeper/d_img.jpg"]
+
+
 @pytest.mark.parametrize(
     "suffixes", [(".jpg", ".png"), ("_rgb.jpg", ".png"), (".jpg", "_m.png"), ("_x", "_yy")]
 )

@@ -117,6 +117,27 @@ def test_videos_of_other_formats_are_predicted(tiny_run, tmp_path, name, codec, 
     assert len(labels_in(written.label)) == len(decoded(written.overlay)) == 3
 
 
+def noise(count):
+    random = np.random.default_rng(0)
+    return [
+        PIL.Image.fromarray(random.integers(0, 256, (20, 30, 3), np.uint8)) for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("name", ["film.png", "film.apng"])
+def test_an_animated_png_is_a_video_by_what_it_holds(tiny_run, run_cli, tmp_path, name):
+    frames = noise(3)
+    frames[0].save(tmp_path / name, "PNG", save_all=True, append_images=frames[1:], duration=100)
+    (written,) = predict.run(tiny_run, tmp_path / name, output=tmp_path, video=True)
+    assert len(labels_in(written.label)) == 3
+    frames[0].save(tmp_path / "still.png")
+    with pytest.raises(InputError, match="must be a video, got an image; leave --video out"):
+        predict.run(tiny_run, tmp_path / "still.png", output=tmp_path, video=True)
+    result = run_cli("predict", tiny_run, tmp_path / name, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "let 'kerasseg predict --video' predict them all" in " ".join(result.output.split())
+
+
 def test_several_videos_of_a_folder_are_predicted_and_results_are_no_videos(tiny_run, tmp_path):
     (tmp_path / "films" / "sub").mkdir(parents=True)
     for name in ("a.mp4", "a.mkv", "sub/b.mp4"):

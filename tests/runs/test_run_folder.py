@@ -60,7 +60,6 @@ def changed(tiny_run, tmp_path):
         *(("format", value) for value in (1e308, "x", None, True)),
         *(("class_names", value) for value in ([], "abc", [1, 2, 3], None)),
         *(("ignore_label", value) for value in (0, "255", None)),
-        ("classes_fingerprint", "0"),
         ("colors", [[1, 2]]),
         ("phases", [3]),
         ("code", [{"option": "model"}]),
