@@ -231,22 +231,26 @@ class Layout:
         lists = _splits.find_lists(self._root)
         taken: dict[str, str] = {}
         chosen: dict[str, list[str]] = {split: [] for split in lists}
+        wrong = []
         for split, path in lists.items():
             self._walked.add(str(path))
             for number, line in _splits.read_list(path):
                 where = f"{path}, line {number}"
                 stem = next((name for name in self._names(line) if name in rows), None)
                 if stem is None:
-                    raise InputError(
-                        f"{where}: must be the name of an image in {self._images.top}, got "
-                        f"{line!r}."
+                    folder = self._images.top
+                    wrong.append(
+                        f"{where}: must be the name of an image in {folder}, got {line!r}."
                     )
-                if stem in taken:
-                    raise InputError(
+                elif stem in taken:
+                    wrong.append(
                         f"{where}: an image must be listed once, got {line!r} in {taken[stem]} too."
                     )
-                taken[stem] = where
-                chosen[split].append(stem)
+                else:
+                    taken[stem] = where
+                    chosen[split].append(stem)
+        if wrong:
+            raise InputError(_listing.in_lines(wrong))
         for stem, row in rows.items() if lists else ():
             if stem not in taken:
                 self._count("in no list", pairs[row].image)

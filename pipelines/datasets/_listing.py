@@ -14,6 +14,8 @@ from ..images.endings import ARRAY_ENDING, IMAGE_ENDINGS, UNREAD_ENDINGS
 from ..images.image_folders import Entry, PassedOver, has_image_ending, walk
 from . import Example
 
+_SHOWN = 20  # mistakes in one message
+
 
 @dataclass
 class Files:
@@ -141,6 +143,12 @@ def _by_folded_stem(stems: Iterable[str]) -> dict[str, str]:
     return {fold: stem for stem, fold in folded.items() if counts[fold] == 1}
 
 
+def in_lines(mistakes: Sequence[str]) -> str:
+    """Lists the first mistakes, one per line, and the number of the others."""
+    more = len(mistakes) - _SHOWN
+    return "\n".join([*mistakes[:_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+
+
 def files_by_stem(folder: Path, endings: Sequence[str]) -> dict[str, str]:
     """Finds the files below a folder by their relative path without the ending, see `find`."""
     return find(folder, endings).paths()
@@ -155,9 +163,10 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
         without: Paths of folders and files that are left out.
 
     Raises:
-        InputError: If two files differ in the ending only, or `walk` refuses a file.
+        InputError: If two files differ in the ending only, with a line for each, or `walk` refuses
+            a file.
     """
-    files = Files(folder, endings[0])
+    files, clashes = Files(folder, endings[0]), []
     every = tuple(compose(ending).lower() for ending in endings)
     ending = every[0]
     for entry in walk(folder, without):
@@ -175,10 +184,13 @@ def find(folder: Path, endings: Sequence[str], without: Collection[str] = ()) ->
             other = files.path_of(stem)
             look_alike = compose(other) == compose(entry.path)
             how = f" ({other!a}, with other accents)" if look_alike else ""
-            raise InputError(
+            clashes.append(
                 f"{entry.path}: must be the only image of its name, got {other} too{how}."
             )
-        files.add(stem, entry.path)
+        else:
+            files.add(stem, entry.path)
+    if clashes:
+        raise InputError(in_lines(clashes))
     return files
 
 

@@ -1,6 +1,7 @@
 """Where a folder of one's own has its images and labels, and what is said of all other files."""
 
 import os
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -242,6 +243,31 @@ def test_images_and_masks_may_share_a_folder(tree):
     assert passed_over(tree, **options) == [
         "2 passed over (not the ending of an image): train/_classes.csv, valid/_classes.csv"
     ]
+
+
+def test_all_names_that_come_twice_and_all_wrong_lines_are_listed(tree):
+    for name in "abc":
+        add(tree, f"images/{name}.jpg", f"labels/{name}.png")
+    (tree / "train.txt").write_text("a\nx\nb\nb\ny\n")
+    (tree / "val.txt").write_text("c\na\n")
+    with pytest.raises(InputError) as refused:
+        names(tree)
+    said = str(refused.value).splitlines()
+    assert [re.search(r"(\w+\.txt, line \d)", line)[1] for line in said] == [
+        *("train.txt, line 2", "train.txt, line 4", "train.txt, line 5", "val.txt, line 2")
+    ]
+    (tree / "val.txt").write_text("c\n" + "x\n" * 30)
+    with pytest.raises(InputError) as refused:
+        names(tree)
+    assert str(refused.value).splitlines()[19:] == [
+        f"{tree / 'val.txt'}, line 18: must be the name of an image in {tree / 'images'}, got 'x'.",
+        "and 13 more",
+    ]
+    for name in "ac":
+        add(tree, f"images/{name}.png", f"labels/{name}.png")
+    with pytest.raises(InputError) as refused:
+        names(tree)
+    assert str(refused.value).count("must be the only image of its name, got") == 2
 
 
 def test_images_and_masks_may_be_the_source_itself(tree):
