@@ -53,6 +53,23 @@ def decode(content, channels: int = 3, bits: int = 8):
     return tf.ensure_shape(image, (None, None, channels))
 
 
+def decode_record(content, channels: int = 3, bits: int = 8):
+    """Decodes an image that a record holds; works eagerly and in graphs.
+
+    Args:
+        content: String scalar. For 3 channels of 8 bits a PNG or JPEG; otherwise as for `decode`.
+        channels: Number of channels, 1 to 16.
+        bits: Bits of a channel, 8 or 16.
+
+    Returns:
+        What `decode` returns.
+    """
+    if not channels_rule.is_default(channels, bits):
+        return decode(content, channels, bits)
+    # It decodes a PNG, too, in one operation instead of the branches of `decode`.
+    return tf.io.decode_jpeg(content, channels=3, dct_method=JPEG_METHOD)
+
+
 def _decode_png(content, channels: int, dtype) -> Any:
     # TensorFlow would decode a JPEG here, too, and multiply its values by 256 for 16 bits.
     is_png = tf.strings.substr(content, 0, len(_SIGNATURE)) == _SIGNATURE

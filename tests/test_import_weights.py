@@ -64,7 +64,10 @@ def test_evaluate_and_export_take_an_imported_run(imported, tiny_data, tmp_path)
 
 
 def test_evaluating_without_a_dataset_says_what_is_missing(imported):
-    with pytest.raises(InputError, match="imported: imported weights need --data"):
+    with pytest.raises(
+        InputError,
+        match="imported: has no dataset of its training; name a converted one with --data",
+    ):
         evaluate.run(imported)
 
 

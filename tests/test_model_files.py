@@ -112,7 +112,7 @@ def test_evaluate_counts_what_the_network_says(own, tiny_data):
 
 
 def test_evaluate_needs_a_dataset(own):
-    with pytest.raises(InputError, match="need --data"):
+    with pytest.raises(InputError, match="name a converted one with --data"):
         evaluate.run(own)
 
 

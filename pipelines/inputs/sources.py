@@ -70,7 +70,7 @@ def decode(record, channels: int = 3, bits: int = 8):
         (height, width).
     """
     features = tf.io.parse_single_example(record, _FEATURES)
-    image = encoded_images.decode(features["image"], channels, bits)
+    image = encoded_images.decode_record(features["image"], channels, bits)
     return image, _decode_label(features["segmentation_mask"])
 
 
@@ -136,7 +136,7 @@ def decode_window(content, image_size, corner, size, channels: int = 3, bits: in
         return _slice(decoded, corner - begin, size)
 
     def from_other():
-        return _slice(encoded_images.decode(content, channels, bits), corner, size)
+        return _slice(encoded_images.decode_record(content, channels, bits), corner, size)
 
     if not channels_rule.is_default(channels, bits):
         return from_other()  # never a JPEG

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kerasseg import encoded_images
 from kerasseg.pipelines import records
 from kerasseg.pipelines.errors import InputError
 from kerasseg.pipelines.inputs import sources
@@ -50,6 +51,8 @@ def test_a_decoded_window_is_that_of_the_whole_image(content):
     else:
         whole = tf.io.decode_image(content, channels=3).numpy()
     assert whole.shape == (HEIGHT, WIDTH, 3)
+    for decode in (encoded_images.decode, encoded_images.decode_record):
+        np.testing.assert_array_equal(decode(content), whole)
 
     @many
     @given(windows())
