@@ -419,7 +419,7 @@ def test_a_busy_server_is_asked_again(images, tmp_path, monkeypatch):
     assert [0.125 <= waits[0] <= 0.25, 0.25 <= waits[1] <= 0.5] == [True, True]
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ["rest", pytest.param("grpc", marks=pytest.mark.slow)])
 def test_a_server_that_starts_late_is_waited_for(images, tmp_path, protocol, free_port):
     write_version(tmp_path / "served" / "street" / "1", 0)
     ports = {"rest_port": free_port(), "grpc_port": free_port()}

@@ -131,6 +131,7 @@ def test_an_export_gives_the_network_s_labels_and_probabilities(own, image, clas
     np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_crf_sees_the_probabilities_of_a_softmax(own, tiny_data, image, tmp_path, monkeypatch):
     """Its marginals, with both kernels switched off, are the network's own probabilities."""
     off = crf.CRFParameters(num_iterations=1, bilateral_weight=0, gaussian_weight=0)

@@ -75,6 +75,7 @@ def test_a_senseless_strip_is_refused(run, image, run_cli, steps):
     assert "must be N,N,... in whole numbers" in result.output
 
 
+@pytest.mark.slow
 def test_scores_with_a_crf_are_counted_from_its_labels(run, tiny_data, run_cli):
     crf.save(run, PARAMETERS, {})
     result = run_cli("evaluate", run, "--crf")

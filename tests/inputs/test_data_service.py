@@ -103,6 +103,7 @@ def test_a_stream_begun_within_an_epoch_continues_as_the_whole_one(tiny_data, on
     assert_same([whole[0][2], *whole[1]], [(x.numpy(), y.numpy()) for x, y in made])
 
 
+@pytest.mark.slow
 def test_several_workers_give_the_same_batches_of_every_epoch_in_any_order(
     tiny_data, three_workers
 ):

@@ -47,7 +47,7 @@ def test_a_stream_begun_at_a_later_epoch_continues_as_the_whole_one(shards):
         assert_same(whole[:3], whole[3:6])
 
 
-@pytest.mark.parametrize("policy", ["standard", "rand"])
+@pytest.mark.parametrize("policy", ["standard", pytest.param("rand", marks=pytest.mark.slow)])
 def test_a_stream_begun_within_an_epoch_continues_as_the_whole_one(shards, policy):
     whole = batches(shards, epochs=3, policy=policy)
     assert_same(whole[4:], batches(shards, first_epoch=1, first_batch=1, epochs=3, policy=policy))

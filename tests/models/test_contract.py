@@ -86,6 +86,8 @@ def slow_unless(chosen, *arguments):
 # The variants of an architecture share what these tests are about: its `build` and our layers.
 # What sets them apart is held against a reference in `test_parity.py`.
 every_architecture = pytest.mark.parametrize(("name", "variant"), slow_unless(FIRST_CASES))
+OWN_LAYERS = [case for case in FIRST_CASES if case[0] not in PLAIN]
+every_layer = pytest.mark.parametrize(("name", "variant"), slow_unless(OWN_LAYERS))
 
 
 def build(name, variant, **options):
@@ -175,7 +177,7 @@ def test_logits_have_the_image_s_size_whatever_it_is(name, variant, size):
     assert np.isfinite(logits).all()
 
 
-@every_architecture
+@every_layer
 def test_the_shape_is_known_when_the_input_s_is(name, variant):
     model = without_auxiliary(built_for_four_channels(name, variant))
     assert model.output_shape == (None, 40, 48, NUM_CLASSES)
@@ -183,7 +185,7 @@ def test_the_shape_is_known_when_the_input_s_is(name, variant):
     assert model.output_shape == (None, None, None, NUM_CLASSES)
 
 
-@every_architecture
+@every_layer
 def test_a_network_of_four_channels_takes_the_weights_of_one_of_rgb_images(name, variant):
     source, model = built(name, variant), built_for_four_channels(name, variant)
     adapter = transfer.adapter_of(source)
@@ -198,7 +200,7 @@ def test_a_network_of_four_channels_takes_the_weights_of_one_of_rgb_images(name,
     assert (np.abs(logits[:4] - logits[4]).max((1, 2, 3)) > 0).all()
 
 
-@every_architecture
+@every_layer
 def test_preprocessing_and_resizing_can_be_left_out(name, variant):
     images = random_images(1, 64, 96, 3)
     model = built(name, variant)
@@ -302,7 +304,7 @@ def test_saved_networks_load_train_and_export_after_importing_the_package_alone(
 @pytest.mark.parametrize(
     ("name", "variant", "policy", "epsilon"),
     [
-        *slow_unless(FIRST_CASES, "mixed_bfloat16", 2**-7),
+        *slow_unless(OWN_LAYERS, "mixed_bfloat16", 2**-7),
         *slow_unless([case for case in FIRST_CASES if case[0] in DYNAMIC], "mixed_float16", 2**-10),
     ],
 )
@@ -329,9 +331,7 @@ def test_mixed_precision_gives_float32_logits_near_those_of_float32(
     assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in model.layers)
 
 
-@pytest.mark.parametrize(
-    ("name", "variant"), slow_unless([case for case in FIRST_CASES if case[0] not in PLAIN])
-)
+@every_layer
 def test_images_of_several_sizes_run_through_one_graph(name, variant):
     model = built(name, variant)
     run = tf.function(model, input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])

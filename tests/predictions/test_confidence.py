@@ -117,6 +117,7 @@ def test_the_command_line_writes_maps_and_tells_that_nothing_is_calibrated(
     assert "not calibrated" not in run_cli(*command).output
 
 
+@pytest.mark.slow
 def test_maps_of_earlier_labels_do_not_stay_beside_new_ones(tiny_run, photo, tmp_path):
     def names_after(image, **options):
         predict.run(tiny_run, image, output=tmp_path / "out", **options)

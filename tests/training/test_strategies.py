@@ -31,6 +31,7 @@ def test_a_strategy_takes_its_share_of_two_cpus(kind, replicas):
     assert isinstance(strategy, tf.distribute.MirroredStrategy) == (kind != "one")
 
 
+@pytest.mark.slow
 def test_one_device_without_mirroring_trains_as_one_that_is_mirrored(
     tiny_data, tiny_training, tiny_run, tmp_path
 ):
