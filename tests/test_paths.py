@@ -91,6 +91,7 @@ def test_fit_and_resume(path, tiny_data, tiny_training, tmp_path):
     assert fit.resume(path("run"), data=path("data")).folder == Path("run")
 
 
+@pytest.mark.slow
 def test_what_follows_a_training(path, tiny_run, tiny_data, image, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     shutil.copytree(tiny_data, tmp_path / "data")

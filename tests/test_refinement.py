@@ -40,6 +40,7 @@ def labels_by_hand(run, pixels, parameters):
     return np.argmax(layer([pixels[np.newaxis], logits])[0], axis=-1)
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_network_and_crf(run, image, tmp_path):
     predict.run(run, [image], output=tmp_path / "plain")
     predict.run(run, [image], output=tmp_path / "crf", crf=PARAMETERS)

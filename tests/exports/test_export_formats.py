@@ -91,7 +91,7 @@ def network(tiny_run):
     ("name", "variant"),
     [
         pytest.param("unet", "milesial", marks=pytest.mark.slow),
-        ("segnet", "pytorch-semseg"),
+        pytest.param("segnet", "pytorch-semseg", marks=pytest.mark.slow),
     ],
 )
 def test_files_take_images_smaller_than_the_poolings(name, variant, tmp_path):

@@ -171,6 +171,7 @@ def test_openvino_s_files_are_quantised_too(quantize, tiny_run, openvino_export,
         assert abs(told["export"]["mean_iou"] - told["network"]["mean_iou"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_an_export_that_is_not_quantised_is_scored_if_asked(tiny_run, tiny_data, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     version = export.run(run, output=tmp_path, format="onnx", score=True)

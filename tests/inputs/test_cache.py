@@ -29,7 +29,7 @@ def streamed(dataset, **options):
 
 
 @pytest.mark.parametrize(("first_epoch", "policy"), [(0, "standard"), (2, "none")])
-@pytest.mark.parametrize("which", ["tiny", "mixed"])
+@pytest.mark.parametrize("which", [pytest.param("tiny", marks=pytest.mark.slow), "mixed"])
 def test_batches_are_the_same_with_and_without_the_cache(
     which, first_epoch, policy, tiny_data, mixed_data, tmp_path
 ):

@@ -221,6 +221,7 @@ def test_a_saved_model_keeps_its_loss(tmp_path):
     assert again.loss.points == 7
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one(two_cpus):
     images, labels = random(9, 4, 8, 8, 3), labels_of(4, 8, 8)
     labels[3] = 255  # a replica has half as many segments as the other

@@ -106,6 +106,7 @@ def test_views_and_a_crf_are_applied_in_every_window(tiny_run, image, tmp_path, 
     assert labels_agree(label_of(written), logits)
 
 
+@pytest.mark.slow
 def test_an_image_that_is_resized_to_the_training_s_size_is_enlarged_in_rows(
     tiny_run, image, tmp_path, little_memory, monkeypatch
 ):

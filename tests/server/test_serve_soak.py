@@ -142,6 +142,7 @@ def wait(process, seconds, memory):
         time.sleep(min(left, 1))
 
 
+@pytest.mark.slow
 def test_good_clients_meet_no_error_beside_hostile_ones(tmp_path):
     told, *_ = soak(tmp_path, seconds=5, pause=1)
     assert told["wrong"] == []

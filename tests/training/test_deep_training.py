@@ -55,6 +55,7 @@ def run(data, tmp_path_factory):
     return fit.run(OPTIONS, data, tmp_path_factory.mktemp("runs") / "run").folder
 
 
+@pytest.mark.slow
 def test_a_training_learns_what_the_fourth_channel_alone_tells(run, data, tmp_path):
     assert run_folder.history(run)[-1]["mean_iou"] > 0.9
     report = tmp_path / "report.html"

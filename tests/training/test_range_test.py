@@ -76,6 +76,7 @@ def made_here(options, data, tmp_path):
     return json.loads(told.read_text())
 
 
+@pytest.mark.slow
 def test_the_first_loss_is_that_of_the_training_and_the_rates_are_used(
     tiny_training, tiny_data, tmp_path
 ):
