@@ -14,7 +14,7 @@ from ..runs.training_options import TrainingOptions
 from ..tracking.tracker import TRACKERS
 from ..workers import cluster
 from . import options, recipe_option, startup, stopping
-from .fit_options import network_options, settings_of, training_options
+from .fit_options import is_given, network_options, settings_of, training_options
 from .option_groups import GroupedCommand, GroupedOption
 
 # Options that may be given when a run is resumed; all others keep the values of its start.
@@ -94,7 +94,7 @@ def command(
     elif not data:
         raise click.UsageError("Missing option '--data', on the command line or in a recipe.")
 
-    strategy = training["strategy"] if _is_given(ctx, "strategy") and resume else None
+    strategy = training["strategy"] if is_given(ctx, "strategy") and resume else None
     console = options.console()
     if not resume and ctx.get_parameter_source("model") is ParameterSource.DEFAULT:
         console.print(f"--model {training['model']}, the default; 'kerasseg models' lists others")
@@ -103,7 +103,7 @@ def command(
     try:
         startup.load_tensorflow()
         if settings is None:
-            phase = {name: training[name] for name in _PHASE if _is_given(ctx, name)}
+            phase = {name: training[name] for name in _PHASE if is_given(ctx, name)}
             _resume(console, run, data=data, code=code, strategy=strategy, **places, **phase)
         else:
             _fit(console, settings, data, run, **places)
@@ -137,7 +137,7 @@ def _how_to_go_on(
 def _refuse_new_options(ctx: click.Context) -> None:
     for param in ctx.command.params:
         if (
-            _is_given(ctx, str(param.name))
+            is_given(ctx, str(param.name))
             and param.name not in _PLACES
             and param.name not in _PHASE
         ):
@@ -146,10 +146,6 @@ def _refuse_new_options(ctx: click.Context) -> None:
                 "--epochs and --learning-rate can be changed, and for this time --data, "
                 "--data-service, --code, --strategy, --time-limit and --track."
             )
-
-
-def _is_given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _fit(console, settings: TrainingOptions, data: Path, run: Path, **places: Any) -> None:

@@ -43,6 +43,11 @@ def network_options(command):
     return encoder(output_stride(command))
 
 
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Tells whether the command line, and no recipe or default, gives a parameter its value."""
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def settings_of(
     ctx: click.Context, training: dict[str, Any], encoder: str | None, output_stride: int | None
 ) -> TrainingOptions:
@@ -61,11 +66,8 @@ def _refuse_code_of_a_recipe(
 ) -> None:
     """Refuses the user's own code that the command line does not name: a recipe may be anyone's."""
     for option, text in guests.named_in(settings).items():
-        is_given = ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
-        if option == "encoder" and not is_given:
-            source = ctx.get_parameter_source("model_options")
-            is_given = source is ParameterSource.COMMANDLINE and option in training["model_options"]
-        if not is_given:
+        as_argument = is_given(ctx, "model_options") and option in training["model_options"]
+        if not (is_given(ctx, option) or (option == "encoder" and as_argument)):
             raise click.UsageError(
                 f"--{option} must be on the command line for your own code, got {text!r} in the "
                 "recipe, which executes nothing."
@@ -75,7 +77,7 @@ def _refuse_code_of_a_recipe(
 def _joined(ctx: click.Context, name: str, of: str, training: dict[str, Any]) -> dict[str, Any]:
     """Joins the arguments on the command line to those in the recipe, which are of its network."""
     recipe = ctx.default_map or {}
-    given = training[name] if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE else {}
+    given = training[name] if is_given(ctx, name) else {}
     if training[of] != recipe.get(of, training[of]):
         return dict(given)
     (option,) = (param for param in ctx.command.params if param.name == name)

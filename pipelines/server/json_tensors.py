@@ -46,10 +46,9 @@ def read(body: bytes | bytearray, signatures: Mapping[str, Signature]) -> Asked:
         raise no_signature(name, signatures)
     columns = _read_columns(request, signatures[name])
     # Few requests hold such a word at all.
-    if b"true" in body or b"false" in body:
-        _refuse_booleans(columns, signatures[name])
+    has_words = b"true" in body or b"false" in body
     inputs = {
-        input_: _to_array(input_, values, signatures[name].inputs[input_].dtype)
+        input_: _to_array(input_, values, signatures[name].inputs[input_].dtype, has_words)
         for input_, values in columns.items()
     }
     return Asked(name, inputs, "instances" in request)
@@ -83,18 +82,6 @@ def _read_columns(request: Mapping[str, Any], signature: Signature) -> Mapping[s
         if name not in signature.inputs:
             raise invalid(f"JSON object: does not have named input: {name}")
     return columns
-
-
-def _refuse_booleans(columns: Mapping[str, Any], signature: Signature) -> None:
-    """Refuses true and false where numbers are wanted; NumPy would take them for 1 and 0."""
-    for name, values in columns.items():
-        dtype = signature.inputs[name].dtype
-        try:
-            refused = DTYPES.get(dtype) != np.bool_ and _holds_boolean(values)
-        except RecursionError as error:
-            raise invalid(f"{name}: {error}") from error
-        if refused:
-            raise invalid(f"values of {name} must be of type {NAMES.get(dtype, dtype)}.")
 
 
 def _holds_boolean(value: Any) -> bool:
@@ -135,15 +122,17 @@ def _is_base64(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"}
 
 
-def _to_array(name: str, values: Any, dtype: int) -> np.ndarray:
+def _to_array(name: str, values: Any, dtype: int, has_words: bool) -> np.ndarray:
     try:
         if dtype == STRING:
             return _to_strings(values)
         array = np.array(values)
+        # Beside numbers, NumPy takes true for 1 and false for 0.
+        is_mixed = has_words and array.dtype.kind != "b" and _holds_boolean(values)
     except (ValueError, OverflowError, RecursionError) as error:
         raise invalid(f"{name}: {error}") from error
     wanted = DTYPES.get(dtype)
-    if wanted is None or (array.size and not _fits(array, wanted)):
+    if wanted is None or is_mixed or (array.size and not _fits(array, wanted)):
         raise invalid(f"values of {name} must be of type {NAMES.get(dtype, dtype)}.")
     return array.astype(wanted)
 

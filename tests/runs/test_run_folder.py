@@ -7,7 +7,7 @@ import pytest
 
 from kerasseg.pipelines import evaluate, fit, list_runs
 from kerasseg.pipelines.errors import InputError
-from kerasseg.pipelines.runs import run_folder
+from kerasseg.pipelines.runs import calibration, crf, guests, run_folder
 
 CODE = {"option": "model", "source": "a.py", "name": "b", "file": "code/a.py", "sha256": "0" * 64}
 
@@ -29,6 +29,13 @@ def test_a_training_replaces_no_file_of_someone_else(tiny_training, tiny_data, t
         fit.run(tiny_training, tiny_data, tmp_path / "mine")
     assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [file]
     assert file.read_text() == "precious"
+
+
+def test_the_names_that_a_training_would_replace_are_those_that_it_writes(tiny_run):
+    written = [path for path in tiny_run.iterdir() if path.name[0] != "."]
+    missing = {path.name for path in written if not any(map(path.match, run_folder._WRITTEN))}
+    assert missing == {"run.json"}
+    assert {crf.FILE, calibration.FILE, guests.FOLDER} <= set(run_folder._WRITTEN)
 
 
 def test_files_that_a_run_does_not_write_may_be_there(tmp_path):
